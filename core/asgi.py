@@ -1,0 +1,96 @@
+"""The neutral web adapter: any container, Heroku, your own machine. Raw ASGI, because it serves one route."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from core.http import Request, Response
+from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Hook = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    return None
+
+
+class App:
+    """An ASGI application around one `AsyncReceiver`.
+
+    Args:
+        receiver: Decides on each request.
+        on_startup: Awaited before the first request; an exception stops the server.
+        on_shutdown: Awaited after the last answer.
+    """
+
+    def __init__(self, receiver: AsyncReceiver, on_startup: Hook = _nothing, on_shutdown: Hook = _nothing) -> None:
+        self._receiver = receiver
+        self._on_startup = on_startup
+        self._on_shutdown = on_shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope, as https://asgi.readthedocs.io/en/latest/specs/main.html says."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        request = to_request(scope)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                request.body = await _read_body(receive)
+        except TimeoutError:
+            response = self._receiver.give_up(request, "body_timeout", started)
+        except _Disconnected:
+            self._receiver.give_up(request, "disconnected", started)
+            return
+        else:
+            response = await self._receiver.handle(request)
+        await send(to_response(response))
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._on_startup()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._on_shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class _Disconnected(Exception):
+    """The client went away before its body was here."""
+
+
+def to_request(scope: Scope) -> Request:
+    """Translate the scope of a request; its body is still to be read."""
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return Request(scope["method"], scope["path"], headers, b"")
+
+
+def to_response(response: Response) -> Message:
+    """Translate the head of an answer."""
+    headers = [(name.encode(), value.encode()) for name, value in response.headers]
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+async def _read_body(receive: Receive) -> bytes:
+    """Return the body, cut soon after `MAX_BODY`: the receiver refuses one that is longer, whatever is in it."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message["type"] == "http.request" and message.get("more_body") and len(body) <= MAX_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise _Disconnected
+    return body

@@ -1,0 +1,38 @@
+"""A queue that cannot refuse a second copy, made into a store that can."""
+
+from core.event import Event
+from core.store import Outcome, Queue, SeenKeys, StoreUnavailable
+
+
+class Deduplicated:
+    """Look up, send, mark: a crash at any point costs at most one duplicate, which carries its key.
+
+    The other order, mark then send, loses the event when the process dies between the two; a lease that is taken first
+    gets stuck. So there is neither. docs/decisions/0005-look-up-send-mark.md has the table.
+
+    Args:
+        queue: Where events go.
+        seen: The keys that were sent; outlives DT's 12 hours of retries, or every sync of a project is sent again.
+    """
+
+    def __init__(self, queue: Queue, seen: SeenKeys) -> None:
+        self._queue = queue
+        self._seen = seen
+
+    def put(self, event: Event, deadline: float) -> Outcome:
+        """Send ``event`` unless its key was sent before.
+
+        Raises:
+            StoreUnavailable: The queue did not accept it.
+        """
+        try:
+            if self._seen.contains(event.key, deadline):
+                return Outcome.DUPLICATE
+        except StoreUnavailable as error:
+            event.note = f"look-up failed: {error.cause}"  # sent anyway: a duplicate is better than a loss
+        self._queue.send(event, deadline)
+        try:
+            self._seen.mark(event.key, deadline)
+        except StoreUnavailable as error:
+            event.note = f"mark failed: {error.cause}"  # durable already: an error here would only bring it again
+        return Outcome.STORED

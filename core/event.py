@@ -1,0 +1,191 @@
+"""From verified bytes to an event. Never raises: what DT signed is kept, however strange it is."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from core.signature import Verified
+
+# As of client 1.7.3 and terraform-provider-dt 2025-08; ../docs/events.md has the fields of each.
+EVENT_TYPES = frozenset(
+    """
+    touch temperature objectPresent humidity objectPresentCount touchCount waterPresent co2 pressure motion
+    deskOccupancy contact probeWireStatus networkStatus batteryStatus labelsChanged connectionStatus
+    ethernetStatus cellularStatus connectionLatency ping
+    """.split()
+)
+
+# Service Bus takes 128 characters as a message id, the shortest of the stores; DT's own ids give at most 70.
+_KEY = re.compile(r"(?=.{5,128}\Z)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
+_MAX_FIELD = 256
+
+
+@dataclass(slots=True)
+class Event:
+    """One event of a device, beside the exact bytes that DT signed.
+
+    The attributes between key and body carry DT's own names in the stores: eventId, eventType, deviceId, projectId,
+    timestamp. Each is None where the body lacks it or holds something that no store could hold.
+
+    Attributes:
+        key: What every store uses as its unique key: the same for each delivery of one event.
+        event_id: ``event.eventId``, opaque; usually an xid of 20 characters.
+        event_type: ``event.eventType``, such as ``temperature``.
+        device_id: ``metadata.deviceId``, else the last part of ``event.targetName``.
+        project_id: ``metadata.projectId``, else the second part of ``event.targetName``.
+        timestamp: ``event.timestamp`` in UTC, to the microsecond.
+        received_at: When this delivery arrived here, in UTC.
+        parsed: Whether the body is a JSON event of a known type with all of the above.
+        fault: Why `parsed` is false, for the log; None otherwise.
+        signed_by: Which key verified the delivery, and `expired_for`: as in `core.signature.Verified`; for the log.
+        body: The exact bytes that DT signed.
+        document: The parsed body; an empty mapping when it is not a JSON object.
+        note: What a store wants the log line of this delivery to say.
+    """
+
+    key: str
+    event_id: str | None
+    event_type: str | None
+    device_id: str | None
+    project_id: str | None
+    timestamp: datetime | None
+    received_at: datetime
+    parsed: bool
+    fault: str | None
+    signed_by: str
+    expired_for: int
+    body: bytes = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False)
+    note: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The device's labels as the Data Connector was configured to send them; a snapshot, so never a key."""
+        return {k: v for k, v in _mapping(self.document, "labels").items() if isinstance(v, str)}
+
+
+def parse(verified: Verified, received_at: datetime) -> Event:
+    """Read what can be read of a verified body.
+
+    Args:
+        verified: What `core.signature.Verifier.verify` returned; nothing else can be parsed, so nothing else is stored.
+        received_at: The time of arrival, in UTC.
+
+    Returns:
+        The event. `Event.parsed` says whether it is one that this version knows how to read.
+    """
+    body = verified.body
+    fault = None
+    try:
+        document = _decode(body.decode())
+    except (ValueError, RecursionError):
+        document, fault = {}, "not JSON"
+    if type(document) is not dict:
+        document, fault = {}, "not a JSON object"
+    event = _mapping(document, "event")
+    metadata = _mapping(document, "metadata")
+    event_id = _text(event.get("eventId"))
+    event_type = _text(event.get("eventType"))
+    device_id = _text(metadata.get("deviceId"))
+    project_id = _text(metadata.get("projectId"))
+    if device_id is None or project_id is None:
+        # metadata came in 2022 and "may change" for events that no device publishes. Split, never slice: an emulator's
+        # device id is 23 characters long, a sensor's 20.
+        target = _text(event.get("targetName")) or ""
+        match target.split("/"):
+            case ["projects", project, "devices", device]:
+                device_id, project_id = device_id or device or None, project_id or project or None
+            case ["projects", project]:
+                project_id = project_id or project or None
+    timestamp = _timestamp(event.get("timestamp"))
+    if fault is None:
+        fault = _fault(event, event_id, event_type, device_id, project_id, timestamp)
+    return Event(
+        key=event_key(event_id, event_type, device_id, body),
+        event_id=event_id,
+        event_type=event_type,
+        device_id=device_id,
+        project_id=project_id,
+        timestamp=timestamp,
+        received_at=received_at,
+        parsed=fault is None,
+        fault=fault,
+        signed_by=verified.signed_by,
+        expired_for=verified.expired_for,
+        body=body,
+        document=document,
+    )
+
+
+def event_key(event_id: str | None, event_type: str | None, device_id: str | None, body: bytes) -> str:
+    """Return the key under which every store keeps an event once.
+
+    ``eventId.eventType.deviceId``: DT documents eventId as unique, but its own examples share one between types, so
+    all three. Where one is missing or holds other characters than ``[A-Za-z0-9_-]``, ``h.`` and the SHA-256 of the
+    body. Never the token's ``jti``, which belongs to the signature and not to the event.
+    """
+    if event_id and event_type and device_id:
+        key = f"{event_id}.{event_type}.{device_id}"
+        if _KEY(key):
+            return key
+    return "h." + hashlib.sha256(body).hexdigest()
+
+
+def _fault(
+    event: Mapping[str, Any],
+    event_id: str | None,
+    event_type: str | None,
+    device_id: str | None,
+    project_id: str | None,
+    timestamp: datetime | None,
+) -> str | None:
+    """Name the first thing that keeps an event from being read in full."""
+    if event_type not in EVENT_TYPES:
+        return "unknown event type" if event_type else "no eventType"
+    if not event_id:
+        return "no eventId"
+    if not device_id and event_type != "ping":
+        return "no deviceId"
+    if not project_id:
+        return "no projectId"
+    if not timestamp:
+        return "no timestamp"
+    # labelsChanged has no wrapper around its three fields, and ping has no data at all.
+    data = event.get("data")
+    if event_type == "ping" or (
+        type(data) is dict and (event_type == "labelsChanged" or type(data.get(event_type)) is dict)
+    ):
+        return None
+    return "no data"
+
+
+def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    return value if type(value) is dict else {}
+
+
+def _text(value: Any) -> str | None:
+    """Return ``value`` if every store can hold it as text: no control character, no lone surrogate, not endless."""
+    return value if type(value) is str and 0 < len(value) <= _MAX_FIELD and value.isprintable() else None
+
+
+def _timestamp(value: Any) -> datetime | None:
+    """Read RFC 3339 with any number of fraction digits; DT sends 0, 6 or (2018) 9. Nanoseconds stay in the body."""
+    try:
+        time = datetime.fromisoformat(value)
+        return time if time.tzinfo is UTC else time.astimezone(UTC) if time.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# NaN and Infinity are Python's, not JSON's: no database could read them back. A str, because json.loads(bytes) would
+# also take UTF-16, which no database takes either.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

@@ -1,0 +1,52 @@
+"""The only two shapes that cross the threshold between a platform and the core."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request, as bytes that nobody has interpreted yet.
+
+    Attributes:
+        method: The HTTP method in upper case.
+        path: The path, without the query string; ``/`` where the platform has no paths.
+        headers: Pairs of name (any case) and value, in order, repeated where the sender repeated them.
+        body: The body exactly as it came over the wire; ``b""`` when there was none. DT signs these bytes.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def values(self, name: str) -> list[str]:
+        """Return every value of the header ``name``, which is given in lower case.
+
+        Names are compared without case, because clouds change it: "some services will force header names to be
+        lower-cased" (DT, https://docs.developer.disruptive-technologies.com/data-connectors/receiving-events).
+        """
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to one request.
+
+    Attributes:
+        status: The HTTP status code. Exactly 200 acknowledges: older texts of DT's accept no other 2xx.
+        headers: Pairs of lower-case name and value.
+        body: The body, always UTF-8.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, status: int, document: dict[str, object], *headers: tuple[str, str]) -> "Response":
+        """Build a JSON answer; one of status 400 or above is an RFC 9457 problem."""
+        media_type = "application/json" if status < 400 else "application/problem+json"
+        body = json.dumps(document, separators=(",", ":")).encode()
+        return cls(status, (("content-type", media_type), ("content-length", str(len(body))), *headers), body)

@@ -1,0 +1,128 @@
+"""DT's published ES256 keys: cached, fetched again rarely, and kept when a fetch fails."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+
+from jwt import PyJWK, PyJWKSet, PyJWTError
+
+from core.signature import KeysNeeded, KeysUnavailable
+
+TIMEOUT = 2.0
+MAX_AGE = 3600.0
+COOLDOWN = 30.0
+_MAX_BYTES = 65_536
+
+
+class PinnedKeys:
+    """A fixed key set, for receivers that must not call out; it changes when the configuration does.
+
+    Args:
+        document: A JWKS, as DT publishes it at its ``jwks_uri``.
+
+    Raises:
+        ValueError: It holds no key that could verify ES256.
+    """
+
+    def __init__(self, document: Any) -> None:
+        self._keys = _es256_keys(document)
+
+    def get(self, kid: str) -> PyJWK | None:
+        """Return the key of that id."""
+        return self._keys.get(kid)
+
+    def refresh(self) -> None:
+        """Do nothing: `get` never asks for it."""
+
+
+class PublishedKeys:
+    """The keys found through the issuer's discovery document.
+
+    A token with an unknown ``kid`` causes one fetch, and then none for `COOLDOWN` seconds, so that forged ones cannot
+    make us flood DT; keys older than `MAX_AGE` seconds are fetched again, so that one that DT withdrew stops working.
+
+    Args:
+        issuer: The address of the issuer. https, or http on this very machine.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, issuer: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._issuer = issuer
+        self._clock = clock
+        self._keys: dict[str, PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+        self._lock = threading.Lock()
+
+    def get(self, kid: str) -> PyJWK | None:
+        """Return the key of that id, or None if DT publishes none.
+
+        Raises:
+            KeysNeeded: It may be new: `refresh` first.
+            KeysUnavailable: No fetch has succeeded yet, and the next is not due.
+        """
+        key = self._keys.get(kid)
+        now = self._clock()
+        if (key is None or now - self._fetched >= MAX_AGE) and now - self._tried >= COOLDOWN:
+            raise KeysNeeded
+        if not self._keys:
+            raise KeysUnavailable
+        return key
+
+    def refresh(self) -> None:
+        """Fetch the keys unless somebody just did. On failure the old ones stay."""
+        with self._lock:
+            if self._clock() - self._tried < COOLDOWN:
+                return
+            try:
+                discovery = _fetch(self._issuer + "/.well-known/openid-configuration")
+                self._keys = _es256_keys(_fetch(discovery["jwks_uri"]))
+                self._fetched = self._clock()
+            except (OSError, HTTPException, ValueError, TypeError, KeyError):
+                # The caller's log line says keys_unavailable or unknown_key, which is what this comes to.
+                pass
+            finally:
+                self._tried = self._clock()
+
+
+def _es256_keys(document: Any) -> dict[str, PyJWK]:
+    try:
+        keys = PyJWKSet.from_dict(document).keys
+    except (PyJWTError, AttributeError, TypeError) as error:
+        raise ValueError("not a JWKS") from error
+    found = {
+        key.key_id: key
+        for key in keys
+        if key.key_id and key.key_type == "EC" and key.algorithm_name == "ES256" and key.public_key_use in (None, "sig")
+    }
+    if not found:
+        raise ValueError("no ES256 key in the JWKS")
+    return found
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def _fetch(url: str) -> Any:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")):
+        raise ValueError("keys are fetched over https only")
+    end = time.monotonic() + TIMEOUT
+    with _opener.open(url, timeout=TIMEOUT) as answer:
+        data = b""
+        # The timeout above is per read; a peer that drips bytes is stopped here.
+        while chunk := answer.read1(_MAX_BYTES):
+            data += chunk
+            if len(data) > _MAX_BYTES or time.monotonic() > end:
+                raise ValueError("too large or too slow")
+    return json.loads(data)

@@ -1,0 +1,235 @@
+"""The decision: guard, verify, parse, put, answer. The only code that chooses a status."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import cast
+
+from core.event import Event, parse
+from core.http import Request, Response
+from core.log import Log, Severity
+from core.settings import Settings, SettingsError
+from core.signature import KeysNeeded, KeysUnavailable, SignatureError
+from core.store import AsyncStore, Outcome, Store, StoreUnavailable
+
+# DT gives an endpoint 10 s; 2 of them are for the way here and back.
+DEADLINE = 8.0
+# DT's events measure 400 to 4,000 bytes.
+MAX_BODY = 262_144
+
+
+def _problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Response:
+    """Build an RFC 9457 answer. Every 401 is the same one: which check failed is for the log."""
+    return Response.of(
+        status, {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}, *headers
+    )
+
+
+UNVERIFIED = _problem(
+    401,
+    "unverified",
+    "The request is not signed by DT Cloud for this receiver.",
+    ("www-authenticate", "X-Dt-Signature"),
+)
+TOO_LARGE = _problem(413, "too-large", f"The body is larger than {MAX_BODY} bytes.")
+NOT_ALLOWED = _problem(
+    405, "method-not-allowed", "This is the endpoint of a Data Connector: it takes POST.", ("allow", "POST")
+)
+UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", ("retry-after", "8"))
+BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
+HEALTHY = Response.of(200, {"status": "ok"})
+STORED = Response.of(200, {"outcome": "stored"})
+DUPLICATE = Response.of(200, {"outcome": "duplicate"})
+DROPPED = Response.of(200, {"outcome": "dropped"})
+_ACKNOWLEDGED = {
+    Outcome.STORED: ("stored", STORED),
+    Outcome.DUPLICATE: ("duplicate", DUPLICATE),
+    None: ("dropped", DROPPED),
+}
+_KEYS_UNAVAILABLE = (
+    "keys_unavailable: DT's published keys could not be fetched. Let this receiver call out over https, or set DT_JWKS."
+)
+
+
+class _Answered(Exception):
+    """The request needs no store: here is its answer, and what the log says of it."""
+
+    def __init__(self, response: Response, severity: Severity, outcome: str, reason: str | None = None) -> None:
+        super().__init__(outcome)
+        self.response = response
+        self.severity = severity
+        self.outcome = outcome
+        self.reason = reason
+
+
+class _Decisions:
+    """All that the two receivers share, which is everything but the waiting.
+
+    Args:
+        settings: What to let in; or the error that kept it from being read, and then every delivery is answered 503.
+        log: Where the one line per request goes.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, settings: Settings | SettingsError, log: Log | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._log = log or Log()
+        self._clock = clock
+
+    def _admit(self, request: Request) -> Event:
+        """Return a verified event that is to be stored.
+
+        Raises:
+            _Answered, SignatureError, KeysNeeded, KeysUnavailable: It is not, or not yet.
+        """
+        if request.method != "POST":
+            if request.method in ("GET", "HEAD") and request.path == "/healthz":
+                raise _Answered(HEALTHY, "INFO", "health")
+            raise _Answered(NOT_ALLOWED, "INFO", "refused", "method")
+        if len(request.body) > MAX_BODY:
+            raise _Answered(TOO_LARGE, "WARNING", "refused", "too_large")
+        settings = self._settings
+        if isinstance(settings, SettingsError):
+            raise _Answered(UNAVAILABLE, "ERROR", "failed", str(settings))
+        now = self._clock()
+        return parse(settings.verifier.verify(request, now), datetime.fromtimestamp(now, UTC))
+
+    def _is_wanted(self, event: Event) -> bool:
+        settings = cast(Settings, self._settings)
+        return (settings.event_types is None or event.event_type in settings.event_types) and (
+            settings.projects is None or event.project_id in settings.projects
+        )
+
+    def _refresh_keys(self) -> None:
+        keys = cast(Settings, self._settings).verifier.keys
+        assert keys is not None  # only they ask to be refreshed
+        keys.refresh()
+
+    def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
+        name, response = _ACKNOWLEDGED[outcome]
+        severity: Severity = "WARNING" if event.note else "INFO"
+        self._write(severity, name, request, response, started, event=event)
+        return response
+
+    def _refuse(self, request: Request, event: Event | None, error: Exception, started: float) -> Response:
+        """Choose the answer of a request that is not acknowledged."""
+        if isinstance(error, SignatureError):
+            self._write("WARNING", "refused", request, UNVERIFIED, started, reason=error.reason)
+            return UNVERIFIED
+        if isinstance(error, StoreUnavailable):
+            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=error.cause, event=event)
+            return UNAVAILABLE
+        if isinstance(error, _Answered):
+            self._write(error.severity, error.outcome, request, error.response, started, reason=error.reason)
+            return error.response
+        if isinstance(error, KeysUnavailable):
+            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=_KEYS_UNAVAILABLE)
+            return UNAVAILABLE
+        self._write("ERROR", "failed", request, BUG, started, reason="bug", event=event, error=error)
+        return BUG
+
+    def give_up(self, request: Request, reason: str, started: float) -> Response:
+        """Answer a request whose body did not come, or not in time: 503.
+
+        Args:
+            request: What there is of it.
+            reason: ``body_timeout`` or ``disconnected``.
+            started: ``time.monotonic()`` at its arrival.
+        """
+        self._write("WARNING", "failed", request, UNAVAILABLE, started, reason=reason)
+        return UNAVAILABLE
+
+    def _write(
+        self,
+        severity: Severity,
+        outcome: str,
+        request: Request,
+        response: Response,
+        started: float,
+        reason: str | None = None,
+        event: Event | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        self._log.request(
+            severity,
+            outcome,
+            status=response.status,
+            seconds=time.monotonic() - started,
+            size=len(request.body),
+            reason=reason,
+            event=event,
+            error=error,
+        )
+
+
+class Receiver(_Decisions):
+    """Answers one request at a time on the caller's thread; safe to call from several threads.
+
+    Args:
+        settings: As in `Settings.load`; or the error that it raised.
+        store: Where events go.
+        log: Where the one line per request goes; standard output by default.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | SettingsError,
+        store: Store,
+        log: Log | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(settings, log, clock)
+        self._store = store
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`."""
+        started = time.monotonic()
+        event = None
+        try:
+            try:
+                event = self._admit(request)
+            except KeysNeeded:
+                self._refresh_keys()
+                event = self._admit(request)
+            outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
+        except Exception as error:
+            return self._refuse(request, event, error, started)
+        return self._acknowledge(request, event, outcome, started)
+
+
+class AsyncReceiver(_Decisions):
+    """The same for an event loop, which it never blocks: keys are fetched on another thread.
+
+    Args:
+        settings, log, clock: As in `Receiver`.
+        store: Where events go.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | SettingsError,
+        store: AsyncStore,
+        log: Log | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(settings, log, clock)
+        self._store = store
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request, as `Receiver.handle` does."""
+        started = time.monotonic()
+        event = None
+        try:
+            try:
+                event = self._admit(request)
+            except KeysNeeded:
+                await asyncio.to_thread(self._refresh_keys)
+                event = self._admit(request)
+            outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
+        except Exception as error:
+            return self._refuse(request, event, error, started)
+        return self._acknowledge(request, event, outcome, started)

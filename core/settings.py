@@ -1,0 +1,157 @@
+"""The environment, checked once at start: each fault is named, with what to set and where to find it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
+
+from core.event import EVENT_TYPES
+from core.signature import ISSUER, Keys, Policy, Verifier
+
+_STUDIO = "DT Studio > API Integrations > Data Connectors"
+# RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
+_SHORT_SECRET = 32
+
+
+class SettingsError(Exception):
+    """The environment cannot be used. ``str()`` is a list of sentences for a person, with no value of a secret."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a receiver is configured to do.
+
+    Attributes:
+        verifier: Who is let in.
+        event_types: The event types to keep; None keeps all. Others are acknowledged and dropped.
+        projects: The project ids to keep events of; None keeps all. Others are acknowledged and dropped.
+        warnings: Sentences for the log at start: allowed, but worth a look.
+    """
+
+    verifier: Verifier = field(repr=False)
+    event_types: frozenset[str] | None = None
+    projects: frozenset[str] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the variables that docs/settings.md lists.
+
+        Raises:
+            SettingsError: With every fault at once.
+        """
+        return _Reader(environ).settings()
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._faults: list[str] = []
+        self._warnings: list[str] = []
+
+    def settings(self) -> Settings:
+        secrets = self._many("DT_SIGNATURE_SECRET", "the signature secret of the Data Connector")
+        organizations = self._many("DT_ORGANIZATION_ID", "your organization's id")
+        policy = self._policy()
+        self._check_policy(policy, bool(secrets), bool(organizations))
+        for index, secret in enumerate(secrets):
+            if len(secret.encode("utf-8", "replace")) < _SHORT_SECRET:
+                self._warnings.append(
+                    f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
+                )
+            if secret != secret.strip():
+                self._warnings.append(f"Signature secret {index} begins or ends with white space: is that part of it?")
+        issuer = self._environ.get("DT_ISSUER") or ISSUER
+        verifier = Verifier(
+            secrets=tuple(secret.encode("utf-8", "replace") for secret in secrets),
+            organizations=frozenset(organizations),
+            policy=policy,
+            keys=self._keys(issuer) if organizations else None,
+            issuer=issuer,
+            leeway=self._seconds("DT_LEEWAY", 60, 600),
+            accept_expired_for=self._seconds("DT_ACCEPT_EXPIRED_FOR", 0, 86_400),
+            accept_sha1=self._flag("DT_ACCEPT_SHA1", True),
+        )
+        event_types = self._many("DT_EVENT_TYPES", "the event types to keep")
+        for name in event_types:
+            if name not in EVENT_TYPES:
+                self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
+        projects = self._many("DT_PROJECT_ID", "the ids of the projects to keep events of")
+        if self._faults:
+            raise SettingsError(self._faults)
+        return Settings(
+            verifier,
+            frozenset(event_types) if event_types else None,
+            frozenset(projects) if projects else None,
+            tuple(self._warnings),
+        )
+
+    def _policy(self) -> Policy:
+        policy = self._environ.get("DT_SIGNATURE_POLICY") or "any"
+        if policy not in get_args(Policy):
+            self._faults.append(f"DT_SIGNATURE_POLICY must be one of {', '.join(get_args(Policy))}.")
+        return cast(Policy, policy)
+
+    def _check_policy(self, policy: Policy, secrets: bool, organizations: bool) -> None:
+        secret = f"Set DT_SIGNATURE_SECRET to the signature secret of {_STUDIO}"
+        organization = "set DT_ORGANIZATION_ID to your organization's id to verify DT's asymmetric signature"
+        if policy == "unsigned":
+            if secrets or organizations:
+                self._faults.append(
+                    "DT_SIGNATURE_POLICY=unsigned takes events from anybody, yet a secret or an organization is set. "
+                    "Remove the one or the other."
+                )
+            self._warnings.append("DT_SIGNATURE_POLICY=unsigned: anybody who knows the address can store events here.")
+        elif policy == "any" and not secrets and not organizations:
+            self._faults.append(f"Nothing to verify events with. {secret}, or {organization}.")
+        elif policy in ("hs256", "both") and not secrets:
+            self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs a secret. {secret}.")
+        elif policy in ("es256", "both") and not organizations:
+            self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs an organization: {organization}.")
+
+    def _keys(self, issuer: str) -> Keys | None:
+        # Imported here: it brings PyJWT and, with that, cryptography.
+        from core.jwks import PinnedKeys, PublishedKeys
+
+        if pinned := self._environ.get("DT_JWKS"):
+            try:
+                return PinnedKeys(json.loads(pinned))
+            except ValueError:
+                self._faults.append(
+                    f"DT_JWKS holds no ES256 key. Paste the document at the jwks_uri of {ISSUER}/.well-known/openid-configuration."
+                )
+                return None
+        return PublishedKeys(issuer)
+
+    def _many(self, name: str, what: str) -> list[str]:
+        """Read one value, taken verbatim, or a JSON array of several. Nothing and empty are the same: not set."""
+        text = self._environ.get(name, "")
+        if not text.startswith("["):
+            return [text] if text.strip() else []
+        try:
+            values: Any = json.loads(text)
+        except ValueError:
+            values = None
+        if type(values) is list and values and all(type(value) is str and value.strip() for value in values):
+            return values
+        self._faults.append(
+            f'{name} begins with "[" but is no JSON array of non-empty strings. Set it to {what}, or to an array such as ["one","two"].'
+        )
+        return []
+
+    def _seconds(self, name: str, default: int, most: int) -> int:
+        text = self._environ.get(name) or str(default)
+        if text.isascii() and text.isdigit() and int(text) <= most:
+            return int(text)
+        self._faults.append(f"{name} must be a whole number of seconds from 0 to {most}.")
+        return default
+
+    def _flag(self, name: str, default: bool) -> bool:
+        text = (self._environ.get(name) or str(default)).lower()
+        if text not in ("true", "false"):
+            self._faults.append(f"{name} must be true or false.")
+        return text == "true"

@@ -1,0 +1,1 @@
+"""The receiver on your own machine, with the events in an embedded database."""
