@@ -78,6 +78,8 @@ class _Decisions:
         self._settings = settings
         self._log = log or Log()
         self._clock = clock
+        for warning in settings.warnings if isinstance(settings, Settings) else ():
+            self._log.notice("WARNING", warning)
 
     def _admit(self, request: Request) -> Event:
         """Return a verified event that is to be stored.

@@ -122,7 +122,8 @@ class _Reader:
                 return PinnedKeys(json.loads(pinned))
             except ValueError:
                 self._faults.append(
-                    f"DT_JWKS holds no ES256 key. Paste the document at the jwks_uri of {ISSUER}/.well-known/openid-configuration."
+                    "DT_JWKS holds no ES256 key. Paste the document that the jwks_uri in "
+                    f"{ISSUER}/.well-known/openid-configuration leads to."
                 )
                 return None
         return PublishedKeys(issuer)
@@ -139,7 +140,8 @@ class _Reader:
         if type(values) is list and values and all(type(value) is str and value.strip() for value in values):
             return values
         self._faults.append(
-            f'{name} begins with "[" but is no JSON array of non-empty strings. Set it to {what}, or to an array such as ["one","two"].'
+            f'{name} begins with "[" but is no JSON array of non-empty strings. '
+            f'Set it to {what}, or to several as ["one","two"].'
         )
         return []
 

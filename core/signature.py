@@ -164,7 +164,7 @@ class Verifier:
             raise SignatureError("malformed") from None
 
     def _hs256(self, token: bytes) -> tuple[int, dict[str, Any]]:
-        # Authenticated before anything is decoded: a stranger's token, whatever it says of its algorithm, costs one HMAC.
+        # Authenticated before anything is decoded: a stranger's token, whatever it claims to be, costs one HMAC.
         signing_input, _, signature = token.rpartition(b".")
         signature = signature.removesuffix(b"=")
         for index, secret in enumerate(self.secrets):

@@ -32,7 +32,9 @@ def main() -> None:
         sys.exit(str(error))
     except ValueError:
         sys.exit("PORT must be a number.")
-    print(WELCOME.format(port=port, database=environ.get("DT_DATABASE") or "var/events.db"), file=sys.stderr, flush=True)
+    print(
+        WELCOME.format(port=port, database=environ.get("DT_DATABASE") or "var/events.db"), file=sys.stderr, flush=True
+    )
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, server_header=False, log_level="warning")
 
 

@@ -1,0 +1,405 @@
+"""From an event to what is in it: typed payloads of all 21 event types, and flat readings, one a row.
+
+A receiver needs neither to store an event; these are for whoever reads events afterwards. What DT sends is taken as
+leniently as `core.event` does: a field that is absent, or of another JSON type than DT documents, is None, or empty
+where it would be a list or a set of labels. JSON has one type of number, so `27` and `27.0` are both fine everywhere.
+
+The attributes of a payload are DT's own field names in snake_case. ``update_time`` is when a Cloud Connector received
+the event, and each time is the text that DT sent: RFC 3339 in UTC. docs/events.md says when each type is sent.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, get_args
+
+from core.event import Event
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Updated:
+    update_time: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State(_Updated):
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch(_Updated):
+    """Somebody touched the sensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureSample:
+    """One temperature in °C, at a time that DT Cloud estimated."""
+
+    value: Number | None
+    sample_time: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature(_Updated):
+    """A temperature in °C, the newest of up to 30 ``samples``."""
+
+    value: Number | None
+    samples: tuple[TemperatureSample, ...]
+    is_backfilled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPresent(_State):
+    """Whether an object is close: ``PRESENT`` or ``NOT_PRESENT``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HumiditySample:
+    """One temperature in °C and relative humidity in %, at a time that DT Cloud estimated."""
+
+    temperature: Number | None
+    relative_humidity: Number | None
+    sample_time: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Humidity(_Updated):
+    """A temperature in °C and a relative humidity in %, the newest of up to 30 ``samples``."""
+
+    temperature: Number | None
+    relative_humidity: Number | None
+    samples: tuple[HumiditySample, ...]
+    is_backfilled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPresentCount(_Updated):
+    """How many times objects came or went, in the life of the sensor."""
+
+    total: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class TouchCount(_Updated):
+    """How many times the sensor was touched, in its life."""
+
+    total: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaterPresent(_State):
+    """Whether water covers the sensor: ``PRESENT`` or ``NOT_PRESENT``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Co2(_Updated):
+    """The concentration of CO2 in parts per million."""
+
+    ppm: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure(_Updated):
+    """The barometric pressure in Pa."""
+
+    pascal: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class Motion(_State):
+    """``MOTION_DETECTED`` or ``NO_MOTION_DETECTED``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeskOccupancy(_State):
+    """``OCCUPIED`` or ``NOT_OCCUPIED``, with remarks since December 2022."""
+
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contact(_State):
+    """``OPEN`` or ``CLOSED``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWireStatus(_State):
+    """How a probe is wired: ``TWO_WIRE``, ``THREE_WIRE``, ``FOUR_WIRE`` or one of two ``INVALID_..._CONFIGURATION``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConnector:
+    """A Cloud Connector that heard the sensor: signal strength in %, RSSI in dBm."""
+
+    id: str | None
+    signal_strength: Number | None
+    rssi: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus(_Updated):
+    """How well the sensor is heard: signal strength in %, RSSI in dBm (absent in 2020), by which Cloud Connectors."""
+
+    signal_strength: Number | None
+    rssi: Number | None
+    cloud_connectors: tuple[CloudConnector, ...]
+    transmission_mode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryStatus(_Updated):
+    """What is left of the battery in %, coarse."""
+
+    percentage: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsChanged:
+    """Labels with their new values, and the names of those removed; the one payload without an ``update_time``."""
+
+    added: Mapping[str, str]
+    modified: Mapping[str, str]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus(_Updated):
+    """How the device is connected: ``ETHERNET``, ``CELLULAR``, ``SDS`` or ``OFFLINE``, and how it could be."""
+
+    connection: str | None
+    available: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceError:
+    """What is wrong with a Cloud Connector's connection, as a code and in words."""
+
+    code: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EthernetStatus(_Updated):
+    """A Cloud Connector's addresses, either of which may be an empty text."""
+
+    mac_address: str | None
+    ip_address: str | None
+    errors: tuple[DeviceError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellularStatus(_Updated):
+    """A Cloud Connector's cellular signal strength in %."""
+
+    signal_strength: Number | None
+    errors: tuple[DeviceError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLatency(_Updated):
+    """A Cloud Connector's latency in ms; DT's clients dropped this type in 2020."""
+
+    avg_latency_millis: Number | None
+    min_latency_millis: Number | None
+    max_latency_millis: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Nothing but a sign of life of DT's event stream; not seen on a Data Connector so far."""
+
+
+Payload = (
+    Touch | Temperature | ObjectPresent | Humidity | ObjectPresentCount | TouchCount | WaterPresent | Co2 | Pressure
+    | Motion | DeskOccupancy | Contact | ProbeWireStatus | NetworkStatus | BatteryStatus | LabelsChanged
+    | ConnectionStatus | EthernetStatus | CellularStatus | ConnectionLatency | Ping
+)  # fmt: skip
+
+
+def payload(event: Event) -> Payload | None:
+    """Return what is in ``event``, None if its type is unknown or its data is not there."""
+    into = _PAYLOADS.get(event.event_type or "")
+    found: Payload | None = into and _read(into, _data(event))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Where a quantity stands in ``event.data.<event_type>``.
+
+    Attributes:
+        event_type: The event type.
+        field: The field there; None for a touch, which says all by having happened.
+        quantity: Its name as a reading: DT's field name, save that the ``value`` of a temperature is a temperature.
+        unit: The unit of a number, ``1`` for a count; None where the field holds text.
+        sampled: Whether each of ``samples`` has it too; the same for all quantities of a type.
+    """
+
+    event_type: str
+    field: str | None
+    quantity: str
+    unit: str | None
+    sampled: bool = False
+
+
+QUANTITIES: tuple[Quantity, ...] = (
+    Quantity("touch", None, "touch", None),
+    Quantity("temperature", "value", "temperature", "°C", sampled=True),
+    Quantity("objectPresent", "state", "state", None),
+    Quantity("humidity", "temperature", "temperature", "°C", sampled=True),
+    Quantity("humidity", "relativeHumidity", "relativeHumidity", "%", sampled=True),
+    Quantity("objectPresentCount", "total", "total", "1"),
+    Quantity("touchCount", "total", "total", "1"),
+    Quantity("waterPresent", "state", "state", None),
+    Quantity("co2", "ppm", "ppm", "ppm"),
+    Quantity("pressure", "pascal", "pascal", "Pa"),
+    Quantity("motion", "state", "state", None),
+    Quantity("deskOccupancy", "state", "state", None),
+    Quantity("contact", "state", "state", None),
+    Quantity("probeWireStatus", "state", "state", None),
+    Quantity("networkStatus", "signalStrength", "signalStrength", "%"),
+    Quantity("networkStatus", "rssi", "rssi", "dBm"),
+    Quantity("networkStatus", "transmissionMode", "transmissionMode", None),
+    Quantity("batteryStatus", "percentage", "percentage", "%"),
+    Quantity("connectionStatus", "connection", "connection", None),
+    Quantity("ethernetStatus", "ipAddress", "ipAddress", None),
+    Quantity("ethernetStatus", "macAddress", "macAddress", None),
+    Quantity("cellularStatus", "signalStrength", "signalStrength", "%"),
+    Quantity("connectionLatency", "avgLatencyMillis", "avgLatencyMillis", "ms"),
+    Quantity("connectionLatency", "minLatencyMillis", "minLatencyMillis", "ms"),
+    Quantity("connectionLatency", "maxLatencyMillis", "maxLatencyMillis", "ms"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One quantity at one time: a row of a table.
+
+    Attributes:
+        key: The key of the event that it came in; up to 30 samples, and their quantities, share it.
+        device_id: The device, `project_id` and `event_type`: as in `core.event.Event`.
+        quantity: Which quantity, by the names in `QUANTITIES`.
+        value: A finite number; None where the quantity is a text.
+        text: A text; None where the quantity is a number. A touch has neither.
+        unit: The unit of ``value``, ``1`` for a count; None without one.
+        time: As DT sent it: the sample's ``sampleTime``, else ``updateTime``, else the event's ``timestamp``; None if
+            the body has none of them.
+        is_backfilled: Whether the sensor sent it late, from its memory: it must not pass for the latest.
+    """
+
+    key: str
+    device_id: str | None
+    project_id: str | None
+    event_type: str
+    quantity: str
+    value: Number | None
+    text: str | None
+    unit: str | None
+    time: str | None
+    is_backfilled: bool
+
+
+def readings(event: Event) -> Iterator[Reading]:
+    """Yield a row for each sample and quantity, newest first, as on the wire.
+
+    Events without ``samples``, or with none that can be read, yield their single values. Labels and pings yield none.
+    """
+    data = _data(event)
+    if type(data) is not dict:
+        return
+    quantities = [quantity for quantity in QUANTITIES if quantity.event_type == event.event_type]
+    sampled = [quantity for quantity in quantities if quantity.sampled]
+    rows = [row for sample in _list(data.get("samples")) for row in _rows(event, data, sample, sampled)]
+    yield from rows or _rows(event, data, data, quantities)
+
+
+def _rows(event: Event, data: Any, source: Any, quantities: Sequence[Quantity]) -> Iterator[Reading]:
+    times = _at(source, "sampleTime"), _at(data, "updateTime"), _at(event.document, "event", "timestamp")
+    time = next(filter(None, map(_text, times)), None)
+    for quantity in quantities:
+        found = quantity.field and _at(source, quantity.field)
+        value = _number(found) if quantity.unit else None
+        text = None if quantity.unit else _text(found)
+        if quantity.field is None or value is not None or text is not None:
+            yield Reading(
+                key=event.key,
+                device_id=event.device_id,
+                project_id=event.project_id,
+                event_type=quantity.event_type,
+                quantity=quantity.quantity,
+                value=value,
+                text=text,
+                unit=quantity.unit,
+                time=time,
+                is_backfilled=_at(data, "isBackfilled") is True,
+            )
+
+
+def _data(event: Event) -> Any:
+    """Return what should be an object with the fields of the event's type; anything where it is not."""
+    if event.event_type == "ping":
+        return {}  # it has no data at all, and labelsChanged has no wrapper around its three fields
+    wrapper = () if event.event_type == "labelsChanged" else (event.event_type,)
+    return _at(event.document, "event", "data", *wrapper)
+
+
+def _at(value: Any, *names: str | None) -> Any:
+    """Follow ``names`` down nested objects; None where there is no such way."""
+    for name in names:
+        value = value.get(name) if type(value) is dict else None
+    return value
+
+
+def _number(value: Any) -> Number | None:
+    # 1e999 is JSON, and so is a 1 with 999 zeros, but neither fits the double that whoever computes with it will use.
+    return value if type(value) in (int, float) and abs(value) <= sys.float_info.max else None
+
+
+def _text(value: Any) -> str | None:
+    return value if type(value) is str else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if type(value) is bool else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []
+
+
+def _labels(value: Any) -> Mapping[str, str]:
+    return {k: v for k, v in value.items() if type(v) is str} if type(value) is dict else {}
+
+
+def _tuple(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    return tuple(item for item in map(read, _list(value)) if item is not None)
+
+
+def _read(into: type[Any], value: Any) -> Any:
+    """Fill each field of ``into`` from its namesake in the object ``value``, by what the field is annotated with."""
+    if type(value) is not dict:
+        return None
+    return into(**{field.name: _READ[field.type](value.get(_camel(field.name))) for field in fields(into)})
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_READ: dict[Any, Callable[[Any], Any]] = {
+    Number | None: _number,
+    str | None: _text,
+    bool | None: _flag,
+    Mapping[str, str]: _labels,
+    tuple[str, ...]: partial(_tuple, _text),
+    tuple[TemperatureSample, ...]: partial(_tuple, partial(_read, TemperatureSample)),
+    tuple[HumiditySample, ...]: partial(_tuple, partial(_read, HumiditySample)),
+    tuple[CloudConnector, ...]: partial(_tuple, partial(_read, CloudConnector)),
+    tuple[DeviceError, ...]: partial(_tuple, partial(_read, DeviceError)),
+}
+# A class has the name of its event type, with a capital.
+_PAYLOADS: dict[str, type[Payload]] = {c.__name__[0].lower() + c.__name__[1:]: c for c in get_args(Payload)}

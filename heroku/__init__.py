@@ -1,0 +1,1 @@
+"""The receiver on Heroku, with the events in Postgres."""

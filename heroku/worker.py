@@ -1,0 +1,87 @@
+"""An example of a worker: takes stored events, several workers at a time if need be, and does something with each.
+
+Replace `process`. An event is processed at least once: a worker that dies half-way leaves its rows to the next, so
+`process` should not mind a second time. One that fails `MAX_ATTEMPTS` times is a dead letter: it stays in the table
+with ``processed_at`` empty, for you to look at and to set its ``attempts`` back to 0.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+
+import asyncpg
+
+from core.event import Event, reread
+from core.log import Log
+from core.readings import readings
+from core.settings import SettingsError
+from heroku.app import database_url
+from heroku.postgres import tls
+
+BATCH = 50
+MAX_ATTEMPTS = 5
+IDLE_SECONDS = 2.0
+
+# SKIP LOCKED: what another worker has taken is passed over, not waited for.
+_TAKE = """
+SELECT key, body, received_at FROM events
+WHERE processed_at IS NULL AND attempts < $1
+ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+_INDEX = "CREATE INDEX IF NOT EXISTS events_to_process ON events (received_at) WHERE processed_at IS NULL"
+
+
+async def process(event: Event) -> None:
+    """Do what you want done with one event; raise if it could not be done."""
+    for reading in readings(event):
+        value = reading.text if reading.value is None else reading.value
+        print(reading.device_id, reading.quantity, value, reading.unit or "", flush=True)
+
+
+async def process_batch(connection: asyncpg.Connection, log: Log) -> int:
+    """Take up to `BATCH` rows, process each, and give them back; return how many there were."""
+    async with connection.transaction():
+        rows = await connection.fetch(_TAKE, MAX_ATTEMPTS, BATCH)
+        for row in rows:
+            try:
+                await process(reread(row["body"], row["received_at"]))
+                await connection.execute("UPDATE events SET processed_at = now() WHERE key = $1", row["key"])
+            except Exception as error:
+                if connection.is_closed():
+                    raise
+                log.notice("ERROR", f"{row['key']} could not be processed: {type(error).__name__}")
+                await connection.execute("UPDATE events SET attempts = attempts + 1 WHERE key = $1", row["key"])
+    return len(rows)
+
+
+async def work(url: str) -> None:
+    """Process until SIGTERM; the batch at hand is finished first."""
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    log = Log()
+    while not stopping.is_set():
+        try:
+            connection = await asyncpg.connect(url, ssl=tls(url), timeout=10)
+            await connection.execute(_INDEX)
+            while not stopping.is_set():
+                if await process_batch(connection, log) < BATCH:
+                    await _sleep(stopping)
+            await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.notice("WARNING", f"The database is away ({type(error).__name__}); trying again.")
+            await _sleep(stopping)
+
+
+async def _sleep(stopping: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), IDLE_SECONDS)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(work(database_url(os.environ)))
+    except SettingsError as error:
+        sys.exit(str(error))
