@@ -60,6 +60,7 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._receiver.defer_log(asyncio.get_running_loop().call_soon)
                 await self._on_startup()
                 await send({"type": "lifespan.startup.complete"})
             else:

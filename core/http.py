@@ -1,6 +1,5 @@
 """The only two shapes that cross the threshold between a platform and the core."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -43,10 +42,3 @@ class Response:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
-
-    @classmethod
-    def of(cls, status: int, document: dict[str, object], *headers: tuple[str, str]) -> "Response":
-        """Build a JSON answer; one of status 400 or above is an RFC 9457 problem."""
-        media_type = "application/json" if status < 400 else "application/problem+json"
-        body = json.dumps(document, separators=(",", ":")).encode()
-        return cls(status, (("content-type", media_type), ("content-length", str(len(body))), *headers), body)

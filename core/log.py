@@ -7,13 +7,15 @@ header, a token, a label or the text of an exception.
 import json
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 from core.event import Event
 
 Severity = Literal["INFO", "WARNING", "ERROR"]
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+# What json.dumps does to a str.
+_quote = json.encoder.encode_basestring_ascii
 
 
 class Log:
@@ -25,10 +27,16 @@ class Log:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._defer: Callable[[Callable[[], None]], object] | None = None
+        self._is_flush_due = False
+
+    def defer(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Flush by ``call_soon`` rather than at each line: a loop that answers many at once makes one write of it."""
+        self._defer = call_soon
 
     def notice(self, severity: Severity, message: str) -> None:
         """Write a line that belongs to no request. ``message`` is a sentence of ours."""
-        self._write(_encode({"severity": severity, "message": message}))
+        self._write(f'{{"severity":"{severity}","message":{_quote(message)}}}\n')
 
     def request(
         self,
@@ -55,40 +63,53 @@ class Log:
             error: The bug, if it met one: its class and the places it passed are written, never its text, which may
                 quote data.
         """
-        fields: dict[str, object] = {
-            "severity": severity,
-            "message": f"{outcome}: {reason}" if reason else outcome,
-            "outcome": outcome,
-            "status": status,
-            "totalMs": round(seconds * 1000, 3),
-            "bytes": size,
-        }
+        # Put together by hand: json.dumps of the same takes five times as long.
+        message = f"{outcome}: {reason}" if reason else outcome
+        line = (
+            f'{{"severity":"{severity}","message":{_quote(message)},"outcome":"{outcome}","status":{status}'
+            f',"totalMs":{seconds * 1000:.3f},"bytes":{size}'
+        )
         if reason:
-            fields["reason"] = reason
+            line += f',"reason":{_quote(reason)}'
         if event:
-            fields["key"] = event.key
-            fields["eventType"] = event.event_type
-            fields["deviceId"] = event.device_id
-            fields["projectId"] = event.project_id
-            fields["signedBy"] = event.signed_by
+            line += (
+                f',"key":"{event.key}","eventType":{_quoted(event.event_type)},"deviceId":{_quoted(event.device_id)}'
+                f',"projectId":{_quoted(event.project_id)},"signedBy":{_quote(event.signed_by)}'
+            )
             if event.timestamp:
-                fields["ageSeconds"] = (event.received_at - event.timestamp).total_seconds()
+                line += f',"ageSeconds":{(event.received_at - event.timestamp).total_seconds():.3f}'
             if event.expired_for:
-                fields["expiredForSeconds"] = event.expired_for
+                line += f',"expiredForSeconds":{event.expired_for}'
             if event.fault:
-                fields["unparsed"] = event.fault
+                line += f',"unparsed":{_quote(event.fault)}'
             if event.note:
-                fields["note"] = event.note
+                line += f',"note":{_quote(event.note)}'
         if error:
-            fields["traceback"] = _places(error)
-        self._write(_encode(fields))
+            line += f',"traceback":{json.dumps(_places(error))}'
+        self._write(line + "}\n")
 
     def _write(self, line: str) -> None:
+        # A full disk or a closed pipe under the log must not refuse an event that is stored.
         try:
-            self._stream.write(line + "\n")
+            self._stream.write(line)
+        except (OSError, ValueError):
+            pass
+        if self._defer is None:
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._defer(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        try:
             self._stream.flush()
         except (OSError, ValueError):
-            pass  # a full disk or a closed pipe under the log must not refuse an event that is stored
+            pass
+
+
+def _quoted(text: str | None) -> str:
+    return _quote(text) if text else "null"
 
 
 def _places(error: BaseException | None) -> list[str]:

@@ -1,8 +1,8 @@
 """From an event to what is in it: typed payloads of all 21 event types, and flat readings, one a row.
 
-A receiver needs neither to store an event; these are for whoever reads events afterwards. What DT sends is taken as
-leniently as `core.event` does: a field that is absent, or of another JSON type than DT documents, is None, or empty
-where it would be a list or a set of labels. JSON has one type of number, so `27` and `27.0` are both fine everywhere.
+A receiver needs neither to store an event; these are for whoever reads events afterwards, and never raise either. A
+field that is absent, or of another JSON type than DT documents, is None; empty where it would be a list or labels.
+JSON has one type of number, so ``27`` and ``27.0`` are both fine everywhere.
 
 The attributes of a payload are DT's own field names in snake_case. ``update_time`` is when a Cloud Connector received
 the event, and each time is the text that DT sent: RFC 3339 in UTC. docs/events.md says when each type is sent.
@@ -222,7 +222,7 @@ Payload = (
 def payload(event: Event) -> Payload | None:
     """Return what is in ``event``, None if its type is unknown or its data is not there."""
     into = _PAYLOADS.get(event.event_type or "")
-    found: Payload | None = into and _read(into, _data(event))
+    found: Payload | None = None if into is None else _read(into, _data(event))
     return found
 
 
@@ -316,8 +316,8 @@ def readings(event: Event) -> Iterator[Reading]:
     yield from rows or _rows(event, data, data, quantities)
 
 
-def _rows(event: Event, data: Any, source: Any, quantities: Sequence[Quantity]) -> Iterator[Reading]:
-    times = _at(source, "sampleTime"), _at(data, "updateTime"), _at(event.document, "event", "timestamp")
+def _rows(event: Event, data: Mapping[str, Any], source: Any, quantities: Sequence[Quantity]) -> Iterator[Reading]:
+    times = _at(source, "sampleTime"), data.get("updateTime"), _at(event.document, "event", "timestamp")
     time = next(filter(None, map(_text, times)), None)
     for quantity in quantities:
         found = quantity.field and _at(source, quantity.field)
@@ -334,7 +334,7 @@ def _rows(event: Event, data: Any, source: Any, quantities: Sequence[Quantity]) 
                 text=text,
                 unit=quantity.unit,
                 time=time,
-                is_backfilled=_at(data, "isBackfilled") is True,
+                is_backfilled=data.get("isBackfilled") is True,
             )
 
 

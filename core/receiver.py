@@ -1,6 +1,7 @@
 """The decision: guard, verify, parse, put, answer. The only code that chooses a status."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,9 +22,16 @@ MAX_BODY = 262_144
 
 def _problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Response:
     """Build an RFC 9457 answer. Every 401 is the same one: which check failed is for the log."""
-    return Response.of(
-        status, {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}, *headers
+    document = {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Response(
+        status, (("content-type", "application/problem+json"), ("content-length", str(len(body))), *headers), body
     )
+
+
+def _done(outcome: str) -> Response:
+    """Build the answer that DT takes for a receipt. It has no body, which would be a second packet per event."""
+    return Response(200, (("content-length", "0"), ("event-outcome", outcome)), b"")
 
 
 UNVERIFIED = _problem(
@@ -38,15 +46,9 @@ NOT_ALLOWED = _problem(
 )
 UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", ("retry-after", "8"))
 BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
-HEALTHY = Response.of(200, {"status": "ok"})
-STORED = Response.of(200, {"outcome": "stored"})
-DUPLICATE = Response.of(200, {"outcome": "duplicate"})
-DROPPED = Response.of(200, {"outcome": "dropped"})
-_ACKNOWLEDGED = {
-    Outcome.STORED: ("stored", STORED),
-    Outcome.DUPLICATE: ("duplicate", DUPLICATE),
-    None: ("dropped", DROPPED),
-}
+HEALTHY = _done("none")
+_ACKNOWLEDGED = {outcome: (outcome.value, _done(outcome.value)) for outcome in Outcome}
+_DROPPED = ("dropped", _done("dropped"))
 _KEYS_UNAVAILABLE = (
     "keys_unavailable: DT's published keys could not be fetched. Let this receiver call out over https, or set DT_JWKS."
 )
@@ -81,6 +83,10 @@ class _Decisions:
         for warning in settings.warnings if isinstance(settings, Settings) else ():
             self._log.notice("WARNING", warning)
 
+    def defer_log(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Have the log flushed as `core.log.Log.defer` says."""
+        self._log.defer(call_soon)
+
     def _admit(self, request: Request) -> Event:
         """Return a verified event that is to be stored.
 
@@ -111,7 +117,7 @@ class _Decisions:
         keys.refresh()
 
     def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
-        name, response = _ACKNOWLEDGED[outcome]
+        name, response = _ACKNOWLEDGED[outcome] if outcome else _DROPPED
         severity: Severity = "WARNING" if event.note else "INFO"
         self._write(severity, name, request, response, started, event=event)
         return response

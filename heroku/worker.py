@@ -81,6 +81,8 @@ async def _sleep(stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
+    # JSON allows lone surrogates, which no terminal does.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         asyncio.run(work(database_url(os.environ)))
     except SettingsError as error:
