@@ -10,6 +10,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from jwt import PyJWK, PyJWKSet, PyJWTError
 
 from core.signature import KeysNeeded, KeysUnavailable
@@ -95,14 +96,15 @@ def _es256_keys(document: Any) -> dict[str, PyJWK]:
         keys = PyJWKSet.from_dict(document).keys
     except (PyJWTError, AttributeError, TypeError) as error:
         raise ValueError("not a JWKS") from error
-    found = {
-        key.key_id: key
-        for key in keys
-        if key.key_id and key.key_type == "EC" and key.algorithm_name == "ES256" and key.public_key_use in (None, "sig")
-    }
+    found = {key.key_id: key for key in keys if key.key_id and _verifies_es256(key)}
     if not found:
         raise ValueError("no ES256 key in the JWKS")
     return found
+
+
+def _verifies_es256(key: PyJWK) -> bool:
+    is_public = isinstance(key.key, EllipticCurvePublicKey)
+    return is_public and key.algorithm_name == "ES256" and key.public_key_use in (None, "sig")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -114,9 +114,12 @@ class _Reader:
             self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs an organization: {organization}.")
 
     def _keys(self, issuer: str) -> Keys | None:
-        # Imported here: it brings PyJWT and, with that, cryptography.
-        from core.jwks import PinnedKeys, PublishedKeys
-
+        # Imported here: it takes PyJWT and cryptography, which HS256 alone does without.
+        try:
+            from core.jwks import PinnedKeys, PublishedKeys
+        except ImportError as error:
+            self._faults.append(f"DT_ORGANIZATION_ID needs the package {error.name}: pip install PyJWT cryptography.")
+            return None
         if pinned := self._environ.get("DT_JWKS"):
             try:
                 return PinnedKeys(json.loads(pinned))

@@ -231,7 +231,7 @@ class Verifier:
 _DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JWT"}
 _DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_+/", b"+/  ")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
 _decode = json.JSONDecoder().decode
 
 

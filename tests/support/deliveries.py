@@ -23,7 +23,7 @@ needs_fixtures = pytest.mark.skipif(
 
 
 def body(**changes: Any) -> bytes:
-    """Return the body of a temperature event of 2024's shape; ``changes`` replace fields of ``event``, None removes one."""
+    """Return the body of a temperature event; ``changes`` replace fields of ``event``, None removes one."""
     event = {
         "eventId": "cpbg96qngr7ai7ldarrg",
         "targetName": "projects/ccol8iuk9smqiha4e8l0/devices/emucdd6ef2eu277bo8f52vg",
