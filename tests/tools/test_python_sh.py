@@ -1,0 +1,208 @@
+"""tools/python.sh, with a home, a root and a PATH of its own, and interpreters that pretend to be others."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "python.sh"
+
+# In each, the script's own probe is run by the Python of these tests, after it was told what to pretend.
+OLD = "sys.version_info = (3, 10, 9)"
+NO_VENV = "sys.modules['venv'] = None"
+NO_ENSUREPIP = "sys.modules['ensurepip'] = None"
+NO_SQLITE = "sys.modules['sqlite3'] = None"
+NO_SSL = "sys.modules['ssl'] = None"
+PYPY = "sys.implementation.name = 'pypy'"
+FREE_THREADED = "import sysconfig; sysconfig.get_config_var = lambda name: 1"
+
+
+@dataclass
+class Machine:
+    """A machine with nothing on it but what a test puts there."""
+
+    folder: Path
+
+    def python(self, place: str, pretend: str = "pass") -> str:
+        """Put an interpreter at ``place``; it works, but for what it is told to pretend. Return its path."""
+        code = f"import sys; sys.executable = sys.argv[2]; {pretend}; exec(sys.argv[1])"
+        return self.script(place, f'exec "{sys.executable}" -I -c "{code}" "$3" "$0"')
+
+    def shim(self, place: str) -> str:
+        """Put what pyenv leaves for a version that is installed, but not chosen."""
+        return self.script(place, 'echo "pyenv: command not found" >&2\necho "Note: see pyenv help" >&2\nexit 127')
+
+    def script(self, place: str, lines: str) -> str:
+        path = self.folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{lines}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def run(self, path: str = "bin", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the script; ``path`` are the folders that are searched before the few tools that it needs."""
+        folders = [str(self.folder / name) for name in path.split(":")] + [str(self.folder / "tools")]
+        environ = {
+            "PATH": ":".join(folders),
+            "HOME": str(self.folder / "home"),
+            "PYTHON_SH_ROOT": str(self.folder / "root"),
+            **environ,
+        }
+        return subprocess.run(["sh", SCRIPT], env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    def finds(self, path: str = "bin", environ: Mapping[str, str] | None = None) -> str:
+        done = self.run(path, **(environ or {}))
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.removesuffix("\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    folder = tmp_path / "a machine"
+    (folder / "tools").mkdir(parents=True)
+    for name in ("sh", "sort", "tr", "sed", "awk"):
+        tool = shutil.which(name)
+        assert tool
+        (folder / "tools" / name).symlink_to(tool)
+    return Machine(folder)
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        (["3.11", "3.12", "3.13", "3.14"], "3.13"),
+        (["3.11", "3.12", "3.14"], "3.14"),
+        (["3.11", "3.12"], "3.12"),
+        (["3.11", "3.10", "3"], "3.11"),
+        (["3", ""], "3"),
+        ([""], ""),
+    ],
+)
+def test_the_version_that_the_clouds_run_then_the_newest(machine: Machine, there: list[str], found: str) -> None:
+    paths = {version: machine.python(f"bin/python{version}") for version in there}
+    assert machine.finds() == paths[found]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "home/.pyenv/versions/3.13.1/bin/python3.13",
+        "home/.local/share/uv/python/cpython-3.13.1-linux-x86_64-gnu/bin/python3.13",
+        "root/opt/homebrew/bin/python3.13",
+        "root/opt/homebrew/opt/python@3.13/bin/python3.13",
+        "root/home/linuxbrew/.linuxbrew/bin/python3.13",
+        "root/opt/python3.13/bin/python3.13",
+        "root/opt/python/3.13.1/bin/python3.13",
+        "root/usr/local/bin/python3.13",
+        "root/usr/local/opt/python@3.13/bin/python3.13",
+        "root/Library/Frameworks/Python.framework/Versions/3.13/bin/python3.13",
+        "root/usr/bin/python3.13",
+    ],
+)
+def test_each_place_is_searched(machine: Machine, place: str) -> None:
+    machine.python("bin/python3.12")
+    assert machine.python(place) == machine.finds()
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder", "place"),
+    [
+        ("PYENV_ROOT", "elsewhere", "elsewhere/versions/3.13.1/bin/python3.13"),
+        ("UV_PYTHON_INSTALL_DIR", "elsewhere", "elsewhere/cpython-3.13.1-macos-aarch64-none/bin/python3.13"),
+        ("XDG_DATA_HOME", "data", "data/uv/python/cpython-3.13.1-macos-aarch64-none/bin/python3.13"),
+    ],
+)
+def test_the_managers_own_variables_are_heard(machine: Machine, variable: str, folder: str, place: str) -> None:
+    assert machine.python(place) == machine.finds(environ={variable: str(machine.folder / folder)})
+
+
+def test_the_newest_patch_of_those_that_a_manager_has(machine: Machine) -> None:
+    paths = [machine.python(f"home/.pyenv/versions/3.13.{patch}/bin/python3.13") for patch in (1, 9, 12)]
+    assert machine.finds() == paths[-1]
+
+
+def test_a_shim_that_fails_does_not_hide_what_is_behind_it(machine: Machine) -> None:
+    machine.shim("shims/python3.13")
+    assert machine.python("bin/python3.13") == machine.finds("shims:bin")
+
+
+def test_a_shim_that_fails_for_all_but_an_older_version(machine: Machine) -> None:
+    for version in ("3.13", "3.14", "3.12"):
+        machine.shim(f"shims/python{version}")
+    assert machine.python("shims/python3.11") == machine.finds("shims")
+
+
+def test_what_cannot_be_run_is_passed_over(machine: Machine) -> None:
+    Path(machine.python("bin/python3.13")).chmod(0o644)
+    (machine.folder / "bin" / "python3.14").mkdir()
+    assert "Passed over" not in machine.run().stderr
+    assert machine.python("bin/python3.12") == machine.finds()
+
+
+@pytest.mark.parametrize(
+    ("pretend", "reason"),
+    [
+        (OLD, "is Python 3.10"),
+        (NO_VENV, "lacks the module venv"),
+        (NO_ENSUREPIP, "lacks the module ensurepip"),
+        (NO_SQLITE, "lacks the module sqlite3"),
+        (NO_SSL, "lacks the module ssl"),
+        (PYPY, "is not the ordinary CPython, for which the requirements have binaries"),
+        (FREE_THREADED, "is not the ordinary CPython, for which the requirements have binaries"),
+    ],
+)
+def test_an_unsuitable_one_is_passed_over_and_named(machine: Machine, pretend: str, reason: str) -> None:
+    unsuitable = machine.python("bin/python3.13", pretend)
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"Passed over:\n  {unsuitable} {reason}\n")
+    assert machine.python("bin/python3.11") == machine.finds()
+
+
+def test_without_any_it_says_what_to_install(machine: Machine) -> None:
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    for system in ("Debian", "macOS", "Windows", "PYTHON="):
+        assert system in done.stderr
+    assert "Passed over" not in done.stderr
+
+
+def test_the_first_line_of_a_shims_excuse_is_enough(machine: Machine) -> None:
+    shim = machine.shim("bin/python3.13")
+    # Twice on PATH is still one.
+    assert machine.run("bin:bin").stderr.endswith(f"Passed over:\n  {shim} pyenv: command not found\n")
+
+
+def test_PYTHON_is_the_one_whatever_else_is_there(machine: Machine) -> None:
+    machine.python("bin/python3.13")
+    mine = machine.python("my own/python")
+    assert machine.finds(environ={"PYTHON": mine}) == mine
+    # A name is looked up, as a shell would.
+    assert machine.python("bin/python3.11") == machine.finds(environ={"PYTHON": "python3.11"})
+
+
+@pytest.mark.parametrize("pretend", [OLD, NO_ENSUREPIP])
+def test_an_unsuitable_PYTHON_is_an_error_though_a_good_one_is_there(machine: Machine, pretend: str) -> None:
+    machine.python("bin/python3.13")
+    mine = machine.python("mine/python", pretend)
+    done = machine.run(PYTHON=mine)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"PYTHON={mine} is not suitable" in done.stderr
+    assert ("is Python 3.10" if pretend == OLD else "lacks the module ensurepip") in done.stderr
+
+
+def test_a_PYTHON_that_is_not_there(machine: Machine) -> None:
+    done = machine.run(PYTHON="python9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "PYTHON=python9 is not suitable" in done.stderr
+
+
+def test_a_real_interpreter() -> None:
+    environ = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(["sh", SCRIPT], env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{sys.executable}\n"
