@@ -97,8 +97,10 @@ class PostgresStore:
                 timeout=CONNECT_TIMEOUT,
                 server_settings={"application_name": "data-connector", "synchronous_commit": "on"},
             )
-            await _assert_durable(self._connection)
             self._insert = await self._connection.prepare(_INSERT)
+            # After the prepare, which asyncpg ends without a Sync: until the next statement the server holds a lock on
+            # the table for it, and a release that alters the table would wait for the first event.
+            await _assert_durable(self._connection)
         return self._insert
 
     async def _disconnect(self) -> None:

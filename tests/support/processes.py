@@ -107,6 +107,11 @@ class Program:
         return self.process.wait(30)
 
 
+    def close(self) -> None:
+        """Forget what it printed."""
+        self._log.close()
+
+
 @contextmanager
 def running(module: str, environ: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Program]:
     """Give a program that is ready, and end it."""
@@ -115,3 +120,4 @@ def running(module: str, environ: Mapping[str, str], folder: Path, **options: An
         yield program.wait_until_ready()
     finally:
         program.stop(signal.SIGKILL)
+        program.close()

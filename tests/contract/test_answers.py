@@ -1,0 +1,224 @@
+"""Every row of the decision table, through every adapter, as real requests to the real program."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.adapters import ADAPTERS, Adapter
+from tests.support.deliveries import ORGANIZATION, SECRET, body, fresh_body, hs256, raw_token, signed
+from tests.support.es256 import JWKS, es256
+from tests.support.processes import Answer
+
+HS256 = {"DT_SIGNATURE_SECRET": SECRET}
+
+
+@pytest.fixture(params=ADAPTERS)
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Start an adapter with the environment given; stop it after the test."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def start(**environ: str) -> Adapter:
+            return stack.enter_context(ADAPTERS[request.param](environ or HS256, tmp_path, request))
+
+        yield start
+
+
+@pytest.fixture
+def adapter(platform: Any) -> Iterator[Adapter]:
+    yield platform()
+
+
+def post(adapter: Adapter, content: bytes, headers: dict[str, str] | None = None) -> Answer:
+    return adapter.receiving.request("POST", "/", signed(content) if headers is None else headers, content)
+
+
+def is_acknowledged(answer: Answer, outcome: str) -> bool:
+    return (answer.status, answer.headers["event-outcome"], answer.body) == (200, outcome, b"")
+
+
+def problem(answer: Answer) -> tuple[int, str]:
+    """Return the status and the type of an RFC 9457 problem, and see that it gives nothing away."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = json.loads(answer.body)
+    assert document.keys() == {"type", "title", "status"}
+    assert document["status"] == answer.status
+    return answer.status, document["type"].rsplit(":", 1)[1]
+
+
+def last_line(adapter: Adapter, count: int = 1) -> dict[str, Any]:
+    """Return the last log line, once there are ``count``: one for each request."""
+    lines = adapter.receiving.wait_for_lines(count)
+    assert len(lines) == count
+    return lines[-1]
+
+
+def test_stored_then_already_stored(adapter: Adapter) -> None:
+    content = fresh_body()
+    assert is_acknowledged(post(adapter, content), "stored")
+    assert adapter.bodies() == [content]
+    assert is_acknowledged(post(adapter, content), "duplicate")
+    assert adapter.bodies() == [content]
+    line = last_line(adapter, 2)
+    assert (line["severity"], line["outcome"], line["status"]) == ("INFO", "duplicate", 200)
+    assert line["key"].endswith(".temperature.emucdd6ef2eu277bo8f52vg")
+    assert line["signedBy"] == "hs256:0"
+
+
+STRANGE = {
+    "unknown type": (body(eventType="pollen"), "unknown event type"),
+    "fields missing": (body(eventId=None), "no eventId"),
+    "not JSON": (b"hello", "not JSON"),
+    "not UTF-8": (b"\xff\x00", "not JSON"),
+    "lone surrogate": (b'{"event":{"eventId":"\\ud800"}}', "no eventType"),
+    "nested": (b"[" * 200_000, "not JSON"),
+    "numbers": (b'{"event":{"eventType":"touch","data":[1e999,NaN]}}', "not JSON"),
+    "duplicate keys": (b'{"event":{"eventType":"touch"},"event":{}}', "no eventType"),
+    "empty": (b"", "not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", ["all"])
+def test_signed_but_strange_is_stored_and_marked(adapter: Adapter, name: str) -> None:
+    for count, (content, fault) in enumerate(STRANGE.values(), 1):
+        assert is_acknowledged(post(adapter, content), "stored"), content[:50]
+        line = last_line(adapter, count)
+        assert (line["unparsed"], line["outcome"]) == (fault, "stored")
+    assert sorted(adapter.bodies()) == sorted(content for content, _ in STRANGE.values())
+
+
+def test_what_is_configured_to_be_dropped_is_acknowledged_and_not_stored(platform: Any) -> None:
+    adapter = platform(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
+    assert is_acknowledged(post(adapter, fresh_body()), "dropped")
+    kept = body(eventType="touch", data={"touch": {}})
+    assert is_acknowledged(post(adapter, kept), "stored")
+    elsewhere = kept.replace(b"ccol8iuk9smqiha4e8l0", b"another")
+    assert is_acknowledged(post(adapter, elsewhere), "dropped")
+    assert adapter.bodies() == [kept]
+    assert last_line(adapter, 3)["outcome"] == "dropped"
+
+
+CONTENT = body()
+NOW = int(time.time())
+REFUSED: dict[str, tuple[dict[str, str], str]] = {
+    "no header": ({}, "missing"),
+    "empty header": ({"X-Dt-Signature": ""}, "signature"),
+    "another secret": ({"X-Dt-Signature": hs256(CONTENT, "another secret, which is long enough too")}, "signature"),
+    "another body": ({"X-Dt-Signature": hs256(b"{}")}, "checksum"),
+    "expired": ({"X-Dt-Signature": hs256(CONTENT, iat=NOW - 9000, exp=NOW - 5400)}, "expired"),
+    "from the future": ({"X-Dt-Signature": hs256(CONTENT, iat=NOW + 900, exp=NOW + 4500)}, "not_yet_valid"),
+    "no exp": ({"X-Dt-Signature": hs256(CONTENT, exp=None)}, "claims"),
+    "alg none": ({"X-Dt-Signature": raw_token({"alg": "none"}, {"exp": NOW + 60, "iat": NOW})}, "signature"),
+    "HS512": ({"X-Dt-Signature": raw_token({"alg": "HS512"}, {"exp": NOW + 60}, b"x" * 64)}, "signature"),
+    "100 KiB of token": ({"X-Dt-Signature": "e" * 102_400}, "too_long"),
+    "a token of the other scheme": ({"X-Dt-Signature": es256(CONTENT)}, "signature"),
+    "the other scheme's header": ({"DT-Asymmetric-Signature": hs256(CONTENT)}, "algorithm"),
+    "another organization": ({"DT-Asymmetric-Signature": es256(CONTENT, sub="another")}, "organization"),
+    "one of two wrong": (
+        {"X-Dt-Signature": hs256(CONTENT), "DT-Asymmetric-Signature": es256(b"{}")},
+        "checksum",
+    ),
+}
+
+
+def test_what_is_not_verified_is_refused_alike(platform: Any) -> None:
+    adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
+    answers = []
+    for count, (name, (headers, reason)) in enumerate(REFUSED.items(), 1):
+        answer = post(adapter, CONTENT, headers)
+        assert problem(answer) == (401, "unverified"), name
+        answers.append((answer.body, {**answer.headers}))
+        line = last_line(adapter, count)
+        assert (line["severity"], line["outcome"], line["reason"]) == ("WARNING", "refused", reason), name
+    # A stranger learns nothing from the difference between two refusals, for there is none.
+    assert all(answer == answers[0] for answer in answers)
+    assert adapter.bodies() == []
+    # And the next that is signed is taken, by either scheme.
+    assert is_acknowledged(post(adapter, CONTENT), "stored")
+    assert is_acknowledged(post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)}), "duplicate")
+
+
+def test_large_bodies_are_refused_before_they_are_hashed(adapter: Adapter) -> None:
+    largest = body(padding="x" * (262_144 - len(body(padding="")) ))
+    assert len(largest) == 262_144
+    assert is_acknowledged(post(adapter, largest), "stored")
+    assert problem(post(adapter, largest + b" ")) == (413, "too-large")
+    assert problem(post(adapter, b"x" * 307_200)) == (413, "too-large")
+    assert last_line(adapter, 3)["reason"] == "too_large"
+    assert adapter.bodies() == [largest]
+
+
+def test_only_post_delivers(adapter: Adapter) -> None:
+    assert adapter.receiving.request("GET", "/healthz").status == 200
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        answer = adapter.receiving.request(method, "/", signed(CONTENT), b"" if method == "GET" else CONTENT)
+        assert problem(answer) == (405, "method-not-allowed")
+        assert answer.headers["allow"] == "POST"
+    assert adapter.receiving.request("HEAD", "/").status == 405
+    assert adapter.bodies() == []
+
+
+def test_keys_that_cannot_be_had_are_not_the_senders_fault(platform: Any) -> None:
+    # A port of this machine on which nobody listens stands for DT's identity server being away.
+    adapter = platform(DT_ORGANIZATION_ID=ORGANIZATION, DT_ISSUER="http://127.0.0.1:9/data-connector")
+    answer = post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)})
+    assert problem(answer) == (503, "unavailable")
+    line = last_line(adapter)
+    assert line["severity"] == "ERROR"
+    assert "DT_JWKS" in line["reason"]
+
+
+def test_store_away_then_back(adapter: Adapter) -> None:
+    content = fresh_body()
+    adapter.block()
+    started = time.monotonic()
+    answer = post(adapter, content)
+    assert time.monotonic() - started < 8
+    assert problem(answer) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    line = last_line(adapter)
+    assert (line["severity"], line["outcome"]) == ("ERROR", "failed")
+    assert line["reason"]
+    adapter.unblock()
+    assert is_acknowledged(post(adapter, content), "stored")
+    assert adapter.bodies() == [content]
+
+
+def test_unsigned_is_loud(platform: Any) -> None:
+    adapter = platform(DT_SIGNATURE_POLICY="unsigned")
+    assert "anybody" in last_line(adapter)["message"]
+    assert is_acknowledged(post(adapter, CONTENT, {}), "stored")
+    assert last_line(adapter, 2)["signedBy"] == "nobody"
+
+
+def test_no_secret_token_or_body_is_logged(platform: Any) -> None:
+    adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
+    post(adapter, CONTENT)
+    for headers, _ in REFUSED.values():
+        post(adapter, CONTENT, headers)
+    adapter.receiving.wait_for_lines(1 + len(REFUSED))
+    output = adapter.receiving.output()  # type: ignore[attr-defined]
+    for hidden in (SECRET, "eyJ", "Møterom", "M\\u00f8terom", "samples", "checksum_sha256"):
+        assert hidden not in output
+
+
+def test_many_at_once(adapter: Adapter) -> None:
+    contents = [fresh_body() for _ in range(200)]
+    answers: list[Answer] = []
+
+    def send(some: list[bytes]) -> None:
+        answers.extend(post(adapter, content) for content in some)
+
+    threads = [threading.Thread(target=send, args=(contents[at::20],)) for at in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(is_acknowledged(answer, "stored") for answer in answers)
+    assert sorted(adapter.bodies()) == sorted(contents)

@@ -1,0 +1,54 @@
+"""The same delivery through every front door is the same request, to the byte."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from core.http import Request
+from core.settings import Settings
+from tests.contract.adapters import FRONT_DOORS
+from tests.support.deliveries import SECRET, body, hs256
+
+FrontDoor = Callable[[list[tuple[str, str]], bytes], Request]
+VERIFIER = Settings.load({"DT_SIGNATURE_SECRET": SECRET}).verifier
+
+BODIES = {
+    "ordinary": body(),
+    "not ASCII": body(eventId="æøå 温度 😀"),
+    "escaped as Go does": body().replace(b"&", b"\\u0026").replace(b"<", b"\\u003c"),
+    "white space and a line end": b' {"event" : { } }\r\n',
+    "not UTF-8": b"\xff\xfe{}",
+    "every byte": bytes(range(256)),
+    "looks like base64": b"eyJldmVudCI6e319",
+    "looks like a form": b"a=1&b=%20",
+    "64 KiB": b"x" * 65_536,
+    "absent": b"",
+}
+
+
+@pytest.fixture(params=FRONT_DOORS)
+def front_door(request: pytest.FixtureRequest) -> FrontDoor:
+    return FRONT_DOORS[request.param]
+
+
+@pytest.mark.parametrize("content", BODIES.values(), ids=BODIES.keys())
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", None])
+def test_the_bytes_that_dt_signed_arrive(front_door: FrontDoor, content: bytes, content_type: str | None) -> None:
+    headers = [("Host", "example.com"), ("X-Dt-Signature", hs256(content))]
+    if content_type:
+        headers.append(("Content-Type", content_type))
+    request = front_door(headers, content)
+    assert request.body == content
+    assert (request.method, request.path) == ("POST", "/")
+    assert VERIFIER.verify(request, time.time()).body == content
+
+
+@pytest.mark.parametrize("name", ["x-dt-signature", "X-Dt-Signature", "X-DT-SIGNATURE"])
+def test_header_names_have_no_case(front_door: FrontDoor, name: str) -> None:
+    assert front_door([(name, "token")], b"").values("x-dt-signature") == ["token"]
+
+
+def test_repeated_headers_stay_apart(front_door: FrontDoor) -> None:
+    request = front_door([("X-Dt-Signature", "one"), ("X-Dt-Signature", "two")], b"")
+    assert request.values("x-dt-signature") == ["one", "two"]
