@@ -1,0 +1,168 @@
+"""Grouping: what is written together, what each is told, and when."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from core.event import Event, reread
+from core.grouped import MAX_GROUP, MAX_WAITING, GroupedStore, RowsRefused
+from core.store import Outcome, StoreUnavailable
+from tests.support.deliveries import body
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def event(name: str) -> Event:
+    return reread(body(eventId=name), NOW)
+
+
+class Disk:
+    """What a grouped store writes to: keeps the groups, and waits to be released where it is told to."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.deadlines: list[float] = []
+        self.errors: list[Exception | None] = []
+        self.released = asyncio.Event()
+        self.released.set()
+
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+        names = [str(event.event_id) for event in events]
+        self.groups.append(names)
+        self.deadlines.append(deadline)
+        await self.released.wait()
+        if "poison" in names:
+            raise RowsRefused("23514")
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
+        return [Outcome.STORED] * len(names)
+
+
+def soon() -> float:
+    return time.monotonic() + 8
+
+
+def test_one_is_written_at_once_and_those_that_came_meanwhile_together() -> None:
+    async def run() -> list[list[str]]:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        disk.released.clear()
+        first = asyncio.ensure_future(store.put(event("a"), soon()))
+        await asyncio.sleep(0.01)
+        assert disk.groups == [["a"]]
+        rest = [asyncio.ensure_future(store.put(event(name), soon())) for name in "bcd"]
+        await asyncio.sleep(0.01)
+        # Nobody is answered before the write that holds the event is done.
+        assert not any(task.done() for task in [first, *rest])
+        disk.released.set()
+        assert await asyncio.gather(first, *rest) == [Outcome.STORED] * 4
+        return disk.groups
+
+    assert asyncio.run(run()) == [["a"], ["b", "c", "d"]]
+
+
+def test_a_group_is_bounded_and_goes_by_the_deadline_of_its_oldest() -> None:
+    async def run() -> Disk:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        count = 2 * MAX_GROUP + 1
+        await asyncio.gather(*(store.put(event(str(number)), 1000.0 + number) for number in range(count)))
+        return disk
+
+    disk = asyncio.run(run())
+    assert [len(group) for group in disk.groups] == [MAX_GROUP, MAX_GROUP, 1]
+    assert disk.deadlines == [1000.0, 1000.0 + MAX_GROUP, 1000.0 + 2 * MAX_GROUP]
+
+
+def test_too_many_are_told_at_once() -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        tasks = [asyncio.ensure_future(store.put(event(str(number)), soon())) for number in range(MAX_WAITING)]
+        disk.released.clear()
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.ensure_future(store.put(event(f"x{number}"), soon())) for number in range(MAX_GROUP)]
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable, match="too_many_waiting"):
+            await store.put(event("one more"), soon())
+        disk.released.set()
+        assert await asyncio.gather(*tasks) == [Outcome.STORED] * len(tasks)
+
+    asyncio.run(run())
+
+
+def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        disk.errors = [StoreUnavailable("timeout")]
+        outcomes = await asyncio.gather(
+            *(store.put(event(str(number)), soon()) for number in range(MAX_GROUP + 50)), return_exceptions=True
+        )
+        assert {str(outcome) for outcome in outcomes} == {"timeout"}
+        assert len(disk.groups) == 1
+        assert await store.put(event("after"), soon()) is Outcome.STORED
+
+    asyncio.run(run())
+
+
+def test_a_refused_row_is_refused_alone() -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        names = ["a", "poison", "b"]
+        outcomes = await asyncio.gather(*(store.put(event(name), soon()) for name in names), return_exceptions=True)
+        assert outcomes[0] is outcomes[2] is Outcome.STORED
+        assert str(outcomes[1]) == "row_refused:23514"
+        assert disk.groups == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+
+    asyncio.run(run())
+
+
+def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        disk.errors = [ZeroDivisionError()]
+        with pytest.raises(ZeroDivisionError):
+            await store.put(event("a"), soon())
+        assert await store.put(event("b"), soon()) is Outcome.STORED
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [None, StoreUnavailable("timeout")])
+def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Exception | None) -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        disk.released.clear()
+        disk.errors = [error]
+        gone, there = (asyncio.ensure_future(store.put(event(name), soon())) for name in "ab")
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.sleep(0)
+        disk.released.set()
+        outcomes = await asyncio.gather(gone, there, return_exceptions=True)
+        assert isinstance(outcomes[0], asyncio.CancelledError)
+        assert outcomes[1] is (error or Outcome.STORED)
+
+    asyncio.run(run())
+
+
+def test_drain_waits_for_all_that_was_taken() -> None:
+    async def run() -> None:
+        disk = Disk()
+        store = GroupedStore(disk.write)
+        await store.drain()
+        tasks = [asyncio.ensure_future(store.put(event(str(number)), soon())) for number in range(10)]
+        await asyncio.sleep(0)
+        await store.drain()
+        assert [len(group) for group in disk.groups] == [10]
+        assert all(task.done() or not task.cancelled() for task in tasks)
+        assert await asyncio.gather(*tasks) == [Outcome.STORED] * 10
+
+    asyncio.run(run())

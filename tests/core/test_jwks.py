@@ -1,0 +1,568 @@
+"""DT's keys from a real server on this machine: good, broken, slow, and hostile."""
+
+import http.server
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
+
+import core.jwks
+from core.jwks import COOLDOWN, MAX_AGE, PinnedKeys, PublishedKeys
+from core.settings import Settings
+from core.signature import KeysNeeded, KeysUnavailable, SignatureError
+from tests.support.deliveries import ORGANIZATION, body, delivery
+from tests.support.es256 import KID, PRIVATE, es256, jwks
+
+DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
+LIMIT = 65_536
+
+Handler = http.server.BaseHTTPRequestHandler
+Answer = Callable[[Handler], None]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Issuer:
+    """A server on 127.0.0.1 that answers as it is told, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers: dict[str, Answer] = {}
+        issuer = self
+
+        class Asked(Handler):
+            def do_GET(self) -> None:
+                issuer.asked.append(self.path)
+                try:
+                    issuer.answers.get(self.path, status(404))(self)
+                except OSError:
+                    pass  # the client has had enough
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.answers[DISCOVERY] = document({"jwks_uri": self.url + KEYS})
+        self.answers[KEYS] = document(jwks())
+
+
+def status(code: int, **headers: str) -> Answer:
+    def answer(handler: Handler) -> None:
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+
+    return answer
+
+
+def content(data: bytes) -> Answer:
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+def document(value: object) -> Answer:
+    return content(json.dumps(value).encode())
+
+
+def raw(data: bytes) -> Answer:
+    """Answer with bytes that need not be HTTP."""
+    return lambda handler: (handler.wfile.write(data), None)[1]
+
+
+def dripping(head: bytes, drop: bytes) -> Answer:
+    """Answer with ``head`` and then a drop every 20 ms, for 4 s."""
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(head)
+        for _ in range(200):
+            handler.wfile.write(drop)
+            time.sleep(0.02)
+
+    return answer
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+    thread = threading.Thread(target=issuer.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield issuer
+    issuer.server.shutdown()
+    issuer.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is under test here, nothing leaves the machine."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def local_connect(self: socket.socket, address: Any) -> None:
+        assert address[0] in ("127.0.0.1", "::1"), address
+        connect(self, address)
+
+    def local_look_up(host: Any, *args: Any, **options: Any) -> Any:
+        assert host in ("127.0.0.1", "localhost"), host
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", local_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", local_look_up)
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(issuer: Issuer, clock: Clock) -> PublishedKeys:
+    return PublishedKeys(issuer.url, clock)
+
+
+def is_needed(keys: PublishedKeys, kid: str = KID) -> bool:
+    try:
+        keys.get(kid)
+    except KeysNeeded:
+        return True
+    return False
+
+
+# When
+
+
+def test_keys_are_fetched_when_first_needed_and_then_kept(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+    assert is_needed(keys)
+    assert issuer.asked == []
+    keys.refresh()
+    for _ in range(3):
+        key = keys.get(KID)
+        assert key is not None
+        assert key.key_id == KID
+        clock.now += MAX_AGE / 3 - 0.1
+    assert issuer.asked == [DISCOVERY, KEYS]
+
+
+def test_unknown_kid_costs_one_fetch_per_cooldown(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+    keys.refresh()
+    for fetches in (1, 2, 3):
+        for forged in range(20):
+            assert keys.get(f"forged-{forged}") is None
+            keys.refresh()
+        clock.now += COOLDOWN - 0.1
+        assert not is_needed(keys, "forged")
+        keys.refresh()
+        assert len(issuer.asked) == 2 * fetches
+        clock.now += 0.1
+        assert is_needed(keys, "forged")
+        assert not is_needed(keys)
+        keys.refresh()
+
+
+def test_key_that_dt_adds_is_found(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+    keys.refresh()
+    issuer.answers[KEYS] = document({"keys": jwks()["keys"] + jwks(kid="new")["keys"]})
+    clock.now += COOLDOWN
+    assert is_needed(keys, "new")
+    keys.refresh()
+    assert keys.get("new")
+    assert keys.get(KID)
+
+
+def test_key_that_dt_withdraws_stops_working(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+    keys.refresh()
+    issuer.answers[KEYS] = document(jwks(kid="new"))
+    clock.now += MAX_AGE - 0.1
+    assert keys.get(KID)
+    clock.now += 0.1
+    assert is_needed(keys)
+    keys.refresh()
+    assert keys.get(KID) is None
+    assert keys.get("new")
+
+
+def test_fetch_waits_for_nobody_else(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+    """While one request looks for a forged kid, the others go on with the keys that are here."""
+    keys.refresh()
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(_: Handler) -> None:
+        asked.set()
+        answered.wait(5)
+
+    issuer.answers[DISCOVERY] = slow
+    clock.now += COOLDOWN
+    thread = threading.Thread(target=keys.refresh)
+    thread.start()
+    assert asked.wait(5)
+    assert keys.get(KID)
+    answered.set()
+    thread.join()
+    assert keys.get(KID)
+
+
+def test_requests_at_once_fetch_once(keys: PublishedKeys, issuer: Issuer) -> None:
+    barrier = threading.Barrier(8)
+    found = []
+
+    def late(handler: Handler) -> None:
+        time.sleep(0.05)
+        document(jwks())(handler)
+
+    def request() -> None:
+        barrier.wait()
+        keys.refresh()
+        found.append(keys.get(KID))
+
+    issuer.answers[KEYS] = late
+    threads = [threading.Thread(target=request) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(found)
+    assert issuer.asked == [DISCOVERY, KEYS]
+
+
+# Failing
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+NESTED = b"[" * LIMIT
+FAILURES: dict[str, dict[str, Answer]] = {
+    "discovery 404": {DISCOVERY: status(404)},
+    "discovery 500": {DISCOVERY: status(500)},
+    "keys 503": {KEYS: status(503)},
+    "discovery empty": {DISCOVERY: status(204)},
+    "discovery HTML": {DISCOVERY: content(b"<html>")},
+    "keys not UTF-8": {KEYS: content(b'{"keys":"\xff"}')},
+    "keys cut": {KEYS: content(json.dumps(jwks()).encode()[:-1])},
+    "keys cut, length told": {KEYS: raw(b'HTTP/1.0 200 OK\r\nContent-Length: 9000\r\n\r\n{"keys":[')},
+    "no HTTP": {DISCOVERY: raw(b"SSH-2.0-OpenSSH\r\n")},
+    "no answer": {DISCOVERY: raw(b"")},
+    "endless status": {DISCOVERY: raw(b"HTTP/1.0 200 " + b"x" * 100_000)},
+    "too many headers": {DISCOVERY: raw(b"HTTP/1.0 200 OK\r\n" + b"a: b\r\n" * 1_000 + b"\r\n")},
+    "discovery a list": {DISCOVERY: document([])},
+    "discovery a text": {DISCOVERY: document("jwks_uri")},
+    "discovery null": {DISCOVERY: document(None)},
+    "discovery without jwks_uri": {DISCOVERY: document({"issuer": "x"})},
+    **{
+        f"jwks_uri {uri!r}": {DISCOVERY: document({"jwks_uri": uri})}
+        for uri in (
+            *(None, "", "/keys", "keys", [], {}, 5, True, ["https://127.0.0.1"], "https://", "http://[::1", "\ud800"),
+            *("http://192.0.2.1/keys", "file:///etc/hostname", "data:application/json,{}", "ftp://127.0.0.1/keys"),
+            *("https://127.0.0.1:port/", "https://127.0.0.1:99999/", "https://127.0.0.1/a b", "https://\x00/"),
+            *(f"http://127.0.0.1:{unused_port()}/", "https://" + "x" * 64 + ".example/"),
+        )
+    },
+    "discovery nested": {DISCOVERY: content(NESTED)},
+    "keys nested": {KEYS: content(NESTED)},
+    "keys a list": {KEYS: document([])},
+    "keys null": {KEYS: document(None)},
+    "keys a number": {KEYS: document(5)},
+    "no keys": {KEYS: document({"keys": []})},
+    "keys of no use": {KEYS: document(jwks(use="enc"))},
+    "discovery too large": {DISCOVERY: content(b'{"jwks_uri":""}' + b" " * LIMIT)},
+    "keys too large": {KEYS: content(json.dumps(jwks()).encode().ljust(LIMIT + 1))},
+    "keys redirected": {KEYS: status(302, Location="/elsewhere")},
+    "discovery redirected": {DISCOVERY: status(301, Location="/elsewhere")},
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_keys_are_kept_when_a_fetch_fails(
+    failure: dict[str, Answer], keys: PublishedKeys, issuer: Issuer, clock: Clock
+) -> None:
+    issuer.answers["/elsewhere"] = document(jwks())
+    keys.refresh()
+    issuer.answers |= failure
+    clock.now += MAX_AGE
+    assert is_needed(keys)
+    keys.refresh()
+    assert keys.get(KID)
+    assert keys.get("unknown") is None
+    # Not asked again at once ...
+    assert len(issuer.asked) in (3, 4)
+    clock.now += COOLDOWN - 0.1
+    keys.refresh()
+    assert len(issuer.asked) in (3, 4)
+    assert not is_needed(keys)
+    # ... but after a while, and until it succeeds.
+    clock.now += 0.1
+    assert is_needed(keys)
+    issuer.answers |= {DISCOVERY: document({"jwks_uri": issuer.url + KEYS}), KEYS: document(jwks(kid="new"))}
+    keys.refresh()
+    assert keys.get("new")
+    assert "/elsewhere" not in issuer.asked
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_without_any_keys_nothing_is_decided(
+    failure: dict[str, Answer], keys: PublishedKeys, issuer: Issuer, clock: Clock
+) -> None:
+    """A token that may be genuine is neither let in nor refused."""
+    issuer.answers |= failure
+    keys.refresh()
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+    clock.now += COOLDOWN
+    assert is_needed(keys)
+
+
+def test_issuer_that_is_not_there(clock: Clock) -> None:
+    keys = PublishedKeys(f"http://127.0.0.1:{unused_port()}", clock)
+    keys.refresh()
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+
+
+def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> None:
+    issuer.answers[DISCOVERY] = content(json.dumps({"jwks_uri": issuer.url + KEYS}).encode().ljust(LIMIT))
+    issuer.answers[KEYS] = content(json.dumps(jwks()).encode().ljust(LIMIT))
+    keys.refresh()
+    assert keys.get(KID)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b""),
+        (OK + b"\r\n", b" "),
+        (OK + b"Content-Length: 9000\r\n\r\n", b" "),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        (OK + b"A: ", b"b"),
+        (b"HTTP/1.1 200 ", b"O"),
+    ],
+    ids=["nothing", "body", "body of a length", "chunks", "length of a chunk", "headers", "status"],
+)
+def test_issuer_that_drips_is_left_in_time(
+    head: bytes, drop: bytes, keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two fetches of `TIMEOUT` each are all that a request of DT's has time for."""
+    monkeypatch.setattr(core.jwks, "TIMEOUT", 0.2)
+    issuer.answers[KEYS] = dripping(head, drop)
+    started = time.monotonic()
+    keys.refresh()
+    assert time.monotonic() - started < 1
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+
+
+# Where
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://192.0.2.1",
+        "HTTP://192.0.2.1:80",
+        "http://example.com",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://127.0.0.1@example.com",
+        "http://example.com#127.0.0.1",
+        "http://0.0.0.0",
+        "http://127.0.0.2",
+        "http://",
+        "//127.0.0.1",
+        "",
+    ],
+)
+def test_keys_are_never_fetched_over_http_from_elsewhere(issuer: str, clock: Clock) -> None:
+    """A connection, or the look-up of a name, would fail this test."""
+    keys = PublishedKeys(issuer, clock)
+    keys.refresh()
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+
+
+def test_keys_are_never_read_from_a_file(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / ".well-known").mkdir()
+    (tmp_path / "keys").write_text(json.dumps(jwks()))
+    (tmp_path / DISCOVERY[1:]).write_text(json.dumps({"jwks_uri": (tmp_path / "keys").as_uri()}))
+    keys = PublishedKeys(tmp_path.as_uri(), clock)
+    keys.refresh()
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+
+
+def test_this_machine_has_two_names(issuer: Issuer, clock: Clock) -> None:
+    keys = PublishedKeys(issuer.url.replace("127.0.0.1", "localhost"), clock)
+    keys.refresh()
+    assert keys.get(KID)
+
+
+def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock, tmp_path: Path) -> None:
+    """The certificate below is for the right address, but nobody we trust has signed it."""
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(self_signed())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    handshakes = []
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                try:
+                    context.wrap_socket(connection, server_side=True).close()
+                except ssl.SSLError as error:
+                    handshakes.append(error.reason)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        keys = PublishedKeys(f"https://127.0.0.1:{listener.getsockname()[1]}", clock)
+        keys.refresh()
+        thread.join()
+    assert handshakes == ["TLSV1_ALERT_UNKNOWN_CA"]
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+
+
+def self_signed() -> bytes:
+    """Return a certificate for 127.0.0.1 and its key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(PRIVATE.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(PRIVATE, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    key = PRIVATE.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key + certificate.public_bytes(encoding)
+
+
+# Which
+
+OTHER = ec.generate_private_key(ec.SECP256R1())
+
+
+def of(private: Any, algorithm: Any, **changes: Any) -> dict[str, Any]:
+    return {**algorithm.to_jwk(private.public_key(), as_dict=True), "kid": "other", "use": "sig"} | changes
+
+
+def p256(**changes: Any) -> dict[str, Any]:
+    key: dict[str, Any] = jwks(OTHER, "other", **changes)["keys"][0]
+    return key
+
+
+USELESS: dict[str, Any] = {
+    "RSA": of(rsa.generate_private_key(65537, 2048), jwt.algorithms.RSAAlgorithm, alg="RS256"),
+    "P-384": of(ec.generate_private_key(ec.SECP384R1()), jwt.algorithms.ECAlgorithm, alg="ES384"),
+    "P-384 that says ES256": of(ec.generate_private_key(ec.SECP384R1()), jwt.algorithms.ECAlgorithm, alg="ES256"),
+    "Ed25519": of(ed25519.Ed25519PrivateKey.generate(), jwt.algorithms.OKPAlgorithm),
+    "secret": {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "other"},
+    "secret that says ES256": {"kty": "oct", "k": "c2VjcmV0", "alg": "ES256", "kid": "other"},
+    "HS256 of a public key": p256(alg="HS256"),
+    "use enc": p256(use="enc"),
+    "no kid": p256(kid=None),
+    "empty kid": p256(kid=""),
+    "no point": p256(x=None),
+    "point off the curve": p256(x="A" * 43),
+    "unknown curve": p256(crv="P-257"),
+    "unknown algorithm": p256(alg="ES257"),
+    "unknown type": p256(kty="NEW"),
+    "empty": {},
+    "text": "key",
+    "null": None,
+}
+
+
+@pytest.mark.parametrize("useless", USELESS.values(), ids=USELESS.keys())
+def test_key_that_cannot_verify_es256_is_left_out(useless: Any) -> None:
+    pinned = PinnedKeys({"keys": [useless, *jwks()["keys"]]})
+    assert pinned.get(KID)
+    assert pinned.get("other") is None
+    assert pinned.get("") is None
+    with pytest.raises(ValueError, match="no ES256 key in the JWKS|not a JWKS"):
+        PinnedKeys({"keys": [useless]})
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        None,
+        5,
+        "keys",
+        [],
+        [p256()],
+        {},
+        {"keys": None},
+        {"keys": 5},
+        {"keys": {}},
+        {"keys": []},
+        {"keys": [p256(kid=["x"])]},
+    ],
+    ids=repr,
+)
+def test_document_that_is_no_key_set_is_a_fault(faulty: Any) -> None:
+    with pytest.raises(ValueError, match="not a JWKS|no ES256 key in the JWKS"):
+        PinnedKeys(faulty)
+
+
+@pytest.mark.parametrize("changes", [{"alg": None}, {"use": None}, {"alg": None, "use": None}, {"new": [1]}])
+def test_key_may_leave_out_what_it_is_for(changes: dict[str, Any]) -> None:
+    assert PinnedKeys({"keys": [p256(**changes)]}).get("other")
+
+
+def test_pinned_keys_never_ask_to_be_refreshed() -> None:
+    pinned = PinnedKeys(jwks())
+    pinned.refresh()
+    assert pinned.get("unknown") is None
+    assert pinned.get(KID)
+
+
+def test_fetched_key_verifies_what_its_issuer_signed(issuer: Issuer) -> None:
+    environ = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_ISSUER": issuer.url}
+    verifier = Settings.load(environ).verifier
+    request = delivery(body(), {"DT-Asymmetric-Signature": es256(body(), iss=issuer.url)})
+    with pytest.raises(KeysNeeded):
+        verifier.verify(request, time.time())
+    assert verifier.keys
+    verifier.keys.refresh()
+    assert verifier.verify(request, time.time()).signed_by == f"es256:{KID}"
+    forged = delivery(body(), {"DT-Asymmetric-Signature": es256(body(), OTHER, iss=issuer.url)})
+    with pytest.raises(SignatureError):
+        verifier.verify(forged, time.time())

@@ -1,0 +1,267 @@
+"""Promise 7: no secret, token or body in any log line. And the log never stands in the way of an event."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.event import Event, parse
+from core.log import Log
+from core.signature import Verified
+from tests.support.deliveries import SECRET, body
+
+ARRIVED = datetime(2024, 5, 29, 10, 34, 5, 220415, UTC)
+EVENT_FIELDS = {
+    "key": "cpbg96qngr7ai7ldarrg.temperature.emucdd6ef2eu277bo8f52vg",
+    "eventType": "temperature",
+    "deviceId": "emucdd6ef2eu277bo8f52vg",
+    "projectId": "ccol8iuk9smqiha4e8l0",
+    "signedBy": "hs256:0",
+    "ageSeconds": 1.25,
+}
+
+
+def event(content: bytes = body(), signed_by: str = "hs256:0", expired_for: int = 0, note: str | None = None) -> Event:
+    found = parse(Verified(content, signed_by, expired_for), ARRIVED)
+    found.note = note
+    return found
+
+
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def only_line(text: str) -> dict[str, Any]:
+    assert text.isascii()
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    line: dict[str, Any] = json.loads(text, object_pairs_hook=no_duplicates)
+    return line
+
+
+def written(severity: Any = "INFO", outcome: str = "stored", **fields: Any) -> dict[str, Any]:
+    stream = io.StringIO()
+    Log(stream).request(severity, outcome, **{"status": 200, "seconds": 0.0123456, "size": 518} | fields)
+    return only_line(stream.getvalue())
+
+
+def raised(
+    error: BaseException, cause: BaseException | None = None, context: BaseException | None = None
+) -> BaseException:
+    """Return ``error`` as it comes out of the places below."""
+    try:
+        try:
+            if context:
+                raise context
+        finally:
+            raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def test_line_of_a_request() -> None:
+    assert written() == {
+        "severity": "INFO",
+        "message": "stored",
+        "outcome": "stored",
+        "status": 200,
+        "totalMs": 12.346,
+        "bytes": 518,
+    }
+
+
+def test_line_of_a_refused_request() -> None:
+    assert written("WARNING", "refused", status=401, reason="checksum") == {
+        "severity": "WARNING",
+        "message": "refused: checksum",
+        "outcome": "refused",
+        "status": 401,
+        "totalMs": 12.346,
+        "bytes": 518,
+        "reason": "checksum",
+    }
+
+
+BASE = written()
+
+
+@pytest.mark.parametrize(
+    ("told", "fields"),
+    [
+        (event(), EVENT_FIELDS),
+        (event(signed_by="hs256:0+es256:k", expired_for=7), {"signedBy": "hs256:0+es256:k", "expiredForSeconds": 7}),
+        (event(note="mark failed: timeout"), {"note": "mark failed: timeout"}),
+        (event(body(eventType="new")), {"eventType": "new", "unparsed": "unknown event type"}),
+        (event(body(timestamp="2024-05-29T10:34:06.220415Z")), {"ageSeconds": -1}),
+    ],
+    ids=["plain", "grace", "note", "unparsed", "from the future"],
+)
+def test_event_is_named_in_the_line(told: Event, fields: dict[str, Any]) -> None:
+    assert written(event=told) == BASE | EVENT_FIELDS | {"key": told.key} | fields
+
+
+def test_event_that_could_not_be_read_has_null_fields() -> None:
+    told = event(b"not JSON")
+    nothing = {"eventType": None, "deviceId": None, "projectId": None}
+    assert written(event=told) == BASE | nothing | {"key": told.key, "signedBy": "hs256:0", "unparsed": "not JSON"}
+
+
+def test_all_fields_at_once() -> None:
+    told = event(body(eventType="new"), expired_for=1, note="look-up failed: timeout")
+    line = written("ERROR", "failed", status=500, reason="bug", event=told, error=raised(ValueError()))
+    names = "severity message outcome status totalMs bytes reason key eventType deviceId projectId signedBy ageSeconds"
+    assert list(line) == [*names.split(), "expiredForSeconds", "unparsed", "note", "traceback"]
+
+
+def test_nothing_of_the_body_is_in_the_line_but_ids() -> None:
+    line = json.dumps(written(event=event(), error=raised(ValueError(SECRET))))
+    for private in ("Møterom", "lab", "targetName", "samples", "productNumber", SECRET):
+        assert private not in line
+
+
+def test_traceback_has_places_and_classes_but_no_texts() -> None:
+    error = raised(KeyError("private one"), ValueError("private two"))
+    places = written(error=error)["traceback"]
+    assert places[0] == "KeyError"
+    assert places[1].startswith(f"{__file__}:")
+    assert places[1].endswith(" raised")
+    assert places[2:] == ["ValueError"]
+    assert "private" not in json.dumps(places)
+
+
+def test_traceback_tells_what_an_error_came_from() -> None:
+    places = written(error=raised(KeyError(), context=OSError("private")))["traceback"]
+    assert [place for place in places if ":" not in place] == ["KeyError", "OSError"]
+    places = written(error=raised(KeyError(), cause=TypeError(), context=OSError()))["traceback"]
+    assert [place for place in places if ":" not in place] == ["KeyError", "TypeError"]
+
+
+class Circular(Exception):
+    """What ``raise error from error`` makes of an error: its own cause."""
+
+    visits = 0
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        self.visits += 1
+        assert self.visits < 100, "the causes are followed without end"
+        return self
+
+
+def test_traceback_of_an_error_that_is_its_own_cause_ends() -> None:
+    assert written(error=Circular())["traceback"].count("Circular") == 1
+
+
+def test_notice() -> None:
+    stream = io.StringIO()
+    Log(stream).notice("WARNING", 'A "sentence"\nof øurs.')
+    assert only_line(stream.getvalue()) == {"severity": "WARNING", "message": 'A "sentence"\nof øurs.'}
+
+
+STRANGE = ['"', "\\", "\n", "\r", "\x00", "\x1b[31m", "\u2028", "é", "🌡", "\ud800", '","severity":"ERROR']
+
+
+ODD_ERROR = type('Fël"\n🌡', (Exception,), {})
+
+
+@pytest.mark.parametrize("text", STRANGE, ids=ascii)
+def test_strange_characters_are_escaped(text: str) -> None:
+    told = event(note=text)
+    told.event_type = told.device_id = told.project_id = told.fault = told.signed_by = text
+    line = written(reason=text, event=told, error=raised(ODD_ERROR()))
+    for name in ("reason", "note", "eventType", "deviceId", "projectId", "unparsed", "signedBy"):
+        assert line[name] == text
+    assert line["message"] == f"stored: {text}"
+    assert line["severity"] == "INFO"
+    assert line["traceback"][0] == ODD_ERROR.__name__
+
+
+@given(st.text(st.characters()), st.binary())
+@settings(deadline=None)
+def test_each_line_is_one_line_of_json(reason: str, content: bytes) -> None:
+    line = written(reason=reason, event=event(content))
+    assert line.get("reason", "") == reason
+
+
+# The stream
+
+
+class Counting(io.StringIO):
+    flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+
+def tell(log: Log) -> None:
+    log.notice("INFO", "here")
+
+
+def test_each_line_is_flushed_by_itself() -> None:
+    stream = Counting()
+    log = Log(stream)
+    for count in (1, 2, 3):
+        tell(log)
+        assert (stream.getvalue().count("\n"), stream.flushes) == (count, count)
+
+
+def test_deferred_lines_are_flushed_once_together() -> None:
+    stream, soon = Counting(), list[Callable[[], None]]()
+    log = Log(stream)
+    log.defer(soon.append)
+    for flushes in (0, 1):
+        for _ in range(3):
+            tell(log)
+        assert (len(soon), stream.flushes) == (1, flushes)
+        soon.pop()()
+        assert stream.flushes == flushes + 1
+    assert stream.getvalue().count("\n") == 6
+
+
+def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(Log())
+    assert only_line(capsys.readouterr().out)["message"] == "here"
+
+
+class Full(io.StringIO):
+    """A disk or a pipe that takes nothing."""
+
+    def write(self, _: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has left, which is known only at the flush."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+class Closed(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.close()
+
+
+@pytest.mark.parametrize("stream", [Full, Gone, Closed])
+def test_broken_stream_stops_nobody(stream: type[io.StringIO]) -> None:
+    tell(Log(stream()))
+    log, soon = Log(stream()), list[Callable[[], None]]()
+    log.defer(soon.append)
+    for _ in range(2):
+        tell(log)
+        soon.pop()()
+        assert not soon
+
+
+def test_process_without_standard_output_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python makes it None where the descriptor is closed, as after ``>&-``."""
+    monkeypatch.setattr(sys, "stdout", None)
+    tell(Log())

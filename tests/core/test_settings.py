@@ -1,0 +1,385 @@
+"""Promise 4: nothing fails open. And whoever sets a variable wrongly is told which one, and what to set."""
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.jwks import PinnedKeys, PublishedKeys
+from core.settings import Settings, SettingsError
+from core.signature import ISSUER, SignatureError
+from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
+from tests.support.es256 import JWKS, KID, jwks
+
+ROOT = Path(__file__).parents[2]
+OTHER_SECRET = "another signature secret, of 41 bytes too"
+HS256 = {"DT_SIGNATURE_SECRET": SECRET}
+ES256 = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS}
+UNSIGNED = {"DT_SIGNATURE_POLICY": "unsigned"}
+VARIABLES = [
+    "DT_SIGNATURE_SECRET",
+    "DT_ORGANIZATION_ID",
+    "DT_SIGNATURE_POLICY",
+    "DT_JWKS",
+    "DT_ISSUER",
+    "DT_LEEWAY",
+    "DT_ACCEPT_EXPIRED_FOR",
+    "DT_ACCEPT_SHA1",
+    "DT_EVENT_TYPES",
+    "DT_PROJECT_ID",
+]
+
+
+def faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ)
+    assert str(caught.value) == "\n".join(caught.value.faults)
+    assert caught.value.faults
+    return caught.value.faults
+
+
+# Values
+
+
+def test_defaults() -> None:
+    settings = Settings.load(HS256)
+    assert (settings.event_types, settings.projects, settings.warnings) == (None, None, ())
+    verifier = settings.verifier
+    assert (verifier.secrets, verifier.organizations, verifier.policy) == ((SECRET.encode(),), frozenset(), "any")
+    assert (verifier.keys, verifier.issuer) == (None, ISSUER)
+    assert (verifier.leeway, verifier.accept_expired_for, verifier.accept_sha1) == (60, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "attribute", "value"),
+    [
+        ("DT_SIGNATURE_SECRET", OTHER_SECRET, "secrets", (OTHER_SECRET.encode(),)),
+        ("DT_SIGNATURE_SECRET", "æ" * 16, "secrets", (b"\xc3\xa6" * 16,)),
+        ("DT_SIGNATURE_SECRET", f" {SECRET}\n", "secrets", (f" {SECRET}\n".encode(),)),
+        ("DT_SIGNATURE_SECRET", f'{{"{SECRET}"}}', "secrets", (f'{{"{SECRET}"}}'.encode(),)),
+        ("DT_SIGNATURE_SECRET", f'["{SECRET}"]', "secrets", (SECRET.encode(),)),
+        ("DT_SIGNATURE_SECRET", json.dumps(["[", "b,c"]), "secrets", (b"[", b"b,c")),
+        ("DT_ORGANIZATION_ID", "dt", "organizations", {"dt"}),
+        ("DT_ORGANIZATION_ID", f'["dt", "{ORGANIZATION}"]', "organizations", {"dt", ORGANIZATION}),
+        ("DT_SIGNATURE_POLICY", "any", "policy", "any"),
+        ("DT_SIGNATURE_POLICY", "hs256", "policy", "hs256"),
+        ("DT_SIGNATURE_POLICY", "es256", "policy", "es256"),
+        ("DT_SIGNATURE_POLICY", "both", "policy", "both"),
+        ("DT_ISSUER", "https://identity.example.com", "issuer", "https://identity.example.com"),
+        ("DT_LEEWAY", "0", "leeway", 0),
+        ("DT_LEEWAY", "600", "leeway", 600),
+        ("DT_ACCEPT_EXPIRED_FOR", "0", "accept_expired_for", 0),
+        ("DT_ACCEPT_EXPIRED_FOR", "86400", "accept_expired_for", 86_400),
+        ("DT_ACCEPT_SHA1", "true", "accept_sha1", True),
+        ("DT_ACCEPT_SHA1", "False", "accept_sha1", False),
+    ],
+)
+def test_variable(name: str, text: str, attribute: str, value: Any) -> None:
+    assert getattr(Settings.load(HS256 | ES256 | {name: text}).verifier, attribute) == value
+
+
+def test_filters() -> None:
+    settings = Settings.load(HS256 | {"DT_EVENT_TYPES": '["touch", "motion"]', "DT_PROJECT_ID": "p"})
+    assert settings.event_types == frozenset({"touch", "motion"})
+    assert settings.projects == frozenset({"p"})
+    assert settings.warnings == ()
+
+
+def test_unsigned_is_allowed_alone_and_never_quietly() -> None:
+    settings = Settings.load(UNSIGNED)
+    assert settings.verifier.policy == "unsigned"
+    (warning,) = settings.warnings
+    assert warning.startswith("DT_SIGNATURE_POLICY=unsigned: anybody ")
+
+
+def test_pinned_keys_need_no_fetch() -> None:
+    keys = Settings.load(ES256).verifier.keys
+    assert isinstance(keys, PinnedKeys)
+    assert keys.get(KID)
+
+
+def test_keys_come_from_the_issuer_that_is_set() -> None:
+    asked: list[str] = []
+
+    class Issuer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Issuer) as server:
+        threading.Thread(target=server.handle_request).start()
+        issuer = f"http://127.0.0.1:{server.server_port}/issuer"
+        keys = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_ISSUER": issuer}).verifier.keys
+        assert isinstance(keys, PublishedKeys)
+        keys.refresh()
+    assert asked == ["/issuer/.well-known/openid-configuration"]
+
+
+# Nothing fails open
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_empty_is_not_set(name: str) -> None:
+    alone = {} if name == "DT_SIGNATURE_SECRET" else HS256
+    if alone:
+        assert Settings.load(alone | {name: ""}) == Settings.load(alone)
+    else:
+        assert faults({name: ""}) == faults({})
+
+
+NO_SECRETS = ["", " ", "\t\r\n", "[]", '[""]', '[" "]', f'["{SECRET}", ""]', f'["{SECRET}", 1]', "[null]", "[[]]", "["]
+
+
+@pytest.mark.parametrize("policy", ["", "any", "hs256", "es256", "both", "HS256", "none", " "])
+@pytest.mark.parametrize("nothing", NO_SECRETS)
+def test_nothing_to_verify_with_is_a_fault_whatever_the_policy(policy: str, nothing: str) -> None:
+    for environ in ({"DT_SIGNATURE_SECRET": nothing}, {"DT_ORGANIZATION_ID": nothing}):
+        assert faults({"DT_SIGNATURE_POLICY": policy, **environ})
+    both = {"DT_SIGNATURE_SECRET": nothing, "DT_ORGANIZATION_ID": nothing, "DT_JWKS": JWKS}
+    assert faults({"DT_SIGNATURE_POLICY": policy, **both})
+
+
+@pytest.mark.parametrize("secret", ["\udcff" * 40, json.dumps(["\ud800" * 40])], ids=["bytes", "JSON"])
+def test_secret_that_is_not_text_does_not_become_one_that_can_be_guessed(secret: str) -> None:
+    """Bytes that are not UTF-8 reach Python as lone surrogates, which must not all turn into ``?``."""
+    assert not lets_in({"DT_SIGNATURE_SECRET": secret}, hs256(body(), "?" * 40))
+
+
+def lets_in(environ: dict[str, str], token: str) -> bool:
+    try:
+        Settings.load(environ).verifier.verify(delivery(headers={"X-Dt-Signature": token}), time.time())
+    except (SettingsError, SignatureError):
+        return False
+    return True
+
+
+# Faults
+
+STUDIO = "DT Studio > API Integrations > Data Connectors"
+SET_SECRET = ["Set DT_SIGNATURE_SECRET to the signature secret of " + STUDIO]
+SET_ORGANIZATION = ["set DT_ORGANIZATION_ID to your organization's id", "DT's asymmetric signature"]
+JSON_LIST = ['begins with "[" but is no JSON array of non-empty strings', '["one","two"]']
+POLICIES = ["DT_SIGNATURE_POLICY must be one of any, hs256, es256, both, unsigned."]
+PASTE = ["DT_JWKS", f"jwks_uri in {ISSUER}/.well-known/openid-configuration"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentences"),
+    [
+        ({}, [["Nothing to verify events with. ", *SET_SECRET, *SET_ORGANIZATION]]),
+        ({"DT_SIGNATURE_POLICY": "hs256"}, [["DT_SIGNATURE_POLICY=hs256 needs a secret. ", *SET_SECRET]]),
+        ({"DT_SIGNATURE_POLICY": "hs256", **ES256}, [["DT_SIGNATURE_POLICY=hs256 needs a secret. ", *SET_SECRET]]),
+        ({"DT_SIGNATURE_POLICY": "both", **ES256}, [["DT_SIGNATURE_POLICY=both needs a secret. ", *SET_SECRET]]),
+        ({"DT_SIGNATURE_POLICY": "es256"}, [["=es256 needs an organization: ", *SET_ORGANIZATION]]),
+        ({"DT_SIGNATURE_POLICY": "es256", **HS256}, [["=es256 needs an organization: ", *SET_ORGANIZATION]]),
+        ({"DT_SIGNATURE_POLICY": "both", **HS256}, [["=both needs an organization: ", *SET_ORGANIZATION]]),
+        (UNSIGNED | HS256, [["DT_SIGNATURE_POLICY=unsigned", "Remove the one or the other."]]),
+        (UNSIGNED | ES256, [["DT_SIGNATURE_POLICY=unsigned", "Remove the one or the other."]]),
+        (HS256 | {"DT_SIGNATURE_POLICY": "HS256"}, [POLICIES]),
+        (HS256 | {"DT_SIGNATURE_POLICY": "none"}, [POLICIES]),
+        (HS256 | {"DT_SIGNATURE_POLICY": " "}, [POLICIES]),
+        (ES256 | {"DT_SIGNATURE_SECRET": "["}, [["DT_SIGNATURE_SECRET ", "the signature secret of", *JSON_LIST]]),
+        (HS256 | {"DT_ORGANIZATION_ID": '["x"'}, [["DT_ORGANIZATION_ID ", "your organization's id", *JSON_LIST]]),
+        (HS256 | {"DT_ORGANIZATION_ID": "[]"}, [["DT_ORGANIZATION_ID ", *JSON_LIST]]),
+        (HS256 | {"DT_EVENT_TYPES": "[touch]"}, [["DT_EVENT_TYPES ", "the event types to keep", *JSON_LIST]]),
+        (HS256 | {"DT_EVENT_TYPES": '["touch", 1]'}, [["DT_EVENT_TYPES ", *JSON_LIST]]),
+        (HS256 | {"DT_PROJECT_ID": "[1]"}, [["DT_PROJECT_ID ", "projects to keep events of", *JSON_LIST]]),
+        (HS256 | {"DT_PROJECT_ID": '["p", " "]'}, [["DT_PROJECT_ID ", *JSON_LIST]]),
+        (HS256 | {"DT_PROJECT_ID": "[" * 100_000}, [["DT_PROJECT_ID ", *JSON_LIST]]),
+        (ES256 | {"DT_JWKS": "no JSON"}, [PASTE]),
+        (ES256 | {"DT_JWKS": "[]"}, [PASTE]),
+        (ES256 | {"DT_JWKS": '{"keys":[]}'}, [PASTE]),
+        (ES256 | {"DT_JWKS": json.dumps(jwks(use="enc"))}, [PASTE]),
+        (ES256 | {"DT_JWKS": json.dumps(jwks() | {"keys": [1]})}, [PASTE]),
+        (ES256 | {"DT_JWKS": "[" * 100_000}, [PASTE]),
+        (HS256 | {"DT_LEEWAY": "601"}, [["DT_LEEWAY must be a whole number of seconds from 0 to 600."]]),
+        *(
+            (HS256 | {"DT_LEEWAY": text}, [["DT_LEEWAY must be a whole number of seconds from 0 to 600."]])
+            for text in ("-1", "1.5", "1e2", "60s", " ", "six", "٣", "²", "9" * 5_000)
+        ),
+        (HS256 | {"DT_ACCEPT_EXPIRED_FOR": "86401"}, [["DT_ACCEPT_EXPIRED_FOR must be", "from 0 to 86400."]]),
+        (HS256 | {"DT_ACCEPT_EXPIRED_FOR": "12h"}, [["DT_ACCEPT_EXPIRED_FOR must be", "from 0 to 86400."]]),
+        (HS256 | {"DT_ACCEPT_SHA1": "no"}, [["DT_ACCEPT_SHA1 must be true or false."]]),
+        (HS256 | {"DT_ACCEPT_SHA1": "0"}, [["DT_ACCEPT_SHA1 must be true or false."]]),
+    ],
+    ids=lambda value: ",".join(f"{k}={v[:12]}" for k, v in value.items()) if type(value) is dict else "",
+)
+def test_fault_names_the_variable_and_what_to_do(environ: dict[str, str], sentences: list[list[str]]) -> None:
+    found = faults(environ)
+    assert len(found) == len(sentences)
+    for fault, parts in zip(found, sentences, strict=True):
+        assert fault.endswith(".")
+        for part in parts:
+            assert part in fault
+
+
+def test_policy_both_with_nothing_set_asks_for_both() -> None:
+    text = "\n".join(faults({"DT_SIGNATURE_POLICY": "both"}))
+    assert "DT_SIGNATURE_SECRET" in text
+    assert "DT_ORGANIZATION_ID" in text
+
+
+def test_all_faults_are_told_at_once() -> None:
+    wrong = dict.fromkeys(VARIABLES, "[") | {"DT_ISSUER": "", "DT_ORGANIZATION_ID": ORGANIZATION}
+    told = faults(wrong)
+    assert len(told) == 8
+    for name in VARIABLES:
+        assert sum(fault.startswith(name + " ") for fault in told) == (wrong[name] == "[")
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "warnings"),
+    [
+        ("DT_SIGNATURE_SECRET", "x" * 32, []),
+        ("DT_SIGNATURE_SECRET", "æ" * 16, []),
+        ("DT_SIGNATURE_SECRET", "x" * 31, ["Signature secret 0 is shorter than 32 bytes: make a longer one."]),
+        ("DT_SIGNATURE_SECRET", json.dumps(["x" * 32, "x"]), ["Signature secret 1 is shorter than 32 bytes"]),
+        ("DT_SIGNATURE_SECRET", "x" * 32 + "\n", ["Signature secret 0 begins or ends with white space"]),
+        ("DT_SIGNATURE_SECRET", " " + "x" * 32, ["Signature secret 0 begins or ends with white space"]),
+        ("DT_SIGNATURE_SECRET", "x " * 20 + "x", []),
+        ("DT_SIGNATURE_SECRET", json.dumps(["x", "y "]), ["secret 0 is shorter", "secret 1 is", "secret 1 begins"]),
+        ("DT_EVENT_TYPES", "temperature", []),
+        ("DT_EVENT_TYPES", "temperature,touch", ["DT_EVENT_TYPES names 'temperature,touch', an event type that this"]),
+        ("DT_EVENT_TYPES", '["touch", "Touch", "new"]', ["DT_EVENT_TYPES names 'Touch'", "DT_EVENT_TYPES names 'new'"]),
+    ],
+)
+def test_warnings(name: str, text: str, warnings: list[str]) -> None:
+    settings = Settings.load(HS256 | {name: text})
+    assert len(settings.warnings) == len(warnings)
+    for warning, part in zip(settings.warnings, warnings, strict=True):
+        assert part in warning
+
+
+# Nothing shows a secret
+
+S3CRET = "s3cret"
+
+
+@pytest.mark.parametrize("secret", [S3CRET, f" {S3CRET} ", f'["{S3CRET}", "{S3CRET} two"]', S3CRET * 10])
+def test_secret_is_in_no_warning_and_no_repr(secret: str) -> None:
+    settings = Settings.load(ES256 | {"DT_SIGNATURE_SECRET": secret})
+    assert S3CRET not in repr(settings) + str(settings) + repr(settings.verifier) + "".join(settings.warnings)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DT_SIGNATURE_SECRET": f"[{S3CRET}"},
+        {"DT_SIGNATURE_SECRET": f'["{S3CRET}", ""]'},
+        {"DT_SIGNATURE_SECRET": S3CRET, "DT_SIGNATURE_POLICY": "unsigned"},
+        {"DT_SIGNATURE_SECRET": S3CRET, "DT_SIGNATURE_POLICY": "both", "DT_LEEWAY": "x"},
+        # Set to the wrong variable.
+        *({"DT_SIGNATURE_SECRET": S3CRET, name: S3CRET} for name in VARIABLES if name not in ("DT_ISSUER",)),
+    ],
+)
+def test_secret_is_in_no_fault(environ: dict[str, str]) -> None:
+    try:
+        Settings.load(environ)
+    except SettingsError as error:
+        shown = [str(error), repr(error), *traceback.format_exception(error)]
+    else:
+        shown = []
+    assert S3CRET not in "".join(shown)
+
+
+# What is imported
+
+
+def run(program: str, given: object = None) -> Any:
+    """Run ``program`` in a Python of its own; return what it prints, from JSON."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], input=json.dumps(given).encode(), cwd=ROOT, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    return json.loads(ran.stdout)
+
+
+IMPORTS = """
+import io, json, sys, time
+import core.receiver
+from core.http import Request
+from core.log import Log
+from core.settings import Settings
+from core.store import Outcome
+
+HEAVY = {"jwt", "cryptography", "urllib.request"}
+loaded = [sorted(HEAVY & sys.modules.keys())]
+
+class Store:
+    def put(self, event, deadline):
+        return Outcome.STORED
+
+given = json.load(sys.stdin)
+settings = Settings.load(given["environ"])
+loaded.append(sorted(HEAVY & sys.modules.keys()))
+request = Request("POST", "/", [("X-Dt-Signature", given["token"])], given["body"].encode())
+answer = core.receiver.Receiver(settings, Store(), Log(io.StringIO())).handle(request)
+loaded.append(sorted(HEAVY & sys.modules.keys()))
+print(json.dumps([answer.status, *loaded]))
+"""
+
+
+def test_secret_alone_needs_neither_pyjwt_nor_cryptography_nor_urllib() -> None:
+    """They take longer to import than all of the core: a cold start would pay for what it does not use."""
+    given = {"environ": HS256, "token": hs256(body()), "body": body().decode()}
+    assert run(IMPORTS, given) == [200, [], [], []]
+
+
+def test_organization_needs_them() -> None:
+    given = {"environ": HS256 | {"DT_ORGANIZATION_ID": "dt"}, "token": hs256(body()), "body": body().decode()}
+    status, before, *after = run(IMPORTS, given)
+    assert (status, before) == (200, [])
+    assert after == [["cryptography", "jwt", "urllib.request"]] * 2
+
+
+WITHOUT = """
+import json, sys
+missing, environ = json.load(sys.stdin)
+
+class Missing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing)
+from core.settings import Settings, SettingsError
+try:
+    Settings.load(environ)
+    print(json.dumps("loaded"))
+except Exception as error:
+    print(json.dumps(f"{type(error).__name__}: {error}"))
+"""
+
+
+@pytest.mark.parametrize("missing", ["cryptography", "jwt"])
+def test_secret_alone_is_loaded_without_them(missing: str) -> None:
+    assert run(WITHOUT, [missing, HS256]) == "loaded"
+
+
+@pytest.mark.parametrize("environ", [{"DT_ORGANIZATION_ID": "dt"}, ES256], ids=["published", "pinned"])
+@pytest.mark.parametrize("missing", ["cryptography", "jwt"])
+def test_missing_package_is_a_fault_that_names_it(missing: str, environ: dict[str, str]) -> None:
+    fault = f"DT_ORGANIZATION_ID needs the package {missing}: pip install PyJWT cryptography."
+    assert run(WITHOUT, [missing, environ]) == f"SettingsError: {fault}"
+
+
+def test_missing_package_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "core.jwks")
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    package, leeway = faults(ES256 | {"DT_LEEWAY": "x"})
+    assert package.startswith("DT_ORGANIZATION_ID needs the package jwt: ")
+    assert leeway.startswith("DT_LEEWAY ")
