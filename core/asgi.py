@@ -7,6 +7,7 @@ from typing import Any
 
 from core.http import Request, Response
 from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
+from core.settings import SettingsError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,7 +25,7 @@ class App:
 
     Args:
         receiver: Decides on each request.
-        on_startup: Awaited before the first request; an exception stops the server.
+        on_startup: Awaited before the first request; raises `core.settings.SettingsError` to stop the server.
         on_shutdown: Awaited after the last answer.
     """
 
@@ -61,7 +62,11 @@ class App:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._receiver.defer_log(asyncio.get_running_loop().call_soon)
-                await self._on_startup()
+                try:
+                    await self._on_startup()
+                except SettingsError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._on_shutdown()

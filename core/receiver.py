@@ -1,6 +1,5 @@
 """The decision: guard, verify, parse, put, answer. The only code that chooses a status."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -235,6 +234,8 @@ class AsyncReceiver(_Decisions):
             try:
                 event = self._admit(request)
             except KeysNeeded:
+                import asyncio  # here, because a cold start that has no event loop should not wait for it
+
                 await asyncio.to_thread(self._refresh_keys)
                 event = self._admit(request)
             outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None

@@ -1,6 +1,7 @@
 """The web dyno: one process of uvicorn, which one core of Python fills before Postgres does."""
 
 import os
+import signal
 import sys
 
 import uvicorn
@@ -14,6 +15,8 @@ def main() -> None:
 
     ``PORT`` is Heroku's to set; ``HOST`` is for running it elsewhere.
     """
+    # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         app = build_app(os.environ)
     except SettingsError as error:
@@ -28,6 +31,8 @@ def main() -> None:
         server_header=False,
         date_header=False,
         ws="none",
+        # With "auto", a database that may lose events would be taken for an application without a start.
+        lifespan="on",
         log_level="warning",
         # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
         timeout_graceful_shutdown=20,

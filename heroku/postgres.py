@@ -10,6 +10,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from core.event import Event
 from core.grouped import GroupedStore, RowsRefused
+from core.settings import SettingsError
 from core.store import Outcome, StoreUnavailable
 
 CONNECT_TIMEOUT = 1.0
@@ -26,8 +27,8 @@ _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncp
 _LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 
-class NotDurableError(Exception):
-    """This database acknowledges a commit before it is on disk, so an acknowledged event could be lost."""
+class NotDurableError(SettingsError):
+    """This database confirms a commit before it is on disk, so an acknowledged event could be lost."""
 
 
 class PostgresStore:

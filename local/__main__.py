@@ -1,14 +1,17 @@
 """``make run``: the receiver on 127.0.0.1, with a secret of its own where none is set."""
 
+import contextlib
 import os
 import secrets
+import signal
+import socket
 import sys
 from pathlib import Path
 
 import uvicorn
 
 from core.settings import SettingsError
-from local.app import build_app
+from local.app import DATABASE, build_app
 
 SECRET_FILE = Path("var/signature-secret")
 
@@ -21,21 +24,43 @@ Listening on http://127.0.0.1:{port}, storing in {database}. Try, in another ter
 """
 
 
+class Server(uvicorn.Server):
+    """Says hello once it listens, and not before."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does."""
+        await super().startup(sockets)
+        if self.started:
+            database = os.environ.get("DT_DATABASE") or DATABASE
+            print(WELCOME.format(port=self.config.port, database=database), file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Run until SIGTERM or Ctrl-C; then answer what is in flight, and stop."""
+    # uvicorn raises the signal once more when it has stopped cleanly: that is the end, and no error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     environ = dict(os.environ)
     if not any(environ.get(name) for name in ("DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_SIGNATURE_POLICY")):
         environ["DT_SIGNATURE_SECRET"] = own_secret(SECRET_FILE)
+    port = environ.get("PORT") or "8000"
+    if not port.isdigit():
+        sys.exit("PORT must be a number, such as 8000.")
     try:
-        app, port = build_app(environ), int(environ.get("PORT") or "8000")
+        app = build_app(environ)
     except SettingsError as error:
         sys.exit(str(error))
-    except ValueError:
-        sys.exit("PORT must be a number.")
-    print(
-        WELCOME.format(port=port, database=environ.get("DT_DATABASE") or "var/events.db"), file=sys.stderr, flush=True
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=int(port),
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
     )
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, server_header=False, log_level="warning")
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config).run()
 
 
 def own_secret(path: Path) -> str:

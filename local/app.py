@@ -5,13 +5,16 @@ from pathlib import Path
 
 from core.asgi import App
 from core.receiver import AsyncReceiver
-from core.settings import Settings
+from core.settings import Settings, SettingsError
+from core.store import StoreUnavailable
 from local.sqlite import SqliteStore
+
+DATABASE = "var/events.db"
 
 
 def build_store(environ: Mapping[str, str]) -> SqliteStore:
-    """Build the store that DT_DATABASE names; ``var/events.db`` by default."""
-    return SqliteStore(Path(environ.get("DT_DATABASE") or "var/events.db"))
+    """Build the store that DT_DATABASE names."""
+    return SqliteStore(Path(environ.get("DT_DATABASE") or DATABASE))
 
 
 def build_app(environ: Mapping[str, str]) -> App:
@@ -21,4 +24,14 @@ def build_app(environ: Mapping[str, str]) -> App:
         core.settings.SettingsError: The environment cannot be used.
     """
     store = build_store(environ)
-    return App(AsyncReceiver(Settings.load(environ), store), on_startup=store.open, on_shutdown=store.close)
+
+    async def open_store() -> None:
+        try:
+            await store.open()
+        except StoreUnavailable as error:
+            database = environ.get("DT_DATABASE") or DATABASE
+            raise SettingsError(
+                [f"{database} cannot be opened ({error.cause}). Set DT_DATABASE to a file in a folder of yours."]
+            ) from None
+
+    return App(AsyncReceiver(Settings.load(environ), store), on_startup=open_store, on_shutdown=store.close)

@@ -307,6 +307,7 @@ def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
             )
             for each in (url, database)
         )
+        assert ours
         assert ours == theirs
     over_tls = url.replace("127.0.0.1", "127.0.0.2")
     assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout

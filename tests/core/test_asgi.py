@@ -11,7 +11,7 @@ import core.asgi
 from core.asgi import App, Message
 from core.log import Log
 from core.receiver import MAX_BODY, AsyncReceiver
-from core.settings import Settings
+from core.settings import Settings, SettingsError
 from tests.core.test_receiver import AsyncMemory, Memory
 from tests.support.deliveries import SECRET, body, signed
 
@@ -140,3 +140,15 @@ def test_the_log_is_flushed_once_for_what_is_answered_together() -> None:
 
 def test_websockets_are_not_ours() -> None:
     assert Server().run({"type": "websocket"}, []) == []
+
+
+def test_a_start_that_fails_stops_the_server_with_its_sentence() -> None:
+    server = Server()
+
+    async def fail() -> None:
+        raise SettingsError(["Set this."])
+
+    app = App(server.app._receiver, on_startup=fail)
+    server.app = app
+    sent = server.run({"type": "lifespan"}, [{"type": "lifespan.startup"}])
+    assert sent == [{"type": "lifespan.startup.failed", "message": "Set this."}]

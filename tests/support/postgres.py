@@ -53,8 +53,9 @@ def _owner() -> str | None:
 class Postgres:
     """One server: durable settings as they come, TLS on, required at 127.0.0.2 as Heroku requires it everywhere."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, *settings: str) -> None:
         self._binaries = binaries
+        self._settings = settings
         self._folder = folder
         self._owner = _owner()
         self._process: subprocess.Popen[bytes] | None = None
@@ -110,7 +111,7 @@ class Postgres:
             time.sleep(0.02)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        settings = ("listen_addresses=127.0.0.1,127.0.0.2", "ssl=on", "max_connections=200")
+        settings = ("listen_addresses=127.0.0.1,127.0.0.2", "ssl=on", "max_connections=200", *self._settings)
         options = [option for setting in settings for option in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
@@ -126,15 +127,8 @@ class Postgres:
             )
 
     def _is_ready(self) -> bool:
-        async def ask() -> bool:
-            try:
-                connection = await asyncpg.connect(self.url(), timeout=5)
-            except (OSError, asyncpg.PostgresError):
-                return False
-            await connection.close()
-            return True
-
-        return asyncio.run(ask())
+        command = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
 
     def url(self, database: str = "postgres", host: str = "127.0.0.1") -> str:
         """Return the URL of a database, as Heroku writes them."""
@@ -198,13 +192,13 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Give a server of one's own."""
+def running(*settings: str) -> Iterator[Postgres]:
+    """Give a server of one's own, with settings such as ``fsync=off``."""
     binaries = find_binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    server = Postgres(binaries, folder)
+    server = Postgres(binaries, folder, *settings)
     try:
         server.start()
         yield server

@@ -106,7 +106,6 @@ class Program:
             self.process.send_signal(number)
         return self.process.wait(30)
 
-
     def close(self) -> None:
         """Forget what it printed."""
         self._log.close()

@@ -1,0 +1,101 @@
+"""Promise 5: a crash at any point costs at most a duplicate. Never a loss.
+
+Kill -9 takes the process, not the machine: what the kernel has is kept, so that COMMIT waits for the disk is not seen
+here. That is SQLite's and PostgreSQL's word, under the settings that their tests assert.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support import postgres as postgresql
+from tests.support.deliveries import SECRET
+from tests.support.load import Load
+from tests.support.postgres import Postgres, execute
+from tests.support.processes import Program
+
+KILLS = int(os.environ.get("KILLS") or 50)
+ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
+
+
+def kill_often(module: str, environ: dict[str, str], folder: Path) -> Load:
+    """Kill the program at random moments under load, from its first instruction on; then let it finish."""
+    load = Load(0)
+    for number in range(KILLS):
+        program = Program(module, environ, folder)
+        load.port = program.port
+        if number % 10 == 0:
+            load.start()
+            time.sleep(random.uniform(0, 0.6))
+        else:
+            program.wait_until_ready()
+            load.start()
+            time.sleep(random.uniform(0, 0.06))
+        program.stop(signal.SIGKILL)
+        load.stop()
+        program.close()
+    # Enough was acknowledged for the test to mean something, and some was cut off.
+    assert len(load.sent) > len(load.acknowledged) > KILLS
+    program = Program(module, environ, folder)
+    program.wait_until_ready()
+    load.port = program.port
+    load.finish()
+    assert program.stop() == 0
+    program.close()
+    return load
+
+
+def is_all_there_once(load: Load, bodies: list[bytes]) -> None:
+    assert load.acknowledged == load.sent
+    assert Counter(bodies) == Counter(load.sent)
+
+
+def test_local_killed_under_load(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    load = kill_often("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    is_all_there_once(load, [row[0] for row in connection.execute("SELECT body FROM events")])
+    connection.close()
+
+
+def test_heroku_killed_under_load(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.create_database()
+    load = kill_often("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path)
+    is_all_there_once(load, [row["body"] for row in execute(url, "SELECT body FROM events")])
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_postgres_lost_and_found_under_load(fault: str, tmp_path: Path) -> None:
+    """The database goes, again and again; the app stays, answers 503 meanwhile, and comes back by itself."""
+    with postgresql.running() as server:
+        url = server.create_database()
+        program = Program("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path)
+        program.wait_until_ready()
+        load = Load(program.port)
+        load.start()
+        for _ in range(3):
+            time.sleep(random.uniform(0.3, 0.6))
+            refused = load.refused
+            if fault == "killed":
+                server.kill()
+                time.sleep(0.5)
+                server.start()
+            else:
+                server.signal(signal.SIGSTOP)
+                time.sleep(4)
+                server.signal(signal.SIGCONT)
+            assert load.refused > refused
+        load.stop()
+        assert program.stop() == 0
+        program.close()
+        stored = Counter(row["body"] for row in execute(url, "SELECT body FROM events"))
+        assert load.acknowledged <= stored.keys()
+        assert len(load.acknowledged) > 100
+        assert set(stored.values()) == {1}
