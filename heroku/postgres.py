@@ -135,9 +135,7 @@ async def _assert_durable(connection: asyncpg.Connection) -> None:
     for name, durable in (("synchronous_commit", ("on", "remote_apply")), ("fsync", ("on",))):
         value = await connection.fetchval("SELECT current_setting($1)", name)
         if value not in durable:
-            raise NotDurableError(
-                f"The database has {name}={value}, so it confirms events that it may lose. Set {name}=on."
-            )
+            raise NotDurableError([f"The database has {name}={value}: it confirms what it may lose. Set {name}=on."])
 
 
 def tls(url: str) -> str | None:

@@ -12,7 +12,7 @@ from heroku.app import database_url
 from heroku.postgres import tls
 
 # Any number, as long as it is ours: two releases at once must not race to create the same table.
-_LOCK = 7_381_002
+_LOCK = 7381002
 
 
 async def migrate(url: str) -> None:

@@ -72,7 +72,10 @@ WITH quantities (event_type, field, quantity, unit) AS (VALUES
 )
 SELECT
     key, device_id, project_id, event_type, (number - 1)::int AS sample, quantity,
-    CASE WHEN type = 'number' THEN (fields ->> field)::double precision END AS value,
+    -- A number below the smallest double is 0, as Python reads it.
+    CASE WHEN type = 'number' THEN
+        CASE WHEN abs((fields ->> field)::numeric) < 1e-307 THEN 0 ELSE (fields ->> field)::double precision END
+    END AS value,
     CASE WHEN type = 'string' THEN fields ->> field END AS text,
     unit,
     coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), timestamp) AS time,

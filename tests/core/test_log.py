@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -130,8 +131,7 @@ def test_traceback_has_places_and_classes_but_no_texts() -> None:
     error = raised(KeyError("private one"), ValueError("private two"))
     places = written(error=error)["traceback"]
     assert places[0] == "KeyError"
-    assert places[1].startswith(f"{__file__}:")
-    assert places[1].endswith(" raised")
+    assert re.fullmatch(re.escape(__file__) + r":\d+ raised", places[1])
     assert places[2:] == ["ValueError"]
     assert "private" not in json.dumps(places)
 
@@ -244,14 +244,14 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-class Closed(io.StringIO):
+class Closed(io.TextIOWrapper):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(io.BytesIO())
         self.close()
 
 
 @pytest.mark.parametrize("stream", [Full, Gone, Closed])
-def test_broken_stream_stops_nobody(stream: type[io.StringIO]) -> None:
+def test_broken_stream_stops_nobody(stream: type[Full | Gone | Closed]) -> None:
     tell(Log(stream()))
     log, soon = Log(stream()), list[Callable[[], None]]()
     log.defer(soon.append)

@@ -1,4 +1,4 @@
-"""The decision table, without any platform: each row by both receivers. The contract suites run it through each adapter."""
+"""The decision table without any platform: each row by both receivers. tests/contract runs it through each adapter."""
 
 import asyncio
 import io

@@ -143,7 +143,7 @@ def test_missing_and_repeated_headers_are_refused() -> None:
 
 @pytest.mark.parametrize("claim", ["exp", "iat"])
 def test_token_without_a_life_is_refused(claim: str) -> None:
-    assert reason(verifier(), hs(hs256(BODY, **{claim: None}))) == "claims"
+    assert reason(verifier(), hs(hs256(BODY, SECRET, None, **{claim: None}))) == "claims"
 
 
 def test_token_without_a_checksum_is_refused() -> None:

