@@ -34,5 +34,6 @@ class Deduplicated:
         try:
             self._seen.mark(event.key, deadline)
         except StoreUnavailable as error:
-            event.note = f"mark failed: {error.cause}"  # durable already: an error here would only bring it again
+            # Durable already: an error here would only bring it again.
+            event.note = f"{event.note}, mark failed: {error.cause}" if event.note else f"mark failed: {error.cause}"
         return Outcome.STORED

@@ -1,16 +1,15 @@
 """DT's published ES256 keys: cached, fetched again rarely, and kept when a fetch fails."""
 
+import contextlib
 import json
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from jwt import PyJWK, PyJWKSet, PyJWTError
 
 from core.signature import KeysNeeded, KeysUnavailable
@@ -76,19 +75,22 @@ class PublishedKeys:
         return key
 
     def refresh(self) -> None:
-        """Fetch the keys unless somebody just did. On failure the old ones stay."""
+        """Fetch the keys unless somebody just did. On failure the old ones stay. Blocks for at most two time-outs."""
         with self._lock:
             if self._clock() - self._tried < COOLDOWN:
                 return
-            try:
-                discovery = _fetch(self._issuer + "/.well-known/openid-configuration")
-                self._keys = _es256_keys(_fetch(discovery["jwks_uri"]))
-                self._fetched = self._clock()
-            except (OSError, HTTPException, ValueError, TypeError, KeyError):
-                # The caller's log line says keys_unavailable or unknown_key, which is what this comes to.
-                pass
-            finally:
-                self._tried = self._clock()
+            # On a thread, because neither a name look-up nor a peer that drips its headers can be given a time-out.
+            fetch = threading.Thread(target=self._fetch_keys, daemon=True)
+            fetch.start()
+            fetch.join(2 * TIMEOUT)
+            self._tried = self._clock()
+
+    def _fetch_keys(self) -> None:
+        # Whatever goes wrong: the caller's log line says keys_unavailable or unknown_key, which is what it comes to.
+        with contextlib.suppress(Exception):
+            discovery = _fetch(self._issuer + "/.well-known/openid-configuration")
+            self._keys = _es256_keys(_fetch(discovery["jwks_uri"]))
+            self._fetched = self._clock()
 
 
 def _es256_keys(document: Any) -> dict[str, PyJWK]:
@@ -96,15 +98,18 @@ def _es256_keys(document: Any) -> dict[str, PyJWK]:
         keys = PyJWKSet.from_dict(document).keys
     except (PyJWTError, AttributeError, TypeError) as error:
         raise ValueError("not a JWKS") from error
-    found = {key.key_id: key for key in keys if key.key_id and _verifies_es256(key)}
+    found = {str(key.key_id): key for key in keys if _verifies_es256(key)}
     if not found:
         raise ValueError("no ES256 key in the JWKS")
     return found
 
 
 def _verifies_es256(key: PyJWK) -> bool:
-    is_public = isinstance(key.key, EllipticCurvePublicKey)
-    return is_public and key.algorithm_name == "ES256" and key.public_key_use in (None, "sig")
+    if not isinstance(key.key, EllipticCurvePublicKey) or not isinstance(key.key.curve, SECP256R1):
+        return False
+    if type(key.key_id) is not str or not key.key_id:
+        return False
+    return key.algorithm_name == "ES256" and key.public_key_use in (None, "sig")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

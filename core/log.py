@@ -14,6 +14,9 @@ from core.event import Event
 
 Severity = Literal["INFO", "WARNING", "ERROR"]
 
+# Heroku cuts a line at 10,000 bytes.
+_MAX_PLACES = 40
+
 # What json.dumps does to a str.
 _quote = json.encoder.encode_basestring_ascii
 
@@ -92,7 +95,7 @@ class Log:
         # A full disk or a closed pipe under the log must not refuse an event that is stored.
         try:
             self._stream.write(line)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # sys.stdout is None where it was closed before Python started
             pass
         if self._defer is None:
             self._flush()
@@ -104,7 +107,7 @@ class Log:
         self._is_flush_due = False
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             pass
 
 
@@ -113,9 +116,11 @@ def _quoted(text: str | None) -> str:
 
 
 def _places(error: BaseException | None) -> list[str]:
-    places = []
-    while error:
+    places: list[str] = []
+    seen: set[int] = set()  # an error may be its own cause
+    while error and id(error) not in seen:
+        seen.add(id(error))
         frames = traceback.extract_tb(error.__traceback__)
         places += [type(error).__name__, *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
         error = error.__cause__ or error.__context__
-    return places
+    return places[:_MAX_PLACES]

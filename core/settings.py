@@ -1,6 +1,7 @@
 """The environment, checked once at start: each fault is named, with what to set and where to find it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
@@ -11,6 +12,9 @@ from core.signature import ISSUER, Keys, Policy, Verifier
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
 # RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 _SHORT_SECRET = 32
+_NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
+# http for a server of the tests' or one's own on this machine.
+_ISSUER = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])[:/]\S*").fullmatch
 
 
 class SettingsError(Exception):
@@ -59,15 +63,21 @@ class _Reader:
         policy = self._policy()
         self._check_policy(policy, bool(secrets), bool(organizations))
         for index, secret in enumerate(secrets):
-            if len(secret.encode("utf-8", "replace")) < _SHORT_SECRET:
+            if not _is_utf8(secret):
+                self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it anew from {_STUDIO}.")
+            elif len(secret.encode()) < _SHORT_SECRET:
                 self._warnings.append(
                     f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
                 )
             if secret != secret.strip():
                 self._warnings.append(f"Signature secret {index} begins or ends with white space: is that part of it?")
         issuer = self._environ.get("DT_ISSUER") or ISSUER
+        if not _ISSUER(issuer):
+            self._faults.append(f"DT_ISSUER must be an https address, such as {ISSUER}; leave it out for DT's own.")
+        if self._environ.get("DT_JWKS") and not organizations:
+            self._warnings.append("DT_JWKS is not looked at without DT_ORGANIZATION_ID.")
         verifier = Verifier(
-            secrets=tuple(secret.encode("utf-8", "replace") for secret in secrets),
+            secrets=tuple(secret.encode() for secret in secrets if _is_utf8(secret)),
             organizations=frozenset(organizations),
             policy=policy,
             keys=self._keys(issuer) if organizations else None,
@@ -76,11 +86,11 @@ class _Reader:
             accept_expired_for=self._seconds("DT_ACCEPT_EXPIRED_FOR", 0, 86_400),
             accept_sha1=self._flag("DT_ACCEPT_SHA1", True),
         )
-        event_types = self._many("DT_EVENT_TYPES", "the event types to keep")
+        event_types = self._names("DT_EVENT_TYPES", "the event types to keep")
         for name in event_types:
             if name not in EVENT_TYPES:
                 self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
-        projects = self._many("DT_PROJECT_ID", "the ids of the projects to keep events of")
+        projects = self._names("DT_PROJECT_ID", "the ids of the projects to keep events of")
         if self._faults:
             raise SettingsError(self._faults)
         return Settings(
@@ -108,9 +118,9 @@ class _Reader:
             self._warnings.append("DT_SIGNATURE_POLICY=unsigned: anybody who knows the address can store events here.")
         elif policy == "any" and not secrets and not organizations:
             self._faults.append(f"Nothing to verify events with. {secret}, or {organization}.")
-        elif policy in ("hs256", "both") and not secrets:
+        if policy in ("hs256", "both") and not secrets:
             self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs a secret. {secret}.")
-        elif policy in ("es256", "both") and not organizations:
+        if policy in ("es256", "both") and not organizations:
             self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs an organization: {organization}.")
 
     def _keys(self, issuer: str) -> Keys | None:
@@ -123,7 +133,7 @@ class _Reader:
         if pinned := self._environ.get("DT_JWKS"):
             try:
                 return PinnedKeys(json.loads(pinned))
-            except ValueError:
+            except (ValueError, RecursionError):
                 self._faults.append(
                     "DT_JWKS holds no ES256 key. Paste the document that the jwks_uri in "
                     f"{ISSUER}/.well-known/openid-configuration leads to."
@@ -138,7 +148,7 @@ class _Reader:
             return [text] if text.strip() else []
         try:
             values: Any = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
         if type(values) is list and values and all(type(value) is str and value.strip() for value in values):
             return values
@@ -148,9 +158,17 @@ class _Reader:
         )
         return []
 
+    def _names(self, name: str, what: str) -> list[str]:
+        """Read names. One with a comma or a space in it would match no event, and all would be dropped for it."""
+        values = self._many(name, what)
+        if all(_NAME(value) for value in values):
+            return values
+        self._faults.append(f'{name} must be {what}: one, or several as ["one","two"].')
+        return []
+
     def _seconds(self, name: str, default: int, most: int) -> int:
         text = self._environ.get(name) or str(default)
-        if text.isascii() and text.isdigit() and int(text) <= most:
+        if re.fullmatch("[0-9]{1,6}", text) and int(text) <= most:
             return int(text)
         self._faults.append(f"{name} must be a whole number of seconds from 0 to {most}.")
         return default
@@ -160,3 +178,11 @@ class _Reader:
         if text not in ("true", "false"):
             self._faults.append(f"{name} must be true or false.")
         return text == "true"
+
+
+def _is_utf8(secret: str) -> bool:
+    """Tell a text from bytes that were none, for which the environment has lone surrogates."""
+    try:
+        return bool(secret.encode())
+    except UnicodeEncodeError:
+        return False
