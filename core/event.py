@@ -81,7 +81,7 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     body = verified.body
     fault = None
     try:
-        document = _decode(body.decode())
+        document = _decode(body)
     except (ValueError, RecursionError):
         document, fault = {}, "not JSON"
     if type(document) is not dict:
@@ -201,6 +201,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-# NaN and Infinity are Python's, not JSON's: no database could read them back. A str, because json.loads(bytes) would
-# also take UTF-16, which no database takes either.
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+# NaN and Infinity are Python's, not JSON's: no database could read them back.
+_raw_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+
+
+def _decode(body: bytes) -> Any:
+    # Not json.loads, which would also take UTF-16, as no database does, and looks for white space twice.
+    text = body.decode().strip(" \t\r\n")
+    document, end = _raw_decode(text)
+    if end != len(text):
+        raise ValueError("more than one document")
+    return document

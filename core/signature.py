@@ -233,7 +233,7 @@ _DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JW
 _DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
-_decode = json.JSONDecoder().decode
+_raw_decode = json.JSONDecoder().raw_decode
 
 
 def _base64url(data: bytes) -> bytes:
@@ -248,14 +248,14 @@ def _dt_claims(signing_input: bytes) -> dict[str, Any] | None:
     padded = payload.translate(_FROM_URL) + b"=" * (-len(payload) % 4)
     try:
         data = binascii.a2b_base64(padded)
-        claims = _decode(data.decode())
+        text = data.decode()
+        claims, end = _raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    if (
-        binascii.b2a_base64(data, newline=False) != padded
-        or type(claims) is not dict
-        or not claims.keys() <= _DT_CLAIMS
-    ):
+    # What does not come back as it went in had characters or bits that a lenient decoder drops.
+    if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
+        return None
+    if type(claims) is not dict or not claims.keys() <= _DT_CLAIMS:
         return None
     if type(claims.get("exp")) is int and type(claims.get("iat")) is int and type(claims.get("jti", "")) is str:
         return claims
