@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from core.http import Request, Response
 from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
 from core.settings import SettingsError
+from core.signature import ES256_HEADER, HS256_HEADER
+
+_SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,16 +47,24 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         request = to_request(scope)
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        # What asyncio.timeout does, for a quarter of its price.
+        timer = task.get_loop().call_later(DEADLINE, task.cancel)
         try:
-            async with asyncio.timeout(DEADLINE):
-                request.body = await _read_body(receive)
-        except TimeoutError:
+            request.body = await _read_body(receive)
+        except asyncio.CancelledError:
+            if time.monotonic() - started < DEADLINE:
+                raise  # somebody else's
+            task.uncancel()
             response = self._receiver.give_up(request, "body_timeout", started)
         except _Disconnected:
             self._receiver.give_up(request, "disconnected", started)
             return
         else:
+            timer.cancel()
             response = await self._receiver.handle(request)
+        finally:
+            timer.cancel()
         await send(to_response(response))
         await send({"type": "http.response.body", "body": response.body})
 
@@ -80,7 +91,10 @@ class _Disconnected(Exception):
 
 def to_request(scope: Scope) -> Request:
     """Translate the scope of a request; its body is still to be read."""
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    # ASGI gives names in lower case. The core reads no others, and to decode ten costs more than to hash the body.
+    headers = [
+        (name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name in _SIGNATURE_HEADERS
+    ]
     return Request(scope["method"], scope["path"], headers, b"")
 
 

@@ -222,7 +222,8 @@ class Verifier:
             raise SignatureError("claims")
         if type(claimed) is not str:
             raise SignatureError("malformed")
-        if not hmac.compare_digest(claimed.encode("ascii", "replace"), actual.encode()):
+        # compare_digest takes text of ASCII alone.
+        if not claimed.isascii() or not hmac.compare_digest(claimed, actual):
             raise SignatureError("checksum")
 
 
