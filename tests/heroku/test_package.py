@@ -1,0 +1,66 @@
+"""What `make package-heroku` writes, installed into an empty environment and driven as Heroku drives it."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.support.deliveries import SECRET, fresh_body, signed
+from tests.support.postgres import Postgres, execute
+from tests.support.processes import ROOT, running
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The staged tree, far from the repository."""
+    target = tmp_path_factory.mktemp("package") / "app"
+    subprocess.run([sys.executable, ROOT / "tools" / "package.py", "heroku"], check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(ROOT / "dist" / "heroku", target, ignore=shutil.ignore_patterns(".git"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def python(package: Path) -> Path:
+    """An environment with the package's own requirements and nothing else, as the buildpack makes it."""
+    folder = package.parent / "environment"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(package / "requirements.txt")]
+    subprocess.run(command, check=True)
+    return python
+
+
+def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:
+    found = {path.name for path in package.iterdir()}
+    assert found == {
+        *("Procfile", "app.json", ".python-version", "requirements.txt", "README.md", "LICENSE"),
+        *("core", "heroku"),
+    }
+
+
+def test_release_web_and_worker_run_as_the_procfile_says(package: Path, python: Path, postgres: Postgres) -> None:
+    processes = dict(line.split(": ", 1) for line in (package / "Procfile").read_text().splitlines())
+    url = postgres.create_database()
+    execute(url, "DROP TABLE events CASCADE")
+    modules = {}
+    for name, command in processes.items():
+        program, flag, modules[name] = shlex.split(command)
+        assert (program, flag) == ("python", "-m")
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+    released = subprocess.run([python, "-m", modules["release"]], cwd=package, env=environ, check=False)
+    assert released.returncode == 0
+    content = fresh_body()
+    settings = {"DT_SIGNATURE_SECRET": SECRET, "DATABASE_URL": url}
+    with running(modules["web"], settings, package, root=package, python=str(python)) as web:
+        assert web.request("POST", "/", {}, content).status == 401
+        assert web.request("POST", "/", signed(content), content).headers["event-outcome"] == "stored"
+        assert web.request("POST", "/", signed(content), content).headers["event-outcome"] == "duplicate"
+        # Nothing of the repository is on its path.
+        maps = Path(f"/proc/{web.process.pid}/environ")
+        assert not maps.exists() or str(ROOT).encode() not in maps.read_bytes()
+    assert [row["body"] for row in execute(url, "SELECT body FROM events")] == [content]
