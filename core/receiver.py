@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from core.event import Event, parse
 from core.http import Request, Response
@@ -64,19 +64,28 @@ class _Answered(Exception):
         self.reason = reason
 
 
-class _Decisions:
+S = TypeVar("S")
+
+
+class _Decisions(Generic[S]):
     """All that the two receivers share, which is everything but the waiting.
 
     Args:
         settings: What to let in; or the error that kept it from being read, and then every delivery is answered 503.
-        log: Where the one line per request goes.
+        store: Where events go.
+        log: Where the one line per request goes; standard output by default.
         clock: Seconds since the epoch.
     """
 
     def __init__(
-        self, settings: Settings | SettingsError, log: Log | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings | SettingsError,
+        store: S,
+        log: Log | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._log = log or Log()
         self._clock = clock
         for warning in settings.warnings if isinstance(settings, Settings) else ():
@@ -172,25 +181,8 @@ class _Decisions:
         )
 
 
-class Receiver(_Decisions):
-    """Answers one request at a time on the caller's thread; safe to call from several threads.
-
-    Args:
-        settings: As in `Settings.load`; or the error that it raised.
-        store: Where events go.
-        log: Where the one line per request goes; standard output by default.
-        clock: Seconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        settings: Settings | SettingsError,
-        store: Store,
-        log: Log | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(settings, log, clock)
-        self._store = store
+class Receiver(_Decisions[Store]):
+    """Answers one request at a time on the caller's thread; safe to call from several threads."""
 
     def handle(self, request: Request) -> Response:
         """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`."""
@@ -208,23 +200,8 @@ class Receiver(_Decisions):
         return self._acknowledge(request, event, outcome, started)
 
 
-class AsyncReceiver(_Decisions):
-    """The same for an event loop, which it never blocks: keys are fetched on another thread.
-
-    Args:
-        settings, log, clock: As in `Receiver`.
-        store: Where events go.
-    """
-
-    def __init__(
-        self,
-        settings: Settings | SettingsError,
-        store: AsyncStore,
-        log: Log | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(settings, log, clock)
-        self._store = store
+class AsyncReceiver(_Decisions[AsyncStore]):
+    """The same for an event loop, which it never blocks: keys are fetched on another thread."""
 
     async def handle(self, request: Request) -> Response:
         """Answer one request, as `Receiver.handle` does."""

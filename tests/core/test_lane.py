@@ -1,6 +1,6 @@
 """The lane and PyJWT give one verdict, on DT's tokens and on hostile ones; docs/decisions/0003-the-lane.md.
 
-LANE_TOKENS says how many; the seed is in the name of a failing test's message, so that it can be run again.
+LANE_TOKENS says how many. A failure names its LANE_SEED, by which it can be run again.
 """
 
 import base64
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
+import pytest
 
 from core.signature import MAX_TOKEN, SignatureError, Verifier
 from tests.support.deliveries import SECRET
@@ -183,6 +184,7 @@ def run(make: Callable[[random.Random], bytes], count: int) -> Counter[str]:
     return verdicts
 
 
+@pytest.mark.timeout(1800)
 def test_the_lane_and_pyjwt_agree_on_made_tokens() -> None:
     verdicts = run(token, TOKENS)
     # Both verdicts are common, or the test would prove little.

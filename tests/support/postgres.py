@@ -199,10 +199,12 @@ def running(*settings: str) -> Iterator[Postgres]:
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    server = Postgres(binaries, folder, *settings)
+    server = None
     try:
+        server = Postgres(binaries, folder, *settings)
         server.start()
         yield server
     finally:
-        server.stop()
+        if server:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
