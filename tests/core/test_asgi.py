@@ -152,3 +152,25 @@ def test_a_start_that_fails_stops_the_server_with_its_sentence() -> None:
     server.app = app
     sent = server.run({"type": "lifespan"}, [{"type": "lifespan.startup"}])
     assert sent == [{"type": "lifespan.startup.failed", "message": "Set this."}]
+
+
+def test_a_server_that_cancels_a_request_is_obeyed() -> None:
+    server = Server()
+
+    async def receive() -> Message:
+        await asyncio.sleep(60)
+        return part(b"")
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    async def run() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        request = asyncio.ensure_future(server.app(scope, receive, send))
+        await asyncio.sleep(0.01)
+        request.cancel()
+        await request
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run())
+    assert server.log.getvalue() == ""
