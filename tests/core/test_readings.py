@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -48,10 +47,9 @@ from core.readings import (
     readings,
 )
 from core.signature import Verified
+from tests.support.deliveries import FIXTURES, needs_fixtures
 
 ROOT = Path(__file__).parents[2]
-FIXTURES = Path(os.environ.get("DT_FIXTURES", ROOT.parent / "shared" / "fixtures"))
-needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f"no {FIXTURES}: set DT_FIXTURES to DT's bodies")
 
 NOW = datetime(2024, 5, 29, 10, 34, 4, tzinfo=UTC)
 SENT = "2024-05-29T10:34:03.970415Z"
