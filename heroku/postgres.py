@@ -92,16 +92,21 @@ class PostgresStore:
 
     async def _connected(self) -> PreparedStatement:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
+            connection = await asyncpg.connect(
                 self._url,
                 ssl=tls(self._url),
                 timeout=CONNECT_TIMEOUT,
                 server_settings={"application_name": "data-connector", "synchronous_commit": "on"},
             )
-            self._insert = await self._connection.prepare(_INSERT)
-            # After the prepare, which asyncpg ends without a Sync: until the next statement the server holds a lock on
-            # the table for it, and a release that alters the table would wait for the first event.
-            await _assert_durable(self._connection)
+            try:
+                self._insert = await connection.prepare(_INSERT)
+                # After the prepare, which asyncpg ends without a Sync: until the next statement the server holds a
+                # lock on the table for it, and a release that alters the table would wait for the first event.
+                await _assert_durable(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
         return self._insert
 
     async def _disconnect(self) -> None:
