@@ -1,4 +1,7 @@
-"""Every row of the decision table, through every adapter, as real requests to the real program."""
+"""The decision table, through every adapter, as real requests to the real program.
+
+Its row for a bug, which a healthy program does not have, is in tests/core/test_receiver.py.
+"""
 
 import json
 import threading
