@@ -1,8 +1,9 @@
 """Concurrent deliveries in one commit: for stores in which the commit, not the row, is what costs."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from core.event import Event
 from core.store import Outcome, StoreUnavailable
@@ -11,8 +12,6 @@ from core.store import Outcome, StoreUnavailable
 MAX_GROUP = 200
 # With 400 bytes an event this is about 1 MB of memory; a sender that outruns the store is told so at once.
 MAX_WAITING = 2_000
-
-Write = Callable[[Sequence[Event], float], Awaitable[Sequence[Outcome]]]
 
 
 class RowsRefused(Exception):
@@ -27,22 +26,30 @@ class RowsRefused(Exception):
         self.cause = cause
 
 
-class GroupedStore:
+class GroupedStore(ABC):
     """Groups by what waits, not by a timer: while one commit is on its way the next events gather, and go together.
 
     A single delivery is thus written at once, and many at a time share one commit. Each is answered only after its own
     commit. When the store is unavailable, all that wait are told so at once. Groups go in the order of arrival, each
     before the deadline of its oldest event: so each event is answered before its own.
-
-    Args:
-        write: Makes all of some events durable, or none of them, before the ``time.monotonic()`` seconds given with
-            them. Raises `StoreUnavailable` or `RowsRefused`. Called for one group at a time.
     """
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
+    def __init__(self) -> None:
         self._waiting: deque[tuple[Event, float, asyncio.Future[Outcome]]] = deque()
         self._writer: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def write(self, events: Sequence[Event], deadline: float) -> Sequence[Outcome]:
+        """Make all of ``events`` durable, or none of them. Called for one group at a time.
+
+        Args:
+            events: At least one.
+            deadline: As in `core.store.Store.put`, of the oldest.
+
+        Raises:
+            StoreUnavailable: They are not confirmed.
+            RowsRefused: One of them is refused, and none is stored.
+        """
 
     async def put(self, event: Event, deadline: float) -> Outcome:
         """Return once ``event`` is durable; see `core.store.AsyncStore`."""
@@ -70,7 +77,7 @@ class GroupedStore:
 
     async def _write_group(self, group: list[tuple[Event, float, asyncio.Future[Outcome]]]) -> None:
         try:
-            outcomes = await self._write([event for event, _, _ in group], group[0][1])
+            outcomes = await self.write([event for event, _, _ in group], group[0][1])
         except RowsRefused as refused:
             # All or nothing was written, which is nothing. Alone, one strange row cannot refuse its neighbours.
             if len(group) == 1:

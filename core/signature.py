@@ -124,6 +124,11 @@ class Verifier:
     leeway: int = 60
     accept_expired_for: int = 0
     accept_sha1: bool = True
+    # Keyed once and copied for each token: keying is a third of what an HMAC over a token takes.
+    _hmacs: tuple[hmac.HMAC, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hmacs", tuple(hmac.new(secret, digestmod="sha256") for secret in self.secrets))
 
     def verify(self, request: Request, now: float) -> Verified:
         """Return the request's body as bytes that DT signed.
@@ -169,11 +174,12 @@ class Verifier:
         # Authenticated before anything is decoded: a stranger's token, whatever it claims to be, costs one HMAC.
         signing_input, _, signature = token.rpartition(b".")
         signature = signature.removesuffix(b"=")
-        for index, secret in enumerate(self.secrets):
-            digest = hmac.digest(secret, signing_input, "sha256")
-            if hmac.compare_digest(_base64url(digest), signature):
+        for index, keyed in enumerate(self._hmacs):
+            mac = keyed.copy()
+            mac.update(signing_input)
+            if hmac.compare_digest(_base64url(mac.digest()), signature):
                 claims = _dt_claims(signing_input)
-                return index, _pyjwt_claims(token, secret, "HS256") if claims is None else claims
+                return index, _pyjwt_claims(token, self.secrets[index], "HS256") if claims is None else claims
         raise SignatureError("signature")
 
     def _es256(self, token: bytes) -> tuple[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ class NotDurableError(SettingsError):
     """This database confirms a commit before it is on disk, so an acknowledged event could be lost."""
 
 
-class PostgresStore:
+class PostgresStore(GroupedStore):
     """One row per event; concurrent deliveries share one statement and one commit.
 
     Durable: with synchronous_commit=on, which is asserted on each new connection, COMMIT returns after the log is
@@ -47,14 +47,10 @@ class PostgresStore:
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = url
         self._connection: asyncpg.Connection | None = None
         self._insert: PreparedStatement | None = None
-        self._grouped = GroupedStore(self._write)
-
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        """Return once the transaction with ``event`` is on disk; see `core.store.AsyncStore`."""
-        return await self._grouped.put(event, deadline)
 
     async def open(self) -> None:
         """Connect now rather than at the first event. A database that cannot be reached is no reason not to start.
@@ -69,10 +65,11 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Write what waits, and disconnect."""
-        await self._grouped.drain()
+        await self.drain()
         await self._disconnect()
 
-    async def _write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+        """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
         rows = [_row(event) for event in events]
         for attempt in range(_ATTEMPTS):
             try:

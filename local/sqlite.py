@@ -27,7 +27,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 
 
-class SqliteStore:
+class SqliteStore(GroupedStore):
     """One row per event; concurrent deliveries share one transaction.
 
     Durable: with journal_mode=WAL and synchronous=FULL, COMMIT returns after the log is synced to the disk
@@ -41,16 +41,12 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         # SQLite waits for the disk, so it does that on a thread of its own: one, since it has one writer anyway.
         self._thread = ThreadPoolExecutor(1, "sqlite")
-        self._grouped = GroupedStore(self._write)
-
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        """Return once the transaction with ``event`` is on disk; see `core.store.AsyncStore`."""
-        return await self._grouped.put(event, deadline)
 
     async def open(self) -> None:
         """Open the database now rather than at the first event.
@@ -62,11 +58,12 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Write what waits, and close the database."""
-        await self._grouped.drain()
+        await self.drain()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    async def _write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+        """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
         return await self._call(lambda: self._insert(events), min(deadline - time.monotonic(), 2 * _TIMEOUT))
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:

@@ -19,10 +19,11 @@ def event(name: str) -> Event:
     return reread(body(eventId=name), NOW)
 
 
-class Disk:
-    """What a grouped store writes to: keeps the groups, and waits to be released where it is told to."""
+class Disk(GroupedStore):
+    """A store that groups: keeps the groups, and waits to be released where it is told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.groups: list[list[str]] = []
         self.deadlines: list[float] = []
         self.errors: list[Exception | None] = []
@@ -48,12 +49,11 @@ def soon() -> float:
 def test_one_is_written_at_once_and_those_that_came_meanwhile_together() -> None:
     async def run() -> list[list[str]]:
         disk = Disk()
-        store = GroupedStore(disk.write)
         disk.released.clear()
-        first = asyncio.ensure_future(store.put(event("a"), soon()))
+        first = asyncio.ensure_future(disk.put(event("a"), soon()))
         await asyncio.sleep(0.01)
         assert disk.groups == [["a"]]
-        rest = [asyncio.ensure_future(store.put(event(name), soon())) for name in "bcd"]
+        rest = [asyncio.ensure_future(disk.put(event(name), soon())) for name in "bcd"]
         await asyncio.sleep(0.01)
         # Nobody is answered before the write that holds the event is done.
         assert not any(task.done() for task in [first, *rest])
@@ -67,9 +67,8 @@ def test_one_is_written_at_once_and_those_that_came_meanwhile_together() -> None
 def test_a_group_is_bounded_and_goes_by_the_deadline_of_its_oldest() -> None:
     async def run() -> Disk:
         disk = Disk()
-        store = GroupedStore(disk.write)
         count = 2 * MAX_GROUP + 1
-        await asyncio.gather(*(store.put(event(str(number)), 1000.0 + number) for number in range(count)))
+        await asyncio.gather(*(disk.put(event(str(number)), 1000.0 + number) for number in range(count)))
         return disk
 
     disk = asyncio.run(run())
@@ -80,14 +79,13 @@ def test_a_group_is_bounded_and_goes_by_the_deadline_of_its_oldest() -> None:
 def test_too_many_are_told_at_once() -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
-        tasks = [asyncio.ensure_future(store.put(event(str(number)), soon())) for number in range(MAX_WAITING)]
+        tasks = [asyncio.ensure_future(disk.put(event(str(number)), soon())) for number in range(MAX_WAITING)]
         disk.released.clear()
         await asyncio.sleep(0.01)
-        tasks += [asyncio.ensure_future(store.put(event(f"x{number}"), soon())) for number in range(MAX_GROUP)]
+        tasks += [asyncio.ensure_future(disk.put(event(f"x{number}"), soon())) for number in range(MAX_GROUP)]
         await asyncio.sleep(0)
         with pytest.raises(StoreUnavailable, match="too_many_waiting"):
-            await store.put(event("one more"), soon())
+            await disk.put(event("one more"), soon())
         disk.released.set()
         assert await asyncio.gather(*tasks) == [Outcome.STORED] * len(tasks)
 
@@ -97,14 +95,13 @@ def test_too_many_are_told_at_once() -> None:
 def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
         disk.errors = [StoreUnavailable("timeout")]
         outcomes = await asyncio.gather(
-            *(store.put(event(str(number)), soon()) for number in range(MAX_GROUP + 50)), return_exceptions=True
+            *(disk.put(event(str(number)), soon()) for number in range(MAX_GROUP + 50)), return_exceptions=True
         )
         assert {str(outcome) for outcome in outcomes} == {"timeout"}
         assert len(disk.groups) == 1
-        assert await store.put(event("after"), soon()) is Outcome.STORED
+        assert await disk.put(event("after"), soon()) is Outcome.STORED
 
     asyncio.run(run())
 
@@ -112,9 +109,8 @@ def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
 def test_a_refused_row_is_refused_alone() -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
         names = ["a", "poison", "b"]
-        outcomes = await asyncio.gather(*(store.put(event(name), soon()) for name in names), return_exceptions=True)
+        outcomes = await asyncio.gather(*(disk.put(event(name), soon()) for name in names), return_exceptions=True)
         assert outcomes[0] is outcomes[2] is Outcome.STORED
         assert str(outcomes[1]) == "row_refused:23514"
         assert disk.groups == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
@@ -125,11 +121,10 @@ def test_a_refused_row_is_refused_alone() -> None:
 def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
         disk.errors = [ZeroDivisionError()]
         with pytest.raises(ZeroDivisionError):
-            await store.put(event("a"), soon())
-        assert await store.put(event("b"), soon()) is Outcome.STORED
+            await disk.put(event("a"), soon())
+        assert await disk.put(event("b"), soon()) is Outcome.STORED
 
     asyncio.run(run())
 
@@ -138,10 +133,9 @@ def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
 def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Exception | None) -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
         disk.released.clear()
         disk.errors = [error]
-        gone, there = (asyncio.ensure_future(store.put(event(name), soon())) for name in "ab")
+        gone, there = (asyncio.ensure_future(disk.put(event(name), soon())) for name in "ab")
         await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.sleep(0)
@@ -156,11 +150,10 @@ def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Excepti
 def test_drain_waits_for_all_that_was_taken() -> None:
     async def run() -> None:
         disk = Disk()
-        store = GroupedStore(disk.write)
-        await store.drain()
-        tasks = [asyncio.ensure_future(store.put(event(str(number)), soon())) for number in range(10)]
+        await disk.drain()
+        tasks = [asyncio.ensure_future(disk.put(event(str(number)), soon())) for number in range(10)]
         await asyncio.sleep(0)
-        await store.drain()
+        await disk.drain()
         assert [len(group) for group in disk.groups] == [10]
         assert all(task.done() or not task.cancelled() for task in tasks)
         assert await asyncio.gather(*tasks) == [Outcome.STORED] * 10
