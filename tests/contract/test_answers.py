@@ -1,9 +1,7 @@
-"""The decision table, through every adapter, as real requests to the real program.
-
-Its row for a bug, which a healthy program does not have, is in tests/core/test_receiver.py.
-"""
+"""The decision table, through every adapter, as real requests to the real program."""
 
 import json
+import os
 import threading
 import time
 from contextlib import ExitStack
@@ -15,7 +13,7 @@ import pytest
 from tests.contract.adapters import ADAPTERS, Adapter
 from tests.support.deliveries import ORGANIZATION, SECRET, body, fresh_body, hs256, raw_token, signed
 from tests.support.es256 import JWKS, es256
-from tests.support.processes import Answer
+from tests.support.processes import ROOT, Answer
 
 HS256 = {"DT_SIGNATURE_SECRET": SECRET}
 
@@ -189,6 +187,30 @@ def test_store_away_then_back(adapter: Adapter) -> None:
     adapter.unblock()
     assert is_acknowledged(post(adapter, content), "stored")
     assert adapter.bodies() == [content]
+
+
+# Python runs a module of this name before the program: the one way to put a bug into it and change nothing else.
+SITECUSTOMIZE = """
+import core.receiver
+
+def parse(verified, received_at):
+    raise ZeroDivisionError(verified.body)
+
+core.receiver.parse = parse
+"""
+
+
+def test_a_bug_is_500_and_shows_where_but_not_what(platform: Any, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    adapter = platform(**HS256, PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT))))
+    for count in (1, 2):
+        assert problem(post(adapter, CONTENT)) == (500, "internal-error")
+        line = last_line(adapter, count)
+        assert (line["severity"], line["outcome"], line["reason"]) == ("ERROR", "failed", "bug")
+        assert line["traceback"][0] == "ZeroDivisionError"
+        assert any("sitecustomize.py" in place for place in line["traceback"])
+    assert "eventId" not in adapter.receiving.output()
+    assert adapter.bodies() == []
 
 
 def test_unsigned_is_loud(platform: Any) -> None:
