@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from jwt import PyJWK, PyJWKSet, PyJWTError
+from jwt import PyJWK
 
 from core.signature import KeysNeeded, KeysUnavailable
 
@@ -94,11 +94,14 @@ class PublishedKeys:
 
 
 def _es256_keys(document: Any) -> dict[str, PyJWK]:
-    try:
-        keys = PyJWKSet.from_dict(document).keys
-    except (PyJWTError, AttributeError, TypeError) as error:
-        raise ValueError("not a JWKS") from error
-    found = {str(key.key_id): key for key in keys if _verifies_es256(key)}
+    entries = document.get("keys") if type(document) is dict else None
+    found = {}
+    for entry in entries if type(entries) is list else ():
+        # One that cannot be read, however strange, must not take the others away.
+        with contextlib.suppress(Exception):
+            key = PyJWK.from_dict(entry)
+            if _verifies_es256(key):
+                found[str(key.key_id)] = key
     if not found:
         raise ValueError("no ES256 key in the JWKS")
     return found
