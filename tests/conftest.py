@@ -20,6 +20,14 @@ def postgres() -> "Iterator[Postgres]":
         yield server
 
 
+@pytest.fixture
+def postgres_with_tls(postgres: "Postgres") -> "Postgres":
+    """The same, where its build speaks TLS; that in the wheel does not."""
+    if not postgres.speaks_tls:
+        pytest.skip("this build of PostgreSQL speaks no TLS: install postgresql yourself")
+    return postgres
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test is a failed one: a missing part must not look like a tested one."""

@@ -284,7 +284,8 @@ def test_another_file_says_so(tmp_path: Path) -> None:
         assert "DT_DATABASE" in result.stderr
 
 
-def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
+def filled(postgres: "Postgres") -> str:
+    """Return the URL of a new database with some events."""
     from heroku.postgres import PostgresStore
 
     url = postgres.create_database()
@@ -295,6 +296,11 @@ def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
         await store.close()
 
     asyncio.run(put())
+    return url
+
+
+def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
+    url = filled(postgres)
     for args in (
         ("--limit", "0"),
         ("--limit", "4"),
@@ -309,7 +315,10 @@ def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
         )
         assert ours
         assert ours == theirs
-    over_tls = url.replace("127.0.0.1", "127.0.0.2")
+
+
+def test_postgres_says_the_same_over_tls(database: Path, postgres_with_tls: "Postgres") -> None:
+    over_tls = filled(postgres_with_tls).replace("127.0.0.1", "127.0.0.2")
     assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout
 
 

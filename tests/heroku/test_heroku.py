@@ -97,8 +97,9 @@ def test_a_restart_of_the_database_costs_no_refusal(tmp_path: Path) -> None:
             assert post(program, fresh_body()).status == 200
 
 
-def test_tls_as_heroku_demands_it(postgres: Postgres) -> None:
+def test_tls_as_heroku_demands_it(postgres_with_tls: Postgres) -> None:
     """By a certificate that nobody signed, as Heroku's are. 127.0.0.2 is this machine, and not in a name we excuse."""
+    postgres = postgres_with_tls
     name = postgres.create_database().rsplit("/", 1)[1]
     execute(postgres.url(), "CREATE ROLE heroku SUPERUSER LOGIN")
     url = postgres.url(name, "heroku", "127.0.0.2")

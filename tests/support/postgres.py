@@ -51,7 +51,12 @@ def _owner() -> str | None:
 
 
 class Postgres:
-    """One server, with its own durable settings. TLS is on, and the user heroku must use it, as all must on Heroku."""
+    """One server, with its own durable settings.
+
+    Attributes:
+        port: Where it listens.
+        speaks_tls: Whether this build can. If so, TLS is on, and the user heroku must use it, as all must on Heroku.
+    """
 
     def __init__(self, binaries: Path, folder: Path, *settings: str) -> None:
         self._binaries = binaries
@@ -64,6 +69,7 @@ class Postgres:
         if self._owner:
             shutil.chown(folder, self._owner)
         self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+        self.speaks_tls = self._is_tls_built_in()
         self._make_certificate()
         rules = folder / "data" / "pg_hba.conf"
         # The first rule that fits decides.
@@ -77,6 +83,14 @@ class Postgres:
             check=True,
             stdout=subprocess.DEVNULL,
         )
+
+    def _is_tls_built_in(self) -> bool:
+        """Ask for the value of a setting, which a build without TLS (that in the wheel) refuses to take."""
+        try:
+            self._run("postgres", "-D", str(self._folder / "data"), "-c", "ssl=on", "-C", "ssl")
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def _make_certificate(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -112,7 +126,8 @@ class Postgres:
             time.sleep(0.02)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        settings = ("listen_addresses=127.0.0.1,127.0.0.2", "ssl=on", "max_connections=200", *self._settings)
+        tls = "ssl=on" if self.speaks_tls else "ssl=off"
+        settings = ("listen_addresses=127.0.0.1,127.0.0.2", tls, "max_connections=200", *self._settings)
         options = [option for setting in settings for option in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
