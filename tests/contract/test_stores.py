@@ -166,8 +166,9 @@ def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, faul
             before, after = event(), event()
             assert await put(store, before) is Outcome.STORED
             await asyncio.to_thread(begins)
-            cause = await is_refused(store, after)
-            assert await asyncio.gather(*(is_refused(store, event()) for _ in range(3))) == [cause] * 3
+            assert await is_refused(store, after)
+            # All that wait are told with the first; a connection can be lost in more ways than one, so not what it was.
+            assert len(set(await asyncio.gather(*(is_refused(store, event()) for _ in range(3))))) == 1
             await asyncio.to_thread(ends)
             assert await put(store, before) is Outcome.DUPLICATE
             # It may have been stored when it was refused: a time-out does not say "not stored".
