@@ -82,9 +82,9 @@ def _cells(line: str) -> list[str]:
 
 
 def _pages() -> dict[str, Page]:
-    folders = [folder for folder in ROOT.iterdir() if folder.is_dir() and (folder / "README.md").exists()]
-    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(folder / "README.md" for folder in folders)]
-    return {page.name: page for page in map(Page, sorted(paths))}
+    # Not those that begin with a dot: pytest puts a README.md of its own into one.
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")]
+    return {page.name: page for page in map(Page, sorted(set(paths)))}
 
 
 PAGES = _pages()
