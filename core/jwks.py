@@ -18,6 +18,9 @@ TIMEOUT = 2.0
 MAX_AGE = 3600.0
 COOLDOWN = 30.0
 _MAX_BYTES = 65_536
+_UNAVAILABLE = (
+    "keys_unavailable: DT's published keys could not be fetched. Let this receiver call out over https, or set DT_JWKS."
+)
 
 
 class PinnedKeys:
@@ -69,9 +72,9 @@ class PublishedKeys:
         key = self._keys.get(kid)
         now = self._clock()
         if (key is None or now - self._fetched >= MAX_AGE) and now - self._tried >= COOLDOWN:
-            raise KeysNeeded
+            raise KeysNeeded(self)
         if not self._keys:
-            raise KeysUnavailable
+            raise KeysUnavailable(_UNAVAILABLE)
         return key
 
     def refresh(self) -> None:

@@ -26,10 +26,13 @@ class Log:
 
     Args:
         stream: Where to; standard output by default.
+        members: Given the outcome and the reason of a request, returns what else the object of its line holds, as JSON
+            with a comma before it: a platform's metrics, say.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, members: Callable[[str, str | None], str] | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._members = members
         self._defer: Callable[[Callable[[], None]], object] | None = None
         self._is_flush_due = False
 
@@ -89,6 +92,8 @@ class Log:
                 line += f',"note":{_quote(event.note)}'
         if error:
             line += f',"traceback":{json.dumps(_places(error))}'
+        if self._members:
+            line += self._members(outcome, reason)
         self._write(line + "}\n")
 
     def _write(self, line: str) -> None:

@@ -48,9 +48,6 @@ BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _done("none")
 _ACKNOWLEDGED = {outcome: (outcome.value, _done(outcome.value)) for outcome in Outcome}
 _DROPPED = ("dropped", _done("dropped"))
-_KEYS_UNAVAILABLE = (
-    "keys_unavailable: DT's published keys could not be fetched. Let this receiver call out over https, or set DT_JWKS."
-)
 
 
 class _Answered(Exception):
@@ -72,7 +69,7 @@ class _Decisions(Generic[S]):
 
     Args:
         settings: What to let in; or the error that kept it from being read, and then every delivery is answered 503.
-        store: Where events go.
+        store: Where events go; None will do where there are no settings.
         log: Where the one line per request goes; standard output by default.
         clock: Seconds since the epoch.
     """
@@ -80,12 +77,12 @@ class _Decisions(Generic[S]):
     def __init__(
         self,
         settings: Settings | SettingsError,
-        store: S,
+        store: S | None,
         log: Log | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._store = cast(S, store)
         self._log = log or Log()
         self._clock = clock
         for warning in settings.warnings if isinstance(settings, Settings) else ():
@@ -119,11 +116,6 @@ class _Decisions(Generic[S]):
             settings.projects is None or event.project_id in settings.projects
         )
 
-    def _refresh_keys(self) -> None:
-        keys = cast(Settings, self._settings).verifier.keys
-        assert keys is not None  # only they ask to be refreshed
-        keys.refresh()
-
     def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
         name, response = _ACKNOWLEDGED[outcome] if outcome else _DROPPED
         severity: Severity = "WARNING" if event.note else "INFO"
@@ -142,7 +134,7 @@ class _Decisions(Generic[S]):
             self._write(error.severity, error.outcome, request, error.response, started, reason=error.reason)
             return error.response
         if isinstance(error, KeysUnavailable):
-            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=_KEYS_UNAVAILABLE)
+            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=error.reason)
             return UNAVAILABLE
         self._write("ERROR", "failed", request, BUG, started, reason="bug", event=event, error=error)
         return BUG
@@ -189,11 +181,11 @@ class Receiver(_Decisions[Store]):
         started = time.monotonic()
         event = None
         try:
-            try:
-                event = self._admit(request)
-            except KeysNeeded:
-                self._refresh_keys()
-                event = self._admit(request)
+            while event is None:
+                try:
+                    event = self._admit(request)
+                except KeysNeeded as needed:  # at most once for each source
+                    needed.source.refresh()
             outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
         except Exception as error:
             return self._refuse(request, event, error, started)
@@ -208,13 +200,13 @@ class AsyncReceiver(_Decisions[AsyncStore]):
         started = time.monotonic()
         event = None
         try:
-            try:
-                event = self._admit(request)
-            except KeysNeeded:
-                import asyncio  # here, because a cold start that has no event loop should not wait for it
+            while event is None:
+                try:
+                    event = self._admit(request)
+                except KeysNeeded as needed:
+                    import asyncio  # here, because a cold start that has no event loop should not wait for it
 
-                await asyncio.to_thread(self._refresh_keys)
-                event = self._admit(request)
+                    await asyncio.to_thread(needed.source.refresh)
             outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
         except Exception as error:
             return self._refuse(request, event, error, started)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from core.event import EVENT_TYPES
-from core.signature import ISSUER, Keys, Policy, Verifier
+from core.signature import ISSUER, Keys, Policy, Secrets, Verifier
 
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
 # RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
@@ -42,18 +42,23 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "Settings":
+    def load(cls, environ: Mapping[str, str], secrets: Secrets | None = None) -> "Settings":
         """Read the variables that docs/settings.md lists.
+
+        Args:
+            environ: The variables.
+            secrets: What stands in for DT_SIGNATURE_SECRET.
 
         Raises:
             SettingsError: With every fault at once.
         """
-        return _Reader(environ).settings()
+        return _Reader(environ, secrets).settings()
 
 
 class _Reader:
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], managed: Secrets | None) -> None:
         self._environ = environ
+        self._managed = managed
         self._faults: list[str] = []
         self._warnings: list[str] = []
 
@@ -61,7 +66,11 @@ class _Reader:
         secrets = self._many("DT_SIGNATURE_SECRET", "the signature secret of the Data Connector")
         organizations = self._many("DT_ORGANIZATION_ID", "your organization's id")
         policy = self._policy()
-        self._check_policy(policy, bool(secrets), bool(organizations))
+        if secrets and self._managed:
+            self._faults.append(
+                "DT_SIGNATURE_SECRET is set, and where to fetch it from, too. Remove the one or the other."
+            )
+        self._check_policy(policy, bool(secrets or self._managed), bool(organizations))
         for index, secret in enumerate(secrets):
             if not _is_utf8(secret):
                 self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it anew from {_STUDIO}.")
@@ -78,6 +87,7 @@ class _Reader:
             self._warnings.append("DT_JWKS is not looked at without DT_ORGANIZATION_ID.")
         verifier = Verifier(
             secrets=tuple(secret.encode() for secret in secrets if _is_utf8(secret)),
+            managed=self._managed,
             organizations=frozenset(organizations),
             policy=policy,
             keys=self._keys(issuer) if organizations else None,
@@ -143,14 +153,8 @@ class _Reader:
 
     def _many(self, name: str, what: str) -> list[str]:
         """Read one value, taken verbatim, or a JSON array of several. Nothing and empty are the same: not set."""
-        text = self._environ.get(name, "")
-        if not text.startswith("["):
-            return [text] if text.strip() else []
-        try:
-            values: Any = json.loads(text)
-        except (ValueError, RecursionError):
-            values = None
-        if type(values) is list and values and all(type(value) is str and value.strip() for value in values):
+        values = several(self._environ.get(name, ""))
+        if values is not None:
             return values
         self._faults.append(
             f'{name} begins with "[" but is no JSON array of non-empty strings. '
@@ -178,6 +182,17 @@ class _Reader:
         if text not in ("true", "false"):
             self._faults.append(f"{name} must be true or false.")
         return text == "true"
+
+
+def several(text: str) -> list[str] | None:
+    """Read one value, taken verbatim, or a JSON array of several; None if it begins like one and is none."""
+    if not text.startswith("["):
+        return [text] if text.strip() else []
+    try:
+        values: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if type(values) is list and values and all(type(v) is str and v.strip() for v in values) else None
 
 
 def _is_utf8(secret: str) -> bool:

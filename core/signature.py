@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -60,15 +60,43 @@ REASONS = {
 }
 
 
+class Refreshable(Protocol):
+    """What can be fetched anew."""
+
+    def refresh(self) -> None:
+        """Fetch; on failure keep what there is. Blocks for at most 4 s.
+
+        Raises:
+            KeysUnavailable: There is nothing to keep.
+        """
+        ...
+
+
 class KeysNeeded(Exception):
-    """DT's published keys should be fetched before this token is decided. Asked at most once per cooldown."""
+    """Something should be fetched before this token is decided. Asked at most once per cooldown and source.
+
+    Attributes:
+        source: What to refresh.
+    """
+
+    def __init__(self, source: Refreshable) -> None:
+        super().__init__()
+        self.source = source
 
 
 class KeysUnavailable(Exception):
-    """DT's published keys could not be had, so nothing signed with them can be verified."""
+    """The key or the secret could not be had, so nothing signed with it can be verified.
+
+    Attributes:
+        reason: What to do about it; for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
-class Keys(Protocol):
+class Keys(Refreshable, Protocol):
     """DT's published ES256 keys; `core.jwks.PublishedKeys` or a fixed set."""
 
     def get(self, kid: str) -> "PyJWK | None":
@@ -80,8 +108,33 @@ class Keys(Protocol):
         """
         ...
 
-    def refresh(self) -> None:
-        """Fetch the keys; on failure keep those that we have. Blocks for at most 4 s."""
+
+# A secret, and an HMAC that is keyed with it, to be copied for each token: keying is a third of what an HMAC takes.
+Keyed = tuple[bytes, hmac.HMAC]
+
+
+def keyed(secrets: Iterable[bytes]) -> tuple[Keyed, ...]:
+    """Return each secret with its HMAC."""
+    return tuple((secret, hmac.new(secret, digestmod="sha256")) for secret in secrets)
+
+
+class Secrets(Refreshable, Protocol):
+    """Signature secrets that are kept elsewhere; `core.secrets.ManagedSecrets`."""
+
+    def get(self) -> Sequence[Keyed]:
+        """Return the secrets that are accepted.
+
+        Raises:
+            KeysNeeded: `refresh` is due first.
+        """
+        ...
+
+    def mismatched(self) -> None:
+        """Take note that a token is signed with none of them.
+
+        Raises:
+            KeysNeeded: They may have changed: `refresh`, then look again.
+        """
         ...
 
 
@@ -105,7 +158,8 @@ class Verifier:
     """Verifies deliveries by the rules of docs/protocol.md.
 
     Attributes:
-        secrets: The signature secrets that are accepted, as bytes; empty switches HS256 off.
+        secrets: The signature secrets that are accepted, as bytes; empty, and no `managed`, switches HS256 off.
+        managed: Where the secrets are to be had instead.
         organizations: The DT organization ids that are accepted; empty switches ES256 off.
         policy: ``any``: at least one configured scheme's header is there, and each that is there verifies.
             ``hs256``, ``es256``: that one; ``both``: both. ``unsigned``: everything passes.
@@ -117,6 +171,7 @@ class Verifier:
     """
 
     secrets: Sequence[bytes] = field(default=(), repr=False)
+    managed: Secrets | None = field(default=None, repr=False)
     organizations: frozenset[str] = frozenset()
     policy: Policy = "any"
     keys: Keys | None = None
@@ -124,11 +179,10 @@ class Verifier:
     leeway: int = 60
     accept_expired_for: int = 0
     accept_sha1: bool = True
-    # Keyed once and copied for each token: keying is a third of what an HMAC over a token takes.
-    _hmacs: tuple[hmac.HMAC, ...] = field(init=False, repr=False, compare=False)
+    _keyed: tuple[Keyed, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hmacs", tuple(hmac.new(secret, digestmod="sha256") for secret in self.secrets))
+        object.__setattr__(self, "_keyed", keyed(self.secrets))
 
     def verify(self, request: Request, now: float) -> Verified:
         """Return the request's body as bytes that DT signed.
@@ -143,7 +197,9 @@ class Verifier:
         """
         if self.policy == "unsigned":
             return Verified(request.body, "nobody")
-        hs256 = self._token(request, HS256_HEADER) if self.secrets and self.policy != "es256" else None
+        hs256 = (
+            self._token(request, HS256_HEADER) if (self.secrets or self.managed) and self.policy != "es256" else None
+        )
         es256 = self._token(request, ES256_HEADER) if self.organizations and self.policy != "hs256" else None
         if (hs256 is None or es256 is None) if self.policy == "both" else (hs256 is None and es256 is None):
             raise SignatureError("missing")
@@ -174,12 +230,14 @@ class Verifier:
         # Authenticated before anything is decoded: a stranger's token, whatever it claims to be, costs one HMAC.
         signing_input, _, signature = token.rpartition(b".")
         signature = signature.removesuffix(b"=")
-        for index, keyed in enumerate(self._hmacs):
+        for index, (secret, keyed) in enumerate(self.managed.get() if self.managed else self._keyed):
             mac = keyed.copy()
             mac.update(signing_input)
             if hmac.compare_digest(_base64url(mac.digest()), signature):
                 claims = _dt_claims(signing_input)
-                return index, _pyjwt_claims(token, self.secrets[index], "HS256") if claims is None else claims
+                return index, _pyjwt_claims(token, secret, "HS256") if claims is None else claims
+        if self.managed:
+            self.managed.mismatched()
         raise SignatureError("signature")
 
     def _es256(self, token: bytes) -> tuple[str, dict[str, Any]]:

@@ -203,9 +203,9 @@ class Keys:
 
     def get(self, kid: str) -> Any:
         if not self.threads:
-            raise KeysNeeded
+            raise KeysNeeded(self)
         if not self._has_any:
-            raise KeysUnavailable
+            raise KeysUnavailable("set DT_JWKS")
         return self._keys.get(kid)
 
     def refresh(self) -> None:

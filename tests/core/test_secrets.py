@@ -1,0 +1,178 @@
+"""Secrets that are kept elsewhere: fetched when it helps, kept when that fails, never shown."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from core.receiver import Receiver
+from core.secrets import COOLDOWN, MAX_AGE, ManagedSecrets
+from core.settings import Settings, SettingsError
+from core.signature import KeysNeeded, KeysUnavailable
+from core.store import Outcome, StoreUnavailable
+from tests.support.deliveries import SECRET, body, delivery, hs256
+
+OTHER = "another signature secret, 43 bytes in length"
+BODY = body()
+
+
+class Service:
+    """A secret service, with a clock beside it. ``None`` stands for one that is away."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+        self.now = 1000.0
+        self.fetches = 0
+        self.secrets = ManagedSecrets(self.fetch, "Look there.", lambda: self.now)
+
+    def fetch(self) -> str:
+        self.fetches += 1
+        if self.text is None:
+            raise StoreUnavailable("AccessDeniedException")
+        return self.text
+
+    def receiver(self) -> Receiver:
+        class Memory:
+            def put(self, *_: object) -> Outcome:
+                return Outcome.STORED
+
+        return Receiver(Settings.load({}, self.secrets), Memory())
+
+
+def status(receiver: Receiver, secret: str = SECRET) -> int:
+    return receiver.handle(delivery(BODY, {"X-Dt-Signature": hs256(BODY, secret)})).status
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        (SECRET, [SECRET]),
+        (json.dumps([OTHER, SECRET]), [SECRET, OTHER]),
+        (f"  {SECRET}\n", [f"  {SECRET}\n"]),
+        ("hemmelig nøkkel på norsk, lang nok", ["hemmelig nøkkel på norsk, lang nok"]),
+    ],
+    ids=["one", "two", "verbatim", "not ASCII"],
+)
+def test_one_or_several(text: str, accepted: list[str]) -> None:
+    service = Service(text)
+    receiver = service.receiver()
+    assert [status(receiver, secret) for secret in accepted] == [200] * len(accepted)
+    assert status(receiver, "a third one, which nobody has configured") == 401
+    assert service.fetches == 1
+
+
+def test_a_new_secret_is_found_at_the_first_mismatch_and_a_forger_causes_one_fetch_per_cooldown() -> None:
+    service = Service(SECRET)
+    receiver = service.receiver()
+    assert status(receiver) == 200
+    service.text = json.dumps([OTHER, SECRET])
+    service.now += COOLDOWN
+    assert status(receiver, OTHER) == 200
+    assert service.fetches == 2
+    for _ in range(100):
+        assert status(receiver, "a forger's, of which there may be millions") == 401
+    assert service.fetches == 2
+    service.now += COOLDOWN
+    assert status(receiver, "a forger's, of which there may be millions") == 401
+    assert service.fetches == 3
+
+
+def test_a_secret_that_was_taken_away_stops_working() -> None:
+    service = Service(json.dumps([OTHER, SECRET]))
+    receiver = service.receiver()
+    assert status(receiver) == 200
+    service.text = OTHER
+    service.now += MAX_AGE - 1
+    assert status(receiver) == 200
+    service.now += 1
+    assert status(receiver) == 401
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "[", "[]", '[""]', "[1]", '{"secret":"x"}'])
+def test_a_fetch_that_fails_leaves_what_there_is(text: str | None) -> None:
+    service = Service(SECRET)
+    receiver = service.receiver()
+    assert status(receiver) == 200
+    service.text = text
+    service.now += MAX_AGE
+    for _ in range(10):
+        assert status(receiver) == 200
+    assert service.fetches == 2
+    # It is asked again after the cooldown, and then has the new one.
+    service.text = OTHER
+    service.now += COOLDOWN
+    assert status(receiver, OTHER) == 200
+    assert status(receiver) == 401
+
+
+@pytest.mark.parametrize("text", [None, "", "[", '{"secret":"x"}'])
+def test_without_any_it_asks_at_each_request_so_that_the_next_one_succeeds(
+    text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Service(text)
+    receiver = service.receiver()
+    assert [status(receiver) for _ in range(3)] == [503] * 3
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        assert line["severity"] == "ERROR"
+        assert line["reason"].startswith("secret_unavailable: ")
+        assert line["reason"].endswith(". Look there.")
+    service.text = SECRET
+    assert status(receiver) == 200
+
+
+def test_those_that_wait_for_a_fetch_take_what_comes_of_it() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    fetches = []
+
+    def fetch() -> str:
+        fetches.append(1)
+        begun.set()
+        may_end.wait(10)
+        raise StoreUnavailable("timeout")
+
+    secrets = ManagedSecrets(fetch, "")
+    refused = []
+
+    def refresh() -> None:
+        with pytest.raises(KeysUnavailable):
+            secrets.refresh()
+        refused.append(1)
+
+    threads = [threading.Thread(target=refresh) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    begun.wait(10)
+    time.sleep(0.2)  # so that the others wait for the lock
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert (len(fetches), len(refused)) == (1, 20)
+
+
+def test_what_asks_for_a_refresh_says_of_what() -> None:
+    secrets = Service(SECRET).secrets
+    calls: list[Callable[[], object]] = [secrets.get, secrets.mismatched]
+    for call in calls:
+        with pytest.raises(KeysNeeded) as caught:
+            call()
+        assert caught.value.source is secrets
+
+
+def test_two_places_for_the_secret_are_a_fault() -> None:
+    secrets = Service(SECRET).secrets
+    with pytest.raises(SettingsError, match="Remove the one or the other"):
+        Settings.load({"DT_SIGNATURE_SECRET": SECRET}, secrets)
+    with pytest.raises(SettingsError, match="unsigned"):
+        Settings.load({"DT_SIGNATURE_POLICY": "unsigned"}, secrets)
+    Settings.load({"DT_SIGNATURE_POLICY": "hs256"}, secrets)
+
+
+def test_no_secret_is_shown() -> None:
+    service = Service(SECRET)
+    receiver = service.receiver()
+    assert status(receiver) == 200
+    settings = Settings.load({}, service.secrets)
+    for shown in (repr(service.secrets), repr(settings), repr(settings.verifier), repr(vars(service.secrets)["_lock"])):
+        assert SECRET not in shown
