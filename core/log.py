@@ -26,11 +26,11 @@ class Log:
 
     Args:
         stream: Where to; standard output by default.
-        members: Given the outcome and the reason of a request, returns what else the object of its line holds, as JSON
-            with a comma before it: a platform's metrics, say.
+        members: Given the outcome of a request, returns what else the object of its line holds, as JSON with a comma
+            before it: a platform's metrics, say.
     """
 
-    def __init__(self, stream: TextIO | None = None, members: Callable[[str, str | None], str] | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, members: Callable[[str], str] | None = None) -> None:
         self._stream = stream or sys.stdout
         self._members = members
         self._defer: Callable[[Callable[[], None]], object] | None = None
@@ -93,7 +93,7 @@ class Log:
         if error:
             line += f',"traceback":{json.dumps(_places(error))}'
         if self._members:
-            line += self._members(outcome, reason)
+            line += self._members(outcome)
         self._write(line + "}\n")
 
     def _write(self, line: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
 
 
@@ -26,6 +27,23 @@ def postgres_with_tls(postgres: "Postgres") -> "Postgres":
     if not postgres.speaks_tls:
         pytest.skip("this build of PostgreSQL speaks no TLS: install postgresql yourself")
     return postgres
+
+
+@pytest.fixture(scope="session")
+def moto() -> "Iterator[MotoServer]":
+    """A server in AWS's place that no test may kill or freeze; those that do start their own."""
+    moto = pytest.importorskip("tests.support.moto", reason="needs botocore and moto: make test installs them")
+    with moto.moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fauxqs() -> Iterator[str]:
+    """The address of an SQS that is right about FIFO queues."""
+    from tests.support.fauxqs import fauxqs
+
+    with fauxqs() as url:
+        yield url
 
 
 @pytest.hookimpl(wrapper=True)

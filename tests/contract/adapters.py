@@ -4,6 +4,7 @@ And every front door: how one HTTP request becomes a `Request`. A new one joins 
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -13,10 +14,16 @@ from typing import Any, Protocol
 
 import pytest
 
+from aws_lambda.payloads import to_request
 from core.asgi import App, Message
 from core.http import Request
+from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
+from tests.support.front_doors import AWS_FRONT_DOORS, FrontDoor
+from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import Answer, running
+from tests.support.proxy import Mode, Proxy
+from tests.support.sandbox import sandbox
 
 
 class Receiving(Protocol):
@@ -88,7 +95,46 @@ def heroku(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequ
         )
 
 
-ADAPTERS: dict[str, Factory] = {"local": local, "heroku": heroku}
+def _aws_lambda(front_door: FrontDoor, store: str = "dynamodb") -> Factory:
+    @contextmanager
+    def aws_lambda(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequest) -> Iterator[Adapter]:
+        moto: MotoServer = request.getfixturevalue("moto")
+        dynamodb, sqs = moto.client("dynamodb"), moto.client("sqs")
+        proxy = Proxy(moto.port)
+        table = create_table(dynamodb, EVENTS_KEYS if store == "dynamodb" else SEEN_KEYS)
+        queue = create_queue(sqs)
+        taken: list[bytes] = []
+
+        def bodies() -> list[bytes]:
+            if store == "dynamodb":
+                return [item["body"] for item in items(dynamodb, table)]
+            taken.extend(
+                message["body"] for message in sorted(messages(sqs, queue), key=lambda m: str(m["receivedAt"]))
+            )
+            return taken
+
+        names = {"DT_STORE": store, "DT_TABLE": table, "DT_SEEN_TABLE": table, "DT_QUEUE_URL": queue}
+        endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
+        try:
+            with sandbox({**moto.environment, **endpoint, **names, **environ}, folder, front_door) as running_sandbox:
+                yield Adapter(running_sandbox, bodies, lambda: proxy.set(Mode.REFUSE), lambda: proxy.set(Mode.PASS))
+        finally:
+            proxy.close()
+
+    return aws_lambda
+
+
+ADAPTERS: dict[str, Factory] = {
+    "local": local,
+    "heroku": heroku,
+    **{f"AWS, {name}": _aws_lambda(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
+    "AWS, SQS": _aws_lambda(AWS_FRONT_DOORS["Function URL"], "sqs"),
+}
+
+
+def _aws(front_door: FrontDoor) -> Callable[[list[tuple[str, str]], bytes], Request]:
+    """Present a delivery as Lambda does, by way of JSON."""
+    return lambda headers, body: to_request(json.loads(json.dumps(front_door.event("POST", "/", headers, body))))
 
 
 def _asgi(chunks: Callable[[bytes], list[bytes]]) -> Callable[[list[tuple[str, str]], bytes], Request]:
@@ -131,4 +177,7 @@ def _asgi(chunks: Callable[[bytes], list[bytes]]) -> Callable[[list[tuple[str, s
 FRONT_DOORS: dict[str, Callable[[list[tuple[str, str]], bytes], Request]] = {
     "ASGI": _asgi(lambda body: [body]),
     "ASGI, in pieces": _asgi(lambda body: [body[:1], b"", *(body[at : at + 100] for at in range(1, len(body), 100))]),
+    **{f"AWS, {name}": _aws(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
 }
+# Those that let only the last of repeated headers through.
+KEEP_LAST = {f"AWS, {name}" for name, front_door in AWS_FRONT_DOORS.items() if front_door.keeps_last}

@@ -4,8 +4,11 @@ A factory is a context manager that gives a `Harness`; the faults beside it are 
 an embedded database, say, loses no answer.
 """
 
+import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +16,17 @@ from typing import Any
 
 import pytest
 
-from core.store import AsyncStore
+from aws_lambda.clients import client
+from aws_lambda.dynamodb import DynamoDbStore
+from aws_lambda.seen_keys import DynamoDbSeenKeys
+from aws_lambda.sqs import SqsQueue
+from core.dedup import Deduplicated
+from core.event import Event
+from core.store import AsyncStore, Outcome, Store
 from heroku.postgres import PostgresStore
 from local.sqlite import SqliteStore
+from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
+from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.proxy import Mode, Proxy
 
@@ -32,11 +43,13 @@ class Harness:
         build: Makes a store; inside a running loop.
         rows: Reads all that is stored, past the store, by names of `COLUMNS`.
         faults: For each fault that this store can meet: what begins it, and what ends it.
+        refuses_copies: As in `Entry`.
     """
 
     build: Callable[[], AsyncStore]
     rows: Callable[[], list[Row]]
     faults: Faults = field(default_factory=dict)
+    refuses_copies: bool = True
 
 
 Factory = Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Harness]]
@@ -120,15 +133,152 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         proxy.close()
 
 
-# unavailable: cannot be reached. silent: takes the request and says nothing. throttled: says that it has no room.
-# lost answer: stores, and then the connection drops. row: refuses the event with the id "poison".
-STORES: dict[str, tuple[Factory, set[str]]] = {
-    "sqlite": (sqlite, {"unavailable", "silent", "row"}),
-    "postgres": (postgres, {"unavailable", "silent", "throttled", "lost answer", "row"}),
+class Threaded:
+    """A store that waits, on threads of its own: as many as the sandboxes that would share the work on Lambda."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(20)
+
+    async def open(self) -> None:
+        pass
+
+    async def put(self, event: Event, deadline: float) -> Outcome:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
+
+    async def close(self) -> None:
+        self._threads.shutdown()
+
+
+def _throttling(code: str) -> bytes:
+    body = json.dumps({"__type": code, "message": "slow down"}).encode()
+    head = (
+        f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
+    def passes() -> None:
+        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        proxy.set(Mode.PASS)
+
+    proxy.canned = _throttling(throttling)
+    return {
+        "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
+        "silent": (lambda: proxy.set(Mode.SILENT), passes),
+        "slow": (lambda: proxy.set(Mode.SLOW), passes),
+        "throttled": (lambda: proxy.set(Mode.CANNED), passes),
+        "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
+        # To IAM the tests' credentials are nobody's.
+        "denied": (moto.enforce_iam, lambda: moto.enforce_iam(False)),
+    }
+
+
+def _aws_environment(request: pytest.FixtureRequest, moto: MotoServer, **endpoints: str) -> None:
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name, value in {**moto.environment, **endpoints}.items():
+        monkeypatch.setenv(name, value)
+
+
+@contextmanager
+def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    moto: MotoServer = request.getfixturevalue("moto")
+    proxy = Proxy(moto.port)
+    _aws_environment(request, moto, AWS_ENDPOINT_URL=f"http://127.0.0.1:{proxy.port}")
+    there = moto.client("dynamodb")
+    table = create_table(there, EVENTS_KEYS)
+    try:
+        yield Harness(
+            lambda: Threaded(DynamoDbStore(client("dynamodb"), table, 30)),
+            lambda: [_row(item) for item in items(there, table)],
+            _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
+        )
+    finally:
+        proxy.close()
+
+
+def _sqs(fifo: bool) -> Factory:
+    @contextmanager
+    def sqs(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+        """Seen keys in moto's DynamoDB, which nothing happens to; the queue behind the proxy."""
+        moto: MotoServer = request.getfixturevalue("moto")
+        # moto forgets the deduplication ids of a FIFO queue.
+        server = request.getfixturevalue("fauxqs") if fifo else moto.url
+        proxy = Proxy(int(server.rpartition(":")[2]))
+        _aws_environment(request, moto, AWS_ENDPOINT_URL_SQS=f"http://127.0.0.1:{proxy.port}")
+        there = sqs_client(server)
+        seen, queue = create_table(moto.client("dynamodb"), SEEN_KEYS), create_queue(there, fifo)
+        taken: list[Row] = []
+
+        def build() -> AsyncStore:
+            keys = DynamoDbSeenKeys(client("dynamodb"), seen, 30)
+            return Threaded(Deduplicated(SqsQueue(client("sqs"), queue), keys))
+
+        def rows() -> list[Row]:
+            taken.extend(_row(message) for message in messages(there, queue))
+            return sorted(taken, key=lambda row: str(row["received_at"]))
+
+        try:
+            yield Harness(build, rows, _aws_faults(proxy, moto, "com.amazonaws.sqs#RequestThrottled"))
+        finally:
+            proxy.close()
+
+    return sqs
+
+
+def _row(item: Row) -> Row:
+    """Give the attributes the names of `COLUMNS`."""
+    names = {"eventId": "event_id", "eventType": "event_type", "deviceId": "device_id", "projectId": "project_id"}
+    names |= {"receivedAt": "received_at"}
+    return dict.fromkeys(COLUMNS) | {names.get(name, name): value for name, value in item.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One store under contract.
+
+    Attributes:
+        factory: Makes its harness.
+        faults: The names of those that it can meet.
+        is_grouped: Whether it takes many events at a time.
+        refuses_copies: Whether the service itself refuses a second copy, however close it follows on the first.
+    """
+
+    factory: Factory
+    faults: frozenset[str]
+    is_grouped: bool = False
+    refuses_copies: bool = True
+
+
+_AWS_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
+# unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. throttled: says
+# that it has no room. denied: says that we may not. lost answer: stores, and then the connection drops. row: refuses
+# the event with the id "poison".
+STORES = {
+    "sqlite": Entry(sqlite, frozenset({"unavailable", "silent", "row"}), is_grouped=True),
+    "postgres": Entry(
+        postgres, frozenset({"unavailable", "silent", "throttled", "lost answer", "row"}), is_grouped=True
+    ),
+    "dynamodb": Entry(dynamodb, _AWS_FAULTS),
+    "sqs": Entry(_sqs(fifo=False), _AWS_FAULTS, refuses_copies=False),
+    "sqs fifo": Entry(_sqs(fifo=True), _AWS_FAULTS - {"denied"}, refuses_copies=False),
 }
 
 
-def meeting(*faults: str) -> pytest.MarkDecorator:
-    """Run a test for each store and each of these faults that it can meet."""
-    pairs = [(store, fault) for store, (_, met) in STORES.items() for fault in faults if fault in met]
+def meeting(*faults: str, grouped: bool = False) -> pytest.MarkDecorator:
+    """Run a test for each store, of those that group if need be, and each of these faults that it can meet."""
+    pairs = [
+        (name, fault)
+        for name, store in STORES.items()
+        for fault in faults
+        if fault in store.faults and store.is_grouped >= grouped
+    ]
     return pytest.mark.parametrize(("harness", "fault"), pairs, indirect=["harness"])
+
+
+def grouped() -> pytest.MarkDecorator:
+    """Run a test for each store that takes many events at a time."""
+    return pytest.mark.parametrize(
+        "harness", [name for name, store in STORES.items() if store.is_grouped], indirect=True
+    )

@@ -13,7 +13,7 @@ import pytest
 from core.event import Event, reread
 from core.receiver import DEADLINE
 from core.store import AsyncStore, Outcome, StoreUnavailable
-from tests.contract.stores import STORES, Harness, meeting
+from tests.contract.stores import STORES, Harness, grouped, meeting
 from tests.support.deliveries import body, fresh_body
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
@@ -21,8 +21,8 @@ NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture(params=STORES)
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
-    factory, _ = STORES[request.param]
-    with factory(tmp_path, request) as harness:
+    with STORES[request.param].factory(tmp_path, request) as harness:
+        harness.refuses_copies = STORES[request.param].refuses_copies
         yield harness
 
 
@@ -119,8 +119,11 @@ def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
         async with opened(harness) as store:
             return await asyncio.gather(*(put(store, one) for _ in range(20)))
 
-    assert Counter(asyncio.run(run())) == {Outcome.STORED: 1, Outcome.DUPLICATE: 19}
-    assert len(harness.rows()) == 1
+    outcomes = Counter(asyncio.run(run()))
+    assert outcomes.keys() <= {Outcome.STORED, Outcome.DUPLICATE}
+    assert {row["key"] for row in harness.rows()} == {one.key}
+    if harness.refuses_copies:
+        assert outcomes[Outcome.STORED] == len(harness.rows()) == 1
 
 
 def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
@@ -131,10 +134,13 @@ def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
         async with opened(harness) as one, opened(harness) as other:
             return await asyncio.gather(*(put(store, each) for each in events for store in (one, other)))
 
-    assert Counter(asyncio.run(run())) == {Outcome.STORED: 30, Outcome.DUPLICATE: 30}
+    outcomes = Counter(asyncio.run(run()))
+    assert outcomes.keys() <= {Outcome.STORED, Outcome.DUPLICATE}
+    assert outcomes[Outcome.STORED] == 30 or not harness.refuses_copies
     assert {row["key"] for row in harness.rows()} == {each.key for each in events}
 
 
+@grouped()
 def test_a_thousand_at_once_are_all_there(harness: Harness) -> None:
     events = [event() for _ in range(1000)]
 
@@ -146,6 +152,7 @@ def test_a_thousand_at_once_are_all_there(harness: Harness) -> None:
     assert {row["key"] for row in harness.rows()} == {each.key for each in events}
 
 
+@grouped()
 def test_closing_writes_what_waits(harness: Harness) -> None:
     async def run() -> list[Outcome]:
         async with opened(harness) as store:
@@ -157,7 +164,7 @@ def test_closing_writes_what_waits(harness: Harness) -> None:
     assert len(harness.rows()) == 50
 
 
-@meeting("unavailable", "silent", "throttled")
+@meeting("unavailable", "silent", "slow", "throttled", "denied")
 def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, fault: str) -> None:
     begins, ends = harness.faults[fault]
 
@@ -178,7 +185,7 @@ def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, faul
     assert asyncio.run(run()) in {row["key"] for row in harness.rows()}
 
 
-@meeting("unavailable", "silent")
+@meeting("unavailable", "silent", grouped=True)
 def test_a_thousand_that_wait_are_all_told_before_their_deadline(harness: Harness, fault: str) -> None:
     begins, ends = harness.faults[fault]
 
@@ -206,7 +213,8 @@ def test_a_lost_answer_is_asked_for_again(harness: Harness, fault: str) -> None:
             return await put(store, one)
 
     assert asyncio.run(run()) in (Outcome.STORED, Outcome.DUPLICATE)
-    assert [row["key"] for row in harness.rows()].count(one.key) == 1
+    copies = [row["key"] for row in harness.rows()].count(one.key)
+    assert copies == 1 or (copies > 1 and not harness.refuses_copies)
 
 
 @meeting("row")

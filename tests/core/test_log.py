@@ -269,7 +269,7 @@ def test_process_without_standard_output_stops_nobody(monkeypatch: pytest.Monkey
 
 def test_a_platform_can_have_members_of_its_own() -> None:
     stream = io.StringIO()
-    log = Log(stream, lambda outcome, reason: f',"metric":"{outcome}","why":{json.dumps(reason)}')
+    log = Log(stream, lambda outcome: f',"metric":"{outcome}"')
     log.request("WARNING", "refused", status=401, seconds=0.001, size=3, reason="checksum")
     line = only_line(stream.getvalue())
-    assert (line["metric"], line["why"], line["outcome"]) == ("refused", "checksum", "refused")
+    assert (line["metric"], line["outcome"], line["reason"]) == ("refused", "refused", "checksum")

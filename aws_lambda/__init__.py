@@ -1,0 +1,1 @@
+"""DT events on AWS: a Lambda function in front of DynamoDB or SQS."""

@@ -1,0 +1,69 @@
+"""Events in DynamoDB."""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from aws_lambda.clients import call
+from core.event import Event, rfc3339
+from core.store import Outcome
+
+DAY = 86_400
+
+
+class DynamoDbStore:
+    """One item per event, written on the condition that there is none with its key.
+
+    Durable: DynamoDB answers 200 once the item is written to two of three availability zones
+    (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html).
+    Unique: by partition key and sort key, which follow from the body alone, for as long as the item lives. The device
+    is the partition, and the sort key begins with the event's time, so a device's history is one query.
+    Answers: ConditionalCheckFailedException means that the event is there, be it by an attempt of this very call whose
+    answer was lost. Everything else is `StoreUnavailable` with the service's code, after another try if it was
+    throttled, a failure of AWS's, or of the network.
+
+    Args:
+        client: botocore's client for DynamoDB.
+        table: The table: partition key ``device``, sort key ``timestampKey``, time to live ``expiresAt``.
+        keep_days: Days after which an item may be deleted; 0 keeps it for ever.
+    """
+
+    def __init__(self, client: Any, table: str, keep_days: int) -> None:
+        self._put = client.put_item
+        self._table = table
+        self._keep = keep_days * DAY
+
+    def put(self, event: Event, deadline: float) -> Outcome:
+        """Write ``event`` unless it is there; see `core.store.Store`."""
+        try:
+            call(
+                self._put,
+                deadline,
+                TableName=self._table,
+                Item=self._item(event),
+                ConditionExpression="attribute_not_exists(device)",
+            )
+        except ClientError:
+            return Outcome.DUPLICATE
+        return Outcome.STORED
+
+    def _item(self, event: Event) -> dict[str, dict[str, Any]]:
+        timestamp = rfc3339(event.timestamp) if event.timestamp else None
+        texts = {
+            # A key cannot be empty, nor be left out. "-" is no device id: those have letters and digits.
+            "device": event.device_id or "-",
+            "timestampKey": f"{timestamp or '-'}#{event.key}",
+            "key": event.key,
+            "eventId": event.event_id,
+            "eventType": event.event_type,
+            "deviceId": event.device_id,
+            "projectId": event.project_id,
+            "timestamp": timestamp,
+            "receivedAt": rfc3339(event.received_at),
+        }
+        item: dict[str, dict[str, Any]] = {name: {"S": text} for name, text in texts.items() if text}
+        item["parsed"] = {"BOOL": event.parsed}
+        item["body"] = {"B": event.body}
+        if self._keep:
+            item["expiresAt"] = {"N": str(int(event.received_at.timestamp()) + self._keep)}
+        return item

@@ -1,0 +1,36 @@
+"""The keys of the events that were sent, in DynamoDB."""
+
+import time
+from typing import Any
+
+from aws_lambda.clients import call
+from aws_lambda.dynamodb import DAY
+
+
+class DynamoDbSeenKeys:
+    """One item per event key.
+
+    Durable: as in `aws_lambda.dynamodb.DynamoDbStore`. Read consistently, so that what was marked a moment ago is seen.
+
+    Args:
+        client: botocore's client for DynamoDB.
+        table: The table: partition key ``key``, time to live ``expiresAt``.
+        keep_days: Days after which a key may be forgotten; 0 keeps it for ever.
+    """
+
+    def __init__(self, client: Any, table: str, keep_days: int) -> None:
+        self._get, self._put = client.get_item, client.put_item
+        self._table = table
+        self._keep = keep_days * DAY
+
+    def contains(self, key: str, deadline: float) -> bool:
+        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
+        found = call(self._get, deadline, TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True)
+        return "Item" in found
+
+    def mark(self, key: str, deadline: float) -> None:
+        """Remember ``key``; see `core.store.SeenKeys`."""
+        item = {"key": {"S": key}}
+        if self._keep:
+            item["expiresAt"] = {"N": str(int(time.time()) + self._keep)}
+        call(self._put, deadline, TableName=self._table, Item=item)

@@ -1,0 +1,81 @@
+"""Events in SQS."""
+
+import base64
+import hashlib
+import re
+from typing import Any
+
+from aws_lambda.clients import call
+from core.event import Event, rfc3339
+from core.store import StoreUnavailable
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may hold,
+# and what the id of a group may be.
+_MESSAGE = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+").fullmatch
+_GROUP = re.compile("[!-~]{1,128}").fullmatch
+
+
+class SqsQueue:
+    """One message per event, its body the event's, with the event's fields as message attributes.
+
+    Durable: SendMessage answers once the message is stored redundantly in several availability zones
+    (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-data-protection.html); the MD5 that
+    it answers with is compared with what was sent, which botocore does not do.
+    Unique: not by itself, hence `core.dedup.Deduplicated`. A FIFO queue takes the event key as its deduplication id,
+    which drops a second copy within 5 minutes, and delivers each device's events in the order of arrival.
+    Answers: as in `aws_lambda.dynamodb.DynamoDbStore`.
+
+    A body that SQS would refuse, because it is empty or holds a character that XML has not, goes as base64, and the
+    attribute ``encoding`` says so.
+
+    Args:
+        client: botocore's client for SQS.
+        url: The queue's; that of a FIFO queue ends in ``.fifo``.
+    """
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._send = client.send_message
+        self._url = url
+        self._is_fifo = url.endswith(".fifo")
+
+    def send(self, event: Event, deadline: float) -> None:
+        """Send ``event``; see `core.store.Queue`."""
+        text, encoding = _message(event.body)
+        attributes = {
+            "key": event.key,
+            "eventId": event.event_id,
+            "eventType": event.event_type,
+            "deviceId": event.device_id,
+            "projectId": event.project_id,
+            "timestamp": event.timestamp and rfc3339(event.timestamp),
+            "receivedAt": rfc3339(event.received_at),
+            "parsed": "true" if event.parsed else "false",
+            "encoding": encoding,
+        }
+        parameters: dict[str, Any] = {}
+        if self._is_fifo:
+            device = event.device_id or "-"
+            parameters = {"MessageDeduplicationId": event.key, "MessageGroupId": device if _GROUP(device) else "-"}
+        sent = call(
+            self._send,
+            deadline,
+            QueueUrl=self._url,
+            MessageBody=text,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+            },
+            **parameters,
+        )
+        if sent.get("MD5OfMessageBody") != hashlib.md5(text.encode(), usedforsecurity=False).hexdigest():
+            raise StoreUnavailable("MD5OfMessageBody")
+
+
+def _message(body: bytes) -> tuple[str, str | None]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if _MESSAGE(text):
+        return text, None
+    # White space is no part of base64, so that a line end stands for nothing, which SQS refuses too.
+    return base64.b64encode(body).decode() or "\n", "base64"

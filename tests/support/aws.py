@@ -1,0 +1,61 @@
+"""Tables, queues and secrets in the servers that stand in for AWS, and what is in them."""
+
+import base64
+import uuid
+from typing import Any
+
+import botocore.session
+
+# As aws_lambda/template.yaml declares them, which tests/aws_lambda/test_template.py holds it to.
+EVENTS_KEYS = {"device": "HASH", "timestampKey": "RANGE"}
+SEEN_KEYS = {"key": "HASH"}
+
+
+def create_table(dynamodb: Any, keys: dict[str, str], name: str | None = None) -> str:
+    """Create a table, and return its name."""
+    name = name or f"t{uuid.uuid4().hex}"
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
+    )
+    return name
+
+
+def sqs_client(url: str) -> Any:
+    """Return a client of the SQS at that address."""
+    session = botocore.session.Session()
+    session.set_credentials("test", "test")
+    return session.create_client("sqs", region_name="eu-north-1", endpoint_url=url)
+
+
+def create_queue(sqs: Any, fifo: bool = False) -> str:
+    """Create a queue, and return its URL."""
+    name = f"q{uuid.uuid4().hex}{'.fifo' if fifo else ''}"
+    url: str = sqs.create_queue(QueueName=name, Attributes={"FifoQueue": "true"} if fifo else {})["QueueUrl"]
+    return url
+
+
+def items(dynamodb: Any, table: str) -> list[dict[str, Any]]:
+    """Return all items of a table, in the order of their arrival, with plain values."""
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    found = [
+        {name: next(iter(value.values())) for name, value in item.items()} for page in pages for item in page["Items"]
+    ]
+    return sorted(found, key=lambda item: str(item.get("receivedAt")))
+
+
+def messages(sqs: Any, queue: str) -> list[dict[str, Any]]:
+    """Take all messages out of a queue; each has its attributes, and ``body`` in bytes."""
+    found = []
+    while received := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]).get(
+        "Messages"
+    ):
+        for message in received:
+            attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+            encoded = message["Body"]
+            body = base64.b64decode(encoded) if attributes.get("encoding") == "base64" else encoded.encode()
+            found.append({**attributes, "body": body, "parsed": attributes["parsed"] == "true"})
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return found

@@ -1,0 +1,29 @@
+"""fauxqs, an SQS in a process of its own: unlike moto, it is right about FIFO queues and about what SQS refuses."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port, wait_for
+
+_FOLDER = Path(__file__).with_name("node")
+
+
+@contextmanager
+def fauxqs() -> Iterator[str]:
+    """Give the address of a server of one's own, or skip where there is none."""
+    node = shutil.which("node")
+    if not node or not (_FOLDER / "node_modules" / "fauxqs").is_dir():
+        pytest.skip("no fauxqs: install Node.js 20 or newer with npm, then `make test` installs it")
+    port = free_port()
+    process = subprocess.Popen([node, "fauxqs.mjs", str(port)], cwd=_FOLDER, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()

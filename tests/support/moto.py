@@ -1,0 +1,164 @@
+"""moto_server in a process of its own, which can be frozen, killed and started again. It stands in for AWS.
+
+What is stored is in its memory, so it is gone after ``kill``. It is kinder than AWS is: it lets everybody do everything
+unless ``enforce_iam`` is called, CloudFormation passes over types that it does not know, and invoking a function needs
+Docker.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+import botocore.session
+from botocore.config import Config
+
+REGION = "eu-north-1"
+ACCOUNT = "123456789012"
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class MotoServer:
+    """One server. ``restart`` starts it again on the same port, with nothing in it.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1 only.
+        url: The same, for AWS_ENDPOINT_URL.
+        process: The process, or None while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what tools of AWS need in their environment to talk to this server, and to nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def start(self) -> None:
+        """Start, and return once it answers."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "MOTO_ACCOUNT_ID": ACCOUNT},
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not self._is_ready():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            with _direct.open(f"{self.url}/moto-api/data.json", timeout=10):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    @property
+    def log(self) -> str:
+        """What the server wrote, a line for each request."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def pause(self) -> None:
+        """Freeze it: connections are accepted, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End the freeze. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill -9: connections are refused from now on, and all that was stored is lost."""
+        self._signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+        self.process = None
+
+    def restart(self) -> None:
+        """Start again on the same port, with nothing in it."""
+        if self.process:
+            self.kill()
+        self.start()
+
+    def stop(self) -> None:
+        """Stop for good, from whatever state."""
+        if self.process:
+            self.kill()
+        self._log.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def enforce_iam(self, enforce: bool = True) -> None:
+        """Let IAM's policies decide from now on, or let everybody do everything again."""
+        actions_without = b"0" if enforce else b"inf"
+        headers = {"Content-Type": "text/plain"}
+        with _direct.open(
+            urllib.request.Request(f"{self.url}/moto-api/reset-auth", actions_without, headers), timeout=10
+        ):
+            pass
+
+    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+        """Return a botocore client of this server.
+
+        Args:
+            service: As botocore names it.
+            credentials: As STS returns them, with AccessKeyId, SecretAccessKey and SessionToken; none: the root user.
+        """
+        credentials = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
+        return botocore.session.Session().create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials.get("SessionToken"),
+            config=Config(proxies={}, connect_timeout=2, read_timeout=60, retries={"total_max_attempts": 1}),
+        )
+
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@contextmanager
+def moto_server() -> Iterator[MotoServer]:
+    """Give a server of one's own."""
+    server = MotoServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
