@@ -47,13 +47,18 @@ events: .venv/.run ## Show the events that are stored (ARGS="--help")
 bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
 
-# One line for each entry of the table in tools/package.py.
-PACKAGES := package-heroku
-.PHONY: $(PACKAGES)
-package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
+# One for each entry of the table in tools/package.py.
+.PHONY: package-aws package-heroku deploy-aws
+# The one with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
+package-aws: .venv/.run ## Write dist/aws_lambda.zip, with all libraries inside (ARGS=--help)
+	@exec .venv/bin/python tools/package.py aws $(ARGS)
 
-$(PACKAGES): package-%:
-	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py $*
+package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py heroku
+
+deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
+	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }
+	@cd aws_lambda && exec sam deploy $$([ -e samconfig.toml ] || echo --guided)
 
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -8,6 +8,7 @@ folder for each cloud: core, the adapter, and at the root the files that the pla
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,13 +34,24 @@ class Package:
     Attributes:
         adapter: The adapter's folder; goes into the package under its own name, like ``core``.
         files: What the platform looks for at the root: source in the repository -> destination in the package.
+        elsewhere: What of the adapter's folder has its use outside the package; not worth a line.
+        is_zipped: Whether the package is one file, with all libraries inside, and `lambda_zip` has to complete it.
     """
 
     adapter: str
     files: Mapping[str, str]
+    elsewhere: frozenset[str] = frozenset()
+    is_zipped: bool = False
 
 
 PACKAGES = {
+    # https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
+    "aws": Package(
+        adapter="aws_lambda",
+        files={"LICENSE": "LICENSE"},
+        elsewhere=frozenset({"README.md", "requirements.txt", "samconfig.toml", "template.yaml", "terraform"}),
+        is_zipped=True,
+    ),
     # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.
     # https://devcenter.heroku.com/articles/python-support
     "heroku": Package(
@@ -68,17 +80,18 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
     """
     found: dict[str, Path] = {}
     left_out: list[str] = []
+    silent = SILENT | package.elsewhere
     for folder in ("core", package.adapter):
         if not (ROOT / folder / "__init__.py").is_file():
             raise PackageError(f"{folder}/__init__.py is missing, so {folder}/ is no package. Restore it from git.")
         for parent, folders, names in os.walk(ROOT / folder):
-            folders[:] = sorted(name for name in folders if name not in SILENT and not name.startswith("."))
+            folders[:] = sorted(name for name in folders if name not in silent and not name.startswith("."))
             for name in sorted(names):
                 path = Path(parent, name)
                 place = path.relative_to(ROOT).as_posix()
                 if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
                     found[place] = path
-                elif place not in package.files and name not in SILENT:
+                elif place not in package.files and name not in silent:
                     left_out.append(place)
     missing = [source for source in package.files if not (ROOT / source).is_file()]
     if missing:
@@ -90,13 +103,13 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
 
 
 def write(cloud: str) -> tuple[dict[str, int], list[str]]:
-    """Write ``dist/<cloud>/`` from scratch; return the size of each file in bytes, and what was left out.
+    """Write the package's folder from scratch; return the size of each file in bytes, and what was left out.
 
     Raises:
         PackageError: As in `sources`; what was there before is then untouched.
     """
     found, left_out = sources(PACKAGES[cloud])
-    target = DIST / cloud
+    target = DIST / PACKAGES[cloud].adapter
     _empty(target)
     for destination, source in found.items():
         path = target / destination
@@ -127,14 +140,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the package that was asked for; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="tools/package.py",
-        description="Write dist/<cloud>/: core, one adapter, and at the root what its platform looks for.",
-        epilog="examples:\n  python tools/package.py heroku\n  make package-heroku",
+        description="Write dist/<adapter>/: core, one adapter, and at the root what its platform looks for.",
+        epilog=(
+            "examples:\n"
+            "  python tools/package.py heroku\n"
+            "  python tools/package.py aws --es256 --arch x86_64\n"
+            '  make package-aws ARGS="--es256 --arch x86_64"'
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cloud", choices=sorted(PACKAGES), help="which package to write")
-    cloud = parser.parse_args(arguments).cloud
+    parser.add_argument("--es256", action="store_true", help="aws: with what DT's asymmetric signature takes")
+    parser.add_argument("--arch", choices=("arm64", "x86_64"), help="aws, with --es256: Lambda's processor (arm64)")
+    chosen = parser.parse_args(arguments)
+    cloud = chosen.cloud
+    if (chosen.es256 or chosen.arch) and not PACKAGES[cloud].is_zipped:
+        parser.error(f"--es256 and --arch are not for {cloud}: its platform installs what its requirements name.")
     try:
         sizes, left_out = write(cloud)
+        if PACKAGES[cloud].is_zipped:
+            return _finish(DIST / PACKAGES[cloud].adapter, chosen.es256, chosen.arch or "arm64")
     except PackageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -143,6 +168,30 @@ def main(arguments: list[str] | None = None) -> int:
     for place in left_out:
         print(f" left out  {place}")
     print(f"{sum(sizes.values()):>9,}  bytes in {len(sizes)} files: dist/{cloud}/")
+    return 0
+
+
+def _finish(target: Path, es256: bool, architecture: str) -> int:
+    import lambda_zip
+
+    requirements = [ROOT / "aws_lambda" / "requirements.txt"]
+    if es256:
+        requirements.append(ROOT / "requirements" / "es256.txt")
+    try:
+        archive = lambda_zip.finish(target, requirements, architecture)
+    except subprocess.CalledProcessError:
+        raise PackageError("The libraries could not be installed: see pip's message above.") from None
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{size:>9,}  bytes unpacked: dist/{target.name}/")
+    processors = architecture if es256 else "arm64 and x86_64"
+    print(f"{archive.stat().st_size:>9,}  bytes zipped: dist/{archive.name}, for {processors}")
+    if sys.version_info[:2] != lambda_zip.PYTHON:
+        wanted = ".".join(map(str, lambda_zip.PYTHON))
+        print(
+            f"There is no bytecode in it: Lambda's Python is {wanted}, this one another, so a cold start takes twice "
+            f"as long. Install Python {wanted}, then: make clean, make package-aws.",
+            file=sys.stderr,
+        )
     return 0
 
 

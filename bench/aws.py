@@ -1,0 +1,224 @@
+"""The Lambda function as it is deployed: its cold start, memory and size, and what it adds to the store's call."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import CannotMeasure, Options
+from bench.programs import MIN_ROUNDS, Program, in_turns
+from bench.report import Section, number
+from bench.rounds import RATIOS, median, paired_ratio
+from bench.samples import fresh_delivery
+from tests.support.deliveries import SECRET
+
+_ROOT = Path(__file__).parents[1]
+_ZIP = _ROOT / "dist" / "aws_lambda.zip"
+_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
+_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
+
+# What everybody's function begins with.
+_FLOOR = "import boto3\nfor name in {clients}: boto3.client(name)"
+# All that a cold start does before the store is called: imports, clients, and a delivery up to that point. With the
+# secret in Secrets Manager that is a request of its own.
+_START = """
+import json, os, sys
+from aws_lambda import handler
+
+class Reached(BaseException):
+    pass
+
+class Store:
+    def put(self, event, deadline):
+        raise Reached
+
+handler.receiver._store = Store()
+try:
+    handler.handler(json.loads(sys.argv[1]), None)
+except Reached:
+    pass
+else:
+    os._exit(1)
+"""
+# In turns: the call that everybody makes, the same call by the function's client, and the whole function.
+_CALLS = """
+import json, os, sys, time
+import boto3
+from aws_lambda import handler
+
+deliveries = [json.loads(line) for line in sys.stdin]
+plain, put = boto3.client("dynamodb").put_item, handler.receiver._store.put
+items = []
+class Keep:
+    def put(self, event, deadline):
+        items.append(event)
+        return put(event, deadline)
+handler.receiver._store = Keep()
+clock = time.perf_counter
+times = ([], [], [])
+store = put.__self__
+sys.stdout = open(os.devnull, "w")
+handler.receiver._log._stream = sys.stdout
+for delivery in deliveries:
+    started = clock()
+    answer = handler.handler(delivery, None)
+    times[2].append(clock() - started)
+    assert answer["statusCode"] == 200, answer
+    parameters = dict(
+        TableName="events", Item=store._item(items.pop()), ConditionExpression="attribute_not_exists(device)"
+    )
+    for call, own in ((plain, times[0]), (store._put, times[1])):
+        started = clock()
+        call(**parameters)
+        own.append(clock() - started)
+print(json.dumps([sorted(own)[len(own) // 2] * 1e6 for own in times]), file=sys.__stdout__)
+"""
+_CALLS_PER_ROUND = 500
+
+
+def measure(options: Options) -> Section:
+    """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
+    if not _ZIP.is_file():
+        raise CannotMeasure("There is no dist/aws_lambda.zip: make package-aws.")
+    rounds = max(options.rounds, MIN_ROUNDS)
+    with tempfile.TemporaryDirectory() as folder, _stub() as environ:
+        package = _unpacked(Path(folder))
+        before = _files(package)
+        bare, *pairs = _programs(package, environ)
+        memory = {program: program.look()[0] for program in (bare, *pairs)}
+        times = in_turns([bare, *pairs], rounds, "aws")
+        calls = _calls(environ, options.rounds)
+        if _files(package) != before:
+            raise CannotMeasure("Python wrote into the package, which Lambda would not have let it do.")
+    rows = [["bare Python", "", number(median(times[bare]), 1), "", "", number(memory[bare], 1)]]
+    for floor, ours in zip(pairs[::2], pairs[1::2], strict=True):
+        rows.append([floor.name, "", number(median(times[floor]), 1), "", "", number(memory[floor], 1)])
+        over_bare = [
+            [own - least for own, least in zip(times[program], times[bare], strict=True)] for program in (ours, floor)
+        ]
+        rows.append(
+            [
+                ours.name,
+                number(paired_ratio(times[ours], times[floor]), 3),
+                number(median(times[ours]), 1),
+                number(paired_ratio(*over_bare), 3),
+                number(memory[ours] / memory[floor], 2),
+                number(memory[ours], 1),
+            ]
+        )
+    plain, same, whole = (median(column) for column in zip(*calls, strict=True))
+    added = median((whole - same) / plain for plain, same, whole in calls)
+    in_all = median(whole / plain for plain, _, whole in calls)
+    notes = (
+        f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
+        "The floor imports boto3 as pip installs it and makes the same clients, nothing else.",
+        "The package is the zip, unpacked with the times of now; nothing may be written into it.",
+        "It reads its settings, fetches the secret, verifies and parses a delivery, up to the call of the store.",
+        f"Zipped {_ZIP.stat().st_size:,} bytes, with all libraries inside.",
+        (
+            f"p50 of {_CALLS_PER_ROUND} calls in each of {options.rounds} rounds, to a server on this machine: boto3's "
+            f"`put_item` {plain:,.0f} us; the same by our client {same:,.0f}; the whole function {whole:,.0f}."
+        ),
+        f"All that is ours adds {added:.3f} x one boto3 `put_item`; the whole function takes {in_all:.2f} x.",
+        RATIOS,
+    )
+    return Section("aws: from nothing to the call of the store", _HEADER, rows, notes)
+
+
+def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
+    """Return the bare interpreter, then the floor and the package for each way to configure it."""
+    event = (_event(),)
+    managed, table = {"DT_SIGNATURE_SECRET_ID": "secret"}, {"DT_TABLE": "events"}
+    queue = {"DT_STORE": "sqs", "DT_QUEUE_URL": environ["AWS_ENDPOINT_URL"] + "/queue", "DT_SEEN_TABLE": "seen"}
+
+    def floor(*clients: str) -> Program:
+        name = f"boto3, {' and '.join(clients)}"
+        return Program(name, _FLOOR.format(clients=clients), environ=environ, path=_SITE_PACKAGES)
+
+    def ours(name: str, settings: Mapping[str, str]) -> Program:
+        return Program(f"package, {name}", _START, event, {**environ, **settings}, package)
+
+    return [
+        Program("bare Python", "pass", path=package),
+        floor("dynamodb", "secretsmanager"),
+        ours("as template.yaml deploys it", {**managed, **table}),
+        floor("dynamodb"),
+        ours("secret in the environment", {"DT_SIGNATURE_SECRET": SECRET, **table}),
+        floor("sqs", "dynamodb", "secretsmanager"),
+        ours("store SQS", {**managed, **queue}),
+    ]
+
+
+def _event() -> str:
+    """Return a delivery as a Function URL hands it over."""
+    body, token = fresh_delivery()
+    return json.dumps(
+        {
+            "version": "2.0",
+            "rawPath": "/",
+            "headers": {"content-type": "application/json", "x-dt-signature": token, "host": "example.com"},
+            "requestContext": {"http": {"method": "POST", "path": "/"}, "stage": "$default"},
+            "body": body.decode(),
+            "isBase64Encoded": False,
+        }
+    )
+
+
+def _calls(environ: Mapping[str, str], rounds: int) -> list[tuple[float, float, float]]:
+    """Return, of each round, the median microseconds of boto3's call, of ours, and of the whole function."""
+    settings = {"DT_SIGNATURE_SECRET_ID": "secret", "DT_TABLE": "events"}
+    found = []
+    for index in range(rounds):
+        events = "\n".join(_event() for _ in range(_CALLS_PER_ROUND))
+        done = subprocess.run(
+            [sys.executable, "-c", _CALLS],
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(_ROOT), **environ, **settings},
+            input=events,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
+        found.append(tuple(json.loads(done.stdout.splitlines()[-1])))
+        print(f"aws: calls, round {index + 1} of {rounds}", file=sys.stderr)
+    return found
+
+
+def _unpacked(folder: Path) -> Path:
+    package = folder / "task"
+    with zipfile.ZipFile(_ZIP) as archive:
+        archive.extractall(package)
+    now = time.time()
+    for path in package.rglob("*"):
+        os.utime(path, (now, now))
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return package
+
+
+def _files(package: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.stat().st_mtime_ns) for path in package.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _stub() -> Iterator[dict[str, str]]:
+    """Give the environment in which AWS is `bench.aws_stub`."""
+    command = [sys.executable, "-m", "bench.aws_stub", SECRET]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
+                "AWS_DEFAULT_REGION": "eu-west-1",
+                "AWS_ACCESS_KEY_ID": "bench",
+                "AWS_SECRET_ACCESS_KEY": "bench",
+            }
+        finally:
+            process.kill()

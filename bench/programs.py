@@ -1,0 +1,85 @@
+"""Programs that are started afresh, timed, and looked at."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import CannotMeasure
+
+# Starts differ by a tenth from one to the next.
+MIN_ROUNDS = 15
+_ROOT = Path(__file__).parents[1]
+
+# Without the interpreter's clean-up, which no start has to wait for.
+_END = "\nimport os; os._exit(0)"
+# The high-water mark of this program alone: rusage's would have that of the process which started it, too.
+_LOOK = """
+import os, sys
+try:
+    kib = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+except OSError:
+    import resource
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print(kib, *(name for name in {modules} if name in sys.modules), flush=True)
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a fresh process does.
+
+    Attributes:
+        name: What the table calls it.
+        code: The Python that it runs.
+        arguments: Its ``sys.argv[1:]``.
+        environ: Its settings.
+        path: Where its modules are, and nowhere else; None: this repository, and what is installed beside it.
+    """
+
+    name: str
+    code: str
+    arguments: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    def milliseconds(self) -> float:
+        """Return how long it takes from its start to the end of its code.
+
+        Raises:
+            CannotMeasure: It failed.
+        """
+        started = time.perf_counter()
+        self._run(_END)
+        return (time.perf_counter() - started) * 1e3
+
+    def look(self, modules: Sequence[str] = ()) -> tuple[float, list[str]]:
+        """Return the peak of its memory in MiB, and which of these modules it has loaded; errors as above."""
+        last_line = self._run(_LOOK.format(modules=tuple(modules)), subprocess.PIPE).splitlines()[-1]
+        kib, *loaded = last_line.split()
+        return int(kib) / 1024, loaded
+
+    def _run(self, ending: str, stdout: int = subprocess.DEVNULL) -> str:
+        basics = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(self.path or _ROOT)}
+        flags = ["-S", "-B"] if self.path else []
+        command = [sys.executable, *flags, "-c", self.code + ending, *self.arguments]
+        done = subprocess.run(command, env={**basics, **self.environ}, stdout=stdout, text=True, check=False)
+        if done.returncode != 0:
+            raise CannotMeasure(f"{self.name!r} failed in a process of its own, with exit status {done.returncode}.")
+        return done.stdout or ""
+
+
+def in_turns(programs: Sequence[Program], rounds: int, name: str) -> dict[Program, list[float]]:
+    """Start each program once a round, in an order of its own; return the milliseconds of each."""
+    times: dict[Program, list[float]] = {program: [] for program in programs}
+    for index in range(rounds):
+        for program in random.sample(programs, len(programs)):
+            times[program].append(program.milliseconds())
+        if (index + 1) % 5 == 0 or index + 1 == rounds:
+            print(f"{name}: round {index + 1} of {rounds}", file=sys.stderr)
+    return times

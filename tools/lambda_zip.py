@@ -1,0 +1,161 @@
+"""The rest of a package for AWS Lambda: the libraries, no larger than the function needs, their bytecode, and the zip.
+
+A cold start reads all that is imported, so what is left out here is not waited for. docs/decisions/0016-the-zip.md has
+what each step is worth.
+"""
+
+import gzip
+import json
+import py_compile
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from importlib.util import cache_from_source
+from pathlib import Path
+from typing import Any
+
+# Lambda's, whose bytecode no other Python can write.
+PYTHON = (3, 13)
+# The processors as Lambda and as Python's packages call them.
+ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
+# What botocore can do here, of some 400 services. An operation that is not in this table is not in the package.
+SERVICES = {
+    "dynamodb": ("GetItem", "PutItem"),
+    "secretsmanager": ("GetSecretValue",),
+    "sqs": ("SendMessage",),
+}
+# What pip installs and nothing imports; of a distribution's own files only its licence is asked for.
+_NOT_IMPORTED = ("*.dist-info/[!lLN]*", "bin", "dateutil/zoneinfo/*.tar.gz")
+# 1 January 1980, the earliest time that a zip can hold: the same sources always give the same package.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
+    """Complete a package whose own sources are there; return the zip, which lies beside it.
+
+    Args:
+        target: The package's folder.
+        requirements: Files of requirements, with hashes.
+        architecture: One of `ARCHITECTURES`.
+
+    Raises:
+        subprocess.CalledProcessError: pip failed; it has said why.
+    """
+    _install(target, requirements, ARCHITECTURES[architecture])
+    for pattern in _NOT_IMPORTED:
+        for path in target.glob(pattern):
+            _remove(path)
+    _reduce(target / "botocore" / "data")
+    if sys.version_info[:2] == PYTHON:
+        _compile(target)
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return _zip(target)
+
+
+def _install(target: Path, requirements: list[Path], machine: str) -> None:
+    files = [argument for path in requirements for argument in ("--requirement", str(path))]
+    # Amazon Linux 2023 has glibc 2.34.
+    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (34, 28, 17)]
+    platforms.append(f"--platform=manylinux2014_{machine}")
+    version = ".".join(map(str, PYTHON))
+    # Without dependencies, because the files name them all; pip says nothing below an error.
+    options = "-qq --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary=:all: --no-compile"
+    command = [sys.executable, "-m", "pip", "install", *options.split(), f"--python-version={version}", *platforms]
+    subprocess.run([*command, "--target", str(target), *files], check=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _reduce(data: Path) -> None:
+    """Leave of botocore's descriptions of AWS what `SERVICES` names, without its prose."""
+    for service in data.iterdir():
+        if service.is_dir() and service.name not in SERVICES:
+            shutil.rmtree(service)
+    for name, operations in SERVICES.items():
+        for version in (data / name).iterdir():
+            models = {path.name.removesuffix(".gz"): path for path in version.iterdir()}
+            kept = {
+                file: _read(models[file]) for file in ("service-2.json", "endpoint-rule-set-1.json") if file in models
+            }
+            shutil.rmtree(version)
+            if "service-2.json" in kept:
+                kept["service-2.json"] = _operations_of(kept["service-2.json"], operations)
+                version.mkdir()
+                for file, model in kept.items():
+                    _write(version / file, _without_prose(model))
+    endpoints = _read(data / "endpoints.json")
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: value for name, value in partition["services"].items() if name in SERVICES}
+    _write(data / "endpoints.json", endpoints)
+
+
+def _operations_of(model: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return a service's model with these operations and the shapes that they reach."""
+    operations = {name: model["operations"][name] for name in names}
+    shapes: dict[str, Any] = {}
+    waiting: list[Any] = [operations]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            shape = node.get("shape")
+            if isinstance(shape, str) and shape not in shapes:
+                shapes[shape] = model["shapes"][shape]
+                waiting.append(shapes[shape])
+    return {**model, "operations": operations, "shapes": shapes}
+
+
+def _without_prose(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            name: _without_prose(value)
+            for name, value in node.items()
+            if not (name in ("documentation", "documentationUrl") and isinstance(value, str))
+        }
+    return [_without_prose(value) for value in node] if isinstance(node, list) else node
+
+
+def _read(path: Path) -> Any:
+    content = path.read_bytes()
+    return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+
+def _write(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, separators=(",", ":")))
+
+
+def _compile(target: Path) -> None:
+    """Write bytecode that is believed whatever the times of the sources are.
+
+    A zip has other times than the folder it was made of, which bytecode of the usual kind takes for a change; Lambda
+    cannot write it anew, so each cold start would compile everything.
+    """
+    for source in sorted(target.rglob("*.py")):
+        py_compile.compile(
+            str(source),
+            cfile=cache_from_source(str(source)),
+            dfile=source.relative_to(target).as_posix(),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def _zip(target: Path) -> Path:
+    archive = target.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        for path in sorted(path for path in target.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(target).as_posix(), _EPOCH)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            package.writestr(entry, path.read_bytes())
+    return archive
