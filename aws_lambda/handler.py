@@ -79,10 +79,9 @@ def _name(environ: Mapping[str, str], variable: str) -> str:
 
 def _days(environ: Mapping[str, str]) -> int:
     text = environ.get("DT_KEEP_DAYS") or "365"
-    # DT sends an event again for 12 hours.
-    if re.fullmatch("0|[2-9]|[1-9][0-9]{1,3}", text):
+    if re.fullmatch("[0-9]{1,4}", text):
         return int(text)
-    raise SettingsError(["DT_KEEP_DAYS must be a whole number of days from 2 to 9999, or 0 to keep events for ever."])
+    raise SettingsError(["DT_KEEP_DAYS must be a whole number of days up to 9999; 0 keeps events for ever."])
 
 
 receiver = build_receiver(os.environ)
