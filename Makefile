@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test check format test-core send events bench lock clean
+.PHONY: help run test check format test-core aws-tools send events bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,8 @@ format: .venv/.dev ## Format the code and mend what ruff can mend
 test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's SDK, at 100 % branch coverage
 	@.venv-core/bin/python $(if $(ARGS),,-m coverage run) -m pytest tests/core $(ARGS)
 	@$(if $(ARGS),:,.venv-core/bin/python -m coverage report)
+
+aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests
 
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
@@ -74,6 +76,8 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
+	echo "Pinning requirements/aws-tools.txt"; \
+	$(COMPILE) $(ARGS) requirements/aws-tools.in --output-file requirements/aws-tools.txt; \
 	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt */requirements.txt; then \
 		echo "These lines name an index or a folder, which means nothing elsewhere." >&2; \
 		echo "Find what configures uv so (UV_... variables, uv.toml), and try again without it." >&2; \
@@ -81,7 +85,7 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core .venv-aws tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -105,11 +109,15 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	@npm ci --silent --prefix tests/support/node
 	@touch $@
 
+.venv-aws/.aws-tools: requirements/aws-tools.txt .venv-aws/bin/python
+	$(call install,.venv-aws,$<)
+	@touch $@
+
 .venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python
 	$(call install,.venv-core,$<)
 	@touch $@
 
-.venv/bin/python .venv-core/bin/python:
+.venv/bin/python .venv-core/bin/python .venv-aws/bin/python:
 	$(call create,$(@:/bin/python=))
 
 # dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.

@@ -1,0 +1,24 @@
+output "url" {
+  description = "The endpoint URL for the Data Connector."
+  value       = aws_lambda_function_url.receiver.function_url
+}
+
+output "secret" {
+  description = "Where the signature secret is. To read it: aws secretsmanager get-secret-value --secret-id \"$(terraform output -raw secret)\" --query SecretString --output text"
+  value       = aws_secretsmanager_secret.signature.arn
+}
+
+output "table" {
+  description = "The table of events; null with store sqs."
+  value       = one(aws_dynamodb_table.events[*].name)
+}
+
+output "queue_url" {
+  description = "The queue to receive events from, if there is one."
+  value       = one(aws_sqs_queue.events[*].url)
+}
+
+output "dashboard" {
+  description = "The dashboard."
+  value       = "https://${data.aws_region.current.name}.console.aws.amazon.com/cloudwatch/home?region=${data.aws_region.current.name}#dashboards/dashboard/${aws_cloudwatch_dashboard.receiver.dashboard_name}"
+}

@@ -1,0 +1,171 @@
+variable "name" {
+  type        = string
+  default     = "dt-receiver"
+  description = "What the names of all resources begin with. Two receivers in one account need two names."
+
+  validation {
+    condition     = can(regex("^[A-Za-z][A-Za-z0-9-]{0,31}$", var.name))
+    error_message = "A letter, then up to 31 letters, digits and hyphens."
+  }
+}
+
+variable "package" {
+  type        = string
+  default     = null
+  description = "The zip that `make package-aws` writes. Default: where it writes it, dist/aws_lambda.zip."
+}
+
+# ---- where events go -------------------------------------------------------------------------------------------------
+
+variable "store" {
+  type        = string
+  default     = "dynamodb"
+  description = "Where an event is before it is acknowledged. dynamodb: a table, which keeps each event once. sqs: a queue, for your own consumers; an event can be in it twice, with the same key."
+
+  validation {
+    condition     = contains(["dynamodb", "sqs"], var.store)
+    error_message = "dynamodb or sqs."
+  }
+}
+
+variable "queue" {
+  type        = bool
+  default     = false
+  description = "Store dynamodb only. true: each new event is also copied from the table into an SQS queue, by an EventBridge Pipe."
+
+  validation {
+    condition     = !var.queue || var.store == "dynamodb"
+    error_message = "queue = true copies events out of the table. With store = \"sqs\" there is none: take queue = false."
+  }
+}
+
+variable "fifo" {
+  type        = bool
+  default     = false
+  description = "Store sqs only. true: the queue is FIFO, ordered for each device by arrival. A message that a consumer cannot handle then holds up its device."
+
+  validation {
+    condition     = !var.fifo || var.store == "sqs"
+    error_message = "fifo = true needs store = \"sqs\". An EventBridge Pipe copies into a standard queue."
+  }
+}
+
+variable "max_message_size" {
+  type        = number
+  default     = 262144
+  description = "The largest message that a queue takes, in bytes. SQS takes up to 1048576, as do newer versions of the provider; 5.100 refuses more than 262144."
+}
+
+variable "keep_days" {
+  type        = number
+  default     = 365
+  description = "Days to keep an event in the table; with store sqs, days to remember that it was seen. 0: for ever."
+
+  validation {
+    condition     = var.keep_days >= 0 && var.keep_days <= 9999 && floor(var.keep_days) == var.keep_days
+    error_message = "A whole number from 0 to 9999."
+  }
+}
+
+# ---- whom to let in --------------------------------------------------------------------------------------------------
+
+variable "signature_policy" {
+  type        = string
+  default     = "any"
+  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+
+  validation {
+    condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
+    error_message = "any, hs256, es256 or both."
+  }
+  validation {
+    condition     = !contains(["es256", "both"], var.signature_policy) || var.organization_id != ""
+    error_message = "es256 and both need organization_id."
+  }
+}
+
+variable "organization_id" {
+  type        = string
+  default     = ""
+  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on, which takes a package that was made with --es256."
+}
+
+variable "accept_expired_for" {
+  type        = number
+  default     = 0
+  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+
+  validation {
+    condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
+    error_message = "From 0 to 86400."
+  }
+}
+
+variable "event_types" {
+  type        = string
+  default     = ""
+  description = "The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+variable "project_ids" {
+  type        = string
+  default     = ""
+  description = "The id of the project to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+# ---- the function ----------------------------------------------------------------------------------------------------
+
+variable "architecture" {
+  type        = string
+  default     = "arm64"
+  description = "Processor of the function. A package that was made with --es256 runs on the one it was made for."
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "arm64 or x86_64."
+  }
+}
+
+variable "memory_size" {
+  type        = number
+  default     = 256
+  description = "Memory of the function in MB. More memory is also more CPU."
+}
+
+variable "reserved_concurrency" {
+  type        = number
+  default     = 20
+  description = "How many requests may run at once, at most: a limit to what a flood costs. 0: no limit of its own. A new AWS account has a quota of 10 in all and cannot reserve any: take 0 there, or the deployment fails."
+
+  validation {
+    condition     = var.reserved_concurrency >= 0 && var.reserved_concurrency <= 1000
+    error_message = "From 0 to 1000."
+  }
+}
+
+# ---- watching it -----------------------------------------------------------------------------------------------------
+
+variable "alarm_email" {
+  type        = string
+  default     = ""
+  description = "Where alarms are sent; AWS first sends a link to confirm it. Empty: alarms are on the dashboard only."
+}
+
+variable "silence_minutes" {
+  type        = number
+  default     = 60
+  description = "Alarm when no event was stored for so many minutes, up to 1440. Until the first event has come it is in alarm."
+
+  # An alarm with a period of a minute can look back one day, no longer:
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+  validation {
+    condition     = var.silence_minutes >= 1 && var.silence_minutes <= 1440
+    error_message = "From 1 to 1440."
+  }
+}
+
+variable "log_retention_days" {
+  type        = number
+  default     = 30
+  description = "Days to keep the function's log: one of the numbers that CloudWatch Logs offers. It has no event's content and no secret."
+}
