@@ -9,6 +9,7 @@ from botocore import exceptions
 from botocore.config import Config
 from botocore.session import Session
 
+from core.settings import SettingsError
 from core.store import StoreUnavailable
 
 CONNECT_TIMEOUT = 1.0
@@ -44,9 +45,12 @@ def client(service: str) -> Any:
     """Make a client. It has no state that a failure could spoil, so it lasts as long as the sandbox.
 
     Raises:
-        botocore.exceptions.BotoCoreError: It cannot be made: no region, say.
+        core.settings.SettingsError: It cannot be made.
     """
-    return _session.create_client(service, config=_CONFIG)
+    try:
+        return _session.create_client(service, config=_CONFIG)
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise SettingsError([f"No client for {service}: {type(error).__name__}. Lambda sets AWS_REGION."]) from None
 
 
 def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters: Any) -> dict[str, Any]:

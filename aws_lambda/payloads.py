@@ -43,7 +43,9 @@ def _path(path: Any, stage: Any) -> str:
     if type(path) is not str:
         return "/"
     # An HTTP API puts the name of its stage before the path, unless that is $default.
-    return path.removeprefix(f"/{stage}") if path.startswith(f"/{stage}/") else path
+    if type(stage) is str and path.startswith(f"/{stage}/"):
+        return path.removeprefix(f"/{stage}")
+    return path
 
 
 def _headers(event: Mapping[str, Any]) -> list[tuple[str, str]]:

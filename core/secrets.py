@@ -68,10 +68,19 @@ class ManagedSecrets:
         except StoreUnavailable as error:
             self._fault = error.cause
         else:
-            # What the consoles of the clouds make unless they are told to store plain text.
-            secrets = None if text.startswith("{") else several(text)
+            secrets = _read(text)
             if secrets:
-                self._keyed, self._fetched = keyed(secret.encode() for secret in secrets), self._clock()
+                self._keyed, self._fetched = secrets, self._clock()
             else:
                 self._fault = "it holds neither a secret as plain text nor a JSON array of several"
         self._tried = self._clock()
+
+
+def _read(text: str) -> tuple[Keyed, ...]:
+    # What the consoles of the clouds make unless they are told to store plain text.
+    if text.startswith("{"):
+        return ()
+    try:
+        return keyed(secret.encode() for secret in several(text) or ())
+    except UnicodeEncodeError:  # JSON can hold half a character
+        return ()

@@ -21,15 +21,14 @@ from tests.support.moto import ACCOUNT, REGION, MotoServer, moto_server
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "aws_lambda" / "terraform"
 TERRAFORM = shutil.which("terraform")
-# Where Terraform itself looks for a mirror of providers, and one more place that is usual on build machines.
+# Where Terraform itself looks for a mirror of providers.
 MIRRORS = [
     *([Path(os.environ["DT_TF_PLUGINS"])] if os.environ.get("DT_TF_PLUGINS") else []),
     Path.home() / ".terraform.d" / "plugins",
     Path("/usr/local/share/terraform/plugins"),
     Path("/usr/share/terraform/plugins"),
-    Path("/opt/tf-plugins"),
 ]
-MIRROR = next((path for path in MIRRORS if any(path.glob("registry.terraform.io/hashicorp/aws/*"))), None)
+MIRROR = next((path for path in MIRRORS if any(path.glob("*/hashicorp/aws/*"))), None)
 
 pytestmark = [
     pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer"),
@@ -271,6 +270,7 @@ def test_environment(piped: Applied, queued: Applied) -> None:
         "DT_KEEP_DAYS": "365",
         "DT_ORGANIZATION_ID": "",
         "DT_SIGNATURE_POLICY": "any",
+        "DT_ACCEPT_EXPIRED_FOR": "0",
         "DT_EVENT_TYPES": "",
         "DT_PROJECT_ID": "",
     }

@@ -90,7 +90,7 @@ def test_a_secret_that_was_taken_away_stops_working() -> None:
     assert status(receiver) == 401
 
 
-@pytest.mark.parametrize("text", [None, "", " ", "[", "[]", '[""]', "[1]", '{"secret":"x"}'])
+@pytest.mark.parametrize("text", [None, "", " ", "[", "[]", '[""]', "[1]", '{"secret":"x"}', '["\\ud800"]'])
 def test_a_fetch_that_fails_leaves_what_there_is(text: str | None) -> None:
     service = Service(SECRET)
     receiver = service.receiver()

@@ -45,6 +45,9 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.running: dict[str, _Invocation] = {}
         self.init_error: Any = None
 
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: the runtime is gone, which those who killed it know."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -1,0 +1,487 @@
+"""What is particular to DynamoDB and to SQS: what exactly is written, what it costs, and what each refuses.
+
+What stands in for them: moto for DynamoDB, fauxqs for SQS, and for answers that neither gives a server of our own. moto
+is wrong about SQS in two ways that matter here: it takes every character, and it forgets the deduplication ids of a
+FIFO queue. fauxqs is wrong in one: it takes characters beyond U+FFFF for two that are none.
+"""
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from aws_lambda.clients import client
+from aws_lambda.dynamodb import DynamoDbStore
+from aws_lambda.seen_keys import DynamoDbSeenKeys
+from aws_lambda.sqs import SqsQueue
+from core.dedup import Deduplicated
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
+from tests.support.deliveries import FIXTURES, body, fresh_body, needs_fixtures
+from tests.support.loopback import DROPPED, Call, Reply, environment, fault, in_turn, loopback, success
+from tests.support.moto import MotoServer, moto_server
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+EPOCH = 1_795_251_600  # the same, in whole seconds
+DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
+KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
+ABSENT = "never-created"
+
+
+def event(content: bytes | None = None) -> Event:
+    return reread(fresh_body() if content is None else content, NOW)
+
+
+def soon() -> float:
+    return time.monotonic() + DEADLINE
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[str], Any]]:
+    """Return what makes clients as the function does, of the server at an address."""
+
+    def at(url: str) -> Callable[[str], Any]:
+        for name, value in environment(url).items():
+            monkeypatch.setenv(name, value)
+        return client
+
+    return at
+
+
+# DynamoDB.
+
+
+@pytest.fixture
+def dynamodb(moto: MotoServer, aws: Any) -> Any:
+    return aws(moto.url)("dynamodb")
+
+
+@pytest.fixture
+def table(moto: MotoServer) -> str:
+    return create_table(moto.client("dynamodb"), EVENTS_KEYS)
+
+
+def stored(dynamodb: Any, table: str, one: Event, keep_days: int = 30) -> dict[str, Any]:
+    """Put an event into an empty table, and return its item as DynamoDB has it."""
+    assert DynamoDbStore(dynamodb, table, keep_days).put(one, soon()) is Outcome.STORED
+    [item] = dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]
+    return dict(item)
+
+
+def test_an_item_is_the_event_and_nothing_more(dynamodb: Any, table: str) -> None:
+    one = event(body())
+    assert stored(dynamodb, table, one) == {
+        "device": {"S": DEVICE},
+        "timestampKey": {"S": f"2024-05-29T10:34:03.970415Z#{KEY}"},
+        "key": {"S": KEY},
+        "eventId": {"S": "cpbg96qngr7ai7ldarrg"},
+        "eventType": {"S": "temperature"},
+        "deviceId": {"S": DEVICE},
+        "projectId": {"S": PROJECT},
+        "timestamp": {"S": "2024-05-29T10:34:03.970415Z"},
+        "receivedAt": {"S": "2026-11-21T09:00:00.123456Z"},
+        "parsed": {"BOOL": True},
+        "body": {"B": one.body},
+        "expiresAt": {"N": str(EPOCH + 30 * 86_400)},
+    }
+
+
+def test_an_item_that_is_kept_for_ever_has_no_end(dynamodb: Any, table: str) -> None:
+    assert "expiresAt" not in stored(dynamodb, table, event(), keep_days=0)
+
+
+def test_what_an_event_lacks_its_item_lacks(dynamodb: Any, table: str) -> None:
+    content = b'{"event":{"eventType":"pollen"}}'
+    key = "h." + hashlib.sha256(content).hexdigest()
+    assert stored(dynamodb, table, event(content), keep_days=0) == {
+        "device": {"S": "-"},
+        "timestampKey": {"S": f"-#{key}"},
+        "key": {"S": key},
+        "eventType": {"S": "pollen"},
+        "receivedAt": {"S": "2026-11-21T09:00:00.123456Z"},
+        "parsed": {"BOOL": False},
+        "body": {"B": content},
+    }
+
+
+def test_a_ping_which_no_device_sends_is_in_the_partition_of_none(dynamodb: Any, table: str) -> None:
+    ping = {"eventType": "ping", "data": {}, "targetName": f"projects/{PROJECT}"}
+    one = event(body(**ping).replace(f'"deviceId":"{DEVICE}"'.encode(), b'"deviceId":""'))
+    item = stored(dynamodb, table, one)
+    assert item["device"] == {"S": "-"}
+    assert item["timestampKey"] == {"S": f"2024-05-29T10:34:03.970415Z#{one.key}"}
+    assert "deviceId" not in item
+    assert (item["projectId"], item["parsed"]) == ({"S": PROJECT}, {"BOOL": True})
+
+
+def size(item: dict[str, dict[str, Any]]) -> int:
+    """Count the bytes of an item as DynamoDB does.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    total = 0
+    for name, attribute in item.items():
+        [(kind, value)] = attribute.items()
+        total += len(name.encode())
+        match kind:
+            case "S":
+                total += len(value.encode())
+            case "B":
+                total += len(value)
+            case "N":
+                total += (len(value.strip("0")) + 1) // 2 + 1
+            case "BOOL":
+                total += 1
+            case _:
+                raise AssertionError(kind)
+    return total
+
+
+def test_an_ordinary_event_costs_one_write_unit(dynamodb: Any, table: str) -> None:
+    """A unit is 1 KB; one byte more would double the price of every event."""
+    assert size(stored(dynamodb, table, event(body()))) <= 1024
+
+
+@needs_fixtures
+def test_a_captured_temperature_costs_one_write_unit(dynamodb: Any, table: str) -> None:
+    content = (FIXTURES / "bodies" / "temperature.json").read_bytes()
+    assert size(stored(dynamodb, table, event(content))) <= 1024
+
+
+def test_a_devices_history_is_one_query_in_the_order_of_its_time(dynamodb: Any, table: str) -> None:
+    store = DynamoDbStore(dynamodb, table, 0)
+    start = datetime(2024, 5, 29, 23, 59, 59, 999_998, tzinfo=UTC)
+    times = [start + timedelta(microseconds=step) for step in (3, 0, 2_000_000, 1, 2)]
+    for time_ in times:
+        written = time_.isoformat().replace("+00:00", "Z")
+        assert store.put(event(body(eventId=written.replace(":", "-"), timestamp=written)), soon()) is Outcome.STORED
+    other = body(metadata=None).replace(DEVICE.encode(), b"another")
+    assert store.put(event(other), soon()) is Outcome.STORED
+    found = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="device = :device",
+        ExpressionAttributeValues={":device": {"S": DEVICE}},
+    )["Items"]
+    assert [datetime.fromisoformat(item["timestamp"]["S"]) for item in found] == sorted(times)
+    between = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="device = :device AND timestampKey >= :since",
+        ExpressionAttributeValues={":device": {"S": DEVICE}, ":since": {"S": "2024-05-30"}},
+    )["Items"]
+    assert [item["timestamp"]["S"] for item in between] == [
+        "2024-05-30T00:00:00.000000Z",
+        "2024-05-30T00:00:00.000001Z",
+        "2024-05-30T00:00:01.999998Z",
+    ]
+
+
+def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(aws: Any) -> None:
+    """The server stores the first item and drops the connection; to the second attempt it is there already."""
+    table: dict[tuple[str, str], Any] = {}
+
+    def answering(call: Call) -> Reply | None:
+        item = call.parameters["Item"]
+        key = (item["device"]["S"], item["timestampKey"]["S"])
+        assert call.operation == "PutItem"
+        assert call.parameters["ConditionExpression"] == "attribute_not_exists(device)"
+        if key in table:
+            return fault("ConditionalCheckFailedException", message="The conditional request failed")
+        table[key] = item
+        return DROPPED
+
+    one = event()
+    with loopback(answering) as server:
+        dynamodb = aws(server.url)("dynamodb")
+        assert DynamoDbStore(dynamodb, "t", 30).put(one, soon()) is Outcome.DUPLICATE
+        assert len(server.calls) == 2
+        dynamodb.close()
+    [item] = table.values()
+    assert base64.b64decode(item["body"]["B"]) == one.body
+
+
+def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
+    with pytest.raises(StoreUnavailable) as caught:
+        put(one, soon())
+    return caught.value.cause
+
+
+def test_a_table_that_is_not_there_is_said_and_found_once_it_is(moto: MotoServer, dynamodb: Any) -> None:
+    store, one, name = DynamoDbStore(dynamodb, f"{ABSENT}-events", 30), event(), f"{ABSENT}-events"
+    assert cause_of(store.put, one) == "ResourceNotFoundException"
+    create_table(moto.client("dynamodb"), EVENTS_KEYS, name)
+    assert store.put(one, soon()) is Outcome.STORED
+    assert [item["body"] for item in items(dynamodb, name)] == [one.body]
+
+
+# SQS.
+
+
+@pytest.fixture
+def sqs(fauxqs: str, aws: Any) -> Any:
+    return aws(fauxqs)("sqs")
+
+
+def is_sent_as(sqs: Any, content: bytes) -> tuple[str, str | None]:
+    """Send an event to a queue of its own, and return the text of the message and what it says of its encoding."""
+    queue = create_queue(sqs)
+    SqsQueue(sqs, queue).send(event(content), soon())
+    [message] = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
+    encoding = message["MessageAttributes"].get("encoding", {}).get("StringValue")
+    sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    [again] = messages(sqs, queue)
+    assert again["body"] == content
+    return message["Body"], encoding
+
+
+AS_IT_IS = {
+    "ordinary": body(),
+    "white space": b" {}\t\r\n",
+    "the edges of what XML has": "\x20\x7f\x85\ud7ff\ue000\ufdd0\ufffd".encode(),
+    "one line end": b"\n",
+    "looks like base64": b"e30=",
+}
+AS_BASE64 = {
+    "NUL": b'{"a":"\0"}',
+    "U+0001": b"\x01",
+    "vertical tab": b"{}\x0b",
+    "U+001F": b"\x1f",
+    "U+FFFE": '{"a":"\ufffe"}'.encode(),
+    "U+FFFF": "\uffff".encode(),
+    "lone surrogate": b"\xed\xa0\x80",
+    "not UTF-8": b"\xff\xfe{}",
+    "UTF-16": body().decode().encode("utf-16"),
+    "every byte": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("content", AS_IT_IS.values(), ids=AS_IT_IS.keys())
+def test_a_message_is_the_body_as_it_is(sqs: Any, content: bytes) -> None:
+    assert is_sent_as(sqs, content) == (content.decode(), None)
+
+
+@pytest.mark.parametrize("content", AS_BASE64.values(), ids=AS_BASE64.keys())
+def test_what_sqs_refuses_goes_as_base64(sqs: Any, content: bytes) -> None:
+    assert is_sent_as(sqs, content) == (base64.b64encode(content).decode(), "base64")
+
+
+def test_no_body_goes_as_base64_of_which_nothing_is_left_but_white_space(sqs: Any) -> None:
+    assert is_sent_as(sqs, b"") == ("\n", "base64")
+
+
+def test_characters_beyond_the_first_plane_go_as_they_are(moto: MotoServer, aws: Any) -> None:
+    """Against moto: fauxqs takes each for two surrogates, and refuses them."""
+    content = body(eventId="\U00010000😀\U0010ffff")
+    assert is_sent_as(aws(moto.url)("sqs"), content) == (content.decode(), None)
+
+
+@pytest.mark.parametrize("content", ["", *AS_BASE64.values()], ids=["empty", *AS_BASE64.keys()])
+def test_sent_as_it_is_it_would_be_refused(sqs: Any, content: bytes | str) -> None:
+    """Or else the tests above would show nothing."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "surrogateescape")
+    with pytest.raises(ClientError, match=r"InvalidMessageContents|MissingParameter"):
+        sqs.send_message(QueueUrl=create_queue(sqs), MessageBody=text)
+
+
+def test_a_message_carries_the_fields_of_its_event(sqs: Any) -> None:
+    queue = create_queue(sqs)
+    SqsQueue(sqs, queue).send(event(body()), soon())
+    SqsQueue(sqs, queue).send(event(b'{"event":{"eventType":"pollen"}}'), soon())
+    found = {message["key"]: message for message in messages(sqs, queue)}
+    assert found.pop(KEY) == {
+        "key": KEY,
+        "eventId": "cpbg96qngr7ai7ldarrg",
+        "eventType": "temperature",
+        "deviceId": DEVICE,
+        "projectId": PROJECT,
+        "timestamp": "2024-05-29T10:34:03.970415Z",
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": True,
+        "body": body(),
+    }
+    [other] = found.values()
+    assert other.keys() == {"key", "eventType", "receivedAt", "parsed", "body"}
+    assert other["parsed"] is False
+
+
+def sent(aws: Any, one: Event, url: str = "http://127.0.0.1/1/q") -> dict[str, Any]:
+    """Return the parameters of the SendMessage of an event, as they cross the wire."""
+    with loopback(_honest) as server:
+        sqs = aws(server.url)("sqs")
+        SqsQueue(sqs, url).send(one, soon())
+        sqs.close()
+        [call] = server.calls
+    assert call.operation == "SendMessage"
+    return call.parameters
+
+
+def _honest(call: Call) -> Reply:
+    return success(MessageId="m", MD5OfMessageBody=hashlib.md5(call.parameters["MessageBody"].encode()).hexdigest())
+
+
+def test_a_message_has_at_most_the_ten_attributes_that_sqs_takes(aws: Any) -> None:
+    """A consumer that reads by Lambda or by Pipes gets them all; SQS would refuse an eleventh."""
+    one = event(body().replace(b"lab", "\ufffe".encode()))
+    assert one.parsed
+    attributes = sent(aws, one)["MessageAttributes"]
+    fields = {"key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "encoding"}
+    assert attributes.keys() == fields
+    assert len(attributes) <= 10
+    assert {attribute["DataType"] for attribute in attributes.values()} == {"String"}
+    assert all(attribute["StringValue"] for attribute in attributes.values())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        success(MessageId="m", MD5OfMessageBody=hashlib.md5(b"another body").hexdigest()),
+        success(MessageId="m", MD5OfMessageBody=""),
+        success(MessageId="m"),
+        success(),
+    ],
+    ids=["another", "empty", "missing", "nothing at all"],
+)
+def test_another_body_than_was_sent_is_not_acknowledged(aws: Any, answer: Reply) -> None:
+    with loopback(in_turn(answer)) as server:
+        sqs = aws(server.url)("sqs")
+        assert cause_of(SqsQueue(sqs, "http://127.0.0.1/1/q").send, event()) == "MD5OfMessageBody"
+        sqs.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "group"),
+    [
+        (DEVICE, DEVICE),
+        ("x" * 128, "x" * 128),
+        ("a!~", "a!~"),
+        ("", "-"),
+        ("x" * 129, "-"),
+        ("ø", "-"),
+        ("a b", "-"),
+    ],
+)
+def test_a_fifo_queue_groups_by_device_and_drops_by_key(aws: Any, sqs: Any, device: str, group: str) -> None:
+    content = body(targetName=None).replace(f'"deviceId":"{DEVICE}"'.encode(), f'"deviceId":"{device}"'.encode())
+    one = event(content)
+    assert one.device_id == (device or None)
+    queue = create_queue(sqs, fifo=True)
+    SqsQueue(sqs, queue).send(one, soon())
+    assert [message["body"] for message in messages(sqs, queue)] == [content]
+    parameters = sent(aws, one, queue)
+    assert (parameters["MessageDeduplicationId"], parameters["MessageGroupId"]) == (one.key, group)
+
+
+def test_a_queue_that_is_no_fifo_is_told_of_neither(aws: Any) -> None:
+    parameters = sent(aws, event())
+    assert parameters.keys() == {"QueueUrl", "MessageBody", "MessageAttributes"}
+
+
+def test_a_second_copy_within_five_minutes_is_no_second_message(sqs: Any) -> None:
+    """Though nothing else remembers the first; moto would deliver both."""
+    queue = create_queue(sqs, fifo=True)
+    first, other = event(), event()
+    for one in (first, first, other, first):
+        SqsQueue(sqs, queue).send(one, soon())
+    assert [message["body"] for message in messages(sqs, queue)] == [first.body, other.body]
+
+
+@pytest.mark.parametrize("server", ["moto", "fauxqs"])
+def test_a_queue_that_is_not_there_is_said_and_found_once_it_is(
+    server: str, request: pytest.FixtureRequest, aws: Any
+) -> None:
+    found = request.getfixturevalue(server)
+    url = found.url if isinstance(found, MotoServer) else found
+    sqs = aws(url)("sqs")
+    there = create_queue(sqs_client(url))
+    name = f"{ABSENT}-{server}"
+    queue = SqsQueue(sqs, f"{there.rpartition('/')[0]}/{name}")
+    one = event()
+    assert cause_of(queue.send, one) == "AWS.SimpleQueueService.NonExistentQueue"
+    created = sqs_client(url).create_queue(QueueName=name)["QueueUrl"]
+    queue.send(one, soon())
+    assert [message["body"] for message in messages(sqs, created)] == [one.body]
+
+
+# The keys that were seen.
+
+
+@pytest.fixture
+def seen(moto: MotoServer) -> str:
+    return create_table(moto.client("dynamodb"), SEEN_KEYS)
+
+
+def test_a_key_is_there_once_it_is_marked(dynamodb: Any, seen: str) -> None:
+    keys = DynamoDbSeenKeys(dynamodb, seen, 30)
+    assert keys.contains("a.b.c", soon()) is False
+    before = int(time.time())
+    keys.mark("a.b.c", soon())
+    keys.mark("a.b.c", soon())
+    assert keys.contains("a.b.c", soon()) is True
+    assert keys.contains("a.b.d", soon()) is False
+    [item] = dynamodb.scan(TableName=seen)["Items"]
+    assert item.keys() == {"key", "expiresAt"}
+    assert item["key"] == {"S": "a.b.c"}
+    assert before <= int(item["expiresAt"]["N"]) - 30 * 86_400 <= time.time()
+
+
+def test_a_key_that_is_kept_for_ever_has_no_end(dynamodb: Any, seen: str) -> None:
+    DynamoDbSeenKeys(dynamodb, seen, 0).mark("a.b.c", soon())
+    assert dynamodb.scan(TableName=seen)["Items"] == [{"key": {"S": "a.b.c"}}]
+
+
+def test_a_key_is_read_consistently(aws: Any) -> None:
+    """Or else a copy that follows at once is sent too; no server here has the delay that would show it."""
+    with loopback(in_turn(success())) as server:
+        dynamodb = aws(server.url)("dynamodb")
+        assert DynamoDbSeenKeys(dynamodb, "t", 0).contains("a.b.c", soon()) is False
+        dynamodb.close()
+        [call] = server.calls
+    assert call.operation == "GetItem"
+    assert call.parameters == {"TableName": "t", "Key": {"key": {"S": "a.b.c"}}, "ConsistentRead": True}
+
+
+@pytest.fixture
+def queue(moto: MotoServer) -> str:
+    return create_queue(moto.client("sqs"))
+
+
+def test_without_the_table_of_keys_it_is_sent_and_said(moto: MotoServer, aws: Any, queue: str) -> None:
+    make, name = aws(moto.url), f"{ABSENT}-keys"
+    sqs, dynamodb = make("sqs"), make("dynamodb")
+    store = Deduplicated(SqsQueue(sqs, queue), DynamoDbSeenKeys(dynamodb, name, 30))
+    one = event()
+    assert store.put(one, soon()) is Outcome.STORED
+    missing = "ResourceNotFoundException"
+    assert one.note == f"look-up failed: {missing}, mark failed: {missing}"
+    create_table(moto.client("dynamodb"), SEEN_KEYS, name)
+    again = event(one.body)
+    assert [store.put(again, soon()), store.put(again, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert again.note is None
+    assert [message["body"] for message in messages(sqs, queue)] == [one.body] * 2
+
+
+@pytest.fixture
+def frozen(moto: MotoServer) -> Iterator[str]:
+    """The address of a server that takes requests and answers none."""
+    with moto_server() as server:
+        server.pause()
+        yield server.url
+
+
+def test_without_an_answer_from_the_table_of_keys_it_is_sent_in_time(
+    moto: MotoServer, frozen: str, aws: Any, queue: str
+) -> None:
+    dynamodb, sqs = aws(frozen)("dynamodb"), aws(moto.url)("sqs")
+    store = Deduplicated(SqsQueue(sqs, queue), DynamoDbSeenKeys(dynamodb, "t", 30))
+    one = event()
+    started = time.monotonic()
+    assert store.put(one, started + DEADLINE) is Outcome.STORED
+    assert time.monotonic() - started < DEADLINE
+    assert one.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
+    assert [message["body"] for message in messages(sqs, queue)] == [one.body]

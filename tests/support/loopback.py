@@ -1,0 +1,139 @@
+"""An HTTP server in the place of a service of AWS, which answers what a test tells it to, and counts."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Call:
+    """One request that came.
+
+    Attributes:
+        operation: The operation, such as ``PutItem``.
+        parameters: Its parameters, as they crossed the wire.
+        began: ``time.monotonic()`` at its arrival.
+    """
+
+    operation: str
+    parameters: dict[str, Any]
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer.
+
+    Attributes:
+        status: The status.
+        content: The body.
+        headers: What is sent beside Content-Length, and beside a Content-Type of JSON unless it has one.
+    """
+
+    status: int
+    content: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# The connection is closed without an answer; there is none for as long as the server lives.
+DROPPED = None
+SILENT = Reply(0)
+
+Answering = Callable[[Call], Reply | None]
+
+
+def fault(code: str, status: int = 400, message: str = "") -> Reply:
+    """Return an error as the services with JSON protocols send it."""
+    document = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}
+    return Reply(status, json.dumps(document).encode())
+
+
+def success(**document: Any) -> Reply:
+    """Return a result."""
+    return Reply(200, json.dumps(document).encode())
+
+
+def in_turn(*replies: Reply | None) -> Answering:
+    """Answer with each of these once, and then with the last for ever."""
+    left = list(replies)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return what a client of AWS needs in its environment to talk to that address, and to nothing else."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "eu-north-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+class Loopback(ThreadingHTTPServer):
+    """The server.
+
+    Attributes:
+        url: Its address.
+        calls: What came so far.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, answering: Answering) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answering = answering
+        self.calls: list[Call] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.closing = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that hung up is what some tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Loopback
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        call = Call(self.headers["X-Amz-Target"].rpartition(".")[2], json.loads(content))
+        self.server.calls.append(call)
+        reply = self.server.answering(call)
+        if reply is SILENT:
+            self.server.closing.wait(30)
+        if reply is None or reply is SILENT:
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        basics = {"Content-Type": "application/x-amz-json-1.0", "Content-Length": str(len(reply.content))}
+        for name, value in {**basics, **reply.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def loopback(answering: Answering) -> Iterator[Loopback]:
+    """Give a server that runs, and end it."""
+    server = Loopback(answering)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
