@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("PyJWT", "cryptography", "uvicorn", "uvloop", "httptools", "asyncpg")
+_PACKAGES = ("PyJWT", "cryptography", "uvicorn", "uvloop", "httptools", "asyncpg", "boto3", "botocore")
 
 
 def describe() -> list[str]:

@@ -145,7 +145,7 @@ class Sandbox(Printing):
         self._api.waiting.put(invocation)
         deadline = time.monotonic() + timeout
         while not invocation.done.wait(0.2):
-            assert self.process.poll() is None, self.output()
+            assert self.process.poll() is None, (self._api.init_error, self.output())
             assert time.monotonic() < deadline, self.output()
         assert invocation.error is None, invocation.error
         return invocation.result
