@@ -9,9 +9,9 @@ from aws_lambda.clients import call
 from core.event import Event, rfc3339
 from core.store import StoreUnavailable
 
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may hold,
-# and what the id of a group may be.
-_MESSAGE = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+").fullmatch
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may not
+# hold (surrogates beside, which no UTF-8 has), and what the id of a group may be.
+_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
 _GROUP = re.compile("[!-~]{1,128}").fullmatch
 
 
@@ -75,7 +75,7 @@ def _message(body: bytes) -> tuple[str, str | None]:
         text = body.decode()
     except UnicodeDecodeError:
         text = ""
-    if _MESSAGE(text):
+    if text and not _REFUSED(text):
         return text, None
     # White space is no part of base64, so that a line end stands for nothing, which SQS refuses too.
     return base64.b64encode(body).decode() or "\n", "base64"
