@@ -20,13 +20,13 @@ from botocore.exceptions import ClientError
 from aws_lambda.clients import ATTEMPTS, CALL, call, client
 from core.receiver import DEADLINE
 from core.store import StoreUnavailable
+from tests.support.aws import environment
 from tests.support.loopback import (
     DROPPED,
     SILENT,
     Answering,
     Loopback,
     Reply,
-    environment,
     fault,
     in_turn,
     loopback,

@@ -23,9 +23,18 @@ from core.dedup import Deduplicated
 from core.event import Event, reread
 from core.receiver import DEADLINE
 from core.store import Outcome, StoreUnavailable
-from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
+from tests.support.aws import (
+    EVENTS_KEYS,
+    SEEN_KEYS,
+    create_queue,
+    create_table,
+    environment,
+    items,
+    messages,
+    sqs_client,
+)
 from tests.support.deliveries import FIXTURES, body, fresh_body, needs_fixtures
-from tests.support.loopback import DROPPED, Call, Reply, environment, fault, in_turn, loopback, success
+from tests.support.loopback import DROPPED, Call, Reply, fault, in_turn, loopback, success
 from tests.support.moto import MotoServer, moto_server
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.moto import ACCOUNT, REGION, MotoServer, moto_server
+from tests.support.aws import REGION
+from tests.support.moto import ACCOUNT, MotoServer, moto_server
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "aws_lambda" / "terraform"

@@ -1,14 +1,31 @@
 """Tables, queues and secrets in the servers that stand in for AWS, and what is in them."""
 
 import base64
+import os
 import uuid
 from typing import Any
 
 import botocore.session
 
+REGION = "eu-north-1"
 # As aws_lambda/template.yaml declares them, which tests/aws_lambda/test_template.py holds it to.
 EVENTS_KEYS = {"device": "HASH", "timestampKey": "RANGE"}
 SEEN_KEYS = {"key": "HASH"}
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return what AWS's clients and tools need in their environment to talk to that address, and to nothing else."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 def create_table(dynamodb: Any, keys: dict[str, str], name: str | None = None) -> str:
@@ -27,7 +44,7 @@ def sqs_client(url: str) -> Any:
     """Return a client of the SQS at that address."""
     session = botocore.session.Session()
     session.set_credentials("test", "test")
-    return session.create_client("sqs", region_name="eu-north-1", endpoint_url=url)
+    return session.create_client("sqs", region_name=REGION, endpoint_url=url)
 
 
 def create_queue(sqs: Any, fifo: bool = False) -> str:

@@ -85,11 +85,12 @@ def payload_2(stage: str) -> Callable[[str, str, Headers, bytes], dict[str, Any]
     return event
 
 
-def payload_1(always_base64: bool) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
+def payload_1(always_base64: bool, **more: str) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
     """Payload 1.0: names as they came, the last value and all values, null where there is no body or no header."""
 
     def event(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
         return {
+            **more,
             "resource": "/{proxy+}",
             "path": path,
             "httpMethod": method,
@@ -150,6 +151,7 @@ def strict_multi_value(result: Any) -> Answer:
 AWS_FRONT_DOORS = {
     "Function URL": FrontDoor(payload_2("$default"), lenient),
     "HTTP API, named stage": FrontDoor(payload_2("prod"), lenient),
+    "HTTP API, payload 1.0": FrontDoor(payload_1(always_base64=False, version="1.0"), strict),
     "REST API": FrontDoor(payload_1(always_base64=False), strict),
     "REST API, binary": FrontDoor(payload_1(always_base64=True), strict),
     "ALB": FrontDoor(load_balancer(multi_value=False), strict, keeps_last=True),

@@ -1,7 +1,6 @@
 """An HTTP server in the place of a service of AWS, which answers what a test tells it to, and counts."""
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -63,20 +62,6 @@ def in_turn(*replies: Reply | None) -> Answering:
     """Answer with each of these once, and then with the last for ever."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
-
-
-def environment(url: str) -> dict[str, str]:
-    """Return what a client of AWS needs in its environment to talk to that address, and to nothing else."""
-    return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "eu-north-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-    }
 
 
 class Loopback(ThreadingHTTPServer):

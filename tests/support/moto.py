@@ -7,7 +7,6 @@ Docker.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,16 +20,10 @@ from typing import IO, Any
 import botocore.session
 from botocore.config import Config
 
-REGION = "eu-north-1"
+from tests.support.aws import REGION, environment
+from tests.support.ports import free_port
+
 ACCOUNT = "123456789012"
-
-
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class MotoServer:
@@ -51,17 +44,7 @@ class MotoServer:
     @property
     def environment(self) -> dict[str, str]:
         """Return what tools of AWS need in their environment to talk to this server, and to nothing else."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "NO_PROXY": "127.0.0.1",
-        }
+        return environment(self.url)
 
     def start(self) -> None:
         """Start, and return once it answers."""
