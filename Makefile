@@ -65,7 +65,7 @@ deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everythin
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements aws_lambda/requirements
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements aws_lambda/requirements gcp_functions/requirements
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \

@@ -1,7 +1,5 @@
 """botocore's clients, made once for each sandbox, and the one way to call them: again where that may help, in time."""
 
-import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +7,14 @@ from botocore import exceptions
 from botocore.config import Config
 from botocore.session import Session
 
+from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.settings import SettingsError
 from core.store import StoreUnavailable
-
-CONNECT_TIMEOUT = 1.0
-READ_TIMEOUT = 2.0
-ATTEMPTS = 3
-# What one attempt may take, in seconds.
-CALL = CONNECT_TIMEOUT + READ_TIMEOUT
 
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT,
     read_timeout=READ_TIMEOUT,
-    # botocore's own retries know no deadline; `call` does.
+    # botocore's own retries know no deadline; `core.attempts` does.
     retries={"mode": "standard", "total_max_attempts": 1},
     # A sandbox is thawed minutes after its last request: let the kernel notice that the connection is gone.
     tcp_keepalive=True,
@@ -55,7 +48,7 @@ def client(service: str) -> Any:
 
 
 def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters: Any) -> dict[str, Any]:
-    """Call a client's operation, up to `ATTEMPTS` times, none of which begins less than `CALL` before the deadline.
+    """Call a client's operation, as often as `core.attempts` has it.
 
     Args:
         operation: A client's method.
@@ -67,11 +60,7 @@ def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters
         StoreUnavailable: Anything else that is no success.
     """
     cause = "deadline"
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311
-        if time.monotonic() + CALL > deadline:
-            break
+    for _ in attempts(deadline):
         try:
             return operation(**parameters)
         except exceptions.ClientError as error:

@@ -6,7 +6,6 @@ import gc
 gc.disable()
 
 import os
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +20,12 @@ from core.dedup import Deduplicated
 from core.log import Log
 from core.receiver import Receiver
 from core.secrets import ManagedSecrets
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, keep_days, required
 from core.store import Store
 
 # Seconds for the secret, of the 8 that a request has.
 _FETCH = 4.0
+_TEMPLATE = "aws_lambda/template.yaml sets it"
 
 
 def build_store(environ: Mapping[str, str]) -> Store:
@@ -34,13 +34,15 @@ def build_store(environ: Mapping[str, str]) -> Store:
     Raises:
         core.settings.SettingsError: It cannot be built from this environment.
     """
-    days = _days(environ)
+    days = keep_days(environ)
     match environ.get("DT_STORE") or "dynamodb":
         case "dynamodb":
-            return DynamoDbStore(client("dynamodb"), _name(environ, "DT_TABLE"), days)
+            table = required(environ, "DT_TABLE", f"the table of events. {_TEMPLATE}")
+            return DynamoDbStore(client("dynamodb"), table, days)
         case "sqs":
-            queue = SqsQueue(client("sqs"), _name(environ, "DT_QUEUE_URL"))
-            return Deduplicated(queue, DynamoDbSeenKeys(client("dynamodb"), _name(environ, "DT_SEEN_TABLE"), days))
+            url = required(environ, "DT_QUEUE_URL", f"the queue. {_TEMPLATE}")
+            seen = required(environ, "DT_SEEN_TABLE", f"the table of the keys that were sent. {_TEMPLATE}")
+            return Deduplicated(SqsQueue(client("sqs"), url), DynamoDbSeenKeys(client("dynamodb"), seen, days))
     raise SettingsError(["DT_STORE must be dynamodb or sqs."])
 
 
@@ -67,21 +69,6 @@ def build_receiver(environ: Mapping[str, str]) -> Receiver:
         return Receiver(Settings.load(environ, build_secrets(environ)), build_store(environ), log)
     except SettingsError as error:
         return Receiver(error, None, log)
-
-
-def _name(environ: Mapping[str, str], variable: str) -> str:
-    if value := environ.get(variable):
-        return value
-    raise SettingsError(
-        [f"{variable} is not set. aws_lambda/template.yaml sets it: deploy by it, or set it as it does."]
-    )
-
-
-def _days(environ: Mapping[str, str]) -> int:
-    text = environ.get("DT_KEEP_DAYS") or "365"
-    if re.fullmatch("[0-9]{1,4}", text):
-        return int(text)
-    raise SettingsError(["DT_KEEP_DAYS must be a whole number of days up to 9999; 0 keeps events for ever."])
 
 
 receiver = build_receiver(os.environ)

@@ -184,6 +184,34 @@ class _Reader:
         return text == "true"
 
 
+def required(environ: Mapping[str, str], name: str, what: str) -> str:
+    """Return a variable that a store cannot do without.
+
+    Args:
+        environ: The variables.
+        name: Its name.
+        what: What it holds, and what sets it; for the error.
+
+    Raises:
+        SettingsError: It is missing or empty.
+    """
+    if value := environ.get(name):
+        return value
+    raise SettingsError([f"{name} is not set: {what}."])
+
+
+def keep_days(environ: Mapping[str, str]) -> int:
+    """Return DT_KEEP_DAYS, the days after which a store may delete an event or forget its key; 0 is never.
+
+    Raises:
+        SettingsError: It is no such number.
+    """
+    text = environ.get("DT_KEEP_DAYS") or "365"
+    if re.fullmatch("[0-9]{1,4}", text):
+        return int(text)
+    raise SettingsError(["DT_KEEP_DAYS must be a whole number of days up to 9999; 0 keeps events for ever."])
+
+
 def several(text: str) -> list[str] | None:
     """Read one value, taken verbatim, or a JSON array of several; None if it begins like one and is none."""
     if not text.startswith("["):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.google import Emulator
     from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
 
@@ -44,6 +45,24 @@ def fauxqs() -> Iterator[str]:
 
     with fauxqs() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def pubsub() -> "Iterator[Emulator]":
+    """Google's Pub/Sub emulator, which no test may kill or freeze; those that do start their own."""
+    from tests.support.google import emulator
+
+    with emulator("pubsub") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def firestore() -> "Iterator[Emulator]":
+    """Google's Firestore emulator, on the same terms."""
+    from tests.support.google import emulator
+
+    with emulator("firestore") as started:
+        yield started
 
 
 @pytest.hookimpl(wrapper=True)

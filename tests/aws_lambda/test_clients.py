@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from aws_lambda.clients import ATTEMPTS, CALL, call, client
+from aws_lambda.clients import call, client
+from core.attempts import ATTEMPT, ATTEMPTS
 from core.receiver import DEADLINE
 from core.store import StoreUnavailable
 from tests.support.aws import environment
@@ -147,7 +148,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started < 1.5
 
 
-@pytest.mark.parametrize("seconds", [CALL - 0.05, 0, -1])
+@pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
 def test_no_attempt_begins_when_it_could_not_end(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     with service(in_turn(success()), monkeypatch) as (server, dynamodb):
         started = time.monotonic()
@@ -188,7 +189,7 @@ def test_silence_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> No
     for seconds in budgets:
         assert took[seconds] < seconds
         # A moment for the request to be made and to arrive.
-        assert all(at < seconds - CALL + 0.3 for at in begun[seconds])
+        assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 
 def test_without_credentials_it_says_so_and_sends_nothing(tmp_path: Path) -> None:
@@ -221,4 +222,4 @@ def test_the_clients_wait_a_short_time_and_leave_trying_again_to_call(monkeypatc
         assert (config.connect_timeout, config.read_timeout) == (1, 2)
         assert config.retries == {"mode": "standard", "total_max_attempts": 1}
         assert config.tcp_keepalive is True
-    assert CALL == 3
+    assert ATTEMPT == 3

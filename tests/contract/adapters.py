@@ -4,6 +4,7 @@ And every front door: how one HTTP request becomes a `Request`. A new one joins 
 """
 
 import asyncio
+import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import flask
 import pytest
 
+import gcp_functions.http
 from aws_lambda.payloads import to_request
 from core.asgi import App, Message
 from core.http import Request
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
 from tests.support.front_doors import AWS_FRONT_DOORS, FrontDoor
+from tests.support.google import Firestore, PubSub
 from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
-from tests.support.processes import Answer, running
+from tests.support.processes import ROOT, Answer, running
 from tests.support.proxy import Mode, Proxy
 from tests.support.sandbox import sandbox
 
@@ -51,12 +55,14 @@ class Adapter:
         bodies: Reads the stored bodies, past the receiver.
         block: Takes the store away.
         unblock: Gives it back.
+        longest_header: The bytes of a header that the server before it lets through; of those that are tried.
     """
 
     receiving: Receiving
     bodies: Callable[[], list[bytes]]
     block: Callable[[], object]
     unblock: Callable[[], object]
+    longest_header: int = 102_400
 
 
 Factory = Callable[[Mapping[str, str], Path, pytest.FixtureRequest], AbstractContextManager[Adapter]]
@@ -124,11 +130,52 @@ def _aws_lambda(front_door: FrontDoor, store: str = "dynamodb") -> Factory:
     return aws_lambda
 
 
+def _google_cloud(store: str) -> Factory:
+    @contextmanager
+    def google_cloud(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequest) -> Iterator[Adapter]:
+        """functions-framework as Google deploys it, which is gunicorn; not its server for debugging."""
+        pubsub, firestore = request.getfixturevalue("pubsub"), request.getfixturevalue("firestore")
+        topic, database = PubSub(pubsub.host), Firestore(firestore.host)
+        proxies = Proxy(pubsub.port), Proxy(firestore.port)
+        taken: list[bytes] = []
+
+        def bodies() -> list[bytes]:
+            if store == "firestore":
+                return [document["body"] for document in database.documents()]
+            taken.extend(each["body"] for each in sorted(topic.messages(), key=lambda m: str(m["receivedAt"])))
+            return taken
+
+        def behave(mode: Mode) -> None:
+            for proxy in proxies:
+                proxy.set(mode)
+
+        names = {
+            "FUNCTION_SOURCE": str(ROOT / "gcp_functions" / "main.py"),
+            "FUNCTION_TARGET": "receive",
+            "DT_STORE": store,
+            "DT_TOPIC": topic.topic,
+            "DT_FIRESTORE": database.database,
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{proxies[0].port}",
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{proxies[1].port}",
+        }
+        try:
+            with running("functions_framework", {**names, **environ}, folder) as program:
+                # gunicorn answers 400 to a longer header: https://docs.gunicorn.org/en/stable/settings.html#security
+                yield Adapter(program, bodies, lambda: behave(Mode.REFUSE), lambda: behave(Mode.PASS), 8000)
+        finally:
+            for proxy in proxies:
+                proxy.close()
+
+    return google_cloud
+
+
 ADAPTERS: dict[str, Factory] = {
     "local": local,
     "heroku": heroku,
     **{f"AWS, {name}": _aws_lambda(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
     "AWS, SQS": _aws_lambda(AWS_FRONT_DOORS["Function URL"], "sqs"),
+    "Google Cloud, Pub/Sub": _google_cloud("pubsub"),
+    "Google Cloud, Firestore": _google_cloud("firestore"),
 }
 
 
@@ -174,10 +221,34 @@ def _asgi(chunks: Callable[[bytes], list[bytes]]) -> Callable[[list[tuple[str, s
     return present
 
 
+def _flask(headers: list[tuple[str, str]], body: bytes) -> Request:
+    """Present a delivery as gunicorn and Flask do: repeated headers joined, and those of the body under other names."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        key = name.upper().replace("-", "_")
+        key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
+        joined[key] = f"{joined[key]},{value}" if key in joined else value
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+        **joined,
+    }
+    return gcp_functions.http.to_request(flask.Request(environ))
+
+
 FRONT_DOORS: dict[str, Callable[[list[tuple[str, str]], bytes], Request]] = {
     "ASGI": _asgi(lambda body: [body]),
     "ASGI, in pieces": _asgi(lambda body: [body[:1], b"", *(body[at : at + 100] for at in range(1, len(body), 100))]),
     **{f"AWS, {name}": _aws(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
+    "Flask": _flask,
 }
 # Those that let only the last of repeated headers through.
 KEEP_LAST = {f"AWS, {name}" for name, front_door in AWS_FRONT_DOORS.items() if front_door.keeps_last}

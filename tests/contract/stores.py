@@ -23,9 +23,14 @@ from aws_lambda.sqs import SqsQueue
 from core.dedup import Deduplicated
 from core.event import Event
 from core.store import AsyncStore, Outcome, Store
+from gcp_functions.firestore import FirestoreStore
+from gcp_functions.pubsub import PubSubQueue
+from gcp_functions.rest import connect
+from gcp_functions.seen_keys import FirestoreSeenKeys
 from heroku.postgres import PostgresStore
 from local.sqlite import SqliteStore
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
+from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.proxy import Mode, Proxy
@@ -150,11 +155,9 @@ class Threaded:
         self._threads.shutdown()
 
 
-def _throttling(code: str) -> bytes:
-    body = json.dumps({"__type": code, "message": "slow down"}).encode()
-    head = (
-        f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+def _http(status: int, document: object) -> bytes:
+    body = json.dumps(document).encode()
+    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -163,7 +166,7 @@ def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
         proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
         proxy.set(Mode.PASS)
 
-    proxy.canned = _throttling(throttling)
+    proxy.canned = _http(400, {"__type": throttling, "message": "slow down"})
     return {
         "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
         "silent": (lambda: proxy.set(Mode.SILENT), passes),
@@ -227,6 +230,67 @@ def _sqs(fifo: bool) -> Factory:
     return sqs
 
 
+def _google_faults(proxy: Proxy) -> Faults:
+    def passes() -> None:
+        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        proxy.set(Mode.PASS)
+
+    def answers(status: int, code: str) -> Callable[[], object]:
+        def begin() -> None:
+            proxy.canned = _http(status, {"error": {"code": status, "message": "no", "status": code}})
+            proxy.set(Mode.CANNED)
+
+        return begin
+
+    return {
+        "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
+        "silent": (lambda: proxy.set(Mode.SILENT), passes),
+        "slow": (lambda: proxy.set(Mode.SLOW), passes),
+        "throttled": (answers(429, "RESOURCE_EXHAUSTED"), passes),
+        # The emulators know neither quotas nor IAM, so the proxy answers as Google would.
+        "denied": (answers(403, "PERMISSION_DENIED"), passes),
+        "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
+    }
+
+
+@contextmanager
+def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    emulator: Emulator = request.getfixturevalue("firestore")
+    proxy = Proxy(emulator.port)
+    there = Firestore(emulator.host)
+
+    def build() -> AsyncStore:
+        return Threaded(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
+
+    try:
+        yield Harness(build, lambda: [_row(each) for each in there.documents()], _google_faults(proxy))
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    """Seen keys in Firestore, which nothing happens to; Pub/Sub behind the proxy."""
+    emulator: Emulator = request.getfixturevalue("pubsub")
+    keys: Emulator = request.getfixturevalue("firestore")
+    proxy = Proxy(emulator.port)
+    there, database = PubSub(emulator.host), Firestore(keys.host).database
+    taken: list[Row] = []
+
+    def build() -> AsyncStore:
+        queue = PubSubQueue(connect("", f"127.0.0.1:{proxy.port}"), there.topic)
+        return Threaded(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
+
+    def rows() -> list[Row]:
+        taken.extend(_row(message) for message in there.messages())
+        return sorted(taken, key=lambda row: str(row["received_at"]))
+
+    try:
+        yield Harness(build, rows, _google_faults(proxy))
+    finally:
+        proxy.close()
+
+
 def _row(item: Row) -> Row:
     """Give the attributes the names of `COLUMNS`."""
     names = {"eventId": "event_id", "eventType": "event_type", "deviceId": "device_id", "projectId": "project_id"}
@@ -251,7 +315,7 @@ class Entry:
     refuses_copies: bool = True
 
 
-_AWS_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
+_CLOUD_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
 # unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. throttled: says
 # that it has no room. denied: says that we may not. lost answer: stores, and then the connection drops. row: refuses
 # the event with the id "poison".
@@ -260,9 +324,11 @@ STORES = {
     "postgres": Entry(
         postgres, frozenset({"unavailable", "silent", "throttled", "lost answer", "row"}), is_grouped=True
     ),
-    "dynamodb": Entry(dynamodb, _AWS_FAULTS),
-    "sqs": Entry(_sqs(fifo=False), _AWS_FAULTS, refuses_copies=False),
-    "sqs fifo": Entry(_sqs(fifo=True), _AWS_FAULTS - {"denied"}, refuses_copies=False),
+    "dynamodb": Entry(dynamodb, _CLOUD_FAULTS),
+    "sqs": Entry(_sqs(fifo=False), _CLOUD_FAULTS, refuses_copies=False),
+    "sqs fifo": Entry(_sqs(fifo=True), _CLOUD_FAULTS - {"denied"}, refuses_copies=False),
+    "firestore": Entry(firestore, _CLOUD_FAULTS),
+    "pubsub": Entry(pubsub, _CLOUD_FAULTS, refuses_copies=False),
 }
 
 

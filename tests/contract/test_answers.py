@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "no exp": ({"X-Dt-Signature": hs256(CONTENT, exp=None)}, "claims"),
     "alg none": ({"X-Dt-Signature": raw_token({"alg": "none"}, {"exp": NOW + 60, "iat": NOW})}, "signature"),
     "HS512": ({"X-Dt-Signature": raw_token({"alg": "HS512"}, {"exp": NOW + 60}, b"x" * 64)}, "signature"),
-    "100 KiB of token": ({"X-Dt-Signature": "e" * 102_400}, "too_long"),
+    "a long token": ({"X-Dt-Signature": "e" * 102_400}, "too_long"),
     "a token of the other scheme": ({"X-Dt-Signature": es256(CONTENT)}, "signature"),
     "the other scheme's header": ({"DT-Asymmetric-Signature": hs256(CONTENT)}, "algorithm"),
     "another organization": ({"DT-Asymmetric-Signature": es256(CONTENT, sub="another")}, "organization"),
@@ -130,7 +130,7 @@ def test_what_is_not_verified_is_refused_alike(platform: Any) -> None:
     adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
     answers = []
     for count, (name, (headers, reason)) in enumerate(REFUSED.items(), 1):
-        answer = post(adapter, CONTENT, headers)
+        answer = post(adapter, CONTENT, {key: value[: adapter.longest_header] for key, value in headers.items()})
         assert problem(answer) == (401, "unverified"), name
         answers.append((answer.body, {**answer.headers}))
         line = last_line(adapter, count)
@@ -224,7 +224,7 @@ def test_no_secret_token_or_body_is_logged(platform: Any) -> None:
     adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
     post(adapter, CONTENT)
     for headers, _ in REFUSED.values():
-        post(adapter, CONTENT, headers)
+        post(adapter, CONTENT, {key: value[: adapter.longest_header] for key, value in headers.items()})
     adapter.receiving.wait_for_lines(1 + len(REFUSED))
     output = adapter.receiving.output()
     for hidden in (SECRET, "eyJ", "Møterom", "M\\u00f8terom", "samples", "checksum_sha256"):

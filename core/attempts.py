@@ -1,0 +1,28 @@
+"""How often a service is called for one event: again where that may help, never past the deadline."""
+
+import random
+import time
+from collections.abc import Iterator
+
+CONNECT_TIMEOUT = 1.0
+READ_TIMEOUT = 2.0
+# What one attempt may take, in seconds.
+ATTEMPT = CONNECT_TIMEOUT + READ_TIMEOUT
+ATTEMPTS = 3
+
+
+def attempts(deadline: float) -> Iterator[int]:
+    """Yield the number of each attempt, up to `ATTEMPTS`, none of which begins less than `ATTEMPT` before the deadline.
+
+    The second and the third come after a pause of up to 0.2 and 0.4 s, at random, so that those who were throttled
+    together do not come again together. Whoever needs no other attempt leaves the loop.
+
+    Args:
+        deadline: ``time.monotonic()`` seconds.
+    """
+    for number in range(ATTEMPTS):
+        if number:
+            time.sleep(random.uniform(0, 0.1 * 2**number))  # noqa: S311
+        if time.monotonic() + ATTEMPT > deadline:
+            return
+        yield number

@@ -1,0 +1,1 @@
+"""DT events on Google Cloud: a Cloud Run function in front of Pub/Sub or Firestore."""

@@ -1,0 +1,72 @@
+"""Events in Firestore."""
+
+import base64
+import re
+from datetime import timedelta
+from typing import Any
+
+from core.event import Event, rfc3339
+from core.store import Outcome, StoreUnavailable
+from gcp_functions.rest import Service
+
+URL = "https://firestore.googleapis.com"
+
+# What can be a document's id, of what devices' ids are made of: https://cloud.google.com/firestore/quotas#collections
+_ID = re.compile("(?!__)[A-Za-z0-9_-]{1,128}").fullmatch
+# Before each key: a name that begins and ends with two underscores is Firestore's own, and a key could.
+PREFIX = "e."
+# Firestore answers a write with the document, unless it is told to leave the fields out.
+NO_FIELDS = "mask.fieldPaths=__name__"
+
+
+class FirestoreStore:
+    """One document per event, ``devices/{device}/events/e.{key}``, created only if there is none.
+
+    Durable: Firestore answers a write once it is committed to several zones or regions, as the database's location has
+    it (https://cloud.google.com/firestore/docs/locations).
+    Unique: by the document's path, which follows from the body alone, for as long as the document lives. A device's
+    history is one collection, and its newest event the first of it by ``timestamp``: no index has to be made.
+    Answers: ALREADY_EXISTS means that the event is there, be it by an attempt of this very call whose answer was lost.
+    Everything else is `StoreUnavailable` with Google's code, after another try if the service was busy or the network
+    failed.
+
+    Args:
+        firestore: Firestore.
+        database: Its full name, ``projects/PROJECT/databases/DATABASE``.
+        keep_days: Days after which a document may be deleted, by the policy on ``expiresAt``; 0 keeps it for ever.
+    """
+
+    def __init__(self, firestore: Service, database: str, keep_days: int) -> None:
+        self._firestore = firestore
+        self._documents = f"/v1/{database}/documents/devices"
+        self._keep = timedelta(days=keep_days)
+
+    def put(self, event: Event, deadline: float) -> Outcome:
+        """Create ``event`` unless it is there; see `core.store.Store`."""
+        device = event.device_id if event.device_id and _ID(event.device_id) else "-"
+        path = f"{self._documents}/{device}/events?documentId={PREFIX}{event.key}&{NO_FIELDS}"
+        try:
+            self._firestore.call("POST", path, deadline, {"fields": self._fields(event)})
+        except StoreUnavailable as error:
+            if error.cause == "ALREADY_EXISTS":
+                return Outcome.DUPLICATE
+            raise
+        return Outcome.STORED
+
+    def _fields(self, event: Event) -> dict[str, dict[str, Any]]:
+        texts = {
+            "key": event.key,
+            "eventId": event.event_id,
+            "eventType": event.event_type,
+            "deviceId": event.device_id,
+            "projectId": event.project_id,
+        }
+        fields: dict[str, dict[str, Any]] = {name: {"stringValue": text} for name, text in texts.items() if text}
+        if event.timestamp:
+            fields["timestamp"] = {"timestampValue": rfc3339(event.timestamp)}
+        fields["receivedAt"] = {"timestampValue": rfc3339(event.received_at)}
+        fields["parsed"] = {"booleanValue": event.parsed}
+        fields["body"] = {"bytesValue": base64.b64encode(event.body).decode()}
+        if self._keep:
+            fields["expiresAt"] = {"timestampValue": rfc3339(event.received_at + self._keep)}
+        return fields

@@ -1,0 +1,25 @@
+"""Between Flask, which functions-framework is made of, and the core's two shapes."""
+
+from typing import TYPE_CHECKING
+
+from core.http import Request, Response
+
+if TYPE_CHECKING:
+    # Not imported to run: the framework has it, and what is returned is a tuple.
+    import flask
+
+Answer = tuple[bytes, int, list[tuple[str, str]]]
+
+
+def to_request(request: "flask.Request") -> Request:
+    """Return the request that Flask has, its body before anything is made of it.
+
+    A repeated header comes joined by commas, which no token holds, so that two are refused as one that is malformed.
+    """
+    body = request.get_data(cache=False)
+    return Request(request.method, request.path, list(request.headers.items()), body)
+
+
+def to_response(response: Response) -> Answer:
+    """Return ``response`` as a view of Flask's may: body, status, headers."""
+    return response.body, response.status, list(response.headers)

@@ -1,0 +1,52 @@
+"""Events in Pub/Sub."""
+
+import base64
+
+from core.event import Event, rfc3339
+from core.store import StoreUnavailable
+from gcp_functions.rest import Service
+
+URL = "https://pubsub.googleapis.com"
+
+
+class PubSubQueue:
+    """One message per event: its data the bytes that DT signed, its attributes the event's fields.
+
+    Durable: publish answers once the message is on disk in more than one zone
+    (https://cloud.google.com/pubsub/architecture), and answers with its id, which is asked for.
+    Unique: not by itself, hence `core.dedup.Deduplicated`; each message carries its event's key.
+    Answers: `StoreUnavailable` with Google's code for all but that, after another try if the service was busy or the
+    network failed. There is no batch and no queue of ours, so a failure is one event's and leaves nothing behind.
+
+    Args:
+        pubsub: Pub/Sub.
+        topic: Its full name, ``projects/PROJECT/topics/TOPIC``.
+        is_ordered: Whether the messages of one device have its id as their ordering key.
+    """
+
+    def __init__(self, pubsub: Service, topic: str, is_ordered: bool = False) -> None:
+        self._pubsub = pubsub
+        self._path = f"/v1/{topic}:publish"
+        self._is_ordered = is_ordered
+
+    def send(self, event: Event, deadline: float) -> None:
+        """Publish ``event``; see `core.store.Queue`."""
+        attributes = {
+            "key": event.key,
+            "eventId": event.event_id,
+            "eventType": event.event_type,
+            "deviceId": event.device_id,
+            "projectId": event.project_id,
+            "timestamp": event.timestamp and rfc3339(event.timestamp),
+            "receivedAt": rfc3339(event.received_at),
+            "parsed": "true" if event.parsed else "false",
+        }
+        message: dict[str, object] = {
+            "data": base64.b64encode(event.body).decode(),
+            "attributes": {name: value for name, value in attributes.items() if value},
+        }
+        if self._is_ordered:
+            message["orderingKey"] = event.device_id or "-"
+        answer = self._pubsub.call("POST", self._path, deadline, {"messages": [message]})
+        if type(answer) is not dict or not answer.get("messageIds"):
+            raise StoreUnavailable("no messageIds")

@@ -1,0 +1,51 @@
+"""The keys of the events that were sent, in Firestore."""
+
+from datetime import UTC, datetime, timedelta
+
+from core.event import rfc3339
+from core.store import StoreUnavailable
+from gcp_functions.firestore import NO_FIELDS, PREFIX
+from gcp_functions.rest import Service
+
+
+class FirestoreSeenKeys:
+    """One document per event key, ``seenKeys/e.{key}``.
+
+    Durable: as in `gcp_functions.firestore.FirestoreStore`. A read sees all that was written before it.
+
+    Args:
+        firestore: Firestore.
+        database: Its full name, ``projects/PROJECT/databases/DATABASE``.
+        keep_days: Days after which a key may be forgotten, by the policy on ``expiresAt``; 0 keeps it for ever.
+    """
+
+    def __init__(self, firestore: Service, database: str, keep_days: int) -> None:
+        self._firestore = firestore
+        self._documents = f"/v1/{database}/documents/seenKeys"
+        self._keep = timedelta(days=keep_days)
+
+    def contains(self, key: str, deadline: float) -> bool:
+        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
+        try:
+            self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline)
+        except StoreUnavailable as error:
+            if error.cause == "NOT_FOUND":
+                return False
+            raise
+        return True
+
+    def mark(self, key: str, deadline: float) -> None:
+        """Remember ``key``; see `core.store.SeenKeys`."""
+        fields = {"expiresAt": {"timestampValue": rfc3339(datetime.now(UTC) + self._keep)}} if self._keep else {}
+        self._firestore.call("PATCH", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline, {"fields": fields})
+
+
+class NoSeenKeys:
+    """No keys: each delivery is sent, and consumers know a second copy by the key that it carries."""
+
+    def contains(self, key: str, deadline: float) -> bool:  # noqa: ARG002
+        """Tell that ``key`` was not marked."""
+        return False
+
+    def mark(self, key: str, deadline: float) -> None:
+        """Forget ``key``."""

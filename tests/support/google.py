@@ -1,0 +1,166 @@
+"""Google's own emulators of Pub/Sub and Firestore, each in a process that can be frozen, killed and started again.
+
+They come with gcloud (``gcloud components install pubsub-emulator cloud-firestore-emulator``) and need Java. What is in
+them is in memory, so it is gone after ``kill``. They know no IAM and no quota.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ports import free_port, wait_for
+
+_SDKS = (
+    *([Path(os.environ["CLOUDSDK_ROOT_DIR"])] if os.environ.get("CLOUDSDK_ROOT_DIR") else []),
+    *([Path(found).resolve().parents[1]] if (found := shutil.which("gcloud")) else []),
+    Path("/usr/lib/google-cloud-sdk"),
+    Path("/usr/share/google-cloud-sdk"),
+    Path.home() / "google-cloud-sdk",
+)
+_JARS = {
+    "pubsub": "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar",
+    "firestore": "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar",
+}
+_MAIN = {"firestore": "com.google.cloud.datastore.emulator.firestore.CloudFirestore"}
+
+
+def find_jar(name: str) -> Path | None:
+    """Return an emulator's jar, if gcloud has it here."""
+    return next((jar for sdk in _SDKS for jar in sorted(sdk.glob(_JARS[name]))), None)
+
+
+class Emulator:
+    """One emulator.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        host: The same, for PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start, and return once it listens."""
+        jar, main = find_jar(self._name), _MAIN.get(self._name)
+        program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
+        # In English, or else Firestore's looks for texts that it does not have.
+        self._process = subprocess.Popen(
+            ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self.port, self._process)
+
+    def pause(self) -> None:
+        """Freeze it: connections are accepted, and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End the freeze."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill -9: connections are refused from now on, and all that was stored is lost."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def emulator(name: str) -> Iterator[Emulator]:
+    """Give an emulator of one's own, ``pubsub`` or ``firestore``; skip where there is none."""
+    if find_jar(name) is None or not shutil.which("java"):
+        pytest.skip(f"no {name} emulator: install gcloud with its emulators, and Java; or set CLOUDSDK_ROOT_DIR")
+    started = Emulator(name)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+class PubSub:
+    """A topic and a subscription of one's own in an emulator, and what is in them.
+
+    Attributes:
+        topic: The topic's full name.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        name = f"t{uuid.uuid4().hex}"
+        self.topic = f"projects/tests/topics/{name}"
+        self._subscription = f"projects/tests/subscriptions/{name}"
+        self.create()
+
+    def create(self) -> None:
+        """Create both."""
+        _call(self._host, "PUT", self.topic, {})
+        _call(self._host, "PUT", self._subscription, {"topic": self.topic, "enableMessageOrdering": True})
+
+    def delete_topic(self) -> None:
+        """Delete the topic; `create` makes another."""
+        _call(self._host, "DELETE", self.topic)
+        _call(self._host, "DELETE", self._subscription)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Take all messages out of the subscription; each has its attributes, and ``body`` in bytes."""
+        found = []
+        pull = {"maxMessages": 1000, "returnImmediately": True}
+        while received := _call(self._host, "POST", f"{self._subscription}:pull", pull).get("receivedMessages"):
+            for each in received:
+                message = each["message"]
+                attributes = message.get("attributes", {})
+                body = base64.b64decode(message.get("data", ""))
+                ordering = {"orderingKey": message["orderingKey"]} if "orderingKey" in message else {}
+                found.append({**attributes, **ordering, "body": body, "parsed": attributes["parsed"] == "true"})
+            ids = [each["ackId"] for each in received]
+            _call(self._host, "POST", f"{self._subscription}:acknowledge", {"ackIds": ids})
+        return found
+
+
+class Firestore:
+    """A database of one's own in an emulator, and what is in it.
+
+    Attributes:
+        database: Its full name.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        # The emulator keeps one database for each project that is asked for.
+        self.database = f"projects/p{uuid.uuid4().hex[:20]}/databases/(default)"
+
+    def documents(self, collection: str = "events") -> list[dict[str, Any]]:
+        """Return all documents of the collections of that name, with plain values, in the order of their arrival."""
+        query = {"structuredQuery": {"from": [{"collectionId": collection, "allDescendants": True}]}}
+        rows = _call(self._host, "POST", f"{self.database}/documents:runQuery", query)
+        found = [self._plain(row["document"]) for row in rows if "document" in row]
+        return sorted(found, key=lambda document: str(document.get("receivedAt")))
+
+    def _plain(self, document: dict[str, Any]) -> dict[str, Any]:
+        fields = {name: next(iter(value.items())) for name, value in document.get("fields", {}).items()}
+        return {"path": document["name"].partition("/documents/")[2]} | {
+            name: base64.b64decode(value) if kind == "bytesValue" else value for name, (kind, value) in fields.items()
+        }
+
+
+def _call(host: str, method: str, path: str, document: Any = None) -> Any:
+    body = None if document is None else json.dumps(document).encode()
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer owner"}
+    request = urllib.request.Request(f"http://{host}/v1/{path}", body, headers, method=method)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        return json.loads(answer.read())
