@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.jwks import PinnedKeys, PublishedKeys
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, keep_days, required
 from core.signature import ISSUER, SignatureError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
 from tests.support.es256 import JWKS, KID, jwks
@@ -387,3 +387,21 @@ def test_missing_package_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -
     package, leeway = faults(ES256 | {"DT_LEEWAY": "x"})
     assert package.startswith("DT_ORGANIZATION_ID needs the package jwt: ")
     assert leeway.startswith("DT_LEEWAY ")
+
+
+def test_what_a_store_cannot_do_without_is_asked_for_by_name() -> None:
+    assert required({"DT_TABLE": "events"}, "DT_TABLE", "the table") == "events"
+    for environ in ({}, {"DT_TABLE": ""}):
+        with pytest.raises(SettingsError, match=r"^DT_TABLE is not set: the table\.$"):
+            required(environ, "DT_TABLE", "the table")
+
+
+@pytest.mark.parametrize(("text", "days"), [(None, 365), ("", 365), ("0", 0), ("1", 1), ("9999", 9999)])
+def test_days_to_keep_an_event(text: str | None, days: int) -> None:
+    assert keep_days({} if text is None else {"DT_KEEP_DAYS": text}) == days
+
+
+@pytest.mark.parametrize("text", ["-1", "10000", "2.5", "two", " 1", "1\n", "٣"])
+def test_days_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="DT_KEEP_DAYS"):
+        keep_days({"DT_KEEP_DAYS": text})
