@@ -50,13 +50,20 @@ bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
 
 # One for each entry of the table in tools/package.py.
-.PHONY: package-aws package-heroku deploy-aws
+.PHONY: package-aws package-gcp package-heroku deploy-aws deploy-gcp
 # The one with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
 package-aws: .venv/.run ## Write dist/aws_lambda.zip, with all libraries inside (ARGS=--help)
 	@exec .venv/bin/python tools/package.py aws $(ARGS)
 
+package-gcp: ## Write dist/gcp_functions/ and the same zipped: all that Google Cloud needs, and nothing else
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py gcp
+
 package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py heroku
+
+deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS=-var=project=...)
+	@command -v terraform >/dev/null || { echo "No Terraform: see gcp_functions/README.md." >&2; exit 1; }
+	@terraform -chdir=gcp_functions/terraform init -input=false && exec terraform -chdir=gcp_functions/terraform apply $(ARGS)
 
 deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
 	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }

@@ -5,6 +5,9 @@ one run. Nothing here passes or fails by speed.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,18 @@ import sysconfig
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from bench import CannotMeasure, Options
+from bench import ROOT, CannotMeasure, Options
 from bench.programs import MIN_ROUNDS, Program, in_turns
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from bench.samples import fresh_delivery
+from bench.stub import stub
 from tests.support.deliveries import SECRET
 
-_ROOT = Path(__file__).parents[1]
-_ZIP = _ROOT / "dist" / "aws_lambda.zip"
+_ZIP = ROOT / "dist" / "aws_lambda.zip"
 _SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 _HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
 
@@ -88,7 +87,13 @@ def measure(options: Options) -> Section:
     if not _ZIP.is_file():
         raise CannotMeasure("There is no dist/aws_lambda.zip: make package-aws.")
     rounds = max(options.rounds, MIN_ROUNDS)
-    with tempfile.TemporaryDirectory() as folder, _stub() as environ:
+    with tempfile.TemporaryDirectory() as folder, stub() as address:
+        environ = {
+            "AWS_ENDPOINT_URL": f"http://{address}",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+        }
         package = _unpacked(Path(folder))
         before = _files(package)
         bare, *pairs = _programs(package, environ)
@@ -179,7 +184,7 @@ def _calls(environ: Mapping[str, str], rounds: int) -> list[tuple[float, float, 
         events = "\n".join(_event() for _ in range(_CALLS_PER_ROUND))
         done = subprocess.run(
             [sys.executable, "-c", _CALLS],
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(_ROOT), **environ, **settings},
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environ, **settings},
             input=events,
             stdout=subprocess.PIPE,
             text=True,
@@ -205,20 +210,3 @@ def _unpacked(folder: Path) -> Path:
 
 def _files(package: Path) -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_mtime_ns) for path in package.rglob("*") if path.is_file())
-
-
-@contextmanager
-def _stub() -> Iterator[dict[str, str]]:
-    """Give the environment in which AWS is `bench.aws_stub`."""
-    command = [sys.executable, "-m", "bench.aws_stub", SECRET]
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield {
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{int(process.stdout.readline())}",
-                "AWS_DEFAULT_REGION": "eu-west-1",
-                "AWS_ACCESS_KEY_ID": "bench",
-                "AWS_SECRET_ACCESS_KEY": "bench",
-            }
-        finally:
-            process.kill()

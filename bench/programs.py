@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import CannotMeasure
+from bench import ROOT, CannotMeasure
 
 # Starts differ by a tenth from one to the next.
 MIN_ROUNDS = 15
-_ROOT = Path(__file__).parents[1]
 
 # Without the interpreter's clean-up, which no start has to wait for.
 _END = "\nimport os; os._exit(0)"
@@ -65,7 +64,7 @@ class Program:
         return int(kib) / 1024, loaded
 
     def _run(self, ending: str, stdout: int = subprocess.DEVNULL) -> str:
-        basics = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(self.path or _ROOT)}
+        basics = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(self.path or ROOT)}
         flags = ["-S", "-B"] if self.path else []
         command = [sys.executable, *flags, "-c", self.code + ending, *self.arguments]
         done = subprocess.run(command, env={**basics, **self.environ}, stdout=stdout, text=True, check=False)

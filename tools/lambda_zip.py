@@ -10,11 +10,12 @@ import py_compile
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping
 from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
+
+from archive import write_zip
 
 # Lambda's, whose bytecode no other Python can write.
 PYTHON = (3, 13)
@@ -28,8 +29,6 @@ SERVICES = {
 }
 # What pip installs and nothing imports; of a distribution's own files only its licence is asked for.
 _NOT_IMPORTED = ("*.dist-info/[!lLN]*", "bin", "dateutil/zoneinfo/*.tar.gz")
-# 1 January 1980, the earliest time that a zip can hold: the same sources always give the same package.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
@@ -52,7 +51,7 @@ def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
         _compile(target)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return _zip(target)
+    return write_zip(target)
 
 
 def _install(target: Path, requirements: list[Path], machine: str) -> None:
@@ -148,14 +147,3 @@ def _compile(target: Path) -> None:
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-
-
-def _zip(target: Path) -> Path:
-    archive = target.with_suffix(".zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
-        for path in sorted(path for path in target.rglob("*") if path.is_file()):
-            entry = zipfile.ZipInfo(path.relative_to(target).as_posix(), _EPOCH)
-            entry.external_attr = 0o100644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            package.writestr(entry, path.read_bytes())
-    return archive

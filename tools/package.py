@@ -35,13 +35,15 @@ class Package:
         adapter: The adapter's folder; goes into the package under its own name, like ``core``.
         files: What the platform looks for at the root: source in the repository -> destination in the package.
         elsewhere: What of the adapter's folder has its use outside the package; not worth a line.
-        is_zipped: Whether the package is one file, with all libraries inside, and `lambda_zip` has to complete it.
+        is_zipped: Whether the deploy tool takes one file, which is then written beside the folder.
+        has_libraries: Whether all libraries are inside, and `lambda_zip` has to bring them.
     """
 
     adapter: str
     files: Mapping[str, str]
     elsewhere: frozenset[str] = frozenset()
     is_zipped: bool = False
+    has_libraries: bool = False
 
 
 PACKAGES = {
@@ -50,6 +52,19 @@ PACKAGES = {
         adapter="aws_lambda",
         files={"LICENSE": "LICENSE"},
         elsewhere=frozenset({"README.md", "requirements.txt", "samconfig.toml", "template.yaml", "terraform"}),
+        is_zipped=True,
+        has_libraries=True,
+    ),
+    # https://cloud.google.com/functions/docs/writing#directory-structure-python: main.py at the root. The buildpack
+    # compiles everything, and installs what requirements.txt names.
+    "gcp": Package(
+        adapter="gcp_functions",
+        files={
+            "gcp_functions/main.py": "main.py",
+            "gcp_functions/requirements.txt": "requirements.txt",
+            "LICENSE": "LICENSE",
+        },
+        elsewhere=frozenset({"README.md", "terraform"}),
         is_zipped=True,
     ),
     # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.
@@ -89,9 +104,11 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
             for name in sorted(names):
                 path = Path(parent, name)
                 place = path.relative_to(ROOT).as_posix()
+                if place in package.files:
+                    continue
                 if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
                     found[place] = path
-                elif place not in package.files and name not in silent:
+                elif name not in silent:
                     left_out.append(place)
     missing = [source for source in package.files if not (ROOT / source).is_file()]
     if missing:
@@ -154,12 +171,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", choices=("arm64", "x86_64"), help="aws, with --es256: Lambda's processor (arm64)")
     chosen = parser.parse_args(arguments)
     cloud = chosen.cloud
-    if (chosen.es256 or chosen.arch) and not PACKAGES[cloud].is_zipped:
+    package, target = PACKAGES[cloud], DIST / PACKAGES[cloud].adapter
+    if (chosen.es256 or chosen.arch) and not package.has_libraries:
         parser.error(f"--es256 and --arch are not for {cloud}: its platform installs what its requirements name.")
     try:
         sizes, left_out = write(cloud)
-        if PACKAGES[cloud].is_zipped:
-            return _finish(DIST / PACKAGES[cloud].adapter, chosen.es256, chosen.arch or "arm64")
+        if package.has_libraries:
+            return _finish(target, chosen.es256, chosen.arch or "arm64")
     except PackageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -167,7 +185,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{size:>9,}  {destination}")
     for place in left_out:
         print(f" left out  {place}")
-    print(f"{sum(sizes.values()):>9,}  bytes in {len(sizes)} files: dist/{cloud}/")
+    print(f"{sum(sizes.values()):>9,}  bytes in {len(sizes)} files: dist/{target.name}/")
+    if package.is_zipped:
+        from archive import write_zip
+
+        archive = write_zip(target)
+        print(f"{archive.stat().st_size:>9,}  bytes zipped: dist/{archive.name}")
     return 0
 
 

@@ -1,0 +1,85 @@
+"""What `make package-gcp` writes, installed into an empty environment and served as Google serves it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
+from tests.support.es256 import JWKS, es256
+from tests.support.google import Emulator, Firestore, PubSub
+from tests.support.processes import ROOT, running
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    command = [sys.executable, str(ROOT / "tools" / "package.py"), "gcp"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Path(shutil.copy(ROOT / "dist" / "gcp_functions.zip", tmp_path_factory.mktemp("zip")))
+
+
+@pytest.fixture(scope="module")
+def package(archive: Path) -> Path:
+    """The tree that is in the zip, far from the repository, compiled as the buildpack does."""
+    folder = archive.parent / "workspace"
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(folder)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(package: Path) -> Path:
+    """An environment with the package's own requirements and nothing else."""
+    folder = package.parent / "environment"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(package / "requirements.txt")]
+    subprocess.run(command, check=True)
+    return python
+
+
+def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:
+    """No pyproject.toml, beside which the buildpack would not take requirements.txt."""
+    found = {path.name for path in package.iterdir()} - {"__pycache__"}
+    assert found == {"main.py", "requirements.txt", "LICENSE", "core", "gcp_functions"}
+    assert {path.name for path in (package / "gcp_functions").glob("*.py")} == {
+        path.name for path in (ROOT / "gcp_functions").glob("*.py") if path.name != "main.py"
+    }
+    assert "functions-framework==" in (package / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("store", ["pubsub", "firestore"])
+def test_it_stores_with_nothing_else_installed(
+    package: Path, python: Path, tmp_path: Path, store: str, pubsub: Emulator, firestore: Emulator
+) -> None:
+    topic, database = PubSub(pubsub.host), Firestore(firestore.host)
+    environ = {
+        "FUNCTION_SOURCE": str(package / "main.py"),
+        "FUNCTION_TARGET": "receive",
+        "DT_STORE": store,
+        "DT_TOPIC": topic.topic,
+        "DT_FIRESTORE": database.database,
+        "PUBSUB_EMULATOR_HOST": pubsub.host,
+        "FIRESTORE_EMULATOR_HOST": firestore.host,
+        "DT_SIGNATURE_SECRET": SECRET,
+        "DT_ORGANIZATION_ID": ORGANIZATION,
+        "DT_JWKS": JWKS,
+    }
+    one, other = fresh_body(), fresh_body()
+    with running("functions_framework", environ, tmp_path, root=package, python=str(python)) as server:
+        assert server.request("POST", "/", {}, one).status == 401
+        assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "stored"
+        assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "duplicate"
+        asymmetric = {"DT-Asymmetric-Signature": es256(other)}
+        assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
+        # Nothing of the repository is on its path.
+        maps = Path(f"/proc/{server.process.pid}/environ")
+        assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
+    stored = topic.messages() if store == "pubsub" else database.documents()
+    assert sorted(each["body"] for each in stored) == sorted([one, other])
