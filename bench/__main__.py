@@ -11,17 +11,24 @@ from bench import CannotMeasure, Options, machine
 from bench.report import RESULTS, Section, render
 
 # Imported one by one, so that what one part lacks keeps no other from running.
-PARTS = {"core": "bench.cpu", "import": "bench.start", "aws": "bench.aws", "heroku": "bench.throughput"}
+PARTS = {
+    "core": "bench.cpu",
+    "import": "bench.start",
+    "aws": "bench.aws",
+    "gcp": "bench.gcp",
+    "heroku": "bench.throughput",
+}
 
 _NUMBERS = (
     ("--seconds", 6, "of one round of core, of one measurement of heroku"),
-    ("--rounds", 9, "of which medians are taken; import and aws take at least 15"),
+    ("--rounds", 9, "of which medians are taken; import, aws and gcp take at least 15"),
     ("--connections", 32, "to heroku, beside 1 and 128"),
 )
 _EXAMPLES = """\
 parts:
   core      CPU per event: verified, parsed, kept in memory, logged; and what it costs to refuse a request
   aws       the Lambda function's cold start, memory and size, beside boto3 alone; what it adds to the store's call
+  gcp       the same of the Cloud Run function, beside Google's generated publisher
   import    how long a fresh process takes to its first answered delivery, and how much memory
   heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
 

@@ -45,7 +45,7 @@ class Program:
     code: str
     arguments: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
-    path: Path | None = None
+    path: Path | str | None = None
 
     def milliseconds(self) -> float:
         """Return how long it takes from its start to the end of its code.

@@ -46,9 +46,9 @@ def _serve(connection: socket.socket) -> None:
 
 
 @contextmanager
-def stub() -> Iterator[str]:
-    """Give the address of one that runs, such as ``127.0.0.1:1234``."""
-    with subprocess.Popen([sys.executable, "-m", "bench.stub"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+def stub(module: str = "bench.stub") -> Iterator[str]:
+    """Give the address of one that runs, such as ``127.0.0.1:1234``; of this module, or of one that prints its port."""
+    with subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield f"127.0.0.1:{int(process.stdout.readline())}"

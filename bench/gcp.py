@@ -1,0 +1,210 @@
+"""The Cloud Run function as it is deployed: its cold start and memory, and what it adds to the calls of its store."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import ROOT, CannotMeasure, Options
+from bench.programs import MIN_ROUNDS, Program, in_turns
+from bench.report import Section, number
+from bench.rounds import RATIOS, median, paired_ratio
+from bench.samples import fresh_delivery
+from bench.stub import stub
+from tests.support.deliveries import SECRET
+
+_ZIP = ROOT / "dist" / "gcp_functions.zip"
+_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
+_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
+
+# What everybody's function begins with.
+_FLOOR = """
+from google.auth.credentials import AnonymousCredentials
+from google.pubsub_v1 import PublisherClient
+PublisherClient(credentials=AnonymousCredentials())
+"""
+# Flask is the framework's, which has it before it loads a function.
+_START = """
+import sys
+import main
+from core.http import Request
+
+class Reached(BaseException):
+    pass
+
+class Store:
+    def put(self, event, deadline):
+        raise Reached
+
+main.receiver._store = Store()
+try:
+    main.receiver.handle(Request("POST", "/", [("X-Dt-Signature", sys.argv[1])], sys.argv[2].encode()))
+except Reached:
+    pass
+else:
+    sys.exit(1)
+"""
+# In turns, each on so many threads: the calls of the store alone, their documents made beforehand, and the receiver.
+_CALLS = """
+import json, os, sys, threading, time
+from gcp_functions import main
+from gcp_functions.rest import connect
+from core.http import Request
+
+threads, kind = int(sys.argv[1]), sys.argv[2]
+requests = [Request("POST", "/", [("X-Dt-Signature", token)], body.encode()) for token, body in json.load(sys.stdin)]
+service = connect("", os.environ["PUBSUB_EMULATOR_HOST"])
+made = []
+real, stored = service.__class__.call, []
+def record(self, method, path, deadline, document=None):
+    made.append((method, self._url + path, None if document is None else json.dumps(document).encode()))
+    return real(self, method, path, deadline, document)
+service.__class__.call = record
+sys.stdout = open(os.devnull, "w")
+main.receiver._log._stream = sys.stdout
+for request in requests:
+    assert main.receiver.handle(request).status == 200
+service.__class__.call = real
+per_event = len(made) // len(requests)
+http = service._http
+headers = {"Content-Type": "application/json"}
+def bare(number):
+    for method, url, body in made[number * per_event:(number + 1) * per_event]:
+        json.loads(http.urlopen(method, url, body=body, headers=headers).data)
+def whole(number):
+    main.receiver.handle(requests[number])
+def run(do):
+    times, started = [[] for _ in range(threads)], time.perf_counter()
+    def work(own, at):
+        for number in range(at, len(requests), threads):
+            begun = time.perf_counter()
+            do(number)
+            own.append(time.perf_counter() - begun)
+    workers = [threading.Thread(target=work, args=(own, at)) for at, own in enumerate(times)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    took = time.perf_counter() - started
+    every = sorted(sum(times, []))
+    return every[len(every) // 2] * 1e6, len(requests) / took
+run(bare), run(whole)
+found = [*run(bare), *run(whole)]
+import grpc
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+generated = PublisherClient(transport=PublisherGrpcTransport(channel=grpc.insecure_channel(os.environ["GRPC"])))
+def publish(number):
+    attributes = {"key": "x" * 60, "receivedAt": "2026-11-21T10:58:35.341000Z"}
+    message = {"data": requests[number].body, "attributes": attributes}
+    generated.publish(topic="projects/p/topics/t", messages=[message], timeout=2, retry=None)
+run(publish)
+print(json.dumps([*found, *run(publish)]), file=sys.__stdout__)
+"""
+_EVENTS = 400
+
+
+def measure(options: Options) -> Section:
+    """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
+    if not _ZIP.is_file():
+        raise CannotMeasure("There is no dist/gcp_functions.zip: make package-gcp.")
+    rounds = max(options.rounds, MIN_ROUNDS)
+    with tempfile.TemporaryDirectory() as folder, stub() as address:
+        environ = {
+            "PUBSUB_EMULATOR_HOST": address,
+            "FIRESTORE_EMULATOR_HOST": address,
+            "DT_SIGNATURE_SECRET": SECRET,
+            "DT_TOPIC": "projects/p/topics/t",
+            "DT_FIRESTORE": "projects/p/databases/d",
+        }
+        package = Path(folder) / "workspace"
+        with zipfile.ZipFile(_ZIP) as archive:
+            archive.extractall(package)
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)  # as the buildpack does
+        bare, floor, *ours = _programs(package, environ)
+        memory = {program: program.look()[0] for program in (bare, floor, *ours)}
+        times = in_turns([bare, floor, *ours], rounds, "gcp")
+        with stub("bench.grpc_stub") as grpc:
+            calls = _calls({**environ, "GRPC": grpc}, options.rounds)
+    rows = [
+        [program.name, "", number(median(times[program]), 1), "", "", number(memory[program], 1)]
+        for program in (bare, floor)
+    ]
+
+    def over_bare(program: Program) -> list[float]:
+        return [own - least for own, least in zip(times[program], times[bare], strict=True)]
+
+    rows += [
+        [
+            program.name,
+            number(paired_ratio(times[program], times[floor]), 3),
+            number(median(times[program]), 1),
+            number(paired_ratio(over_bare(program), over_bare(floor)), 3),
+            number(memory[program] / memory[floor], 2),
+            number(memory[program], 1),
+        ]
+        for program in ours
+    ]
+    notes = [
+        f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
+        "The floor imports the generated publisher as pip installs it and creates one, nothing else.",
+        "The package is the zip, compiled, with its libraries; it reads its settings, verifies and parses a delivery.",
+        f"Zipped {_ZIP.stat().st_size:,} bytes, without the libraries, which the buildpack installs.",
+    ]
+    for (name, threads), found in calls.items():
+        bare_p50, bare_rate, p50, rate, generated_p50, generated_rate = zip(*found, strict=True)
+        notes.append(
+            f"{name}, {threads} at a time: p50 {median(p50):,.0f} us, {paired_ratio(p50, bare_p50):.2f} x bare "
+            f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare. Publishing "
+            f"alone by the generated client: {median(generated_p50):,.0f} us, so {paired_ratio(p50, generated_p50):.2f} x; "
+            f"events a second {paired_ratio(rate, generated_rate):.2f} x."
+        )
+    notes += [
+        f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine, which do nothing.",
+        "Bare: the same requests by the same client, made beforehand. The function's time has its log line in it.",
+    ]
+    return Section("gcp: from nothing to the call of the store", _HEADER, rows, [*notes, RATIOS])
+
+
+def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
+    """Return the bare interpreter, the floor, and the package with each store."""
+    body, token = fresh_delivery()
+    path = f"{package}{os.pathsep}{_SITE_PACKAGES}"
+
+    def ours(name: str, store: str) -> Program:
+        return Program(f"package, {name}", _START, (token, body.decode()), {**environ, "DT_STORE": store}, path)
+
+    return [
+        Program("bare Python", "pass", path=path),
+        Program("generated publisher", _FLOOR, path=path),
+        ours("Pub/Sub, keys in Firestore", "pubsub"),
+        ours("Firestore", "firestore"),
+    ]
+
+
+def _calls(environ: Mapping[str, str], rounds: int) -> dict[tuple[str, int], list[tuple[float, ...]]]:
+    """Return, of each round, bare p50 in microseconds and events a second, then the function's."""
+    kinds = {"publish alone": "none", "look-up, publish and mark": "firestore"}
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {
+        (name, threads): [] for name in kinds for threads in (1, 8)
+    }
+    for index in range(rounds):
+        for (name, threads), own in found.items():
+            deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(_EVENTS))]
+            settings = {"PYTHONPATH": str(ROOT), "DT_SEEN_KEYS": kinds[name], **environ}
+            done = subprocess.run(
+                [sys.executable, "-c", _CALLS, str(threads), name],
+                env={"PATH": os.environ.get("PATH", ""), **settings},
+                input=json.dumps(deliveries),
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
+            own.append(tuple(json.loads(done.stdout.splitlines()[-1])))
+        print(f"gcp: calls, round {index + 1} of {rounds}", file=sys.stderr)
+    return found
