@@ -161,7 +161,7 @@ def measure(options: Options) -> Section:
             f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
         )
         notes.append(
-            f"Publishing alone by the generated client, {threads} at a time: p50 {median(generated_p50):,.0f} us, so the "
+            f"Publishing alone by the generated client, {threads} at a time: p50 {median(generated_p50):,.0f} us. The "
             f"function's is {paired_ratio(p50, generated_p50):.2f} x, its events a second "
             f"{paired_ratio(rate, generated_rate):.2f} x."
         )

@@ -1,6 +1,7 @@
-"""An HTTP server in the place of a service of AWS, which answers what a test tells it to, and counts."""
+"""An HTTP server in the place of a service of AWS or of Google, which answers what a test tells it to, and counts."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +16,19 @@ class Call:
     """One request that came.
 
     Attributes:
-        operation: The operation, such as ``PutItem``.
-        parameters: Its parameters, as they crossed the wire.
+        operation: The operation of AWS, such as ``PutItem``; empty elsewhere.
+        parameters: Its parameters, as they crossed the wire: the body, if that is JSON.
+        method: The HTTP method.
+        path: Path and query.
+        headers: The headers, by names in lower case.
         began: ``time.monotonic()`` at its arrival.
     """
 
     operation: str
-    parameters: dict[str, Any]
+    parameters: Any
+    method: str
+    path: str
+    headers: dict[str, str]
     began: float = field(default_factory=time.monotonic)
 
 
@@ -48,9 +55,14 @@ Answering = Callable[[Call], Reply | None]
 
 
 def fault(code: str, status: int = 400, message: str = "") -> Reply:
-    """Return an error as the services with JSON protocols send it."""
+    """Return an error as AWS's services with JSON protocols send it."""
     document = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}
     return Reply(status, json.dumps(document).encode())
+
+
+def google_fault(status: int, code: str, message: str = "") -> Reply:
+    """Return an error as Google's services send it."""
+    return Reply(status, json.dumps({"error": {"code": status, "message": message, "status": code}}).encode())
 
 
 def success(**document: Any) -> Reply:
@@ -69,17 +81,31 @@ class Loopback(ThreadingHTTPServer):
 
     Attributes:
         url: Its address.
+        host: The same, without the scheme.
         calls: What came so far.
+        connections: How many connections were accepted so far.
     """
 
     daemon_threads = True
+    # 20 threads may come at once.
+    request_queue_size = 128
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answering = answering
         self.calls: list[Call] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.connections = 0
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}"
         self.closing = threading.Event()
+        if tls:
+            # The handshake is for the thread of the connection: this one accepts the next.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count."""
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that hung up is what some tests are about."""
@@ -91,8 +117,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Loopback
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        call = Call(self.headers["X-Amz-Target"].rpartition(".")[2], json.loads(content))
+        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        try:
+            parameters = json.loads(content)
+        except ValueError:
+            parameters = None
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        call = Call(operation, parameters, self.command, self.path, headers)
         self.server.calls.append(call)
         reply = self.server.answering(call)
         if reply is SILENT:
@@ -101,20 +133,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(reply.status)
-        basics = {"Content-Type": "application/x-amz-json-1.0", "Content-Length": str(len(reply.content))}
+        basics = {"Content-Type": "application/json", "Content-Length": str(len(reply.content))}
         for name, value in {**basics, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(reply.content)
+
+    do_GET = do_PATCH = do_POST
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
 @contextmanager
-def loopback(answering: Answering) -> Iterator[Loopback]:
+def loopback(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """Give a server that runs, and end it."""
-    server = Loopback(answering)
+    server = Loopback(answering, tls)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield server
