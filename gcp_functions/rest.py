@@ -18,7 +18,7 @@ from core.settings import SettingsError
 from core.store import StoreUnavailable
 
 _SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/datastore")
-# More than the threads that functions-framework has for each CPU, which is 4.
+# As many threads as functions-framework may well be given; terraform/ gives it 20.
 _CONNECTIONS = 32
 
 

@@ -37,7 +37,13 @@ class FirestoreSeenKeys:
     def mark(self, key: str, deadline: float) -> None:
         """Remember ``key``; see `core.store.SeenKeys`."""
         fields = {"expiresAt": {"timestampValue": rfc3339(datetime.now(UTC) + self._keep)}} if self._keep else {}
-        self._firestore.call("PATCH", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline, {"fields": fields})
+        path = f"{self._documents}?documentId={PREFIX}{key}&{NO_FIELDS}"
+        try:
+            # Created, not written over: so the function needs no permission to change what there is.
+            self._firestore.call("POST", path, deadline, {"fields": fields})
+        except StoreUnavailable as error:
+            if error.cause != "ALREADY_EXISTS":
+                raise
 
 
 class NoSeenKeys:

@@ -1,0 +1,246 @@
+variable "project" {
+  type        = string
+  description = "The id of the Google Cloud project. Billing has to be enabled in it."
+}
+
+variable "region" {
+  type        = string
+  default     = "europe-west1"
+  description = "Where all of it is: the function, the topic's messages, Firestore, BigQuery and the secret."
+}
+
+variable "name" {
+  type        = string
+  default     = "dt-receiver"
+  description = "What the names of all resources begin with. Two receivers in one project need two names, and two of database."
+
+  # A service account's name has from 6 to 30 characters, and the one of the builds ends in "-build".
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,22}[a-z0-9]$", var.name))
+    error_message = "A lower-case letter, then from 5 to 23 lower-case letters, digits and hyphens, the last no hyphen."
+  }
+}
+
+variable "package" {
+  type        = string
+  default     = null
+  description = "The zip that `make package-gcp` writes. Default: where it writes it, dist/gcp_functions.zip."
+}
+
+# ---- where events go -------------------------------------------------------------------------------------------------
+
+variable "store" {
+  type        = string
+  default     = "pubsub"
+  description = "Where an event is before it is acknowledged. pubsub: a topic, for BigQuery and your own consumers; an event can be in it twice, with the same key. firestore: a database, which keeps each event once."
+
+  validation {
+    condition     = contains(["pubsub", "firestore"], var.store)
+    error_message = "pubsub or firestore."
+  }
+}
+
+variable "seen_keys" {
+  type        = string
+  default     = "firestore"
+  description = "Store pubsub only. firestore: what DT sends again is published once, because Firestore has the keys of what was. none: it is published again, with the same key, and nothing is written to Firestore."
+
+  validation {
+    condition     = contains(["firestore", "none"], var.seen_keys)
+    error_message = "firestore or none."
+  }
+}
+
+variable "ordering" {
+  type        = string
+  default     = "none"
+  description = "Store pubsub only. device: the messages of a device are ordered, by arrival. A message that a consumer cannot handle then holds up its device. Choose before the first apply: a subscription cannot be changed to it."
+
+  validation {
+    condition     = contains(["none", "device"], var.ordering)
+    error_message = "none or device."
+  }
+  validation {
+    condition     = var.ordering == "none" || var.store == "pubsub"
+    error_message = "ordering = \"device\" needs store = \"pubsub\"."
+  }
+}
+
+variable "bigquery" {
+  type        = bool
+  default     = true
+  description = "Store pubsub only. true: each event is also written to a BigQuery table, with views that show its readings."
+}
+
+variable "subscription" {
+  type        = bool
+  default     = false
+  description = "Store pubsub only. true: there is a subscription for a consumer of your own. An event that nobody takes out of it raises an alert after a day."
+
+  validation {
+    condition     = !var.subscription || var.store == "pubsub"
+    error_message = "subscription = true is for the topic. With store = \"firestore\" there is none: take subscription = false."
+  }
+  validation {
+    condition     = var.store != "pubsub" || var.bigquery || var.subscription
+    error_message = "Events would be acknowledged and reach nobody: take bigquery = true, or subscription = true, or both."
+  }
+}
+
+variable "retention_days" {
+  type        = number
+  default     = 7
+  description = "Store pubsub only. Days for which the topic keeps each message, acknowledged or not, so that it can be had again; and for which the subscriptions keep what was not taken yet. 1 to 31."
+
+  validation {
+    condition     = var.retention_days >= 1 && var.retention_days <= 31 && floor(var.retention_days) == var.retention_days
+    error_message = "A whole number from 1 to 31."
+  }
+}
+
+variable "database" {
+  type        = string
+  default     = "dt-events"
+  description = "The Firestore database to make. It must not be there yet."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.database))
+    error_message = "From 4 to 63 lower-case letters, digits and hyphens, the first a letter, the last no hyphen."
+  }
+}
+
+variable "keep_days" {
+  type        = number
+  default     = 365
+  description = "Days to keep an event in Firestore; with store pubsub, in BigQuery, and days to remember that it was seen. 0: for ever."
+
+  validation {
+    condition     = var.keep_days >= 0 && var.keep_days <= 9999 && floor(var.keep_days) == var.keep_days
+    error_message = "A whole number from 0 to 9999."
+  }
+}
+
+# ---- whom to let in --------------------------------------------------------------------------------------------------
+
+variable "signature_policy" {
+  type        = string
+  default     = "any"
+  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+
+  validation {
+    condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
+    error_message = "any, hs256, es256 or both."
+  }
+  validation {
+    condition     = !contains(["es256", "both"], var.signature_policy) || var.organization_id != ""
+    error_message = "es256 and both need organization_id."
+  }
+}
+
+variable "secret_version" {
+  type        = string
+  default     = null
+  description = "The version of the secret to verify with, a number. Leave it out until you change the secret: then the first one, which Terraform makes. Never take it out again, or Terraform makes a new secret."
+
+  # Not "latest": what an instance has would depend on when it started.
+  validation {
+    condition     = var.secret_version == null || can(regex("^[1-9][0-9]*$", var.secret_version))
+    error_message = "A number, such as \"2\". `gcloud secrets versions list` shows them."
+  }
+}
+
+variable "organization_id" {
+  type        = string
+  default     = ""
+  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on."
+}
+
+variable "accept_expired_for" {
+  type        = number
+  default     = 0
+  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+
+  validation {
+    condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
+    error_message = "From 0 to 86400."
+  }
+}
+
+variable "event_types" {
+  type        = string
+  default     = ""
+  description = "The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+variable "project_ids" {
+  type        = string
+  default     = ""
+  description = "The id of the project at DT to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+variable "public_access" {
+  type        = string
+  default     = "no_iam_check"
+  description = "How DT, which has no account at Google, may call the function. no_iam_check: Cloud Run asks nobody who they are; works where an organization policy restricts sharing by domain, and needs gcloud where Terraform runs. all_users: allUsers may call it, if no such policy forbids that. none: nobody may, until you run what the output make_public says."
+
+  validation {
+    condition     = contains(["no_iam_check", "all_users", "none"], var.public_access)
+    error_message = "no_iam_check, all_users or none."
+  }
+}
+
+# ---- the function ----------------------------------------------------------------------------------------------------
+
+variable "memory" {
+  type        = string
+  default     = "512Mi"
+  description = "Memory of an instance of the function."
+}
+
+variable "min_instances" {
+  type        = number
+  default     = 0
+  description = "Instances that are there always. 1 spares the first event after a pause the start of an instance, and is charged for all day."
+}
+
+variable "max_instances" {
+  type        = number
+  default     = 10
+  description = "How many instances there may be, at most: a limit to what a flood costs."
+
+  validation {
+    condition     = var.max_instances >= 1 && var.max_instances >= var.min_instances
+    error_message = "At least 1, and at least min_instances."
+  }
+}
+
+variable "concurrency" {
+  type        = number
+  default     = 20
+  description = "Requests at once for each instance, which gets as many threads."
+
+  validation {
+    condition     = var.concurrency >= 1 && var.concurrency <= 250
+    error_message = "From 1 to 250."
+  }
+}
+
+# ---- watching it -----------------------------------------------------------------------------------------------------
+
+variable "alarm_email" {
+  type        = string
+  default     = ""
+  description = "Where alerts are sent. Empty: they are shown in Cloud Monitoring only."
+}
+
+variable "silence_minutes" {
+  type        = number
+  default     = 60
+  description = "Alert when no event was stored for so many minutes, up to 1410. Counted from the first event on."
+
+  # A condition can look back 23 hours and 30 minutes, no longer.
+  validation {
+    condition     = var.silence_minutes >= 1 && var.silence_minutes <= 1410
+    error_message = "From 1 to 1410."
+  }
+}
