@@ -5,7 +5,7 @@ output "url" {
 
 output "secret" {
   description = "Where the signature secret is. To read it: gcloud secrets versions access \"$(terraform output -raw secret_version)\" --secret=\"$(terraform output -raw secret)\""
-  value       = google_secret_manager_secret.signature.id
+  value       = google_secret_manager_secret.signature.secret_id
 }
 
 output "secret_version" {

@@ -752,7 +752,7 @@ def test_dashboard(topic: Planned, firestore: Planned) -> None:
 
 
 def test_outputs(topic: Planned, firestore: Planned, everything: Planned) -> None:
-    secret = {"secret": "projects/some-project/secrets/dt-receiver-signature", "secret_version": "1"}
+    secret = {"secret": "dt-receiver-signature", "secret_version": "1"}
     always = {
         **secret,
         "url": "https://dt-receiver-abc.a.run.app",
