@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,16 @@ _ID = re.compile("(?!__)[A-Za-z0-9_-]{1,128}").fullmatch
 PREFIX = "e."
 # Firestore answers a write with the document, unless it is told to leave the fields out.
 NO_FIELDS = "mask.fieldPaths=__name__"
+
+
+def is_document(answer: Mapping[str, Any]) -> None:
+    """See that the answer is a document, which has a name.
+
+    Raises:
+        StoreUnavailable: It is not Firestore's.
+    """
+    if not answer.get("name"):
+        raise StoreUnavailable("no name")
 
 
 class FirestoreStore:
@@ -46,7 +57,7 @@ class FirestoreStore:
         device = event.device_id if event.device_id and _ID(event.device_id) else "-"
         path = f"{self._documents}/{device}/events?documentId={PREFIX}{event.key}&{NO_FIELDS}"
         try:
-            self._firestore.call("POST", path, deadline, {"fields": self._fields(event)})
+            is_document(self._firestore.call("POST", path, deadline, {"fields": self._fields(event)}))
         except StoreUnavailable as error:
             if error.cause == "ALREADY_EXISTS":
                 return Outcome.DUPLICATE

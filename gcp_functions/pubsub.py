@@ -48,5 +48,5 @@ class PubSubQueue:
         if self._is_ordered:
             message["orderingKey"] = event.device_id or "-"
         answer = self._pubsub.call("POST", self._path, deadline, {"messages": [message]})
-        if type(answer) is not dict or not answer.get("messageIds"):
+        if not answer.get("messageIds"):
             raise StoreUnavailable("no messageIds")

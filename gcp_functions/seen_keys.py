@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.event import rfc3339
 from core.store import StoreUnavailable
-from gcp_functions.firestore import NO_FIELDS, PREFIX
+from gcp_functions.firestore import NO_FIELDS, PREFIX, is_document
 from gcp_functions.rest import Service
 
 
@@ -27,7 +27,7 @@ class FirestoreSeenKeys:
     def contains(self, key: str, deadline: float) -> bool:
         """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
         try:
-            self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline)
+            is_document(self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline))
         except StoreUnavailable as error:
             if error.cause == "NOT_FOUND":
                 return False

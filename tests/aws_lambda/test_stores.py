@@ -327,7 +327,8 @@ def sent(aws: Any, one: Event, url: str = "http://127.0.0.1/1/q") -> dict[str, A
         sqs.close()
         [call] = server.calls
     assert call.operation == "SendMessage"
-    return call.parameters
+    parameters: dict[str, Any] = call.parameters
+    return parameters
 
 
 def _honest(call: Call) -> Reply:

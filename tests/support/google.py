@@ -64,6 +64,11 @@ class Emulator:
             stderr=subprocess.DEVNULL,
         )
         wait_for(self.port, self._process)
+        # The first write takes seconds, longer than the receiver waits for one.
+        if self._name == "pubsub":
+            _call(self.host, "PUT", "projects/warm/topics/first", {})
+        else:
+            _call(self.host, "POST", "projects/warm/databases/(default)/documents/first", {})
 
     def pause(self) -> None:
         """Freeze it: connections are accepted, and nothing answers."""
