@@ -5,7 +5,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aws_lambda.clients import call
-from core.event import Event, rfc3339
+from core.event import Event
 from core.store import Outcome
 
 DAY = 86_400
@@ -48,20 +48,11 @@ class DynamoDbStore:
         return Outcome.STORED
 
     def _item(self, event: Event) -> dict[str, dict[str, Any]]:
-        timestamp = rfc3339(event.timestamp) if event.timestamp else None
-        texts = {
-            # A key cannot be empty, nor be left out. "-" is no device id: those have letters and digits.
-            "device": event.device_id or "-",
-            "timestampKey": f"{timestamp or '-'}#{event.key}",
-            "key": event.key,
-            "eventId": event.event_id,
-            "eventType": event.event_type,
-            "deviceId": event.device_id,
-            "projectId": event.project_id,
-            "timestamp": timestamp,
-            "receivedAt": rfc3339(event.received_at),
-        }
-        item: dict[str, dict[str, Any]] = {name: {"S": text} for name, text in texts.items() if text}
+        attributes = event.attributes()
+        item: dict[str, dict[str, Any]] = {name: {"S": text} for name, text in attributes.items()}
+        # A key cannot be empty, nor be left out. "-" is no device id: those have letters and digits.
+        item["device"] = {"S": event.device_id or "-"}
+        item["timestampKey"] = {"S": f"{attributes.get('timestamp', '-')}#{event.key}"}
         item["parsed"] = {"BOOL": event.parsed}
         item["body"] = {"B": event.body}
         if self._keep:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from aws_lambda.clients import call
-from core.event import Event, rfc3339
+from core.event import Event
 from core.store import StoreUnavailable
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may not
@@ -41,17 +41,9 @@ class SqsQueue:
     def send(self, event: Event, deadline: float) -> None:
         """Send ``event``; see `core.store.Queue`."""
         text, encoding = _message(event.body)
-        attributes = {
-            "key": event.key,
-            "eventId": event.event_id,
-            "eventType": event.event_type,
-            "deviceId": event.device_id,
-            "projectId": event.project_id,
-            "timestamp": event.timestamp and rfc3339(event.timestamp),
-            "receivedAt": rfc3339(event.received_at),
-            "parsed": "true" if event.parsed else "false",
-            "encoding": encoding,
-        }
+        attributes = event.attributes() | {"parsed": "true" if event.parsed else "false"}
+        if encoding:
+            attributes["encoding"] = encoding
         parameters: dict[str, Any] = {}
         if self._is_fifo:
             device = event.device_id or "-"
@@ -62,7 +54,7 @@ class SqsQueue:
             QueueUrl=self._url,
             MessageBody=text,
             MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
             },
             **parameters,
         )

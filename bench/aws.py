@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import ROOT, CannotMeasure, Options
-from bench.programs import MIN_ROUNDS, Program, in_turns
-from bench.report import Section, number
-from bench.rounds import RATIOS, median, paired_ratio
+from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
+from bench.report import Section
+from bench.rounds import RATIOS, median
 from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
 
 _ZIP = ROOT / "dist" / "aws_lambda.zip"
 _SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
-_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
 
 # What everybody's function begins with.
 _FLOOR = "import boto3\nfor name in {clients}: boto3.client(name)"
@@ -96,28 +95,15 @@ def measure(options: Options) -> Section:
         }
         package = _unpacked(Path(folder))
         before = _files(package)
-        bare, *pairs = _programs(package, environ)
-        memory = {program: program.look()[0] for program in (bare, *pairs)}
-        times = in_turns([bare, *pairs], rounds, "aws")
+        bare, floors = _programs(package, environ)
+        programs = [bare, *(program for floor, ours in floors.items() for program in (floor, *ours))]
+        for program in programs:
+            program.look()  # which warms the caches
+        times = in_turns(programs, rounds, "aws")
+        rows = beside_floors(times, bare, floors)
         calls = _calls(environ, options.rounds)
         if _files(package) != before:
             raise CannotMeasure("Python wrote into the package, which Lambda would not have let it do.")
-    rows = [["bare Python", "", number(median(times[bare]), 1), "", "", number(memory[bare], 1)]]
-    for floor, ours in zip(pairs[::2], pairs[1::2], strict=True):
-        rows.append([floor.name, "", number(median(times[floor]), 1), "", "", number(memory[floor], 1)])
-        over_bare = [
-            [own - least for own, least in zip(times[program], times[bare], strict=True)] for program in (ours, floor)
-        ]
-        rows.append(
-            [
-                ours.name,
-                number(paired_ratio(times[ours], times[floor]), 3),
-                number(median(times[ours]), 1),
-                number(paired_ratio(*over_bare), 3),
-                number(memory[ours] / memory[floor], 2),
-                number(memory[ours], 1),
-            ]
-        )
     plain, same, whole = (median(column) for column in zip(*calls, strict=True))
     added = median((whole - same) / plain for plain, same, whole in calls)
     in_all = median(whole / plain for plain, _, whole in calls)
@@ -134,11 +120,11 @@ def measure(options: Options) -> Section:
         f"All that is ours adds {added:.3f} x one boto3 `put_item`; the whole function takes {in_all:.2f} x.",
         RATIOS,
     )
-    return Section("aws: from nothing to the call of the store", _HEADER, rows, notes)
+    return Section("aws: from nothing to the call of the store", FLOOR_HEADER, rows, notes)
 
 
-def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
-    """Return the bare interpreter, then the floor and the package for each way to configure it."""
+def _programs(package: Path, environ: Mapping[str, str]) -> tuple[Program, dict[Program, list[Program]]]:
+    """Return the bare interpreter; then, for each way to configure the package, its floor and the package."""
     event = (_event(),)
     managed, table = {"DT_SIGNATURE_SECRET_ID": "secret"}, {"DT_TABLE": "events"}
     queue = {"DT_STORE": "sqs", "DT_QUEUE_URL": environ["AWS_ENDPOINT_URL"] + "/queue", "DT_SEEN_TABLE": "seen"}
@@ -150,15 +136,11 @@ def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
     def ours(name: str, settings: Mapping[str, str]) -> Program:
         return Program(f"package, {name}", _START, event, {**environ, **settings}, package)
 
-    return [
-        Program("bare Python", "pass", path=package),
-        floor("dynamodb", "secretsmanager"),
-        ours("as template.yaml deploys it", {**managed, **table}),
-        floor("dynamodb"),
-        ours("secret in the environment", {"DT_SIGNATURE_SECRET": SECRET, **table}),
-        floor("sqs", "dynamodb", "secretsmanager"),
-        ours("store SQS", {**managed, **queue}),
-    ]
+    return Program("bare Python", "pass", path=package), {
+        floor("dynamodb", "secretsmanager"): [ours("as template.yaml deploys it", {**managed, **table})],
+        floor("dynamodb"): [ours("secret in the environment", {"DT_SIGNATURE_SECRET": SECRET, **table})],
+        floor("sqs", "dynamodb", "secretsmanager"): [ours("store SQS", {**managed, **queue})],
+    }
 
 
 def _event() -> str:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import ROOT, CannotMeasure, Options
-from bench.programs import MIN_ROUNDS, Program, in_turns
-from bench.report import Section, number
+from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
+from bench.report import Section
 from bench.rounds import RATIOS, median, paired_ratio
 from bench.samples import fresh_delivery
 from bench.stub import stub
@@ -20,7 +20,6 @@ from tests.support.deliveries import SECRET
 
 _ZIP = ROOT / "dist" / "gcp_functions.zip"
 _SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
-_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
 
 # What everybody's function begins with.
 _FLOOR = """
@@ -123,30 +122,13 @@ def measure(options: Options) -> Section:
         with zipfile.ZipFile(_ZIP) as archive:
             archive.extractall(package)
         subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)  # as the buildpack does
-        bare, floor, *ours = _programs(package, environ)
-        memory = {program: program.look()[0] for program in (bare, floor, *ours)}
-        times = in_turns([bare, floor, *ours], rounds, "gcp")
+        bare, floor, *ours = programs = _programs(package, environ)
+        for program in programs:
+            program.look()  # which warms the caches
+        times = in_turns(programs, rounds, "gcp")
+        rows = beside_floors(times, bare, {floor: ours})
         with stub("bench.grpc_stub") as grpc:
             calls = _calls({**environ, "GRPC": grpc}, options.rounds)
-    rows = [
-        [program.name, "", number(median(times[program]), 1), "", "", number(memory[program], 1)]
-        for program in (bare, floor)
-    ]
-
-    def over_bare(program: Program) -> list[float]:
-        return [own - least for own, least in zip(times[program], times[bare], strict=True)]
-
-    rows += [
-        [
-            program.name,
-            number(paired_ratio(times[program], times[floor]), 3),
-            number(median(times[program]), 1),
-            number(paired_ratio(over_bare(program), over_bare(floor)), 3),
-            number(memory[program] / memory[floor], 2),
-            number(memory[program], 1),
-        ]
-        for program in ours
-    ]
     notes = [
         f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
         "The floor imports the generated publisher as pip installs it and creates one, nothing else.",
@@ -169,7 +151,7 @@ def measure(options: Options) -> Section:
         f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine, which do nothing.",
         "Bare: the same requests by the same client, made beforehand. The function's time has its log line in it.",
     ]
-    return Section("gcp: from nothing to the call of the store", _HEADER, rows, [*notes, RATIOS])
+    return Section("gcp: from nothing to the call of the store", FLOOR_HEADER, rows, [*notes, RATIOS])
 
 
 def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import ROOT, CannotMeasure
+from bench.report import number
+from bench.rounds import median, paired_ratio
 
 # Starts differ by a tenth from one to the next.
 MIN_ROUNDS = 15
@@ -82,3 +84,38 @@ def in_turns(programs: Sequence[Program], rounds: int, name: str) -> dict[Progra
         if (index + 1) % 5 == 0 or index + 1 == rounds:
             print(f"{name}: round {index + 1} of {rounds}", file=sys.stderr)
     return times
+
+
+FLOOR_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare", "x its floor's memory", "peak MiB")
+
+
+def beside_floors(
+    times: Mapping[Program, Sequence[float]], bare: Program, floors: Mapping[Program, Sequence[Program]]
+) -> list[list[str]]:
+    """Return the rows below `FLOOR_HEADER`: the bare interpreter, and each floor with those that are held against it.
+
+    Args:
+        times: What `in_turns` found.
+        bare: The interpreter that does nothing.
+        floors: Each floor, and its programs.
+    """
+    memory = {program: program.look()[0] for program in times}
+
+    def over_bare(program: Program) -> list[float]:
+        return [own - least for own, least in zip(times[program], times[bare], strict=True)]
+
+    def row(program: Program, floor: Program | None = None) -> list[str]:
+        against = ["", "", ""]
+        if floor:
+            against = [
+                number(paired_ratio(times[program], times[floor]), 3),
+                number(paired_ratio(over_bare(program), over_bare(floor)), 3),
+                number(memory[program] / memory[floor], 2),
+            ]
+        time = number(median(times[program]), 1)
+        return [program.name, against[0], time, against[1], against[2], number(memory[program], 1)]
+
+    rows = [row(bare)]
+    for floor, programs in floors.items():
+        rows += [row(floor), *(row(program, floor) for program in programs)]
+    return rows

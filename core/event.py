@@ -62,6 +62,19 @@ class Event:
     document: Mapping[str, Any] = field(repr=False)
     note: str | None = None
 
+    def attributes(self) -> dict[str, str]:
+        """Return what the stores keep as text beside the body, by DT's own names; what the body lacks is left out."""
+        texts = {
+            "key": self.key,
+            "eventId": self.event_id,
+            "eventType": self.event_type,
+            "deviceId": self.device_id,
+            "projectId": self.project_id,
+            "timestamp": rfc3339(self.timestamp) if self.timestamp else None,
+            "receivedAt": rfc3339(self.received_at),
+        }
+        return {name: text for name, text in texts.items() if text}
+
     @property
     def labels(self) -> dict[str, str]:
         """The device's labels as the Data Connector was configured to send them; a snapshot, so never a key."""

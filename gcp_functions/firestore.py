@@ -14,6 +14,7 @@ URL = "https://firestore.googleapis.com"
 
 # What can be a document's id, of what devices' ids are made of: https://cloud.google.com/firestore/quotas#collections
 _ID = re.compile("(?!__)[A-Za-z0-9_-]{1,128}").fullmatch
+_TIMES = ("timestamp", "receivedAt")
 # Before each key: a name that begins and ends with two underscores is Firestore's own, and a key could.
 PREFIX = "e."
 # Firestore answers a write with the document, unless it is told to leave the fields out.
@@ -65,17 +66,10 @@ class FirestoreStore:
         return Outcome.STORED
 
     def _fields(self, event: Event) -> dict[str, dict[str, Any]]:
-        texts = {
-            "key": event.key,
-            "eventId": event.event_id,
-            "eventType": event.event_type,
-            "deviceId": event.device_id,
-            "projectId": event.project_id,
+        fields: dict[str, dict[str, Any]] = {
+            name: {"timestampValue" if name in _TIMES else "stringValue": text}
+            for name, text in event.attributes().items()
         }
-        fields: dict[str, dict[str, Any]] = {name: {"stringValue": text} for name, text in texts.items() if text}
-        if event.timestamp:
-            fields["timestamp"] = {"timestampValue": rfc3339(event.timestamp)}
-        fields["receivedAt"] = {"timestampValue": rfc3339(event.received_at)}
         fields["parsed"] = {"booleanValue": event.parsed}
         fields["body"] = {"bytesValue": base64.b64encode(event.body).decode()}
         if self._keep:

@@ -2,7 +2,7 @@
 
 import base64
 
-from core.event import Event, rfc3339
+from core.event import Event
 from core.store import StoreUnavailable
 from gcp_functions.rest import Service
 
@@ -31,19 +31,9 @@ class PubSubQueue:
 
     def send(self, event: Event, deadline: float) -> None:
         """Publish ``event``; see `core.store.Queue`."""
-        attributes = {
-            "key": event.key,
-            "eventId": event.event_id,
-            "eventType": event.event_type,
-            "deviceId": event.device_id,
-            "projectId": event.project_id,
-            "timestamp": event.timestamp and rfc3339(event.timestamp),
-            "receivedAt": rfc3339(event.received_at),
-            "parsed": "true" if event.parsed else "false",
-        }
         message: dict[str, object] = {
             "data": base64.b64encode(event.body).decode(),
-            "attributes": {name: value for name, value in attributes.items() if value},
+            "attributes": event.attributes() | {"parsed": "true" if event.parsed else "false"},
         }
         if self._is_ordered:
             message["orderingKey"] = event.device_id or "-"

@@ -469,3 +469,20 @@ def test_event_of_each_shape_since_2018_is_parsed_without_metadata() -> None:
             event = read(json.dumps({"event": shape["event"], "labels": {}}).encode())
             assert event.event_type == event_type
             assert event.fault == INCOMPLETE.get((event_type, shape["name"])), shape["name"]
+
+
+def test_the_attributes_of_an_event_have_dts_own_names_and_lack_what_it_lacks() -> None:
+    arrived = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+    assert reread(body(), arrived).attributes() == {
+        "key": "cpbg96qngr7ai7ldarrg.temperature.emucdd6ef2eu277bo8f52vg",
+        "eventId": "cpbg96qngr7ai7ldarrg",
+        "eventType": "temperature",
+        "deviceId": "emucdd6ef2eu277bo8f52vg",
+        "projectId": "ccol8iuk9smqiha4e8l0",
+        "timestamp": "2024-05-29T10:34:03.970415Z",
+        "receivedAt": "2026-11-21T09:00:00.000000Z",
+    }
+    assert reread(b"", arrived).attributes() == {
+        "key": f"h.{hashlib.sha256(b'').hexdigest()}",
+        "receivedAt": "2026-11-21T09:00:00.000000Z",
+    }

@@ -622,7 +622,8 @@ def test_firestore(topic: Planned, bare: Planned, firestore: Planned) -> None:
         )
         assert all(it["ttl_config"] == it["index_config"] == [{}] for it in fields.values())
     # The names are those that the code writes.
-    code = (ROOT / "gcp_functions" / "firestore.py").read_text() + (ROOT / "gcp_functions" / "seen_keys.py").read_text()
+    files = ("core/event.py", "gcp_functions/firestore.py", "gcp_functions/seen_keys.py")
+    code = "".join((ROOT / file).read_text() for file in files)
     assert all(
         name in code for name in ("/events?", "/seenKeys", '"expiresAt"', '"body"', '"eventType"', '"timestamp"')
     )
