@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.support import google
 from tests.support.deliveries import SECRET, body, fresh_body, hs256, signed
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.loopback import Call, Reply, loopback, success
@@ -27,14 +26,6 @@ FORGED = "a forger's secret, as long as it should be"
 STORED, DUPLICATE = (200, "stored"), (200, "duplicate")
 # https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#LogSeverity
 SEVERITIES = {"DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warmed(pubsub: Emulator, firestore: Emulator) -> None:
-    """Write once: the first takes as long as Java takes to load, and a time-out would have it tried again."""
-    message = {"messages": [{"data": "e30="}]}
-    google._call(pubsub.host, "POST", f"{PubSub(pubsub.host).topic}:publish", message)
-    google._call(firestore.host, "POST", f"{Firestore(firestore.host).database}/documents/warm?documentId=a", {})
 
 
 def function(folder: Path, **environ: str | None) -> AbstractContextManager[Program]:

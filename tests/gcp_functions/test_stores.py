@@ -48,20 +48,6 @@ def of_device(device: str, **changes: Any) -> Event:
     return one
 
 
-def warm(server: Emulator) -> None:
-    """Write once: the first takes as long as Java takes to load, and a time-out would have it tried again."""
-    if "pubsub" in server._name:
-        google._call(server.host, "POST", f"{PubSub(server.host).topic}:publish", {"messages": [{"data": "e30="}]})
-    else:
-        google._call(server.host, "POST", f"{Firestore(server.host).database}/documents/warm?documentId=a", {})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warmed(pubsub: Emulator, firestore: Emulator) -> None:
-    warm(pubsub)
-    warm(firestore)
-
-
 def soon() -> float:
     return time.monotonic() + DEADLINE
 
@@ -106,7 +92,7 @@ def published(server: Emulator, topic: PubSub, one: Event, is_ordered: bool = Fa
     """Send an event to a topic that is empty, and return its message as Pub/Sub delivers it."""
     PubSubQueue(connect("", server.host), topic.topic, is_ordered).send(one, soon())
     subscription = topic.topic.replace("/topics/", "/subscriptions/")
-    answer = google._call(server.host, "POST", f"{subscription}:pull", {"maxMessages": 10, "returnImmediately": True})
+    answer = google.call(server.host, "POST", f"{subscription}:pull", {"maxMessages": 10, "returnImmediately": True})
     [received] = answer["receivedMessages"]
     message: dict[str, Any] = received["message"]
     assert message.pop("messageId")
@@ -249,7 +235,7 @@ def store(firestore: Emulator, database: Firestore) -> FirestoreStore:
 def document(server: Emulator, database: Firestore, device: str, key: str) -> dict[str, Any]:
     """Return the fields of a document as Firestore has them."""
     path = f"{database.database}/documents/devices/{device}/events/e.{key}"
-    found: dict[str, Any] = google._call(server.host, "GET", path)
+    found: dict[str, Any] = google.call(server.host, "GET", path)
     assert found["name"] == path
     return dict(found.get("fields", {}))
 
@@ -333,7 +319,7 @@ def test_a_key_that_would_be_firestores_own_name_is_stored(
     assert keys.contains(one.key, soon()) is True
     # As it is, it would be refused, or else the above would show nothing.
     with pytest.raises(HTTPError) as caught:
-        google._call(firestore.host, "POST", f"{database.database}/documents/devices?documentId={one.key}", {})
+        google.call(firestore.host, "POST", f"{database.database}/documents/devices?documentId={one.key}", {})
     caught.value.close()
     assert caught.value.code == 400
     assert paths(database) == [f"devices/b__/events/e.{one.key}"]
@@ -343,7 +329,7 @@ def query(server: Emulator, database: Firestore, **structured: Any) -> list[date
     """Run a query on the events of the device, and return the timestamps that it finds."""
     parent = f"{database.database}/documents/devices/{DEVICE}"
     statement = {"from": [{"collectionId": "events"}], **structured}
-    rows = google._call(server.host, "POST", f"{parent}:runQuery", {"structuredQuery": statement})
+    rows = google.call(server.host, "POST", f"{parent}:runQuery", {"structuredQuery": statement})
     found = [row["document"]["fields"]["timestamp"]["timestampValue"] for row in rows if "document" in row]
     return [datetime.fromisoformat(each) for each in found]
 
@@ -415,7 +401,6 @@ def test_what_is_no_document_is_not_acknowledged(answer: Reply) -> None:
 
 def test_firestore_away_then_back_is_found_by_the_same_store() -> None:
     with emulator("firestore") as server:
-        warm(server)
         database = Firestore(server.host)
         store, one = FirestoreStore(connect("", server.host), database.database, 0), event()
         assert store.put(event(), soon()) is Outcome.STORED
@@ -424,14 +409,12 @@ def test_firestore_away_then_back_is_found_by_the_same_store() -> None:
         assert cause_of(store.put, one) == "NewConnectionError"
         assert time.monotonic() - started < 2
         server.start()
-        warm(server)
         assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
         assert [each["body"] for each in database.documents()] == [one.body]
 
 
 def test_pubsub_away_then_back_is_found_by_the_same_queue() -> None:
     with emulator("pubsub") as server:
-        warm(server)
         topic = PubSub(server.host)
         queue, one = PubSubQueue(connect("", server.host), topic.topic), event()
         queue.send(event(), soon())
@@ -440,7 +423,6 @@ def test_pubsub_away_then_back_is_found_by_the_same_queue() -> None:
         assert cause_of(queue.send, one) == "NewConnectionError"
         assert time.monotonic() - started < 2
         server.start()
-        warm(server)
         assert cause_of(queue.send, one) == "NOT_FOUND"
         topic.create()
         queue.send(one, soon())
@@ -523,7 +505,6 @@ def test_what_is_no_document_is_no_key_that_was_seen(answer: Reply) -> None:
 
 def test_without_an_answer_from_the_keys_it_is_sent_in_time(pubsub: Emulator, topic: PubSub) -> None:
     with emulator("firestore") as server:
-        warm(server)
         database = Firestore(server.host)
         store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), seen(server, database))
         assert store.put(event(), soon()) is Outcome.STORED

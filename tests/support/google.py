@@ -64,11 +64,12 @@ class Emulator:
             stderr=subprocess.DEVNULL,
         )
         wait_for(self.port, self._process)
-        # The first write takes seconds, longer than the receiver waits for one.
+        # The first write takes as long as Java takes to load, longer than the receiver waits for one.
         if self._name == "pubsub":
-            _call(self.host, "PUT", "projects/warm/topics/first", {})
+            topic = PubSub(self.host).topic
+            call(self.host, "POST", f"{topic}:publish", {"messages": [{"data": "e30="}]})
         else:
-            _call(self.host, "POST", "projects/warm/databases/(default)/documents/first", {})
+            call(self.host, "POST", f"{Firestore(self.host).database}/documents/first", {})
 
     def pause(self) -> None:
         """Freeze it: connections are accepted, and nothing answers."""
@@ -113,19 +114,19 @@ class PubSub:
 
     def create(self) -> None:
         """Create both."""
-        _call(self._host, "PUT", self.topic, {})
-        _call(self._host, "PUT", self._subscription, {"topic": self.topic, "enableMessageOrdering": True})
+        call(self._host, "PUT", self.topic, {})
+        call(self._host, "PUT", self._subscription, {"topic": self.topic, "enableMessageOrdering": True})
 
     def delete_topic(self) -> None:
         """Delete the topic; `create` makes another."""
-        _call(self._host, "DELETE", self.topic)
-        _call(self._host, "DELETE", self._subscription)
+        call(self._host, "DELETE", self.topic)
+        call(self._host, "DELETE", self._subscription)
 
     def messages(self) -> list[dict[str, Any]]:
         """Take all messages out of the subscription; each has its attributes, and ``body`` in bytes."""
         found = []
         pull = {"maxMessages": 1000, "returnImmediately": True}
-        while received := _call(self._host, "POST", f"{self._subscription}:pull", pull).get("receivedMessages"):
+        while received := call(self._host, "POST", f"{self._subscription}:pull", pull).get("receivedMessages"):
             for each in received:
                 message = each["message"]
                 attributes = message.get("attributes", {})
@@ -133,7 +134,7 @@ class PubSub:
                 ordering = {"orderingKey": message["orderingKey"]} if "orderingKey" in message else {}
                 found.append({**attributes, **ordering, "body": body, "parsed": attributes["parsed"] == "true"})
             ids = [each["ackId"] for each in received]
-            _call(self._host, "POST", f"{self._subscription}:acknowledge", {"ackIds": ids})
+            call(self._host, "POST", f"{self._subscription}:acknowledge", {"ackIds": ids})
         return found
 
 
@@ -152,7 +153,7 @@ class Firestore:
     def documents(self, collection: str = "events") -> list[dict[str, Any]]:
         """Return all documents of the collections of that name, with plain values, in the order of their arrival."""
         query = {"structuredQuery": {"from": [{"collectionId": collection, "allDescendants": True}]}}
-        rows = _call(self._host, "POST", f"{self.database}/documents:runQuery", query)
+        rows = call(self._host, "POST", f"{self.database}/documents:runQuery", query)
         found = [self._plain(row["document"]) for row in rows if "document" in row]
         return sorted(found, key=lambda document: str(document.get("receivedAt")))
 
@@ -163,7 +164,8 @@ class Firestore:
         }
 
 
-def _call(host: str, method: str, path: str, document: Any = None) -> Any:
+def call(host: str, method: str, path: str, document: Any = None) -> Any:
+    """Make a request of an emulator's REST API, past the adapter, and return the document that comes back."""
     body = None if document is None else json.dumps(document).encode()
     headers = {"Content-Type": "application/json", "Authorization": "Bearer owner"}
     request = urllib.request.Request(f"http://{host}/v1/{path}", body, headers, method=method)
