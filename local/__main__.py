@@ -1,5 +1,6 @@
 """``make run``: the receiver on 127.0.0.1, with a secret of its own where none is set."""
 
+import argparse
 import contextlib
 import os
 import secrets
@@ -24,6 +25,16 @@ Listening on http://127.0.0.1:{port}, storing in {database}. Try, in another ter
 """
 
 
+EXAMPLES = """\
+examples:
+  make run
+  PORT=8080 DT_DATABASE=events/2026.db make run
+  DT_SIGNATURE_SECRET="the secret in DT Studio" make run
+
+All settings are environment variables: docs/settings.md.
+"""
+
+
 class Server(uvicorn.Server):
     """Says hello once it listens, and not before."""
 
@@ -37,6 +48,12 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Run until SIGTERM or Ctrl-C; then answer what is in flight, and stop."""
+    argparse.ArgumentParser(
+        prog="python -m local",
+        description="Receive events on 127.0.0.1, and store them in SQLite.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     # uvicorn raises the signal once more when it has stopped cleanly: that is the end, and no error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     environ = dict(os.environ)

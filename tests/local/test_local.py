@@ -150,3 +150,13 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA fullfsync").fetchone() == (1,)
     connection.close()
+
+
+@pytest.mark.parametrize(("argument", "status", "said"), [("--help", 0, "make run"), ("--port=1", 2, "--port=1")])
+def test_what_is_typed_is_not_passed_over(argument: str, status: int, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local", argument]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
