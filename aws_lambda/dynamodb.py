@@ -1,5 +1,6 @@
 """Events in DynamoDB."""
 
+from datetime import timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -7,8 +8,6 @@ from botocore.exceptions import ClientError
 from aws_lambda.clients import call
 from core.event import Event
 from core.store import Outcome
-
-DAY = 86_400
 
 
 class DynamoDbStore:
@@ -31,7 +30,7 @@ class DynamoDbStore:
     def __init__(self, client: Any, table: str, keep_days: int) -> None:
         self._put = client.put_item
         self._table = table
-        self._keep = keep_days * DAY
+        self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
         """Write ``event`` unless it is there; see `core.store.Store`."""
@@ -56,5 +55,5 @@ class DynamoDbStore:
         item["parsed"] = {"BOOL": event.parsed}
         item["body"] = {"B": event.body}
         if self._keep:
-            item["expiresAt"] = {"N": str(int(event.received_at.timestamp()) + self._keep)}
+            item["expiresAt"] = {"N": str(int((event.received_at + self._keep).timestamp()))}
         return item

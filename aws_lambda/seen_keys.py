@@ -1,10 +1,9 @@
 """The keys of the events that were sent, in DynamoDB."""
 
-import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda.clients import call
-from aws_lambda.dynamodb import DAY
 
 
 class DynamoDbSeenKeys:
@@ -21,7 +20,7 @@ class DynamoDbSeenKeys:
     def __init__(self, client: Any, table: str, keep_days: int) -> None:
         self._get, self._put = client.get_item, client.put_item
         self._table = table
-        self._keep = keep_days * DAY
+        self._keep = timedelta(days=keep_days)
 
     def contains(self, key: str, deadline: float) -> bool:
         """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
@@ -32,5 +31,5 @@ class DynamoDbSeenKeys:
         """Remember ``key``; see `core.store.SeenKeys`."""
         item = {"key": {"S": key}}
         if self._keep:
-            item["expiresAt"] = {"N": str(int(time.time()) + self._keep)}
+            item["expiresAt"] = {"N": str(int((datetime.now(UTC) + self._keep).timestamp()))}
         call(self._put, deadline, TableName=self._table, Item=item)

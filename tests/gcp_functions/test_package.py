@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
+from tests.support.environments import environment_of
 from tests.support.es256 import JWKS, es256
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.processes import ROOT, running
@@ -36,12 +36,7 @@ def package(archive: Path) -> Path:
 @pytest.fixture(scope="module")
 def python(package: Path) -> Path:
     """An environment with the package's own requirements and nothing else."""
-    folder = package.parent / "environment"
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(package / "requirements.txt")]
-    subprocess.run(command, check=True)
-    return python
+    return environment_of(package)
 
 
 def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:

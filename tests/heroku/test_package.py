@@ -5,12 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
 
 from tests.support.deliveries import SECRET, fresh_body, signed
+from tests.support.environments import environment_of
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, running
 
@@ -27,12 +27,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(package: Path) -> Path:
     """An environment with the package's own requirements and nothing else, as the buildpack makes it."""
-    folder = package.parent / "environment"
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "-qq", "--require-hashes", "-r", str(package / "requirements.txt")]
-    subprocess.run(command, check=True)
-    return python
+    return environment_of(package)
 
 
 def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -156,3 +157,10 @@ def loopback(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterato
         server.closing.set()
         server.shutdown()
         server.server_close()
+
+
+def gives_nothing_away(error: Exception, secret: str) -> None:
+    """See that nothing of what was sent or answered is in an error: not in a chain of others, which would be shown."""
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert secret not in "".join(traceback.format_exception(error))
+    assert secret not in repr(vars(error))
