@@ -60,15 +60,12 @@ def build_secrets(environ: Mapping[str, str]) -> ManagedSecrets | None:
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver:
-    """Build the receiver. What is wrong with the environment is answered 503 and logged, at each request.
+    """Build the receiver, whatever the environment is like.
 
     An exception at this point would have Lambda answer 502 without a word, and start a sandbox for each request.
     """
     log = Log(members=embedded_metrics(environ.get("AWS_LAMBDA_FUNCTION_NAME", "")))
-    try:
-        return Receiver(Settings.load(environ, build_secrets(environ)), build_store(environ), log)
-    except SettingsError as error:
-        return Receiver(error, None, log)
+    return Receiver.build(lambda: (Settings.load(environ, build_secrets(environ)), build_store(environ)), log)
 
 
 receiver = build_receiver(os.environ)

@@ -42,7 +42,7 @@ class Log:
 
     def notice(self, severity: Severity, message: str) -> None:
         """Write a line that belongs to no request. ``message`` is a sentence of ours."""
-        self._write(f'{{"severity":"{severity}","message":{_quote(message)}}}\n')
+        self._write(severity, f'{{"severity":"{severity}","message":{_quote(message)}}}')
 
     def request(
         self,
@@ -94,12 +94,12 @@ class Log:
             line += f',"traceback":{json.dumps(_places(error))}'
         if self._members:
             line += self._members(outcome)
-        self._write(line + "}\n")
+        self._write(severity, line + "}")
 
-    def _write(self, line: str) -> None:
+    def _write(self, _severity: Severity, line: str) -> None:
         # A full disk or a closed pipe under the log must not refuse an event that is stored.
         try:
-            self._stream.write(line)
+            self._stream.write(line + "\n")
         except (OSError, ValueError, AttributeError):  # sys.stdout is None where it was closed before Python started
             pass
         if self._defer is None:

@@ -176,6 +176,19 @@ class _Decisions(Generic[S]):
 class Receiver(_Decisions[Store]):
     """Answers one request at a time on the caller's thread; safe to call from several threads."""
 
+    @classmethod
+    def build(cls, load: Callable[[], tuple[Settings, Store]], log: Log) -> "Receiver":
+        """Build a receiver where an exception would end the process, without a word to DT of why.
+
+        Args:
+            load: Reads the environment. Its `SettingsError` is answered 503 and logged, at each request.
+            log: Where the lines go.
+        """
+        try:
+            return cls(*load(), log)
+        except SettingsError as error:
+            return cls(error, None, log)
+
     def handle(self, request: Request) -> Response:
         """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`."""
         started = time.monotonic()

@@ -200,6 +200,24 @@ def required(environ: Mapping[str, str], name: str, what: str) -> str:
     raise SettingsError([f"{name} is not set: {what}."])
 
 
+def one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -> str:
+    """Return a variable that has a few values.
+
+    Args:
+        environ: The variables.
+        name: Its name.
+        default: What it is when it is missing or empty.
+        others: What else it may be.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    value = environ.get(name) or default
+    if value in (default, *others):
+        return value
+    raise SettingsError([f"{name} must be {', '.join((default, *others[:-1]))} or {others[-1]}."])
+
+
 def keep_days(environ: Mapping[str, str]) -> int:
     """Return DT_KEEP_DAYS, the days after which a store may delete an event or forget its key; 0 is never.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.dedup import Deduplicated
 from core.log import Log
 from core.receiver import Receiver
-from core.settings import Settings, SettingsError, keep_days, required
+from core.settings import Settings, SettingsError, keep_days, one_of, required
 from core.store import SeenKeys, Store
 from gcp_functions import firestore, pubsub
 from gcp_functions.firestore import FirestoreStore
@@ -41,7 +41,7 @@ def build_store(environ: Mapping[str, str]) -> Store:
     match environ.get("DT_STORE") or "pubsub":
         case "pubsub":
             topic = _full_name(environ, "DT_TOPIC", "projects/PROJECT/topics/TOPIC")
-            ordering = _one_of(environ, "DT_ORDERING", "none", "device")
+            ordering = one_of(environ, "DT_ORDERING", "none", "device")
             service = connect(pubsub.URL, environ.get("PUBSUB_EMULATOR_HOST"))
             return Deduplicated(PubSubQueue(service, topic, ordering == "device"), _build_seen_keys(environ))
         case "firestore":
@@ -50,7 +50,7 @@ def build_store(environ: Mapping[str, str]) -> Store:
 
 
 def _build_seen_keys(environ: Mapping[str, str]) -> SeenKeys:
-    if _one_of(environ, "DT_SEEN_KEYS", "firestore", "none") == "none":
+    if one_of(environ, "DT_SEEN_KEYS", "firestore", "none") == "none":
         return NoSeenKeys()
     return FirestoreSeenKeys(*_firestore(environ))
 
@@ -67,24 +67,14 @@ def _full_name(environ: Mapping[str, str], variable: str, form: str) -> str:
     raise SettingsError([f"{variable} must have the form {form}."])
 
 
-def _one_of(environ: Mapping[str, str], variable: str, default: str, other: str) -> str:
-    value = environ.get(variable) or default
-    if value in (default, other):
-        return value
-    raise SettingsError([f"{variable} must be {default} or {other}."])
-
-
 def build_receiver(environ: Mapping[str, str]) -> Receiver:
-    """Build the receiver. What is wrong with the environment is answered 503 and logged, at each request.
+    """Build the receiver, whatever the environment is like.
 
     An exception at this point would end the container, and start the next one, without a word to DT of why.
     """
     found = _PROJECT(environ.get("DT_TOPIC") or environ.get("DT_FIRESTORE") or "")
     log = Log(members=_trace_of(found[1]) if found else None)
-    try:
-        return Receiver(Settings.load(environ), build_store(environ), log)
-    except SettingsError as error:
-        return Receiver(error, None, log)
+    return Receiver.build(lambda: (Settings.load(environ), build_store(environ)), log)
 
 
 def _trace_of(project: str) -> Callable[[str], str]:

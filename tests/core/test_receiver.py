@@ -186,6 +186,14 @@ def test_a_receiver_that_is_not_configured_answers_503_and_says_what_to_set(kind
     assert bench.handle(Request("GET", "/healthz", [], b"")).status == 200
 
 
+def test_a_receiver_is_built_whatever_the_environment_is_like() -> None:
+    stream, memory = io.StringIO(), Memory()
+    for environ, status in ((HS256, 200), ({}, 503)):
+        receiver = Receiver.build(lambda environ=environ: (Settings.load(environ), memory), Log(stream))  # type: ignore[misc]
+        assert receiver.handle(delivery()).status == status
+    assert "DT_SIGNATURE_SECRET" in json.loads(stream.getvalue().splitlines()[-1])["reason"]
+
+
 def test_warnings_of_the_settings_are_logged_at_start(make: Make) -> None:
     [line] = make(DT_SIGNATURE_SECRET="short").lines
     assert line["severity"] == "WARNING"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.jwks import PinnedKeys, PublishedKeys
-from core.settings import Settings, SettingsError, keep_days, required
+from core.settings import Settings, SettingsError, keep_days, one_of, required
 from core.signature import ISSUER, SignatureError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
 from tests.support.es256 import JWKS, KID, jwks
@@ -394,6 +394,16 @@ def test_what_a_store_cannot_do_without_is_asked_for_by_name() -> None:
     for environ in ({}, {"DT_TABLE": ""}):
         with pytest.raises(SettingsError, match=r"^DT_TABLE is not set: the table\.$"):
             required(environ, "DT_TABLE", "the table")
+
+
+def test_one_of_a_few_values() -> None:
+    for environ, value in (({}, "a"), ({"X": ""}, "a"), ({"X": "a"}, "a"), ({"X": "b"}, "b"), ({"X": "c"}, "c")):
+        assert one_of(environ, "X", "a", "b", "c") == value
+    for text in ("A", "a ", "d"):
+        with pytest.raises(SettingsError, match=r"^X must be a, b or c\.$"):
+            one_of({"X": text}, "X", "a", "b", "c")
+    with pytest.raises(SettingsError, match=r"^X must be a or b\.$"):
+        one_of({"X": "c"}, "X", "a", "b")
 
 
 @pytest.mark.parametrize(("text", "days"), [(None, 365), ("", 365), ("0", 0), ("1", 1), ("9999", 9999)])

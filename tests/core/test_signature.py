@@ -152,6 +152,8 @@ def test_token_without_a_checksum_is_refused() -> None:
 
 def test_checksums() -> None:
     assert reason(verifier(), hs(hs256(BODY), BODY + b" ")) == "checksum"
+    assert reason(verifier(), hs(hs256(BODY), b"")) == "empty_body"
+    assert reason(verifier(), hs("x.y.z", b"")) != "empty_body"
     # SHA-256 alone decides where it is there ...
     assert reason(verifier(), hs(hs256(BODY, checksum_sha256="0" * 64))) == "checksum"
     assert accepts(verifier(), hs(hs256(BODY, checksum="0" * 40))) == "hs256:0"
