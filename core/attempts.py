@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 CONNECT_TIMEOUT = 1.0
 READ_TIMEOUT = 2.0
@@ -11,8 +11,8 @@ ATTEMPT = CONNECT_TIMEOUT + READ_TIMEOUT
 ATTEMPTS = 3
 
 
-def attempts(deadline: float) -> Iterator[int]:
-    """Yield the number of each attempt, up to `ATTEMPTS`, none of which begins less than `ATTEMPT` before the deadline.
+def attempts(deadline: float) -> Iterator[None]:
+    """Yield before each attempt, up to `ATTEMPTS`, none of which begins less than `ATTEMPT` before the deadline.
 
     The second and the third come after a pause of up to 0.2 and 0.4 s, at random, so that those who were throttled
     together do not come again together. Whoever needs no other attempt leaves the loop.
@@ -20,9 +20,25 @@ def attempts(deadline: float) -> Iterator[int]:
     Args:
         deadline: ``time.monotonic()`` seconds.
     """
+    for pause in _pauses(deadline):
+        if pause:
+            time.sleep(pause)
+        yield
+
+
+async def async_attempts(deadline: float) -> AsyncIterator[None]:
+    """Yield as `attempts` does, for an event loop."""
+    for pause in _pauses(deadline):
+        if pause:
+            import asyncio  # here, because a cold start that has no event loop should not wait for it
+
+            await asyncio.sleep(pause)
+        yield
+
+
+def _pauses(deadline: float) -> Iterator[float]:
     for number in range(ATTEMPTS):
-        if number:
-            time.sleep(random.uniform(0, 0.1 * 2**number))  # noqa: S311
-        if time.monotonic() + ATTEMPT > deadline:
+        pause = random.uniform(0, 0.1 * 2**number) if number else 0.0  # noqa: S311
+        if time.monotonic() + pause + ATTEMPT > deadline:
             return
-        yield number
+        yield pause

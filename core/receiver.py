@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Generic, TypeVar, cast
+from typing import Generic, Self, TypeVar, cast
 
 from core.event import Event, parse
 from core.http import Request, Response
@@ -87,6 +87,19 @@ class _Decisions(Generic[S]):
         self._clock = clock
         for warning in settings.warnings if isinstance(settings, Settings) else ():
             self._log.notice("WARNING", warning)
+
+    @classmethod
+    def build(cls, load: Callable[[], tuple[Settings, S]], log: Log) -> Self:
+        """Build a receiver where an exception would end the process, without a word to DT of why.
+
+        Args:
+            load: Reads the environment. Its `SettingsError` is answered 503 and logged, at each request.
+            log: Where the lines go.
+        """
+        try:
+            return cls(*load(), log)
+        except SettingsError as error:
+            return cls(error, None, log)
 
     def defer_log(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         """Have the log flushed as `core.log.Log.defer` says."""
@@ -175,19 +188,6 @@ class _Decisions(Generic[S]):
 
 class Receiver(_Decisions[Store]):
     """Answers one request at a time on the caller's thread; safe to call from several threads."""
-
-    @classmethod
-    def build(cls, load: Callable[[], tuple[Settings, Store]], log: Log) -> "Receiver":
-        """Build a receiver where an exception would end the process, without a word to DT of why.
-
-        Args:
-            load: Reads the environment. Its `SettingsError` is answered 503 and logged, at each request.
-            log: Where the lines go.
-        """
-        try:
-            return cls(*load(), log)
-        except SettingsError as error:
-            return cls(error, None, log)
 
     def handle(self, request: Request) -> Response:
         """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.azurite import Azurite
     from tests.support.google import Emulator
     from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
@@ -45,6 +46,15 @@ def fauxqs() -> Iterator[str]:
 
     with fauxqs() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def azurite() -> "Iterator[Azurite]":
+    """Microsoft's emulator of Azure Storage, which no test may kill or freeze; those that do start their own."""
+    from tests.support.azurite import azurite
+
+    with azurite() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,20 @@ PACKAGES = {
         elsewhere=frozenset({"README.md", "terraform"}),
         is_zipped=True,
     ),
+    # https://learn.microsoft.com/azure/azure-functions/functions-reference-python#folder-structure: these at the root.
+    # Azure's remote build installs what requirements.txt names.
+    "azure": Package(
+        adapter="azure_functions",
+        files={
+            "azure_functions/function_app.py": "function_app.py",
+            "azure_functions/host.json": "host.json",
+            "azure_functions/requirements.txt": "requirements.txt",
+            "azure_functions/.funcignore": ".funcignore",
+            "LICENSE": "LICENSE",
+        },
+        elsewhere=frozenset({"README.md", "azure.yaml", "infra"}),
+        is_zipped=True,
+    ),
     # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.
     # https://devcenter.heroku.com/articles/python-support
     "heroku": Package(

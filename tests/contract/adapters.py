@@ -8,19 +8,23 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import flask
 import pytest
+from azure.functions import HttpRequest
 
+import azure_functions.http as azure_functions_http
 import gcp_functions.http
 from aws_lambda.payloads import to_request
 from core.asgi import App, Message
 from core.http import Request
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
+from tests.support.azure_host import azure_functions
+from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.front_doors import AWS_FRONT_DOORS, FrontDoor
 from tests.support.google import Firestore, PubSub
 from tests.support.moto import MotoServer
@@ -28,6 +32,7 @@ from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, Answer, running
 from tests.support.proxy import Mode, Proxy
 from tests.support.sandbox import sandbox
+from tests.support.service_bus import service_bus
 
 
 class Receiving(Protocol):
@@ -56,6 +61,7 @@ class Adapter:
         block: Takes the store away.
         unblock: Gives it back.
         longest_header: The bytes of a header that the server before it lets through; of those that are tried.
+        again: What is answered to a second copy: Service Bus drops one without a word.
     """
 
     receiving: Receiving
@@ -63,6 +69,7 @@ class Adapter:
     block: Callable[[], object]
     unblock: Callable[[], object]
     longest_header: int = 102_400
+    again: str = "duplicate"
 
 
 Factory = Callable[[Mapping[str, str], Path, pytest.FixtureRequest], AbstractContextManager[Adapter]]
@@ -169,6 +176,58 @@ def _google_cloud(store: str) -> Factory:
     return google_cloud
 
 
+def _azure(store: str) -> Factory:
+    @contextmanager
+    def azure(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequest) -> Iterator[Adapter]:
+        with ExitStack() as stack:
+            if store == "service_bus":
+                bus = stack.enter_context(service_bus(folder, "events"))
+                proxies = [Proxy(bus.port)]
+                names = {"DT_SERVICE_BUS": bus.connection_string.replace(str(bus.port), str(proxies[0].port))}
+
+                def bodies() -> list[bytes]:
+                    return [message["body"] for message in bus.messages()]
+            else:
+                azurite: Azurite = request.getfixturevalue("azurite")
+                storage = Storage(azurite)
+                proxies = [Proxy(azurite.queue_port), Proxy(azurite.table_port)]
+                names = {
+                    "DT_STORAGE": connection_string(proxies[0].port, proxies[1].port),
+                    "DT_QUEUE": storage.queue,
+                    "DT_TABLE": storage.table,
+                    "DT_SEEN_TABLE": storage.seen_table,
+                }
+                taken: list[bytes] = []
+
+                def bodies() -> list[bytes]:
+                    if store == "table":
+                        return [entity["body"] for entity in storage.entities()]
+                    taken.extend(
+                        each["body"] for each in sorted(storage.messages(), key=lambda m: str(m["receivedAt"]))
+                    )
+                    return taken
+
+            def behave(mode: Mode) -> None:
+                for proxy in proxies:
+                    proxy.set(mode)
+
+            for proxy in proxies:
+                stack.callback(proxy.close)
+            program = stack.enter_context(azure_functions({"DT_STORE": store, **names, **environ}, folder))
+            yield Adapter(
+                program,
+                bodies,
+                lambda: behave(Mode.REFUSE),
+                lambda: behave(Mode.PASS),
+                # Kestrel, which the host is made of, takes 32 KiB of headers:
+                # https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
+                longest_header=30_000,
+                again="stored" if store == "service_bus" else "duplicate",
+            )
+
+    return azure
+
+
 ADAPTERS: dict[str, Factory] = {
     "local": local,
     "heroku": heroku,
@@ -176,6 +235,9 @@ ADAPTERS: dict[str, Factory] = {
     "AWS, SQS": _aws_lambda(AWS_FRONT_DOORS["Function URL"], "sqs"),
     "Google Cloud, Pub/Sub": _google_cloud("pubsub"),
     "Google Cloud, Firestore": _google_cloud("firestore"),
+    "Azure, Service Bus": _azure("service_bus"),
+    "Azure, Storage queue": _azure("storage_queue"),
+    "Azure, table": _azure("table"),
 }
 
 
@@ -244,11 +306,20 @@ def _flask(headers: list[tuple[str, str]], body: bytes) -> Request:
     return gcp_functions.http.to_request(flask.Request(environ))
 
 
+def _azure_worker(headers: list[tuple[str, str]], body: bytes) -> Request:
+    """Present a delivery as Azure's worker does: names in lower case, repeated headers joined."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name.lower()] = f"{joined[name.lower()]},{value}" if name.lower() in joined else value
+    return azure_functions_http.to_request(HttpRequest("POST", "https://example.com/", headers=joined, body=body))
+
+
 FRONT_DOORS: dict[str, Callable[[list[tuple[str, str]], bytes], Request]] = {
     "ASGI": _asgi(lambda body: [body]),
     "ASGI, in pieces": _asgi(lambda body: [body[:1], b"", *(body[at : at + 100] for at in range(1, len(body), 100))]),
     **{f"AWS, {name}": _aws(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
     "Flask": _flask,
+    "Azure": _azure_worker,
 }
 # Those that let only the last of repeated headers through.
 KEEP_LAST = {f"AWS, {name}" for name, front_door in AWS_FRONT_DOORS.items() if front_door.keeps_last}

@@ -4,25 +4,30 @@ A factory is a context manager that gives a `Harness`; the faults beside it are 
 an embedded database, say, loses no answer.
 """
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
 
 from aws_lambda.clients import client
 from aws_lambda.dynamodb import DynamoDbStore
 from aws_lambda.seen_keys import DynamoDbSeenKeys
 from aws_lambda.sqs import SqsQueue
+from azure_functions.seen_keys import TableSeenKeys
+from azure_functions.service_bus import ServiceBusStore, connector
+from azure_functions.storage import connect as connect_storage
+from azure_functions.storage_queue import StorageQueue
+from azure_functions.table import TableStore
 from core.dedup import Deduplicated
-from core.event import Event
 from core.store import AsyncStore, Outcome, Store
+from core.threaded import Threaded
 from gcp_functions.firestore import FirestoreStore
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.rest import connect
@@ -30,10 +35,12 @@ from gcp_functions.seen_keys import FirestoreSeenKeys
 from heroku.postgres import PostgresStore
 from local.sqlite import SqliteStore
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
+from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.proxy import Mode, Proxy
+from tests.support.service_bus import service_bus
 
 Row = dict[str, Any]
 Faults = dict[str, tuple[Callable[[], object], Callable[[], object]]]
@@ -48,13 +55,14 @@ class Harness:
         build: Makes a store; inside a running loop.
         rows: Reads all that is stored, past the store, by names of `COLUMNS`.
         faults: For each fault that this store can meet: what begins it, and what ends it.
-        refuses_copies: As in `Entry`.
+        refuses_copies: As in `Entry`; so is ``again``.
     """
 
     build: Callable[[], AsyncStore]
     rows: Callable[[], list[Row]]
     faults: Faults = field(default_factory=dict)
     refuses_copies: bool = True
+    again: Outcome = Outcome.DUPLICATE
 
 
 Factory = Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Harness]]
@@ -138,21 +146,28 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         proxy.close()
 
 
-class Threaded:
-    """A store that waits, on threads of its own: as many as the sandboxes that would share the work on Lambda."""
+class Waiting(Threaded):
+    """A store that waits, on as many threads as there are sandboxes that would share the work on Lambda."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._threads = ThreadPoolExecutor(20)
+        super().__init__(store, 20)
 
     async def open(self) -> None:
         pass
 
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
-
     async def close(self) -> None:
         self._threads.shutdown()
+
+
+class Connecting(ServiceBusStore):
+    """Service Bus, whose connections end with their process, in a test that goes on."""
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
 
 
 def _http(status: int, document: object) -> bytes:
@@ -193,7 +208,7 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     table = create_table(there, EVENTS_KEYS)
     try:
         yield Harness(
-            lambda: Threaded(DynamoDbStore(client("dynamodb"), table, 30)),
+            lambda: Waiting(DynamoDbStore(client("dynamodb"), table, 30)),
             lambda: [_row(item) for item in items(there, table)],
             _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
         )
@@ -216,7 +231,7 @@ def _sqs(fifo: bool) -> Factory:
 
         def build() -> AsyncStore:
             keys = DynamoDbSeenKeys(client("dynamodb"), seen, 30)
-            return Threaded(Deduplicated(SqsQueue(client("sqs"), queue), keys))
+            return Waiting(Deduplicated(SqsQueue(client("sqs"), queue), keys))
 
         def rows() -> list[Row]:
             taken.extend(_row(message) for message in messages(there, queue))
@@ -260,7 +275,7 @@ def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]
     there = Firestore(emulator.host)
 
     def build() -> AsyncStore:
-        return Threaded(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
+        return Waiting(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
 
     try:
         yield Harness(build, lambda: [_row(each) for each in there.documents()], _google_faults(proxy))
@@ -279,7 +294,7 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         queue = PubSubQueue(connect("", f"127.0.0.1:{proxy.port}"), there.topic)
-        return Threaded(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
+        return Waiting(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
 
     def rows() -> list[Row]:
         taken.extend(_row(message) for message in there.messages())
@@ -289,6 +304,97 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         yield Harness(build, rows, _google_faults(proxy))
     finally:
         proxy.close()
+
+
+def _azure_faults(proxy: Proxy) -> Faults:
+    def passes() -> None:
+        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        proxy.set(Mode.PASS)
+
+    def answers(status: int, code: str) -> Callable[[], object]:
+        def begin() -> None:
+            head = f"HTTP/1.1 {status} No\r\nx-ms-error-code: {code}\r\nContent-Length: 0\r\n\r\n"
+            proxy.canned = head.encode()
+            proxy.set(Mode.CANNED)
+
+        return begin
+
+    return {
+        "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
+        "silent": (lambda: proxy.set(Mode.SILENT), passes),
+        "slow": (lambda: proxy.set(Mode.SLOW), passes),
+        # Azurite knows neither limits nor roles, so the proxy answers as Azure would.
+        "throttled": (answers(503, "ServerBusy"), passes),
+        "denied": (answers(403, "AuthorizationPermissionMismatch"), passes),
+        "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
+    }
+
+
+@contextmanager
+def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    azurite: Azurite = request.getfixturevalue("azurite")
+    proxy, there = Proxy(azurite.table_port), Storage(azurite)
+
+    def build() -> AsyncStore:
+        connection = connection_string(azurite.queue_port, proxy.port)
+        return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
+
+    try:
+        yield Harness(build, lambda: [_row(each) for each in there.entities()], _azure_faults(proxy))
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    """Seen keys in a table, which nothing happens to; the queue behind the proxy."""
+    azurite: Azurite = request.getfixturevalue("azurite")
+    proxy, there = Proxy(azurite.queue_port), Storage(azurite)
+    taken: list[Row] = []
+
+    def build() -> AsyncStore:
+        connection = connection_string(proxy.port, azurite.table_port)
+        queue = connect_storage(QueueClient, connection, "queue", None, queue_name=there.queue)
+        keys = connect_storage(TableClient, connection, "table", None, table_name=there.seen_table)
+        return Waiting(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
+
+    def rows() -> list[Row]:
+        taken.extend(_row(message) for message in there.messages())
+        return sorted(taken, key=lambda row: str(row["received_at"]))
+
+    try:
+        yield Harness(build, rows, _azure_faults(proxy))
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    with service_bus(folder, "events") as bus:
+        proxy = Proxy(bus.port)
+        connection = bus.connection_string.replace(str(bus.port), str(proxy.port))
+
+        def ends() -> None:
+            bus.set("normal")
+            proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+            proxy.set(Mode.PASS)
+
+        faults: Faults = {
+            "unavailable": (lambda: proxy.set(Mode.REFUSE), ends),
+            "silent": (lambda: proxy.set(Mode.SILENT), ends),
+            "slow": (lambda: bus.set("slow"), ends),
+            "throttled": (lambda: bus.set("busy"), ends),
+            "denied": (lambda: bus.set("unauthorized"), ends),
+            "lost answer": (lambda: bus.set("lost", times=1), ends),
+        }
+        try:
+            yield Harness(
+                lambda: Connecting(connector(connection, None), "events"),
+                lambda: [_row(each) for each in bus.messages()],
+                faults,
+            )
+        finally:
+            proxy.close()
 
 
 def _row(item: Row) -> Row:
@@ -307,12 +413,14 @@ class Entry:
         faults: The names of those that it can meet.
         is_grouped: Whether it takes many events at a time.
         refuses_copies: Whether the service itself refuses a second copy, however close it follows on the first.
+        again: What the store says of a second copy: Service Bus drops one without a word.
     """
 
     factory: Factory
     faults: frozenset[str]
     is_grouped: bool = False
     refuses_copies: bool = True
+    again: Outcome = Outcome.DUPLICATE
 
 
 _CLOUD_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
@@ -329,6 +437,9 @@ STORES = {
     "sqs fifo": Entry(_sqs(fifo=True), _CLOUD_FAULTS - {"denied"}, refuses_copies=False),
     "firestore": Entry(firestore, _CLOUD_FAULTS),
     "pubsub": Entry(pubsub, _CLOUD_FAULTS, refuses_copies=False),
+    "service bus": Entry(service_bus_queue, _CLOUD_FAULTS, again=Outcome.STORED),
+    "storage queue": Entry(storage_queue, _CLOUD_FAULTS, refuses_copies=False),
+    "table": Entry(table, _CLOUD_FAULTS),
 }
 
 

@@ -186,11 +186,14 @@ def test_a_receiver_that_is_not_configured_answers_503_and_says_what_to_set(kind
     assert bench.handle(Request("GET", "/healthz", [], b"")).status == 200
 
 
-def test_a_receiver_is_built_whatever_the_environment_is_like() -> None:
-    stream, memory = io.StringIO(), Memory()
-    for environ, status in ((HS256, 200), ({}, 503)):
-        receiver = Receiver.build(lambda environ=environ: (Settings.load(environ), memory), Log(stream))  # type: ignore[misc]
-        assert receiver.handle(delivery()).status == status
+@pytest.mark.parametrize("kind", [Receiver, AsyncReceiver])
+def test_a_receiver_is_built_whatever_the_environment_is_like(kind: type[Receiver] | type[AsyncReceiver]) -> None:
+    stream = io.StringIO()
+    for environ, status in ((HS256, 405), ({}, 503)):
+        receiver: Any = kind.build(lambda environ=environ: (Settings.load(environ), None), Log(stream))  # type: ignore[arg-type, misc]
+        request = delivery() if status == 503 else Request("GET", "/", [], b"")
+        answer = receiver.handle(request)
+        assert (answer if kind is Receiver else asyncio.run(answer)).status == status
     assert "DT_SIGNATURE_SECRET" in json.loads(stream.getvalue().splitlines()[-1])["reason"]
 
 

@@ -1,0 +1,19 @@
+"""The log of a worker of Azure Functions: the host takes what Python's own logging is given, and its level."""
+
+import logging
+
+from core.log import Log, Severity
+
+# To Azure's SDKs each call is worth several lines, and an error the words of the service, whatever it quotes.
+for _name in ("azure.core", "azure.data", "azure.identity", "azure.servicebus", "azure.storage", "msal"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+# Not the name of this package: the worker would take the lines for its own.
+_write = logging.getLogger("receiver").log
+_LEVELS: dict[Severity, int] = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+
+
+class WorkerLog(Log):
+    """Writes lines by way of logging, so that they have their request's id in Application Insights."""
+
+    def _write(self, severity: Severity, line: str) -> None:
+        _write(_LEVELS[severity], line)

@@ -1,0 +1,40 @@
+"""The keys of the events that were sent, in Table Storage."""
+
+from azure.data.tables import TableClient
+
+from azure_functions.storage import call
+from azure_functions.table import NO_CONTENT, is_inserted
+from core.store import StoreUnavailable
+
+
+class TableSeenKeys:
+    """One entity per event key, which is its partition; its row is empty.
+
+    Durable: as in `azure_functions.table.TableStore`. A read sees all that was written before it. Table Storage deletes
+    nothing by itself: a key takes some 100 bytes for good, or until somebody deletes it.
+
+    Args:
+        client: The SDK's client of the table.
+    """
+
+    def __init__(self, client: TableClient) -> None:
+        self._get = client.get_entity
+        self._create = client.create_entity
+
+    def contains(self, key: str, deadline: float) -> bool:
+        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
+        try:
+            entity = call(self._get, deadline, key, "", select=["PartitionKey"])
+        except StoreUnavailable as error:
+            if error.cause == "ResourceNotFound":
+                return False
+            raise
+        return entity.get("PartitionKey") == key
+
+    def mark(self, key: str, deadline: float) -> None:
+        """Remember ``key``; see `core.store.SeenKeys`."""
+        try:
+            is_inserted(call(self._create, deadline, {"PartitionKey": key, "RowKey": ""}, **NO_CONTENT))
+        except StoreUnavailable as error:
+            if error.cause != "EntityAlreadyExists":
+                raise

@@ -1,0 +1,92 @@
+"""The clients of Azure Storage, and the one way to call them: again where that may help, never past the deadline."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import requests
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.transport import RequestsTransport
+from requests.adapters import HTTPAdapter
+
+from azure_functions.identity import managed_identity
+from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from core.store import StoreUnavailable
+
+# As many requests as infra/main.bicep has an instance take at a time.
+CONNECTIONS = 16
+_WORD = re.compile("[A-Za-z]{1,60}").fullmatch
+
+T = TypeVar("T")
+
+
+def connect(client: Any, storage: str, service: str, client_id: str | None, **names: str) -> Any:
+    """Make a client. It has no state that a failure could spoil, so it lasts as long as the worker.
+
+    Args:
+        client: Its class.
+        storage: The storage account's name, which is logged in to as the function; or a connection string.
+        service: ``queue`` or ``table``.
+        client_id: As in `azure_functions.identity.managed_identity`.
+        names: What the class calls that which it is the client of, and its name.
+    """
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+    options: dict[str, Any] = {
+        **names,
+        "transport": RequestsTransport(
+            session=session,
+            connection_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            # No proxy in between, and no look for one at each call.
+            use_env_settings=False,
+        ),
+        # Their own retries go on for minutes, those of tables for up to a week.
+        "retry_total": 0,
+    }
+    if "=" in storage:
+        return client.from_connection_string(storage, **options)
+    return client(f"https://{storage}.{service}.core.windows.net", credential=managed_identity(client_id), **options)
+
+
+def call(operation: Callable[..., T], deadline: float, *arguments: Any, **options: Any) -> T:
+    """Call a client's operation, as often as `core.attempts` has it.
+
+    Args:
+        operation: A client's method.
+        deadline: ``time.monotonic()`` seconds.
+        arguments: Its arguments.
+        options: Those with a name.
+
+    Raises:
+        StoreUnavailable: It did not succeed. The cause is the service's code, such as ``EntityAlreadyExists``
+            (https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes), the HTTP status, or the
+            class of an exception.
+    """
+    cause = "deadline"
+    for _ in attempts(deadline):
+        try:
+            return operation(*arguments, **options)
+        except HttpResponseError as error:
+            cause = _code(error)
+            status = error.status_code or 500
+            if status < 500 and status != 429:
+                break
+        except AzureError as error:
+            cause = type(error).__name__
+    raise StoreUnavailable(cause) from None
+
+
+def _code(error: Any) -> str:
+    """Return Azure's own word for an error; nothing else that the answer says is for the log."""
+    response = error.response
+    if response is None:
+        return type(error).__name__
+    code = response.headers.get("x-ms-error-code")
+    if not code:
+        try:  # where tables have it
+            code = json.loads(response.text())["odata.error"]["code"]
+        except (ValueError, LookupError, TypeError):
+            pass
+    return code if type(code) is str and _WORD(code) else f"HTTP {response.status_code}"

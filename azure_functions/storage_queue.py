@@ -1,0 +1,60 @@
+"""Events in a queue of Azure Storage."""
+
+import base64
+import gzip
+import json
+
+from azure.storage.queue import QueueClient
+
+from azure_functions.storage import call
+from core.event import Event
+from core.store import StoreUnavailable
+
+# https://learn.microsoft.com/azure/storage/queues/scalability-targets
+_MAX_MESSAGE = 65_536
+
+
+class StorageQueue:
+    """One message per event: a JSON object of the event's fields and its body.
+
+    Durable: Put Message answers once the message is written to three disks, or to more zones or regions, as the
+    account's redundancy has it (https://learn.microsoft.com/azure/storage/common/storage-redundancy).
+    Unique: not by itself, hence `core.dedup.Deduplicated`; each message carries its event's key.
+    Answers: everything but created is `StoreUnavailable` with Azure's code, after another try if the service was busy
+    or the network failed.
+
+    ``body`` is the text that DT signed. What is not UTF-8 goes as base64, and what does not fit so is compressed
+    before; then ``encoding`` says ``base64`` or ``gzip+base64``. What does not fit even so is refused: 48 KiB that
+    cannot be compressed, while DT's events measure below 4 KB. A message stays until it is deleted: without a word of
+    how long, it would be gone after 7 days.
+
+    Args:
+        client: The SDK's client of the queue.
+    """
+
+    def __init__(self, client: QueueClient) -> None:
+        self._send = client.send_message
+
+    def send(self, event: Event, deadline: float) -> None:
+        """Send ``event``; see `core.store.Queue`."""
+        sent = call(self._send, deadline, _message(event), time_to_live=-1)
+        if not sent.id:
+            raise StoreUnavailable("no MessageId")
+
+
+def _message(event: Event) -> str:
+    fields: dict[str, object] = event.attributes() | {"parsed": event.parsed}
+    try:
+        message = json.dumps(fields | {"body": event.body.decode()})
+    except UnicodeDecodeError:
+        message = json.dumps(fields | {"encoding": "base64", "body": _base64(event.body)})
+    if len(message) > _MAX_MESSAGE:
+        packed = _base64(gzip.compress(event.body, mtime=0))
+        message = json.dumps(fields | {"encoding": "gzip+base64", "body": packed})
+    if len(message) > _MAX_MESSAGE:
+        raise StoreUnavailable("too large for a queue of Azure Storage")
+    return message
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

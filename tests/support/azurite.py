@@ -1,0 +1,130 @@
+"""Azurite, Microsoft's emulator of Azure Storage, in a process of its own."""
+
+import base64
+import gzip
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
+
+from tests.support.ports import free_port, wait_for
+
+_FOLDER = Path(__file__).with_name("node")
+# Azurite's only account, which its documentation names, with the key that it has everywhere.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class Azurite:
+    """A server of one's own; what it holds lies in files, so that it outlives a kill."""
+
+    def __init__(self) -> None:
+        self.queue_port = free_port()
+        self.table_port = free_port()
+        self._folder = tempfile.TemporaryDirectory()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, again after a `kill` with all that it held."""
+        node = shutil.which("node")
+        program = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+        if not node or not program.is_file():
+            pytest.skip("no Azurite: install Node.js 20 or newer with npm, then `make test` installs it")
+        hosts = [f"--{service}Host=127.0.0.1" for service in ("blob", "queue", "table")]
+        ports = [f"--blobPort={free_port()}", f"--queuePort={self.queue_port}", f"--tablePort={self.table_port}"]
+        # The SDKs are newer than the newest API that it knows.
+        options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", f"--location={self._folder.name}"]
+        self._process = subprocess.Popen([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
+        for port in (self.queue_port, self.table_port):
+            wait_for(port, self._process)
+
+    def freeze(self) -> None:
+        """Let it take connections and say nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._signal(signal.SIGKILL)
+        assert self._process
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it, and delete what it holds."""
+        if self._process and self._process.poll() is None:
+            self.kill()
+        self._folder.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+
+class Storage:
+    """A queue and two tables of one's own, read past the receiver."""
+
+    def __init__(self, azurite: Azurite) -> None:
+        self._azurite = azurite
+        self.queue, self.table, self.seen_table = (f"{name}{uuid.uuid4().hex}" for name in ("q", "t", "s"))
+        connection = connection_string(azurite.queue_port, azurite.table_port)
+        self._queue = QueueClient.from_connection_string(connection, self.queue)
+        self._queue.create_queue()
+        self._table = TableClient.from_connection_string(connection, self.table)
+        self._table.create_table()
+        self._seen = TableClient.from_connection_string(connection, self.seen_table)
+        self._seen.create_table()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Take all messages out of the queue, their bodies as DT signed them."""
+        found = [json.loads(str(message.content)) for message in self._queue.receive_messages(messages_per_page=32)]
+        return [{**fields, "body": _body(fields)} for fields in found]
+
+    def entities(self) -> list[dict[str, Any]]:
+        """Return the events' entities, their bodies as DT signed them."""
+        found = [dict(entity) for entity in self._table.list_entities()]
+        names = ["body", *(f"body{number}" for number in range(1, 16))]
+        return [{**fields, "body": b"".join(fields.get(name, b"") for name in names)} for fields in found]
+
+    def seen(self) -> list[str]:
+        """Return the keys that were marked."""
+        return [str(entity["PartitionKey"]) for entity in self._seen.list_entities()]
+
+
+def _body(fields: dict[str, Any]) -> bytes:
+    match fields.get("encoding"):
+        case "base64":
+            return base64.b64decode(fields["body"])
+        case "gzip+base64":
+            return gzip.decompress(base64.b64decode(fields["body"]))
+    return str(fields["body"]).encode()
+
+
+def connection_string(queue_port: int, table_port: int) -> str:
+    """Return the connection string of an Azurite at these ports, or of a proxy before it."""
+    endpoints = (("QueueEndpoint", queue_port), ("TableEndpoint", table_port))
+    urls = ";".join(f"{name}=http://127.0.0.1:{port}/{_ACCOUNT}" for name, port in endpoints)
+    return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{urls};"
+
+
+@contextmanager
+def azurite() -> Iterator[Azurite]:
+    """Give a server of one's own, or skip where there is none."""
+    server = Azurite()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

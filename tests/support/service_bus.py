@@ -1,0 +1,164 @@
+"""A stand-in for Azure Service Bus, in a process that can be frozen, killed and started again.
+
+What it is and how it can behave is in `tests.support.service_bus_peer`: our own AMQP 1.0 server, not Microsoft's. What
+was stored outlives ``kill``.
+"""
+
+import base64
+import datetime
+import gc
+import gzip
+import importlib.util
+import json
+import logging
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.ports import free_port, wait_for
+from tests.support.processes import ROOT
+
+
+class ServiceBus:
+    """One namespace.
+
+    Args:
+        folder: Where it keeps what is stored.
+        queues: The queues that there are; any, if none is named.
+        tls: Speak TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
+            ``sb://`` with `namespace` as its ``custom_endpoint_address``, for it knows one port only.
+        idle: The seconds without a frame after which it drops a connection.
+
+    Attributes:
+        port: Where it listens.
+        namespace: The same with the host, as the SDK wants it.
+        connection_string: What the SDK connects with, without TLS.
+        certificate: What a client has to trust.
+    """
+
+    def __init__(self, folder: Path, *queues: str, tls: bool = False, idle: float = 240) -> None:
+        self.port = free_port()
+        self.namespace = f"127.0.0.1:{self.port}"
+        self.connection_string = (
+            f"Endpoint=sb://{self.namespace};SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0;"
+            "UseDevelopmentEmulator=true;"
+        )
+        self.certificate = folder / "certificate.pem"
+        self._file = folder / f"service-bus-{self.port}.jsonl"
+        self._options = [f"--port={self.port}", f"--file={self._file}", f"--idle={idle}", *queues]
+        if tls:
+            self._options += [f"--certificate={self.certificate}", f"--key={_certify(self.certificate)}"]
+
+    def start(self) -> None:
+        """Start, with what was stored before, and return once it listens."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.service_bus_peer", *self._options],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        wait_for(self.port, self._process)
+
+    def set(self, mode: str, times: int = 0, seconds: float = 6) -> None:
+        """Behave so from now on, or for so many messages.
+
+        Args:
+            mode: As in `tests.support.service_bus_peer`.
+            times: After how many messages it is normal again; 0: never.
+            seconds: How late it is, when it is slow.
+        """
+        line = f"{mode} {times} {seconds}\n".encode()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == line
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return all messages that were stored, in that order; each has its properties under their names beside it."""
+        found = []
+        for line in self._lines(".jsonl"):
+            body, properties = base64.b64decode(line.pop("body")), line.pop("properties")
+            if properties.get("encoding") == "gzip":
+                body = gzip.decompress(body)
+            found.append({**properties, **line, "body": body})
+        return found
+
+    def tokens(self) -> list[dict[str, str]]:
+        """Return all tokens that were put, each with its ``type`` and its ``audience``."""
+        return self._lines(".tokens")
+
+    def _lines(self, suffix: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._file.with_suffix(suffix).read_text().splitlines()]
+
+    def freeze(self) -> None:
+        """Freeze it: connections are accepted, and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End the freeze. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill -9: connections are refused from now on."""
+        self._process.kill()
+        self._process.communicate()
+
+    def close(self) -> None:
+        """Stop for good, from whatever state."""
+        if self._process.poll() is None:
+            self.kill()
+
+
+def _certify(path: Path) -> Path:
+    """Write a certificate of 127.0.0.1, and its key beside it; return where that is."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(certificate.public_bytes(pem))
+    path.with_suffix(".key").write_bytes(private)
+    return path.with_suffix(".key")
+
+
+@contextmanager
+def service_bus(folder: Path, *queues: str, **options: Any) -> Iterator[ServiceBus]:
+    """Give a started one of one's own, or skip where there is no AMQP to be had."""
+    if importlib.util.find_spec("proton") is None:
+        pytest.skip("no python-qpid-proton: install a C compiler, then `make test` installs it")
+    bus = ServiceBus(folder, *queues, **options)
+    bus.start()
+    with warnings.catch_warnings():
+        # The SDK leaves the sockets of connections that failed to the collector, and its log records hold them.
+        warnings.simplefilter("ignore", ResourceWarning)
+        logging.disable()
+        try:
+            yield bus
+        finally:
+            bus.close()
+            gc.collect()
+            logging.disable(logging.NOTSET)
