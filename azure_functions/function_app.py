@@ -1,4 +1,4 @@
-"""Azure Functions: a function with an HTTP trigger, as the worker calls it, in front of one Receiver."""
+"""Azure Functions: a function with an HTTP trigger, as the worker calls it, in front of one receiver."""
 
 import gc
 
@@ -7,70 +7,89 @@ gc.disable()
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from azure_functions.http import to_request, to_response
 from azure_functions.logs import WorkerLog
 from core.dedup import Deduplicated
-from core.receiver import AsyncReceiver
+from core.receiver import AsyncReceiver, Receiver
 from core.settings import Settings, SettingsError, one_of, required
 from core.store import AsyncStore, Store
-from core.threaded import Threaded
 
-_BICEP = "azure_functions/infra sets it"
-_NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[a-z0-9-]+)+").fullmatch
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
 _ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
 
 
-def build_store(environ: Mapping[str, str]) -> AsyncStore:
-    """Build the store that DT_STORE names. Its SDK is imported, and no other: each takes as long as all the rest.
+def build_async_store(environ: Mapping[str, str]) -> AsyncStore:
+    """Build the store in Service Bus, which is for an event loop: its SDK keeps to no time-out elsewhere.
 
     Raises:
         core.settings.SettingsError: It cannot be built from this environment.
     """
-    store = one_of(environ, "DT_STORE", "service_bus", "storage_queue", "table")
-    client_id = environ.get("AZURE_CLIENT_ID") or None
-    name = "DT_SERVICE_BUS" if store == "service_bus" else "DT_STORAGE"
+    # As in the next: a store's SDK is imported with the store, because each takes as long as all the rest.
+    from azure_functions.service_bus import ServiceBusStore, connector
+
+    one_of(environ, "DT_STORE", "service_bus", "storage_queue", "table")
+    address = _address(environ, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", _NAMESPACE)
+    connect = connector(address, environ.get("AZURE_CLIENT_ID"))
     try:
-        if store == "service_bus":
-            from azure_functions.service_bus import ServiceBusStore, connector
-
-            namespace = required(environ, name, f"the host name of the Service Bus namespace. {_BICEP}")
-            if "=" in namespace or _NAMESPACE(namespace):
-                return ServiceBusStore(connector(namespace, client_id), environ.get("DT_QUEUE") or "events")
-        else:
-            from azure_functions.storage import CONNECTIONS
-
-            account = required(environ, name, f"the name of the storage account. {_BICEP}")
-            if "=" in account or _ACCOUNT(account):
-                return Threaded(_storage(environ, account, client_id), CONNECTIONS)
-    except ValueError:  # the SDKs', which may quote it
-        pass
-    raise SettingsError([f"{name} is neither a name nor a connection string of Azure's."])
+        return ServiceBusStore(connect, environ.get("DT_QUEUE") or "events")
+    except ValueError:  # the SDK's, of a connection string, which it may quote
+        raise _unknown("DT_SERVICE_BUS") from None
 
 
-def _storage(environ: Mapping[str, str], account: str, client_id: str | None) -> Store:
-    from azure.data.tables import TableClient
+def build_store(environ: Mapping[str, str]) -> Store:
+    """Build the store in Azure Storage that DT_STORE names: storage_queue or table.
 
-    from azure_functions.storage import connect
+    Raises:
+        core.settings.SettingsError: It cannot be built from this environment.
+    """
     from azure_functions.table import TableStore
 
-    if environ.get("DT_STORE") == "table":
-        table = environ.get("DT_TABLE") or "events"
-        return TableStore(connect(TableClient, account, "table", client_id, table_name=table))
+    if environ["DT_STORE"] == "table":
+        return TableStore(_table(environ, environ.get("DT_TABLE") or "events"))
 
     from azure.storage.queue import QueueClient
 
     from azure_functions.seen_keys import TableSeenKeys
     from azure_functions.storage_queue import StorageQueue
 
-    queue, seen = environ.get("DT_QUEUE") or "events", environ.get("DT_SEEN_TABLE") or "seenKeys"
-    return Deduplicated(
-        StorageQueue(connect(QueueClient, account, "queue", client_id, queue_name=queue)),
-        TableSeenKeys(connect(TableClient, account, "table", client_id, table_name=seen)),
-    )
+    queue = _storage(environ, QueueClient, "queue", queue_name=environ.get("DT_QUEUE") or "events")
+    return Deduplicated(StorageQueue(queue), TableSeenKeys(_table(environ, environ.get("DT_SEEN_TABLE") or "seenKeys")))
+
+
+def _table(environ: Mapping[str, str], name: str) -> "TableClient":
+    from azure.data.tables import TableClient
+
+    client: TableClient = _storage(environ, TableClient, "table", table_name=name)
+    return client
+
+
+def _storage(environ: Mapping[str, str], client: Any, service: str, **names: str) -> Any:
+    from azure_functions.storage import connect
+
+    address = _address(environ, "DT_STORAGE", "the name of the storage account", _ACCOUNT)
+    try:
+        return connect(client, address, service, environ.get("AZURE_CLIENT_ID"), **names)
+    except ValueError:
+        raise _unknown("DT_STORAGE") from None
+
+
+def _address(environ: Mapping[str, str], name: str, what: str, is_name: Callable[[str], object]) -> str:
+    address = required(environ, name, f"{what}. azure_functions/infra sets it")
+    if "=" in address or is_name(address):
+        return address
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> SettingsError:
+    return SettingsError([f"{name} is neither a name nor a connection string of Azure's."])
 
 
 def _settings(environ: Mapping[str, str]) -> Settings:
@@ -85,23 +104,35 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     return Settings.load(environ)
 
 
-def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver:
+def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | Receiver:
     """Build the receiver, whatever the environment is like.
 
     An exception at this point would have the host answer 404 to everything, without a word to DT of why.
     """
-    return AsyncReceiver.build(lambda: (_settings(environ), build_store(environ)), WorkerLog())
+    if environ.get("DT_STORE") in ("storage_queue", "table"):
+        return Receiver.build(lambda: (_settings(environ), build_store(environ)), WorkerLog())
+    return AsyncReceiver.build(lambda: (_settings(environ), build_async_store(environ)), WorkerLog())
 
 
-# Not what DT_AUTH_LEVEL says, if that is not understood: then a key is wanted.
-_is_anonymous = (os.environ.get("DT_AUTH_LEVEL") or "anonymous") == "anonymous"
-app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS if _is_anonymous else func.AuthLevel.FUNCTION)
 receiver = build_receiver(os.environ)
 gc.freeze()
 gc.enable()
 
 
-@app.route(route="{*path}")
 async def receive(req: func.HttpRequest) -> func.HttpResponse:
     """Answer one delivery, in the worker's event loop. Never raises: the host would hide the reason behind a 500."""
+    assert isinstance(receiver, AsyncReceiver)
     return to_response(await receiver.handle(to_request(req)))
+
+
+def receive_and_wait(req: func.HttpRequest) -> func.HttpResponse:
+    """The same on a thread of the worker's, for a store that waits."""
+    assert isinstance(receiver, Receiver)
+    return to_response(receiver.handle(to_request(req)))
+
+
+# What is not understood, which is answered 503 with a word in the log, does not open the door: then a key is wanted.
+_is_open = os.environ.get("DT_AUTH_LEVEL") in (None, "", "anonymous")
+app = func.FunctionApp(func.AuthLevel.ANONYMOUS if _is_open else func.AuthLevel.FUNCTION)
+_chosen = receive if isinstance(receiver, AsyncReceiver) else receive_and_wait
+app.function_name("receive")(app.route("{*path}")(_chosen))

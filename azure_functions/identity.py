@@ -15,13 +15,13 @@ def managed_identity(client_id: str | None) -> "TokenCredential":
     """Return the identity, which keeps its tokens and fetches new ones in time.
 
     Args:
-        client_id: The client id of a user-assigned identity; None for the function app's own.
+        client_id: The client id of a user-assigned identity; None or empty for the function app's own.
     """
     # Imported here: it takes as long as a store's SDK, and a connection string does without.
     from azure.identity import ManagedIdentityCredential
 
     return ManagedIdentityCredential(
-        client_id=client_id,
+        client_id=client_id or None,
         # Its own defaults are 5 attempts of up to 300 s.
         retry_total=0,
         connection_timeout=CONNECT_TIMEOUT,

@@ -6,30 +6,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
-from azure.servicebus.exceptions import (
-    MessageSizeExceededError,
-    MessagingEntityDisabledError,
-    MessagingEntityNotFoundError,
-    ServiceBusAuthenticationError,
-    ServiceBusAuthorizationError,
-    ServiceBusQuotaExceededError,
-)
-
 from azure_functions.identity import AsyncCredential, managed_identity
+from azure_functions.sdk import ServiceBusClient, ServiceBusMessage, ServiceBusSender, exceptions
 from core.attempts import ATTEMPT, async_attempts
 from core.event import Event
 from core.store import Outcome, StoreUnavailable
 
 # What another attempt does not mend.
 _FINAL = (
-    MessageSizeExceededError,
-    MessagingEntityDisabledError,
-    MessagingEntityNotFoundError,
-    ServiceBusAuthenticationError,
-    ServiceBusAuthorizationError,
-    ServiceBusQuotaExceededError,
+    exceptions.MessageSizeExceededError,
+    exceptions.MessagingEntityDisabledError,
+    exceptions.MessagingEntityNotFoundError,
+    exceptions.ServiceBusAuthenticationError,
+    exceptions.ServiceBusAuthorizationError,
+    exceptions.ServiceBusQuotaExceededError,
 )
 # Bytes. The standard tier takes 256 KiB, the properties included:
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas

@@ -14,8 +14,8 @@ from azure_functions.identity import managed_identity
 from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.store import StoreUnavailable
 
-# As many requests as infra/main.bicep has an instance take at a time.
-CONNECTIONS = 16
+# As many threads as infra/main.bicep gives the worker.
+_CONNECTIONS = 16
 _WORD = re.compile("[A-Za-z]{1,60}").fullmatch
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
         names: What the class calls that which it is the client of, and its name.
     """
     session = requests.Session()
-    session.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+    session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     options: dict[str, Any] = {
         **names,
         "transport": RequestsTransport(

@@ -18,14 +18,27 @@ from tests.support.deliveries import SECRET
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE).search
 
 
+def _http(status: int, content: bytes, *headers: str) -> bytes:
+    lines = (f"HTTP/1.1 {status} OK", *headers, f"Content-Length: {len(content)}", "", "")
+    return "\r\n".join(lines).encode() + content
+
+
 def _answer(document: object, status: int = 200) -> bytes:
-    content = json.dumps(document).encode()
-    head = f"HTTP/1.1 {status} OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    return _http(status, json.dumps(document).encode(), "Content-Type: application/x-amz-json-1.0")
 
 
-# By what is in the head of a request: AWS's secret, Google's publish and look-up; everything else is stored.
+_TIME = "Sat, 21 Nov 2026 12:00:00 GMT"
+_MESSAGE = (
+    "<QueueMessagesList><QueueMessage><MessageId>1</MessageId>"
+    f"<InsertionTime>{_TIME}</InsertionTime><ExpirationTime>{_TIME}</ExpirationTime>"
+    f"<PopReceipt>1</PopReceipt><TimeNextVisible>{_TIME}</TimeNextVisible></QueueMessage></QueueMessagesList>"
+)
+# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish and look-up.
+# Everything else is stored.
 _ANSWERS = (
+    (b"/account/events/messages", _http(201, _MESSAGE.encode(), "Content-Type: application/xml")),
+    (b"GET /account/", _http(404, b"", "x-ms-error-code: ResourceNotFound")),
+    (b"/account/", _http(204, b"", "ETag: 1")),
     (b"GetSecretValue", _answer({"SecretString": SECRET})),
     (b":publish", _answer({"messageIds": ["1"]})),
     (b"GET ", _answer({"error": {"code": 404, "status": "NOT_FOUND"}}, 404)),

@@ -102,7 +102,7 @@ var secretName = 'signature-secret'
 var queueName = 'events'
 var tableName = 'events'
 var seenTableName = 'seenKeys'
-// A sync function runs in a thread of the worker. With more requests in an instance than threads, some would wait.
+// With a store in Azure Storage, each request has a thread of the worker's. With more requests than threads, some wait.
 var concurrency = 16
 
 // What is empty counts as not set.
@@ -216,6 +216,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
     AzureWebJobsStorage__clientId: identity.properties.clientId
     APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+    PYTHON_THREADPOOL_THREAD_COUNT: string(concurrency)
   })
 }
 

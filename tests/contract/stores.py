@@ -4,9 +4,11 @@ A factory is a context manager that gives a `Harness`; the faults beside it are 
 an embedded database, say, loses no answer.
 """
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +28,8 @@ from azure_functions.storage import connect as connect_storage
 from azure_functions.storage_queue import StorageQueue
 from azure_functions.table import TableStore
 from core.dedup import Deduplicated
+from core.event import Event
 from core.store import AsyncStore, Outcome, Store
-from core.threaded import Threaded
 from gcp_functions.firestore import FirestoreStore
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.rest import connect
@@ -146,14 +148,18 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         proxy.close()
 
 
-class Waiting(Threaded):
-    """A store that waits, on as many threads as there are sandboxes that would share the work on Lambda."""
+class Threaded:
+    """A store that waits, on threads of its own: as many as the sandboxes that would share the work on Lambda."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, 20)
+        self._store = store
+        self._threads = ThreadPoolExecutor(20)
 
     async def open(self) -> None:
         pass
+
+    async def put(self, event: Event, deadline: float) -> Outcome:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
 
     async def close(self) -> None:
         self._threads.shutdown()
@@ -208,7 +214,7 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     table = create_table(there, EVENTS_KEYS)
     try:
         yield Harness(
-            lambda: Waiting(DynamoDbStore(client("dynamodb"), table, 30)),
+            lambda: Threaded(DynamoDbStore(client("dynamodb"), table, 30)),
             lambda: [_row(item) for item in items(there, table)],
             _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
         )
@@ -231,7 +237,7 @@ def _sqs(fifo: bool) -> Factory:
 
         def build() -> AsyncStore:
             keys = DynamoDbSeenKeys(client("dynamodb"), seen, 30)
-            return Waiting(Deduplicated(SqsQueue(client("sqs"), queue), keys))
+            return Threaded(Deduplicated(SqsQueue(client("sqs"), queue), keys))
 
         def rows() -> list[Row]:
             taken.extend(_row(message) for message in messages(there, queue))
@@ -275,7 +281,7 @@ def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]
     there = Firestore(emulator.host)
 
     def build() -> AsyncStore:
-        return Waiting(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
+        return Threaded(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
 
     try:
         yield Harness(build, lambda: [_row(each) for each in there.documents()], _google_faults(proxy))
@@ -294,7 +300,7 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         queue = PubSubQueue(connect("", f"127.0.0.1:{proxy.port}"), there.topic)
-        return Waiting(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
+        return Threaded(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
 
     def rows() -> list[Row]:
         taken.extend(_row(message) for message in there.messages())
@@ -337,7 +343,7 @@ def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         connection = connection_string(azurite.queue_port, proxy.port)
-        return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
+        return Threaded(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
 
     try:
         yield Harness(build, lambda: [_row(each) for each in there.entities()], _azure_faults(proxy))
@@ -356,7 +362,7 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
         connection = connection_string(proxy.port, azurite.table_port)
         queue = connect_storage(QueueClient, connection, "queue", None, queue_name=there.queue)
         keys = connect_storage(TableClient, connection, "table", None, table_name=there.seen_table)
-        return Waiting(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
+        return Threaded(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
 
     def rows() -> list[Row]:
         taken.extend(_row(message) for message in there.messages())

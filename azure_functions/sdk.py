@@ -1,0 +1,34 @@
+"""azure-servicebus, less its client that manages namespaces: a quarter of a cold start, of no use here.
+
+The SDK imports it for one base class, and with it requests and a pipeline of HTTP. docs/decisions/0019-service-bus.md
+has the figures, and what to do should a new version of the SDK not bear it.
+"""
+
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+
+_NAME = "azure.servicebus.management"
+
+
+def _import_without_management() -> None:
+    sdk = find_spec("azure.servicebus")
+    if _NAME in sys.modules or not sdk or not sdk.submodule_search_locations:
+        return
+    # The package without what its __init__ does: its modules are found, and imported if asked for.
+    package = ModuleType(_NAME)
+    package.__path__ = [f"{sdk.submodule_search_locations[0]}/management"]
+    sys.modules[_NAME] = package
+    try:
+        import azure.servicebus.aio  # noqa: F401
+    finally:
+        # Whoever has a use for it imports it as ever.
+        del sys.modules[_NAME]
+
+
+_import_without_management()
+
+from azure.servicebus import ServiceBusMessage, exceptions  # noqa: E402
+from azure.servicebus.aio import ServiceBusClient, ServiceBusSender  # noqa: E402
+
+__all__ = ["ServiceBusClient", "ServiceBusMessage", "ServiceBusSender", "exceptions"]

@@ -1,0 +1,238 @@
+"""The function on Azure as it is deployed: its cold start and memory, and what it adds to the calls of its stores."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import ROOT, CannotMeasure, Options
+from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
+from bench.report import Section
+from bench.rounds import RATIOS, median, paired_ratio
+from bench.samples import fresh_delivery
+from bench.stub import stub
+from tests.support.deliveries import SECRET
+from tests.support.service_bus import ServiceBus
+
+_ZIP = ROOT / "dist" / "azure_functions.zip"
+_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
+
+# What everybody's function begins with, for each store.
+_FLOORS = {
+    "service_bus": """
+from azure.servicebus import ServiceBusClient
+ServiceBusClient.from_connection_string(sys.argv[1]).get_queue_sender("events")
+""",
+    "service_bus with an identity": """
+from azure.servicebus import ServiceBusClient
+from azure.identity import ManagedIdentityCredential
+ServiceBusClient("events.servicebus.windows.net", ManagedIdentityCredential()).get_queue_sender("events")
+""",
+    "storage_queue": """
+from azure.storage.queue import QueueClient
+from azure.data.tables import TableClient
+QueueClient.from_connection_string(sys.argv[1], "events")
+TableClient.from_connection_string(sys.argv[1], "seenKeys")
+""",
+    "table": """
+from azure.data.tables import TableClient
+TableClient.from_connection_string(sys.argv[1], "events")
+""",
+}
+_START = """
+import sys
+import function_app
+from core.http import Request
+
+class Reached(BaseException):
+    pass
+
+class Store:
+    def put(self, event, deadline):
+        raise Reached
+
+function_app.receiver._store = Store()
+request = Request("POST", "/events", [("x-dt-signature", sys.argv[1])], sys.argv[2].encode())
+try:
+    handling = function_app.receiver.handle(request)
+    handling.send(None)
+except Reached:
+    pass
+else:
+    sys.exit(1)
+"""
+# In turns, each so many at a time: the calls of the SDK alone, what they are given made beforehand, and the receiver.
+_CALLS = """
+import asyncio, json, logging, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from azure.core.exceptions import ResourceNotFoundError
+from azure_functions import function_app
+from core.event import reread
+from core.http import Request
+
+at_a_time, store = int(sys.argv[1]), os.environ["DT_STORE"]
+logging.getLogger().addHandler(logging.StreamHandler(open(os.devnull, "w")))
+logging.getLogger().setLevel(logging.INFO)
+receiver = function_app.receiver
+senders = {}
+
+def call_of(event):
+    if store == "service_bus":
+        from azure.servicebus import ServiceBusMessage
+        from azure_functions.service_bus import _Connection
+        body, fields = event.body, {**event.attributes(), "parsed": True}
+        async def call(at):
+            if at not in senders:
+                senders[at] = _Connection(receiver._store._connect(), "events").sender
+            message = ServiceBusMessage(body, message_id=fields["key"], application_properties=fields)
+            await senders[at].send_messages(message, timeout=3)
+        return call
+    from azure_functions import storage_queue, table
+    inner = receiver._store
+    if store == "table":
+        entity = table._entity(event)
+        return lambda at: inner._create(entity, **table.NO_CONTENT)
+    text, get, create, send = storage_queue._message(event), inner._seen._get, inner._seen._create, inner._queue._send
+    def call(at):
+        try:
+            get(event.key, "", select=["PartitionKey"])
+        except ResourceNotFoundError:
+            pass
+        send(text, time_to_live=-1)
+        create({"PartitionKey": event.key, "RowKey": ""}, **table.NO_CONTENT)
+    return call
+
+def handling_of(request):
+    async def handle(at):
+        assert (await receiver.handle(request)).status == 200
+    def handle_and_wait(at):
+        assert receiver.handle(request).status == 200
+    return handle if store == "service_bus" else handle_and_wait
+
+async def run(work):
+    times = []
+    async def one(at):
+        for do in work[at::at_a_time]:
+            begun = time.perf_counter()
+            await do(at)
+            times.append(time.perf_counter() - begun)
+    def one_of_threads(at):
+        for do in work[at::at_a_time]:
+            begun = time.perf_counter()
+            do(at)
+            times.append(time.perf_counter() - begun)
+    started = time.perf_counter()
+    if asyncio.iscoroutinefunction(work[0]):
+        await asyncio.gather(*(one(at) for at in range(at_a_time)))
+    else:
+        with ThreadPoolExecutor(at_a_time) as pool:
+            list(pool.map(one_of_threads, range(at_a_time)))
+    took = time.perf_counter() - started
+    return sorted(times)[len(times) // 2] * 1e6, len(work) / took
+
+async def main():
+    deliveries = json.load(sys.stdin)
+    quarter = len(deliveries) // 4
+    for part in range(0, len(deliveries), 2 * quarter):
+        some = deliveries[part:part + quarter], deliveries[part + quarter:part + 2 * quarter]
+        calls = [call_of(reread(body.encode(), datetime.now(UTC))) for _, body in some[0]]
+        requests = [Request("POST", "/", [("x-dt-signature", token)], body.encode()) for token, body in some[1]]
+        found = [*await run(calls), *await run([handling_of(request) for request in requests])]
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+# Each way, and once more to warm up.
+_EVENTS = 300
+
+
+def measure(options: Options) -> Section:
+    """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
+    if not _ZIP.is_file():
+        raise CannotMeasure("There is no dist/azure_functions.zip: make package-azure.")
+    rounds = max(options.rounds, MIN_ROUNDS)
+    with tempfile.TemporaryDirectory() as folder, stub() as address:
+        storage = (
+            "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
+            f"QueueEndpoint=http://{address}/account;TableEndpoint=http://{address}/account;"
+        )
+        bus = ServiceBus(Path(folder), "events")
+        bus.start()
+        try:
+            package = Path(folder) / "wwwroot"
+            with zipfile.ZipFile(_ZIP) as archive:
+                archive.extractall(package)
+            subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)  # as the build does
+            bare, pairs = _programs(package, {"service_bus": bus.connection_string, "storage": storage})
+            programs = [bare, *pairs, *pairs.values()]
+            for program in programs:
+                program.look()  # which warms the caches
+            times = in_turns(programs, rounds, "azure")
+            rows = beside_floors(times, bare, {floor: [ours] for floor, ours in pairs.items()})
+            calls = _calls({"DT_SERVICE_BUS": bus.connection_string, "DT_STORAGE": storage}, options.rounds)
+        finally:
+            bus.close()
+    notes = [
+        f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
+        "A floor imports azure.functions and the SDK of the store, and makes its clients, nothing else.",
+        "The package is the zip, compiled, with its libraries; it reads its settings, verifies and parses a delivery.",
+        f"Zipped {_ZIP.stat().st_size:,} bytes, without the libraries, which Azure installs.",
+    ]
+    for (store, at_a_time), found in calls.items():
+        bare_p50, bare_rate, p50, rate = zip(*found, strict=True)
+        notes.append(
+            f"{store}, {at_a_time} at a time: p50 {median(p50):,.0f} us, {paired_ratio(p50, bare_p50):.2f} x bare "
+            f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
+        )
+    notes += [
+        f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine: for Service Bus that "
+        "of the tests, which writes each message to a file; for Azure Storage one that does nothing.",
+        "Bare: the same calls of the same clients, what they are given made beforehand. The function's time has its log "
+        "line in it.",
+    ]
+    return Section("azure: from nothing to the call of the store", FLOOR_HEADER, rows, [*notes, RATIOS])
+
+
+def _programs(package: Path, connections: Mapping[str, str]) -> tuple[Program, dict[Program, Program]]:
+    """Return the bare interpreter, and for each floor the package with the same store."""
+    body, token = fresh_delivery()
+    path = f"{package}{os.pathsep}{_SITE_PACKAGES}"
+    pairs = {}
+    for name, code in _FLOORS.items():
+        store, _, identity = name.partition(" ")
+        connection = connections.get(store, connections["storage"])
+        names = {"DT_STORE": store, "DT_STORAGE": connection, "DT_SIGNATURE_SECRET": SECRET}
+        names["DT_SERVICE_BUS"] = "events.servicebus.windows.net" if identity else connection
+        floor = Program(f"SDK, {name}", "import sys\nimport azure.functions" + code, (connection,), path=path)
+        pairs[floor] = Program(f"package, {name}", _START, (token, body.decode()), names, path)
+    return Program("bare Python", "pass", path=path), pairs
+
+
+def _calls(environ: Mapping[str, str], rounds: int) -> dict[tuple[str, int], list[tuple[float, ...]]]:
+    """Return, of each round, bare p50 in microseconds and events a second, then the function's."""
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {
+        (store, at_a_time): [] for store in ("service_bus", "storage_queue", "table") for at_a_time in (1, 8)
+    }
+    settings = {"PYTHONPATH": str(ROOT), "DT_SIGNATURE_SECRET": SECRET, **environ}
+    for index in range(rounds):
+        for (store, at_a_time), own in found.items():
+            deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(4 * _EVENTS))]
+            done = subprocess.run(
+                [sys.executable, "-c", _CALLS, str(at_a_time)],
+                env={"PATH": os.environ.get("PATH", ""), "DT_STORE": store, **settings},
+                input=json.dumps(deliveries),
+                stdout=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
+            own.append(tuple(json.loads(done.stdout.splitlines()[-1])))
+        print(f"azure: calls, round {index + 1} of {rounds}", file=sys.stderr)
+    return found
