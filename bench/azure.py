@@ -191,10 +191,10 @@ def measure(options: Options) -> Section:
             f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
         )
     notes += [
-        f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine: for Service Bus that "
-        "of the tests, which writes each message to a file; for Azure Storage one that does nothing.",
-        "Bare: the same calls of the same clients, what they are given made beforehand. The function's time has its log "
-        "line in it.",
+        f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine.",
+        "For Service Bus, the tests' own, which writes each message to a file; for Azure Storage, one that does nothing.",
+        "Bare: the same calls of the same clients, what they are given made beforehand.",
+        "The function's time has its log line in it.",
     ]
     return Section("azure: from nothing to the call of the store", FLOOR_HEADER, rows, [*notes, RATIOS])
 
