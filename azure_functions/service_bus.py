@@ -100,11 +100,11 @@ class ServiceBusStore:
         raise StoreUnavailable(cause)
 
     async def _take(self) -> _Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_fresh():
-                return connection
-            await connection.close()
+        # The one that was used last. If that is of no use any more, those below it are not worth a look either.
+        if self._idle and self._idle[-1].is_fresh():
+            return self._idle.pop()
+        stale, self._idle = self._idle, []
+        await asyncio.gather(*(connection.close() for connection in stale))
         return _Connection(self._connect(), self._queue)
 
 

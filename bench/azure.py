@@ -192,7 +192,7 @@ def measure(options: Options) -> Section:
         )
     notes += [
         f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine.",
-        "For Service Bus, the tests' own, which writes each message to a file; for Azure Storage, one that does nothing.",
+        "For Service Bus, the tests' own, which writes messages to a file; for Azure Storage, one that does nothing.",
         "Bare: the same calls of the same clients, what they are given made beforehand.",
         "The function's time has its log line in it.",
     ]

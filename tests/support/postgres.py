@@ -1,7 +1,6 @@
 """A real PostgreSQL of the tests' own, which can be frozen, killed and started again."""
 
 import asyncio
-import datetime
 import importlib.util
 import os
 import pwd
@@ -16,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from heroku.release import migrate
+from tests.support.certificates import certificate
 from tests.support.ports import free_port
 
 
@@ -85,22 +82,8 @@ class Postgres:
         return True
 
     def _make_certificate(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        for file, content in (("server.key", private), ("server.crt", certificate.public_bytes(pem))):
+        public, private = certificate()
+        for file, content in (("server.key", private), ("server.crt", public)):
             path = self._folder / "data" / file
             path.write_bytes(content)
             path.chmod(0o600)

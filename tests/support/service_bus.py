@@ -5,7 +5,6 @@ was stored outlives ``kill``.
 """
 
 import base64
-import datetime
 import gc
 import gzip
 import importlib.util
@@ -17,15 +16,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.certificates import certificate
 from tests.support.ports import free_port, wait_for
 from tests.support.processes import ROOT
 
@@ -123,24 +119,8 @@ class ServiceBus:
 
 def _certify(path: Path) -> Path:
     """Write a certificate of 127.0.0.1, and its key beside it; return where that is."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(certificate.public_bytes(pem))
+    public, private = certificate()
+    path.write_bytes(public)
     path.with_suffix(".key").write_bytes(private)
     return path.with_suffix(".key")
 
