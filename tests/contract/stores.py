@@ -182,21 +182,35 @@ def _http(status: int, document: object) -> bytes:
     return head.encode() + body
 
 
-def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
+def _faults(proxy: Proxy, throttled: bytes, denied: bytes) -> Faults:
+    """Return what a proxy can do; no emulator knows limits or roles, so it answers as the cloud would."""
+
     def passes() -> None:
         proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
         proxy.set(Mode.PASS)
 
-    proxy.canned = _http(400, {"__type": throttling, "message": "slow down"})
+    def answers(content: bytes) -> Callable[[], object]:
+        def begin() -> None:
+            proxy.canned = content
+            proxy.set(Mode.CANNED)
+
+        return begin
+
     return {
         "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
         "silent": (lambda: proxy.set(Mode.SILENT), passes),
         "slow": (lambda: proxy.set(Mode.SLOW), passes),
-        "throttled": (lambda: proxy.set(Mode.CANNED), passes),
+        "throttled": (answers(throttled), passes),
+        "denied": (answers(denied), passes),
         "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
-        # To IAM the tests' credentials are nobody's.
-        "denied": (moto.enforce_iam, lambda: moto.enforce_iam(False)),
     }
+
+
+def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
+    throttled = _http(400, {"__type": throttling, "message": "slow down"})
+    # To IAM the tests' credentials are nobody's.
+    denied = (moto.enforce_iam, lambda: moto.enforce_iam(False))
+    return _faults(proxy, throttled, b"") | {"denied": denied}
 
 
 def _aws_environment(request: pytest.FixtureRequest, moto: MotoServer, **endpoints: str) -> None:
@@ -252,26 +266,10 @@ def _sqs(fifo: bool) -> Factory:
 
 
 def _google_faults(proxy: Proxy) -> Faults:
-    def passes() -> None:
-        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
-        proxy.set(Mode.PASS)
+    def answer(status: int, code: str) -> bytes:
+        return _http(status, {"error": {"code": status, "message": "no", "status": code}})
 
-    def answers(status: int, code: str) -> Callable[[], object]:
-        def begin() -> None:
-            proxy.canned = _http(status, {"error": {"code": status, "message": "no", "status": code}})
-            proxy.set(Mode.CANNED)
-
-        return begin
-
-    return {
-        "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
-        "silent": (lambda: proxy.set(Mode.SILENT), passes),
-        "slow": (lambda: proxy.set(Mode.SLOW), passes),
-        "throttled": (answers(429, "RESOURCE_EXHAUSTED"), passes),
-        # The emulators know neither quotas nor IAM, so the proxy answers as Google would.
-        "denied": (answers(403, "PERMISSION_DENIED"), passes),
-        "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
-    }
+    return _faults(proxy, answer(429, "RESOURCE_EXHAUSTED"), answer(403, "PERMISSION_DENIED"))
 
 
 @contextmanager
@@ -313,27 +311,10 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 
 def _azure_faults(proxy: Proxy) -> Faults:
-    def passes() -> None:
-        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
-        proxy.set(Mode.PASS)
+    def answer(status: int, code: str) -> bytes:
+        return f"HTTP/1.1 {status} No\r\nx-ms-error-code: {code}\r\nContent-Length: 0\r\n\r\n".encode()
 
-    def answers(status: int, code: str) -> Callable[[], object]:
-        def begin() -> None:
-            head = f"HTTP/1.1 {status} No\r\nx-ms-error-code: {code}\r\nContent-Length: 0\r\n\r\n"
-            proxy.canned = head.encode()
-            proxy.set(Mode.CANNED)
-
-        return begin
-
-    return {
-        "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
-        "silent": (lambda: proxy.set(Mode.SILENT), passes),
-        "slow": (lambda: proxy.set(Mode.SLOW), passes),
-        # Azurite knows neither limits nor roles, so the proxy answers as Azure would.
-        "throttled": (answers(503, "ServerBusy"), passes),
-        "denied": (answers(403, "AuthorizationPermissionMismatch"), passes),
-        "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
-    }
+    return _faults(proxy, answer(503, "ServerBusy"), answer(403, "AuthorizationPermissionMismatch"))
 
 
 @contextmanager
