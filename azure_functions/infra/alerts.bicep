@@ -25,7 +25,7 @@ param queueName string
 @description('Where alerts are sent. Empty: nowhere.')
 param email string
 
-@description('Alert when no event was stored for so many minutes. 0: never.')
+@description('Alert when no event was acknowledged for so many minutes. 0: never.')
 param silenceMinutes int
 
 @description('Alert when more messages than that wait in the queue.')
@@ -95,7 +95,7 @@ resource silence 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = if (silen
   kind: 'LogAlert'
   properties: {
     displayName: '${name}-silence'
-    description: 'No event was stored for ${silenceMinutes} minutes. Look at the Data Connector in DT Studio, and for "refused" in the log. After 5 days without success DT switches a Data Connector off.'
+    description: 'No event was acknowledged for ${silenceMinutes} minutes. Look at the Data Connector in DT Studio, and for "refused" in the log. After 5 days without success DT switches a Data Connector off.'
     severity: 1
     scopes: [applicationInsightsId]
     evaluationFrequency: 'PT15M'

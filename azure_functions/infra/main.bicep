@@ -72,7 +72,7 @@ param alwaysReady int = 0
 @description('Where alerts are sent. Empty: they are shown in Azure Monitor only.')
 param alarmEmail string = ''
 
-@description('Alert when no event was stored for so many minutes; until the first event has come it is in alarm. 0: no such alert.')
+@description('Alert when no event was acknowledged for so many minutes; until the first event has come it is in alarm. 0: no such alert.')
 @allowed([0, 15, 30, 45, 60, 120, 180, 240, 300, 360, 1440, 2880])
 param silenceMinutes int = 60
 
@@ -87,7 +87,7 @@ param logRetentionDays int = 30
 
 @description('GB of log a day, at most: a limit to what a flood costs. What is above is lost, and alerts see nothing of it. -1: no limit.')
 @minValue(-1)
-param logDailyCap int = 1
+param logDailyCap int = 5
 
 // ---------------------------------------------------------------------------------------------------------------------
 

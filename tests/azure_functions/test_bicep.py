@@ -619,7 +619,7 @@ def test_copies_are_in_three_zones(bus: Deployment) -> None:
 def test_log(bus: Deployment) -> None:
     component = bus.resources["applicationInsights"]
     assert component.properties["WorkspaceResourceId"] == bus.resources["workspace"].id
-    for found, days, cap in ((bus, 30, 1), (deployment(logRetentionDays=90, logDailyCap=-1), 90, -1)):
+    for found, days, cap in ((bus, 30, 5), (deployment(logRetentionDays=90, logDailyCap=-1), 90, -1)):
         workspace = found.resources["workspace"].properties
         assert workspace["sku"] == {"name": "PerGB2018"}
         assert (workspace["retentionInDays"], workspace["workspaceCapping"]) == (days, {"dailyQuotaGb": cap})

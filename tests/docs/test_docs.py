@@ -62,6 +62,7 @@ def test_links_lead_somewhere(page: Page) -> None:
 FOLDERS = (
     ".ci",
     "aws_lambda",
+    "azure_functions",
     "bench",
     "cli",
     "core",
@@ -276,7 +277,7 @@ def is_environ(node: ast.expr) -> bool:
 def test_each_variable_that_is_read_is_listed_and_no_other() -> None:
     files = [
         file
-        for folder in ("aws_lambda", "cli", "core", "gcp_functions", "heroku", "local")
+        for folder in ("aws_lambda", "azure_functions", "cli", "core", "gcp_functions", "heroku", "local")
         for file in (ROOT / folder).rglob("*.py")
     ]
     assert set().union(*map(variables_read, files)) == set(VARIABLES)
