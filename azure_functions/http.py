@@ -1,7 +1,5 @@
 """Between Azure's two shapes of an HTTP exchange and the core's."""
 
-from urllib.parse import urlsplit
-
 from azure.functions import HttpRequest, HttpResponse
 
 from core.http import Request, Response
@@ -12,7 +10,9 @@ def to_request(request: HttpRequest) -> Request:
 
     A repeated header comes joined by commas, which no token holds, so that two are refused as one that is malformed.
     """
-    return Request(request.method, urlsplit(request.url).path, list(request.headers.items()), request.get_body())
+    # Not urlsplit, which raises where a host is none.
+    path = request.url.partition("?")[0].partition("//")[2].partition("/")[2]
+    return Request(request.method, f"/{path}", list(request.headers.items()), request.get_body())
 
 
 def to_response(response: Response) -> HttpResponse:

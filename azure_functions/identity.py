@@ -4,10 +4,62 @@ import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from azure.core.exceptions import AzureError
+
 from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken, TokenCredential
+    from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
+    from azure.identity import ManagedIdentityCredential
+
+
+class ManagedIdentityError(AzureError):
+    """There is no token to be had. ``str()`` is the class of what happened; an answer's own words are in none."""
+
+
+class _Identity:
+    """Azure's credential, made anew after a failure, each of which is a `ManagedIdentityError`.
+
+    MSAL, which is inside, answers itself for a while once the endpoint said 429, 5xx or Retry-After: for 5 seconds, or
+    for as long as that said, up to an hour. What it cannot read comes out as any exception that there is; and what has
+    no HTTP response but looks as if it had, as azure-identity's errors do, azure-data-tables fails on.
+
+    Args:
+        client_id: As in `managed_identity`.
+    """
+
+    def __init__(self, client_id: str | None) -> None:
+        # Imported here, as below: it takes as long as a store's SDK, and a connection string does without.
+        from azure.core.pipeline.transport import RequestsTransport
+
+        self._client_id = client_id
+        # Its own defaults are 5 attempts of up to 300 s. The transport outlives a credential that others still use.
+        self._transport = RequestsTransport(connection_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+        self._credential = self._anew()
+
+    def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
+        """Return a token; see `azure.core.credentials.TokenCredential`."""
+        token: AccessToken = self._ask("get_token", *scopes, **options)
+        return token
+
+    def get_token_info(self, *scopes: str, **options: Any) -> "AccessTokenInfo":
+        """Return a token and when it is to be renewed; see `azure.core.credentials.SupportsTokenInfo`."""
+        token: AccessTokenInfo = self._ask("get_token_info", *scopes, **options)
+        return token
+
+    def _ask(self, method: str, *scopes: str, **options: Any) -> Any:
+        credential = self._credential
+        try:
+            return getattr(credential, method)(*scopes, **options)
+        except Exception as error:
+            if self._credential is credential:
+                self._credential = self._anew()
+            raise ManagedIdentityError(type(error).__name__) from None
+
+    def _anew(self) -> "ManagedIdentityCredential":
+        from azure.identity import ManagedIdentityCredential
+
+        return ManagedIdentityCredential(client_id=self._client_id, transport=self._transport, retry_total=0)
 
 
 @cache
@@ -17,16 +69,7 @@ def managed_identity(client_id: str | None) -> "TokenCredential":
     Args:
         client_id: The client id of a user-assigned identity; None or empty for the function app's own.
     """
-    # Imported here: it takes as long as a store's SDK, and a connection string does without.
-    from azure.identity import ManagedIdentityCredential
-
-    return ManagedIdentityCredential(
-        client_id=client_id or None,
-        # Its own defaults are 5 attempts of up to 300 s.
-        retry_total=0,
-        connection_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-    )
+    return _Identity(client_id)
 
 
 class AsyncCredential:

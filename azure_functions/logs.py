@@ -5,9 +5,10 @@ import logging
 from core.log import Log, Severity
 
 # To Azure's SDKs each call is worth several lines, and an error the words of the service, whatever it quotes.
-for _name in ("azure.core", "azure.data", "azure.identity", "azure.servicebus", "azure.storage", "msal"):
+for _name in ("azure.core", "azure.data", "azure.identity", "azure.servicebus", "azure.storage", "msal", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
-# Not the name of this package: the worker would take the lines for its own.
+# A name that begins as none of the worker's own: lines of proxy_worker, azure_functions_runtime and azure.functions
+# never reach Application Insights.
 _write = logging.getLogger("receiver").log
 _LEVELS: dict[Severity, int] = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -16,4 +17,8 @@ class WorkerLog(Log):
     """Writes lines by way of logging, so that they have their request's id in Application Insights."""
 
     def _write(self, severity: Severity, line: str) -> None:
-        _write(_LEVELS[severity], line)
+        # A handler that fails, be it the worker's, must not refuse an event that is stored.
+        try:
+            _write(_LEVELS[severity], line)
+        except Exception:
+            pass

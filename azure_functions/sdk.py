@@ -1,4 +1,4 @@
-"""azure-servicebus, less its client that manages namespaces: a quarter of a cold start, of no use here.
+"""azure-servicebus, less its client that manages namespaces: a fifth of a cold start, of no use here.
 
 The SDK imports it for one base class, and with it requests and a pipeline of HTTP. docs/decisions/0019-service-bus.md
 has the figures, and what to do should a new version of the SDK not bear it.

@@ -1,0 +1,189 @@
+"""What `make package-azure` writes, installed into an empty environment and loaded as Azure's worker loads it."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.azurite import Azurite, Storage, connection_string
+from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
+from tests.support.environments import environment_of
+from tests.support.es256 import JWKS, es256
+from tests.support.processes import ROOT, running
+from tests.support.service_bus import service_bus
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    command = [sys.executable, str(ROOT / "tools" / "package.py"), "azure"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Path(shutil.copy(ROOT / "dist" / "azure_functions.zip", tmp_path_factory.mktemp("zip")))
+
+
+@pytest.fixture(scope="module")
+def package(archive: Path) -> Path:
+    """The tree that is in the zip, far from the repository."""
+    folder = archive.parent / "wwwroot"
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(worker: None, package: Path) -> Path:
+    """An environment with the package's own requirements and nothing else."""
+    return environment_of(package)
+
+
+@pytest.fixture(scope="module")
+def library(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Azure's worker: its library, without what that requires, and our stand-in for the host.
+
+    Azure has the worker's libraries in a folder of their own, which comes after the app's. They would complete what is
+    missing from its requirements.txt, and not the same in each version of the worker: of all that the library itself
+    requires, what it imports at the start is here, and that is not of this adapter's. All else is the app's to bring,
+    azure-functions among it.
+    """
+    folder = tmp_path_factory.mktemp("worker")
+    for name in ("azure_functions_runtime", "azurefunctions"):
+        found = importlib.util.find_spec(name)
+        assert found
+        assert found.submodule_search_locations
+        shutil.copytree(found.submodule_search_locations[0], folder / name)
+    support = folder / "tests" / "support"
+    support.mkdir(parents=True)
+    for name in ("azure_host.py", "ports.py", "processes.py"):
+        shutil.copy(ROOT / "tests" / "support" / name, support)
+    return folder
+
+
+def test_it_has_what_azure_looks_for_and_nothing_else(package: Path) -> None:
+    found = {path.name for path in package.iterdir()}
+    files = {"function_app.py", "host.json", "requirements.txt", ".funcignore", "LICENSE"}
+    assert found == {*files, "core", "azure_functions"}
+    for folder in ("core", "azure_functions"):
+        assert {path.name for path in (package / folder).iterdir()} == {
+            path.name for path in (ROOT / folder).glob("*.py") if path.name != "function_app.py"
+        }
+    for name in files - {"LICENSE"}:
+        assert (package / name).read_bytes() == (ROOT / "azure_functions" / name).read_bytes()
+
+
+def test_each_of_its_requirements_is_pinned_to_what_was_tested(package: Path) -> None:
+    """Azure's remote build installs whatever the index gives it for a name without a version, and without a hash."""
+    text = (package / "requirements.txt").read_text()
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(pins) > 10
+    for pin in pins:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+( +# via .+)?", pin), pin
+    names = {pin.partition("==")[0] for pin in pins}
+    wanted = {"azure-functions", "azure-identity", "azure-servicebus", "azure-storage-queue", "azure-data-tables"}
+    assert wanted <= names
+    # The worker brings its own.
+    assert "azure-functions-runtime" not in names
+
+
+SHADOWS = """
+import http, http.client, http.server
+import function_app
+print(http.__file__)
+"""
+
+
+def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: Path, python: Path) -> None:
+    """One at the root would, and there is one called http in the adapter's folder."""
+    at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert at_the_root & sys.stdlib_module_names == set()
+    done = subprocess.run(
+        [python, "-c", SHADOWS], cwd=package, capture_output=True, text=True, timeout=60, check=True, env={"PATH": ""}
+    )
+    assert not Path(done.stdout.strip()).is_relative_to(package)
+
+
+@contextmanager
+def _stored(store: str, folder: Path, azurite: Azurite) -> Iterator[tuple[dict[str, str], Callable[[], list[Any]]]]:
+    """Give the store's variables, and a look at what is in it."""
+    if store == "service_bus":
+        with service_bus(folder, "events") as bus:
+            yield {"DT_SERVICE_BUS": bus.connection_string}, bus.messages
+        return
+    storage = Storage(azurite)
+    yield (
+        {
+            "DT_STORAGE": connection_string(azurite.queue_port, azurite.table_port),
+            "DT_QUEUE": storage.queue,
+            "DT_TABLE": storage.table,
+            "DT_SEEN_TABLE": storage.seen_table,
+        },
+        storage.entities if store == "table" else storage.messages,
+    )
+
+
+@pytest.mark.parametrize("store", ["service_bus", "storage_queue", "table"])
+def test_it_stores_with_nothing_else_installed(
+    store: str, package: Path, python: Path, library: Path, azurite: Azurite, tmp_path: Path
+) -> None:
+    one, other = fresh_body(), fresh_body()
+    with _stored(store, tmp_path, azurite) as (names, look):
+        environ = {
+            "AzureWebJobsScriptRoot": str(package),
+            "DT_STORE": store,
+            "DT_SIGNATURE_SECRET": SECRET,
+            "DT_ORGANIZATION_ID": ORGANIZATION,
+            "DT_JWKS": JWKS,
+            **names,
+        }
+        with running("tests.support.azure_host", environ, tmp_path, root=library, python=str(python)) as server:
+            assert server.request("POST", "/", {}, one).status == 401
+            assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "stored"
+            again = server.request("POST", "/", signed(one), one).headers["event-outcome"]
+            assert again == ("stored" if store == "service_bus" else "duplicate")
+            asymmetric = {"DT-Asymmetric-Signature": es256(other)}
+            assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
+            # Nothing of the repository is on its path.
+            maps = Path(f"/proc/{server.process.pid}/environ")
+            assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
+        assert sorted(each["body"] for each in look()) == sorted([one, other])
+
+
+IDENTITY = """
+import json, sys
+import function_app
+print(json.dumps([type(function_app.receiver).__name__, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "receiver"),
+    [
+        ({"DT_SERVICE_BUS": "tests.servicebus.windows.net"}, "AsyncReceiver"),
+        ({"DT_STORE": "storage_queue", "DT_STORAGE": "tests"}, "Receiver"),
+    ],
+)
+def test_what_is_deployed_is_enough_to_log_in(
+    environ: dict[str, str], receiver: str, package: Path, python: Path
+) -> None:
+    done = subprocess.run(
+        [python, "-W", "error", "-c", IDENTITY],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"DT_SIGNATURE_SECRET": SECRET, **environ},
+    )
+    assert done.stderr == ""
+    name, modules = json.loads(done.stdout)
+    assert name == receiver
+    assert "azure.identity" in modules

@@ -1,0 +1,138 @@
+"""azure-servicebus as azure_functions.sdk imports it, each time in a process of its own."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.support.service_bus import service_bus
+
+Run = Callable[..., str]
+
+MODULES = """
+import json, sys
+import azure_functions.sdk
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_the_client_that_manages_namespaces_is_left_out(run: Run) -> None:
+    modules = set(json.loads(run(MODULES)))
+    # The SDK takes one base class from there, and with it what that is made of.
+    assert "azure.servicebus.management._models" in modules
+    left_out = {
+        "azure.servicebus.management",
+        "azure.servicebus.management._management_client",
+        "azure.servicebus.aio.management",
+        "requests",
+        "urllib3",
+        "azure.identity",
+    }
+    assert modules & left_out == set()
+
+
+WHOLE = """
+import sys
+{before}
+first = sys.modules.get("azure.servicebus.management")
+import azure_functions.sdk
+import azure.servicebus
+import azure.servicebus.management
+from azure.servicebus.management import QueueProperties, ServiceBusAdministrationClient
+
+print(azure.servicebus.management.__file__.endswith("__init__.py"))
+print(azure.servicebus.management is (first or sys.modules["azure.servicebus.management"]))
+print({{"RuleProperties", "AccessRights"}} <= set(azure.servicebus.management.__all__))
+print(QueueProperties is sys.modules["azure.servicebus.management._models"].QueueProperties)
+client = ServiceBusAdministrationClient.from_connection_string(
+    "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0", retry_total=0
+)
+try:
+    client.get_queue("events")
+except azure.core.exceptions.ServiceRequestError:
+    print(True)  # nobody is there
+client.close()
+print(azure_functions.sdk.ServiceBusMessage is azure.servicebus.ServiceBusMessage)
+print(azure_functions.sdk.ServiceBusClient is azure.servicebus.aio.ServiceBusClient)
+print(azure_functions.sdk.exceptions is azure.servicebus.exceptions)
+"""
+BEFORE = {
+    "afterwards": "",
+    "before": "import azure.servicebus.management",
+    "the SDK alone before": "import azure.servicebus",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
+def test_whoever_has_a_use_for_it_imports_it_as_ever(before: str, run: Run) -> None:
+    assert run(WHOLE.format(before=before)).split() == ["True"] * 8
+
+
+# What a new version of the SDK would be that does not bear it.
+UNBEARABLE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Broken(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "azure.servicebus.aio":
+            raise ImportError("needs the whole of it")
+
+sys.meta_path.insert(0, Broken())
+try:
+    import azure_functions.sdk
+except ImportError as error:
+    print(error)
+print("azure.servicebus.management" in sys.modules)
+"""
+
+
+def test_a_failure_leaves_nothing_in_its_place(run: Run) -> None:
+    assert run(UNBEARABLE).splitlines() == ["needs the whole of it", "False"]
+
+
+ABSENT = """
+import sys
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+
+class Without:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name == "azure.servicebus" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Without]
+try:
+    import azure_functions.sdk
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+
+
+def test_without_the_sdk_it_is_the_sdk_that_is_missing(run: Run) -> None:
+    assert run(ABSENT).split() == ["azure.servicebus"]
+
+
+SENDS = """
+import asyncio, os
+from azure_functions.sdk import ServiceBusClient, ServiceBusMessage
+
+async def main():
+    async with ServiceBusClient.from_connection_string(os.environ["BUS"], retry_total=0) as client:
+        async with client.get_queue_sender("events", keep_alive=0) as sender:
+            await sender.send_messages(ServiceBusMessage(b"{}", message_id="one"), timeout=5)
+
+asyncio.run(main())
+"""
+
+
+def test_it_sends_with_what_is_left(run: Run, tmp_path: Path) -> None:
+    with service_bus(tmp_path, "events") as bus:
+        assert run(SENDS, BUS=bus.connection_string) == ""
+        assert [message["messageId"] for message in bus.messages()] == ["one"]
+
+
+def test_this_is_the_version_that_bears_it() -> None:
+    """With another, read docs/decisions/0019-service-bus.md, and then put its number here."""
+    assert version("azure-servicebus").startswith("7.15.")
