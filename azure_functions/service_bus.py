@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from azure_functions.identity import AsyncCredential, managed_identity
+from azure_functions.identity import AsyncCredential, ManagedIdentityError, managed_identity
 from azure_functions.sdk import ServiceBusClient, ServiceBusMessage, ServiceBusSender, exceptions
 from core.attempts import ATTEMPT, async_attempts
 from core.event import Event
@@ -29,8 +29,9 @@ _MAX_IDLE = 180.0
 # Seconds. The SDK puts a token's successor when a tenth of its life is left, and a send that meets this waits for it
 # without a bound. A token of a connection string lasts an hour, an identity's longer.
 _MAX_AGE = 1800.0
-# Seconds for the parting words.
+# Seconds for the parting words to a connection that failed, which are part of the attempt.
 _CLOSE = 0.5
+_SEND = ATTEMPT - _CLOSE
 
 
 class _Connection:
@@ -76,28 +77,31 @@ class ServiceBusStore:
         self._connect = connect
         self._queue = queue
         # The first is made at once, though not opened, so that what is wrong with its address is said at the start.
-        self._idle = [_Connection(connect(), queue)]
+        self._idle = [self._new()]
 
     async def put(self, event: Event, deadline: float) -> Outcome:
         """Send ``event``; see `core.store.AsyncStore`."""
         message = _message(event)
-        cause = "deadline"
+        cause = None
         async for _ in async_attempts(deadline):
-            connection = await self._take()
+            # Where one connection failed, others that were open may have failed with it.
+            connection = await self._take() if cause is None else self._new()
             try:
                 # The SDK has a time-out too, which it does not keep where it meets something unforeseen.
-                async with asyncio.timeout(ATTEMPT):
-                    await connection.sender.send_messages(message, timeout=ATTEMPT)
+                async with asyncio.timeout(_SEND):
+                    await connection.sender.send_messages(message, timeout=_SEND)
             except Exception as error:  # the SDK's own, and what its insides raise of a broken peer
                 await connection.close()
-                cause = type(error).__name__
+                # To the SDK, a token that was not to be had is an error like any other.
+                inner = getattr(error, "inner_exception", None)
+                cause = type(inner if isinstance(inner, ManagedIdentityError) else error).__name__
                 if isinstance(error, _FINAL):
                     break
             else:
                 connection.used = time.monotonic()
                 self._idle.append(connection)
                 return Outcome.STORED
-        raise StoreUnavailable(cause)
+        raise StoreUnavailable(cause or "deadline")
 
     async def _take(self) -> _Connection:
         # The one that was used last. If that is of no use any more, those below it are not worth a look either.
@@ -105,6 +109,9 @@ class ServiceBusStore:
             return self._idle.pop()
         stale, self._idle = self._idle, []
         await asyncio.gather(*(connection.close() for connection in stale))
+        return self._new()
+
+    def _new(self) -> _Connection:
         return _Connection(self._connect(), self._queue)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import requests
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
@@ -32,6 +32,7 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
         names: What the class calls that which it is the client of, and its name.
     """
     session = requests.Session()
+    session.trust_env = False  # no proxy in between, and no look for one at each call
     session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     options: dict[str, Any] = {
         **names,
@@ -39,8 +40,6 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
             session=session,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
-            # No proxy in between, and no look for one at each call.
-            use_env_settings=False,
         ),
         # Their own retries go on for minutes, those of tables for up to a week.
         "retry_total": 0,
@@ -73,7 +72,7 @@ def call(operation: Callable[..., T], deadline: float, *arguments: Any, **option
             status = error.status_code or 500
             if status < 500 and status != 429:
                 break
-        except AzureError as error:
+        except Exception as error:  # of the network, and what the SDK raises of an answer that it cannot read
             cause = type(error).__name__
     raise StoreUnavailable(cause) from None
 

@@ -1,0 +1,290 @@
+"""What is particular to a queue of Azure Storage: what exactly is sent, and what does not fit.
+
+Against Azurite, Microsoft's emulator, and for answers that it cannot give against a server of our own.
+"""
+
+import base64
+import gzip
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
+
+from azure_functions.seen_keys import TableSeenKeys
+from azure_functions.storage import connect
+from azure_functions.storage_queue import StorageQueue
+from core.dedup import Deduplicated
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from tests.support.azurite import Azurite, Storage, azurite, connection_string
+from tests.support.deliveries import body, fresh_body
+from tests.support.loopback import Reply, in_turn, loopback
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
+KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
+LIMIT = 65_536
+
+
+def event(content: bytes | None = None) -> Event:
+    return reread(fresh_body() if content is None else content, NOW)
+
+
+def soon() -> float:
+    return time.monotonic() + DEADLINE
+
+
+def cause_of(queue: StorageQueue, one: Event | None = None, seconds: float = DEADLINE) -> str:
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        queue.send(one or event(), started + seconds)
+    assert time.monotonic() - started < DEADLINE
+    return caught.value.cause
+
+
+@pytest.fixture
+def there(azurite: Azurite) -> Storage:
+    return Storage(azurite)
+
+
+def client(server: Azurite, name: str) -> QueueClient:
+    made: QueueClient = connect(QueueClient, connection_string(server.queue_port, 0), "queue", None, queue_name=name)
+    return made
+
+
+@pytest.fixture
+def queue(azurite: Azurite, there: Storage) -> StorageQueue:
+    return StorageQueue(client(azurite, there.queue))
+
+
+@pytest.fixture
+def message(azurite: Azurite, there: Storage, queue: StorageQueue) -> Any:
+    """Send an event to the queue, which is empty, and return its message as it lies there."""
+
+    def message(one: Event) -> Any:
+        queue.send(one, soon())
+        [peeked] = client(azurite, there.queue).peek_messages(max_messages=32)
+        return peeked
+
+    return message
+
+
+def test_a_message_is_the_body_among_the_fields_of_its_event(message: Any) -> None:
+    """As JSON, in ASCII: the message is text in XML, and read as such by a consumer."""
+    content = message(event(body())).content
+    assert content.isascii()
+    assert json.loads(content) == {
+        "key": KEY,
+        "eventId": "cpbg96qngr7ai7ldarrg",
+        "eventType": "temperature",
+        "deviceId": DEVICE,
+        "projectId": PROJECT,
+        "timestamp": "2024-05-29T10:34:03.970415Z",
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": True,
+        "body": body().decode(),
+    }
+
+
+def test_what_an_event_lacks_its_message_lacks(message: Any) -> None:
+    one = event(b'{"event":{"eventType":"pollen"}}')
+    assert json.loads(message(one).content) == {
+        "key": one.key,
+        "eventType": "pollen",
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": False,
+        "body": '{"event":{"eventType":"pollen"}}',
+    }
+
+
+def test_a_message_never_expires_and_is_visible_at_once(message: Any) -> None:
+    assert message(event()).expires_on == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+def test_what_is_no_text_is_base64(message: Any) -> None:
+    found = json.loads(message(event(b"\xff\xfe\0\x80")).content)
+    assert (found["encoding"], found["body"]) == ("base64", base64.b64encode(b"\xff\xfe\0\x80").decode())
+
+
+SPOILT = {
+    "XML": "<QueueMessage>&amp;]]><![CDATA[",
+    "escaped XML": "&lt;",
+    "control characters": "\0\1\b\x0b\x1f\x7f\x85\u2028\ufffe\uffff",
+    "white space": " \t\r\n leading",
+    "beyond ASCII": "\U0001f321 °C å",
+    "JSON": '"\\',
+}
+
+
+@pytest.mark.parametrize("text", SPOILT.values(), ids=SPOILT.keys())
+def test_a_text_that_xml_would_spoil_survives(text: str, message: Any) -> None:
+    found = json.loads(message(event(text.encode())).content)
+    assert "encoding" not in found
+    assert found["body"] == text
+
+
+# Sizes.
+
+
+def envelope(content: bytes) -> int:
+    """Return the length of what is around a body."""
+    one = event(content)
+    return len(json.dumps({**one.attributes(), "parsed": False, "body": ""}))
+
+
+def test_a_message_of_just_the_limit_goes_as_it_is(message: Any) -> None:
+    content = b"x" * (LIMIT - envelope(b"x"))
+    found = message(event(content)).content
+    assert len(found) == LIMIT
+    assert "encoding" not in json.loads(found)
+
+
+def test_a_message_of_one_byte_more_is_compressed(message: Any) -> None:
+    content = b"x" * (LIMIT - envelope(b"x") + 1)
+    found = json.loads(message(event(content)).content)
+    assert found["encoding"] == "gzip+base64"
+    packed = base64.b64decode(found["body"])
+    assert packed == gzip.compress(content, mtime=0)
+    assert packed[4:8] == bytes(4)
+
+
+def test_what_json_makes_longer_is_what_counts(message: Any) -> None:
+    """A character of two bytes takes six in ASCII."""
+    content = ("å" * 20_000).encode()
+    assert len(content) < LIMIT
+    assert json.loads(message(event(content)).content)["encoding"] == "gzip+base64"
+
+
+def test_what_does_not_fit_even_so_is_refused_and_not_sent(there: Storage) -> None:
+    with loopback(in_turn(Reply(500))) as server:
+        refusing = StorageQueue(
+            connect(QueueClient, connection_string(server.server_port, 0), "queue", None, queue_name="events")
+        )
+        assert cause_of(refusing, event(os.urandom(49_200))) == "too large for a queue of Azure Storage"
+        assert server.calls == []
+
+
+def test_what_is_no_text_and_does_not_compress_fits_up_to_48_kib(message: Any) -> None:
+    content = os.urandom(48_800)
+    found = json.loads(message(event(content)).content)
+    assert found["encoding"] == "base64"
+    assert base64.b64decode(found["body"]) == content
+
+
+# Answers.
+
+
+@pytest.fixture
+def answered() -> Any:
+    """Send to a server that answers this; return the cause and what it was asked."""
+
+    def answered(reply: Reply | None, seconds: float = DEADLINE) -> tuple[str, list[Any]]:
+        with loopback(in_turn(reply)) as server:
+            address = connection_string(server.server_port, 0)
+            queue = StorageQueue(connect(QueueClient, address, "queue", None, queue_name="events"))
+            return cause_of(queue, seconds=seconds), server.calls
+
+    return answered
+
+
+def xml(content: str) -> Reply:
+    return Reply(201, f"<?xml version='1.0'?>{content}".encode(), {"Content-Type": "application/xml"})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(201, b""),
+        Reply(201, b"{}"),
+        Reply(201, b'{"MessageId":"m"}'),
+        Reply(200, b"<html>log in</html>", {"Content-Type": "text/html"}),
+        xml("<a/>"),
+        xml("<QueueMessagesList/>"),
+        xml("<QueueMessagesList><QueueMessage/></QueueMessagesList>"),
+        xml("<QueueMessagesList><QueueMessage><MessageId/></QueueMessage></QueueMessagesList>"),
+        xml("<QueueMessagesList><QueueMessage><MessageId>m</MessageId>"),
+        Reply(204, b""),
+    ],
+)
+def test_what_has_no_id_is_not_acknowledged(reply: Reply, answered: Any) -> None:
+    """As something between us and Azure might answer."""
+    assert answered(reply)[0]
+
+
+def test_what_it_is_asked_says_how_long_and_nothing_of_when(answered: Any) -> None:
+    _, [call] = answered(Reply(403))
+    assert call.method == "POST"
+    assert call.path == "/devstoreaccount1/events/messages?messagettl=-1"
+
+
+def test_a_queue_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+    name = f"q{os.urandom(8).hex()}"
+    queue = StorageQueue(client(azurite, name))
+    assert cause_of(queue) == "QueueNotFound"
+    client(azurite, name).create_queue()
+    queue.send(event(), soon())
+
+
+# Azurite away, and back. What it had is of no matter here: killed early it loses its queues and tables.
+
+
+@pytest.fixture
+def own() -> Iterator[Azurite]:
+    with azurite() as started:
+        yield started
+
+
+def store(server: Azurite, there: Storage) -> Deduplicated:
+    address = connection_string(server.queue_port, server.table_port)
+    keys = connect(TableClient, address, "table", None, table_name=there.seen_table)
+    return Deduplicated(StorageQueue(client(server, there.queue)), TableSeenKeys(keys))
+
+
+def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
+    there = Storage(own)
+    one, deduplicated = event(), store(own, there)
+    assert deduplicated.put(event(), soon()) is Outcome.STORED
+    own.freeze()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        deduplicated.put(one, started + DEADLINE)
+    assert time.monotonic() - started < DEADLINE
+    assert caught.value.cause == "ServiceResponseTimeoutError"
+    assert one.note == "look-up failed: ServiceResponseTimeoutError"
+    own.thaw()
+    again = event(one.body)
+    assert deduplicated.put(again, soon()) is Outcome.STORED
+    assert deduplicated.put(again, soon()) is Outcome.DUPLICATE
+    assert again.note is None
+    assert one.key in {each["key"] for each in there.messages()}
+
+
+def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azurite) -> None:
+    there = Storage(own)
+    one, deduplicated = event(), store(own, there)
+    assert deduplicated.put(event(), soon()) is Outcome.STORED
+    own.kill()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        deduplicated.put(one, started + DEADLINE)
+    assert time.monotonic() - started < 3
+    assert caught.value.cause == "ServiceRequestError"
+    own.start()
+    address = connection_string(own.queue_port, own.table_port)
+    for create in (
+        client(own, there.queue).create_queue,
+        TableClient.from_connection_string(address, there.seen_table).create_table,
+    ):
+        with suppress(ResourceExistsError):
+            create()
+    assert [deduplicated.put(one, soon()), deduplicated.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert [each["body"] for each in there.messages()].count(one.body) == 1

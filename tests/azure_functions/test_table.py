@@ -1,0 +1,395 @@
+"""What is particular to Table Storage: what exactly is written, how it is read, and what is no answer.
+
+Against Azurite, Microsoft's emulator, and for answers that it cannot give against a server of our own.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables import TableClient
+
+from azure_functions.seen_keys import TableSeenKeys
+from azure_functions.storage import connect
+from azure_functions.table import TableStore
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from tests.support.azurite import Azurite, Storage, azurite, connection_string
+from tests.support.deliveries import body, fresh_body
+from tests.support.loopback import DROPPED, Call, Reply, in_turn, loopback
+from tests.support.proxy import Mode, Proxy
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
+KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
+TIME = "2024-05-29T10:34:03.970415Z"
+TAG = "W/\"datetime'2026-11-21T09%3A00%3A00Z'\""
+CREATED = Reply(204, b"", {"ETag": TAG})
+PART = 65_536
+
+
+def event(content: bytes | None = None) -> Event:
+    return reread(fresh_body() if content is None else content, NOW)
+
+
+def of_device(device: str, **changes: Any) -> Event:
+    """Return an event of a device with this id."""
+    content = json.loads(body(**{"targetName": None, "eventId": None} | changes))
+    content["metadata"]["deviceId"] = device
+    return event(json.dumps(content).encode())
+
+
+def soon() -> float:
+    return time.monotonic() + DEADLINE
+
+
+def cause_of(call: Callable[..., object], *arguments: object, seconds: float = DEADLINE) -> str:
+    """Call in vain, but in time; return why."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        call(*arguments, started + seconds)
+    assert time.monotonic() - started < seconds
+    return caught.value.cause
+
+
+def client(port: int, name: str) -> TableClient:
+    made: TableClient = connect(TableClient, connection_string(0, port), "table", None, table_name=name)
+    return made
+
+
+@pytest.fixture
+def there(azurite: Azurite) -> Storage:
+    return Storage(azurite)
+
+
+@pytest.fixture
+def table(azurite: Azurite, there: Storage) -> TableClient:
+    return client(azurite.table_port, there.table)
+
+
+@pytest.fixture
+def store(table: TableClient) -> TableStore:
+    return TableStore(table)
+
+
+def row(table: TableClient) -> dict[str, Any]:
+    """Return the only row."""
+    [entity] = table.list_entities()
+    return dict(entity)
+
+
+def test_an_entity_is_the_event_and_nothing_more(table: TableClient, store: TableStore) -> None:
+    assert store.put(event(body()), soon()) is Outcome.STORED
+    assert row(table) == {
+        "PartitionKey": DEVICE,
+        "RowKey": f"{TIME}_{KEY}",
+        "key": KEY,
+        "eventId": "cpbg96qngr7ai7ldarrg",
+        "eventType": "temperature",
+        "deviceId": DEVICE,
+        "projectId": PROJECT,
+        "timestamp": TIME,
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": True,
+        "body": body(),
+    }
+
+
+def test_what_an_event_lacks_its_entity_lacks(table: TableClient, store: TableStore) -> None:
+    """Without a time its row is its key, and it is with those of no device."""
+    content = b'{"event":{"eventType":"pollen"}}'
+    key = "h." + hashlib.sha256(content).hexdigest()
+    assert store.put(event(content), soon()) is Outcome.STORED
+    assert row(table) == {
+        "PartitionKey": "-",
+        "RowKey": key,
+        "key": key,
+        "eventType": "pollen",
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": False,
+        "body": content,
+    }
+
+
+@pytest.mark.parametrize(
+    "device", ["a/b", "a\\b", "a#b", "a?b", "%", "a%2Fb", "a b", "ø", "温度", "a'b", ".", "a.b", "x" * 257]
+)
+def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
+    device: str, table: TableClient, store: TableStore
+) -> None:
+    one = of_device(device)
+    assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
+    found = row(table)
+    assert (found["PartitionKey"], found["body"]) == ("-", one.body)
+    # Longer than 256 it is none for any store.
+    assert found.get("deviceId") == (device if len(device) <= 256 else None)
+
+
+@pytest.mark.parametrize("device", ["-", "_", "A-z_0", "x" * 256])
+def test_a_device_whose_id_can_be_a_partitions_has_its_own(device: str, table: TableClient, store: TableStore) -> None:
+    assert store.put(of_device(device), soon()) is Outcome.STORED
+    assert row(table)["PartitionKey"] == device
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    ("length", "parts"), [(0, [0]), (1, [1]), (PART, [PART]), (PART + 1, [PART, 1]), (3 * PART, [PART] * 3)]
+)
+def test_a_body_is_in_as_many_properties_as_it_takes(
+    length: int, parts: list[int], table: TableClient, store: TableStore, there: Storage
+) -> None:
+    content = os.urandom(length)
+    assert store.put(event(content), soon()) is Outcome.STORED
+    found = row(table)
+    names = ["body", "body1", "body2"][: len(parts)]
+    assert [name for name in found if name.startswith("body")] == names
+    assert [len(found[name]) for name in names] == parts
+    assert there.entities()[0]["body"] == content
+
+
+# A device's history.
+
+
+def test_a_devices_history_is_in_the_order_of_time(table: TableClient, store: TableStore) -> None:
+    start = datetime(2026, 11, 20, 23, 59, 59, 999_998, tzinfo=UTC)
+    times = [start + timedelta(microseconds=step) for step in (3, 0, 86_400_000_001, 86_400_000_002, 2_000_000, 1, 2)]
+    for number, each in enumerate(times):
+        # The ids in another order than the times.
+        content = body(eventId=f"e{number}", timestamp=each.isoformat().replace("+00:00", "Z"))
+        assert store.put(event(content), soon()) is Outcome.STORED
+    assert store.put(of_device("another", timestamp="2026-11-21T10:00:00Z"), soon()) is Outcome.STORED
+    written = [each.isoformat(timespec="microseconds").replace("+00:00", "Z") for each in sorted(times)]
+    assert [entity["timestamp"] for entity in table.list_entities() if entity["PartitionKey"] == DEVICE] == written
+    # What README.md shows.
+    day = f"PartitionKey eq '{DEVICE}' and RowKey ge '2026-11-21' and RowKey lt '2026-11-22'"
+    found = [entity["timestamp"] for entity in table.query_entities(day)]
+    assert found == [each for each in written if each.startswith("2026-11-21")]
+    assert len(found) == 4
+
+
+def test_two_events_of_one_device_and_time_are_two(table: TableClient, store: TableStore) -> None:
+    for identifier in ("one", "two"):
+        assert store.put(event(body(eventId=identifier)), soon()) is Outcome.STORED
+    assert [entity["RowKey"] for entity in table.list_entities()] == [
+        f"{TIME}_{identifier}.temperature.{DEVICE}" for identifier in ("one", "two")
+    ]
+
+
+# Answers.
+
+
+def answered(reply: Reply | None) -> str:
+    with loopback(in_turn(reply)) as server:
+        return cause_of(TableStore(client(server.server_port, "events")).put, event())
+
+
+def error(status: int, code: str, how: str) -> Reply:
+    if how == "header":
+        return Reply(status, b"", {"x-ms-error-code": code})
+    message = {"lang": "en-US", "value": f"{code}\nRequestId:0"}
+    return Reply(status, json.dumps({"odata.error": {"code": code, "message": message}}).encode())
+
+
+@pytest.mark.parametrize("how", ["header", "body"])
+def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
+    with loopback(in_turn(error(409, "EntityAlreadyExists", how))) as server:
+        store = TableStore(client(server.server_port, "events"))
+        assert store.put(event(), soon()) is Outcome.DUPLICATE
+        assert len(server.calls) == 1
+    for code in ("TableBeingDeleted", "TableAlreadyExists", "UpdateConditionNotSatisfied"):
+        assert answered(error(409, code, how)) == code
+    assert answered(Reply(409, b"")) == "HTTP 409"
+
+
+def test_a_table_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+    table = client(azurite.table_port, f"t{os.urandom(8).hex()}")
+    store, one = TableStore(table), event()
+    assert cause_of(store.put, one) == "TableNotFound"
+    table.create_table()
+    assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
+
+
+NO_ENTITY = [
+    Reply(200, b""),
+    Reply(200, b"<html>log in</html>", {"Content-Type": "text/html"}),
+    Reply(201, b"{}"),
+    Reply(201, b"null"),
+    Reply(201, b"[]"),
+    Reply(204, b""),
+    Reply(204, b"", {"ETag": ""}),
+]
+
+
+@pytest.mark.parametrize("reply", NO_ENTITY)
+def test_what_has_no_tag_is_not_acknowledged(reply: Reply) -> None:
+    """As something between us and Azure might answer."""
+    assert answered(reply)
+
+
+def test_what_was_stored_when_the_answer_was_lost_is_a_duplicate(azurite: Azurite, there: Storage) -> None:
+    proxy = Proxy(azurite.table_port)
+    try:
+        store, one = TableStore(client(proxy.port, there.table)), event()
+        assert store.put(event(), soon()) is Outcome.STORED
+        proxy.set(Mode.LOSE_ANSWER)
+        assert store.put(one, soon()) is Outcome.DUPLICATE
+    finally:
+        proxy.close()
+    assert [entity["body"] for entity in there.entities()].count(one.body) == 1
+
+
+def test_an_entity_is_inserted_and_never_written_over() -> None:
+    """The server stores the first and drops the connection; to the second attempt it is there already."""
+    rows: dict[tuple[str, str], Any] = {}
+
+    def answering(call: Call) -> Reply | None:
+        assert call.method == "POST"
+        assert call.path == "/devstoreaccount1/events"
+        # Or else the answer would hold the body.
+        assert call.headers["prefer"] == "return-no-content"
+        where = (call.parameters["PartitionKey"], call.parameters["RowKey"])
+        if where in rows:
+            return error(409, "EntityAlreadyExists", "body")
+        rows[where] = call.parameters
+        return DROPPED
+
+    with loopback(answering) as server:
+        store = TableStore(client(server.server_port, "events"))
+        assert store.put(event(body()), soon()) is Outcome.DUPLICATE
+        assert len(server.calls) == 2
+    assert rows.keys() == {(DEVICE, f"{TIME}_{KEY}")}
+
+
+# The keys that were seen.
+
+
+@pytest.fixture
+def keys(azurite: Azurite, there: Storage) -> TableSeenKeys:
+    return TableSeenKeys(client(azurite.table_port, there.seen_table))
+
+
+def test_a_key_is_there_once_it_is_marked(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
+    assert keys.contains("a.b.c", soon()) is False
+    keys.mark("a.b.c", soon())
+    keys.mark("a.b.c", soon())
+    assert keys.contains("a.b.c", soon()) is True
+    assert keys.contains("a.b.d", soon()) is False
+    assert keys.contains("a.b", soon()) is False
+    assert row(client(azurite.table_port, there.seen_table)) == {"PartitionKey": "a.b.c", "RowKey": ""}
+
+
+@pytest.mark.parametrize("content", [body(eventId="-" * 93), b""])
+def test_every_key_that_there_is_can_be_marked(content: bytes, keys: TableSeenKeys) -> None:
+    """128 characters at most."""
+    key = event(content).key
+    keys.mark(key, soon())
+    assert keys.contains(key, soon()) is True
+
+
+def test_without_the_table_a_key_is_neither_seen_nor_unseen(azurite: Azurite) -> None:
+    keys = TableSeenKeys(client(azurite.table_port, f"t{os.urandom(8).hex()}"))
+    assert cause_of(keys.contains, "a.b.c") == "TableNotFound"
+    assert cause_of(keys.mark, "a.b.c") == "TableNotFound"
+
+
+def asked(keys: Callable[[TableSeenKeys], Any], reply: Reply | None) -> tuple[Any, list[Call]]:
+    with loopback(in_turn(reply)) as server:
+        return keys(TableSeenKeys(client(server.server_port, "seenKeys"))), server.calls
+
+
+@pytest.mark.parametrize("how", ["header", "body"])
+def test_only_that_there_is_no_such_entity_is_unseen(how: str) -> None:
+    found, _ = asked(lambda keys: keys.contains("a.b.c", soon()), error(404, "ResourceNotFound", how))
+    assert found is False
+    for status, code in ((404, "TableNotFound"), (404, "AccountNotFound"), (403, "AuthorizationFailure")):
+        found, calls = asked(lambda keys: cause_of(keys.contains, "a.b.c"), error(status, code, how))
+        assert (found, len(calls)) == (code, 1)
+    assert asked(lambda keys: cause_of(keys.contains, "a.b.c"), Reply(404, b""))[0] == "HTTP 404"
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"PartitionKey":"a.b.d","RowKey":""}', b"{}", b"[]", b"null", b"", b'"a.b.c"', b"<html>a.b.c</html>"]
+)
+def test_what_is_another_entity_or_none_is_no_key_that_was_seen(content: bytes) -> None:
+    """Or else the event would be acknowledged, and nowhere."""
+
+    def is_seen(keys: TableSeenKeys) -> bool:
+        try:
+            return keys.contains("a.b.c", soon())
+        except StoreUnavailable:
+            return False
+
+    assert asked(is_seen, Reply(200, content, {"ETag": TAG}))[0] is False
+
+
+def test_one_entity_is_asked_for_and_no_more_of_it_than_its_key() -> None:
+    found, [call] = asked(
+        lambda keys: keys.contains("a.b.c", soon()), Reply(200, b'{"PartitionKey":"a.b.c"}', {"ETag": TAG})
+    )
+    assert found is True
+    assert call.method == "GET"
+    assert call.path.startswith("/devstoreaccount1/seenKeys(PartitionKey='a.b.c',RowKey='')?")
+    assert "select=PartitionKey" in call.path
+
+
+def test_only_that_there_is_such_an_entity_is_marked_already() -> None:
+    asked(lambda keys: keys.mark("a.b.c", soon()), error(409, "EntityAlreadyExists", "header"))
+    _, [call] = asked(lambda keys: keys.mark("a.b.c", soon()), CREATED)
+    assert call.headers["prefer"] == "return-no-content"
+    assert asked(lambda keys: cause_of(keys.mark, "a.b.c"), error(409, "TableBeingDeleted", "body"))[0] == (
+        "TableBeingDeleted"
+    )
+
+
+@pytest.mark.parametrize("reply", NO_ENTITY)
+def test_a_mark_without_a_tag_is_none(reply: Reply) -> None:
+    assert asked(lambda keys: cause_of(keys.mark, "a.b.c"), reply)[0]
+
+
+# Azurite away, and back.
+
+
+@pytest.fixture
+def own() -> Iterator[Azurite]:
+    with azurite() as started:
+        yield started
+
+
+def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
+    there = Storage(own)
+    one, store = event(), TableStore(client(own.table_port, there.table))
+    assert store.put(event(), soon()) is Outcome.STORED
+    own.freeze()
+    assert cause_of(store.put, one, seconds=3.05) == "ServiceResponseTimeoutError"  # one attempt
+    own.thaw()
+    # What was asked of it meanwhile it may have done.
+    assert store.put(one, soon()) in (Outcome.STORED, Outcome.DUPLICATE)
+    assert store.put(one, soon()) is Outcome.DUPLICATE
+    assert [entity["body"] for entity in there.entities()].count(one.body) == 1
+
+
+def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azurite) -> None:
+    """Killed early it loses its tables, so this one may have to be made again."""
+    there = Storage(own)
+    table = client(own.table_port, there.table)
+    one, store = event(), TableStore(table)
+    assert store.put(event(), soon()) is Outcome.STORED
+    own.kill()
+    started = time.monotonic()
+    assert cause_of(store.put, one) == "ServiceRequestError"
+    assert time.monotonic() - started < 3
+    own.start()
+    with suppress(ResourceExistsError):
+        table.create_table()
+    assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert [entity["body"] for entity in there.entities()].count(one.body) == 1
