@@ -1,6 +1,7 @@
 """What all tests share: the real PostgreSQL, and the rule that nothing skips in CI."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
     from tests.support.google import Emulator
     from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
+
+
+def pytest_configure() -> None:
+    """Have SIGINT end what the tests start, which inherits it ignored from a shell that runs them in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
