@@ -4,8 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 
 from tests.support.azure_host import azure_functions
 from tests.support.deliveries import SECRET
-from tests.support.processes import ROOT, Program
+from tests.support.processes import ROOT, Program, run_alone
 
 # Prints what the library finds, and what that took.
 INDEX = """
@@ -55,19 +53,7 @@ def run(tmp_path: Path) -> Run:
     """Run a program in a process of its own, with these variables and nothing else; return what it printed."""
 
     def run(program: str, **environ: str) -> str:
-        basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env={**basics, **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        return run_alone(program, tmp_path, **environ)
 
     return run
 

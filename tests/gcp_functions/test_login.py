@@ -5,10 +5,7 @@ address when it is imported.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -29,7 +26,7 @@ from tests.support.loopback import (
     loopback,
     success,
 )
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, run_alone
 
 
 def _logged_in(server: Loopback) -> Service:
@@ -109,18 +106,7 @@ print(repr(service), vars(service))
 
 def _run(folder: Path, url: str, times: int, program: str = PROGRAM, **environ: str) -> str:
     """Run the program with nothing of the tests' environment, and return what it printed."""
-    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(folder)}
-    found = subprocess.run(
-        [sys.executable, "-c", program, url, str(times)],
-        env={**basics, **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 0, found.stdout
-    return found.stdout
+    return run_alone(program, folder, url, str(times), **environ)
 
 
 def _said(output: str, word: str) -> list[str]:

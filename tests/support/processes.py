@@ -58,6 +58,23 @@ class Printing:
         self._log.close()
 
 
+def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> str:
+    """Run a Python program with these variables and nothing else of the tests', and return all that it printed."""
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        env={**basics, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 class Program(Printing):
     """One server in a process of its own.
 
