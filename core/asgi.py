@@ -12,6 +12,23 @@ from core.signature import ES256_HEADER, HS256_HEADER
 
 _SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
 
+# How uvicorn serves an `App` in a container, behind a platform's router.
+UVICORN: dict[str, Any] = {
+    # Each is work per request that nothing here reads: the log has its own line, the router its own headers.
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "ws": "none",
+    # With "auto", a database that may lose events would be taken for an application without a start.
+    "lifespan": "on",
+    "log_level": "warning",
+    # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
+    "timeout_graceful_shutdown": 20,
+    # Heroku's router keeps its connections to a dyno for 90 s; closing first would cost it a 503 now and then.
+    "timeout_keep_alive": 95,
+}
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

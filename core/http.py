@@ -13,12 +13,15 @@ class Request:
         path: The path, without the query string; ``/`` where the platform has no paths.
         headers: Pairs of name (any case) and value, in order, repeated where the sender repeated them.
         body: The body exactly as it came over the wire; ``b""`` when there was none. DT signs these bytes.
+        alternatives: What the body may be instead, where a platform does not say how it has encoded it. The one whose
+            checksum DT signed takes the place of ``body`` when the request is verified.
     """
 
     method: str
     path: str
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
+    alternatives: tuple[bytes, ...] = field(default=(), repr=False)
 
     def values(self, name: str) -> list[str]:
         """Return every value of the header ``name``, which is given in lower case.

@@ -43,7 +43,8 @@ TOO_LARGE = _problem(413, "too-large", f"The body is larger than {MAX_BODY} byte
 NOT_ALLOWED = _problem(
     405, "method-not-allowed", "This is the endpoint of a Data Connector: it takes POST.", ("allow", "POST")
 )
-UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", ("retry-after", "8"))
+_RETRY = ("retry-after", "8")
+UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", _RETRY)
 BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _done("none")
 _ACKNOWLEDGED = {outcome: (outcome.value, _done(outcome.value)) for outcome in Outcome}
@@ -162,6 +163,23 @@ class _Decisions(Generic[S]):
         """
         self._write("WARNING", "failed", request, UNAVAILABLE, started, reason=reason)
         return UNAVAILABLE
+
+    def misconfigured(self, request: Request, advice: str, started: float) -> Response:
+        """Answer a request that the platform has spoiled, because of how it is set up: 503.
+
+        Args:
+            request: What there is of it.
+            advice: What to set; a sentence of ours, for the log and, since no secret is in it, for the answer.
+            started: As above.
+        """
+        response = _problem(503, "misconfigured", advice, _RETRY)
+        self._write("ERROR", "failed", request, response, started, reason=advice)
+        return response
+
+    def crashed(self, error: BaseException) -> Response:
+        """Answer a request that something has ended which is no `Exception`: 500."""
+        self._log.notice("ERROR", f"{type(error).__name__} ended a request.")
+        return BUG
 
     def _write(
         self,

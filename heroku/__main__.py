@@ -6,6 +6,7 @@ import sys
 
 import uvicorn
 
+from core.asgi import UVICORN
 from core.settings import SettingsError
 from heroku.app import build_app
 
@@ -25,19 +26,7 @@ def main() -> None:
         app,
         host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - the router reaches a dyno from outside
         port=int(os.environ.get("PORT", "5000")),
-        # Each is work per request that nothing here reads: the log has its own line, the router its own headers.
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        ws="none",
-        # With "auto", a database that may lose events would be taken for an application without a start.
-        lifespan="on",
-        log_level="warning",
-        # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
-        timeout_graceful_shutdown=20,
-        # The router keeps its connections to a dyno for 90 s; closing first would cost it a 503 now and then.
-        timeout_keep_alive=95,
+        **UVICORN,
     )
 
 

@@ -18,14 +18,15 @@ from typing import Any
 import jwt
 import pytest
 
+from core.http import Request
 from core.signature import MAX_TOKEN, SignatureError, Verifier
 from tests.support.deliveries import SECRET
 
 TOKENS = int(os.environ.get("LANE_TOKENS") or 40_000)
 LEEWAY = 60
 KEY = SECRET.encode()
-CONTENT = b'{"event":{}}'
-CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
+REQUEST = Request("POST", "/", [], b'{"event":{}}')
+CHECKSUM = hashlib.sha256(REQUEST.body).hexdigest()
 DT_HEADER = b'{"alg":"HS256","typ":"JWT"}'
 VERIFIER = Verifier(secrets=(KEY,), leeway=LEEWAY)
 
@@ -146,7 +147,7 @@ def ours(candidate: bytes) -> dict[str, Any] | None:
     try:
         found = VERIFIER._hs256(candidate)[1]
         # The body is not PyJWT's business, so both are given one that fits.
-        VERIFIER._check({**found, "checksum_sha256": CHECKSUM}, CONTENT, time.time())
+        VERIFIER._check({**found, "checksum_sha256": CHECKSUM}, REQUEST, time.time())
     except SignatureError:
         return None
     return found

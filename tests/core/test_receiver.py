@@ -247,6 +247,21 @@ def test_a_request_whose_body_did_not_come_is_503(make: Make) -> None:
     assert bench.lines[0]["reason"] == "body_timeout"
 
 
+def test_what_the_platform_has_spoiled_is_503_with_advice(make: Make) -> None:
+    bench = make()
+    response = bench.receiver.misconfigured(delivery(), "Set it.", time.monotonic())
+    assert (response.status, json.loads(response.body)["title"]) == (503, "Set it.")
+    assert ("retry-after", "8") in response.headers
+    assert (bench.lines[0]["severity"], bench.lines[0]["reason"]) == ("ERROR", "Set it.")
+    assert bench.memory.events == {}
+
+
+def test_what_ends_a_request_is_500_without_a_word_of_it(make: Make) -> None:
+    bench = make()
+    assert bench.receiver.crashed(SystemExit("the text")).status == 500
+    assert bench.lines == [{"severity": "ERROR", "message": "SystemExit ended a request."}]
+
+
 def test_a_receiver_is_safe_to_use_from_several_threads() -> None:
     memory = Memory()
     receiver = Receiver(Settings.load(HS256), memory, Log(io.StringIO()))

@@ -166,6 +166,25 @@ def test_checksums() -> None:
     assert reason(verifier(**HS256, DT_ACCEPT_SHA1="false"), sha1_only) == "claims"
 
 
+def test_of_several_bodies_the_signed_one_is_it() -> None:
+    """Where a platform does not say how it has encoded the body: `Request.alternatives`."""
+    for candidates in ([b"x", BODY], [BODY, b"x"], [b"", b"x", BODY]):
+        for headers in (hs(hs256(BODY)), hs(hs256(BODY, checksum_sha256=None)), both(hs256(BODY), es256(BODY))):
+            request = Request("POST", "/", headers.headers, candidates[0], tuple(candidates[1:]))
+            assert verifier(**HS256, **ES256).verify(request, time.time()).body == BODY
+            assert (request.body, request.alternatives) == (BODY, ())
+    request = Request("POST", "/", hs(hs256(BODY)).headers, b"x", (b"y",))
+    assert reason(verifier(), request) == "checksum"
+    assert (request.body, request.alternatives) == (b"x", (b"y",))
+
+
+def test_two_tokens_do_not_verify_two_of_several_bodies() -> None:
+    other = body(eventId="another")
+    for first, second in ((BODY, other), (other, BODY)):
+        request = Request("POST", "/", both(hs256(BODY), es256(other)).headers, first, (second,))
+        assert reason(verifier(**HS256, **ES256, DT_SIGNATURE_POLICY="both"), request) == "checksum"
+
+
 def test_clock() -> None:
     issued = 1_700_000_000
     request = hs(hs256(BODY, iat=issued, exp=issued + 3600))
