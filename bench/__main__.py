@@ -17,12 +17,13 @@ PARTS = {
     "aws": "bench.aws",
     "gcp": "bench.gcp",
     "azure": "bench.azure",
+    "ibm": "bench.ibm",
     "heroku": "bench.throughput",
 }
 
 _NUMBERS = (
     ("--seconds", 6, "of one round of core, of one measurement of heroku"),
-    ("--rounds", 9, "of which medians are taken; import, aws, gcp and azure take at least 15"),
+    ("--rounds", 9, "of which medians are taken; import and the functions take at least 15"),
     ("--connections", 32, "to heroku, beside 1 and 128"),
 )
 _EXAMPLES = """\
@@ -31,11 +32,12 @@ parts:
   aws       the Lambda function's cold start, memory and size, beside boto3 alone; what it adds to the store's call
   gcp       the same of the Cloud Run function, beside Google's generated publisher
   azure     the same of the Azure function, beside the SDK of each store
+  ibm       the same of IBM's, beside Cloudant's SDK
   import    how long a fresh process takes to its first answered delivery, and how much memory
   heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
 
 examples:
-  python -m bench                                   all of it; about 15 minutes
+  python -m bench                                   all of it; about 20 minutes
   python -m bench core
   python -m bench heroku --rounds 3 --connections 64
   python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote

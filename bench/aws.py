@@ -2,25 +2,21 @@
 
 import json
 import os
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import ROOT, CannotMeasure, Options
+from bench import CannotMeasure, Options
+from bench.functions import SITE_PACKAGES, run, zipped
 from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
 from bench.report import Section
 from bench.rounds import RATIOS, median
 from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
-
-_ZIP = ROOT / "dist" / "aws_lambda.zip"
-_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 
 # What everybody's function begins with.
 _FLOOR = "import boto3\nfor name in {clients}: boto3.client(name)"
@@ -83,8 +79,7 @@ _CALLS_PER_ROUND = 500
 
 def measure(options: Options) -> Section:
     """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
-    if not _ZIP.is_file():
-        raise CannotMeasure("There is no dist/aws_lambda.zip: make package-aws.")
+    archive = zipped("aws", "aws_lambda")
     rounds = max(options.rounds, MIN_ROUNDS)
     with tempfile.TemporaryDirectory() as folder, stub() as address:
         environ = {
@@ -93,7 +88,7 @@ def measure(options: Options) -> Section:
             "AWS_ACCESS_KEY_ID": "bench",
             "AWS_SECRET_ACCESS_KEY": "bench",
         }
-        package = _unpacked(Path(folder))
+        package = _unpacked(archive, Path(folder))
         before = _files(package)
         bare, floors = _programs(package, environ)
         programs = [bare, *(program for floor, ours in floors.items() for program in (floor, *ours))]
@@ -112,7 +107,7 @@ def measure(options: Options) -> Section:
         "The floor imports boto3 as pip installs it and makes the same clients, nothing else.",
         "The package is the zip, unpacked with the times of now; nothing may be written into it.",
         "It reads its settings, fetches the secret, verifies and parses a delivery, up to the call of the store.",
-        f"Zipped {_ZIP.stat().st_size:,} bytes, with all libraries inside.",
+        f"Zipped {archive.stat().st_size:,} bytes, with all libraries inside.",
         (
             f"p50 of {_CALLS_PER_ROUND} calls in each of {options.rounds} rounds, to a server on this machine: boto3's "
             f"`put_item` {plain:,.0f} us; the same by our client {same:,.0f}; the whole function {whole:,.0f}."
@@ -131,7 +126,7 @@ def _programs(package: Path, environ: Mapping[str, str]) -> tuple[Program, dict[
 
     def floor(*clients: str) -> Program:
         name = f"boto3, {' and '.join(clients)}"
-        return Program(name, _FLOOR.format(clients=clients), environ=environ, path=_SITE_PACKAGES)
+        return Program(name, _FLOOR.format(clients=clients), environ=environ, path=SITE_PACKAGES)
 
     def ours(name: str, settings: Mapping[str, str]) -> Program:
         return Program(f"package, {name}", _START, event, {**environ, **settings}, package)
@@ -164,25 +159,16 @@ def _calls(environ: Mapping[str, str], rounds: int) -> list[tuple[float, float, 
     found = []
     for index in range(rounds):
         events = "\n".join(_event() for _ in range(_CALLS_PER_ROUND))
-        done = subprocess.run(
-            [sys.executable, "-c", _CALLS],
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environ, **settings},
-            input=events,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
-        found.append(tuple(json.loads(done.stdout.splitlines()[-1])))
+        printed = run(_CALLS, (), {**environ, **settings}, events)
+        found.append(tuple(json.loads(printed.splitlines()[-1])))
         print(f"aws: calls, round {index + 1} of {rounds}", file=sys.stderr)
     return found
 
 
-def _unpacked(folder: Path) -> Path:
+def _unpacked(archive: Path, folder: Path) -> Path:
     package = folder / "task"
-    with zipfile.ZipFile(_ZIP) as archive:
-        archive.extractall(package)
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(package)
     now = time.time()
     for path in package.rglob("*"):
         os.utime(path, (now, now))

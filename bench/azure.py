@@ -1,26 +1,19 @@
 """The function on Azure as it is deployed: its cold start and memory, and what it adds to the calls of its stores."""
 
-import json
 import os
-import subprocess
-import sys
-import sysconfig
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import ROOT, CannotMeasure, Options
+from bench import Options
+from bench.functions import SITE_PACKAGES, beside_bare, calls, compiled, zipped
 from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
 from bench.report import Section
-from bench.rounds import RATIOS, median, paired_ratio
+from bench.rounds import RATIOS
 from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
 from tests.support.service_bus import ServiceBus
-
-_ZIP = ROOT / "dist" / "azure_functions.zip"
-_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 
 # What everybody's function begins with, for each store.
 _FLOORS = {
@@ -148,14 +141,12 @@ async def main():
 
 asyncio.run(main())
 """
-# Each way, and once more to warm up.
 _EVENTS = 300
 
 
 def measure(options: Options) -> Section:
     """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
-    if not _ZIP.is_file():
-        raise CannotMeasure("There is no dist/azure_functions.zip: make package-azure.")
+    archive = zipped("azure", "azure_functions")
     rounds = max(options.rounds, MIN_ROUNDS)
     with tempfile.TemporaryDirectory() as folder, stub() as address:
         storage = (
@@ -165,31 +156,30 @@ def measure(options: Options) -> Section:
         bus = ServiceBus(Path(folder), "events")
         bus.start()
         try:
-            package = Path(folder) / "wwwroot"
-            with zipfile.ZipFile(_ZIP) as archive:
-                archive.extractall(package)
-            subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)  # as the build does
+            package = compiled(archive, Path(folder))
             bare, pairs = _programs(package, {"service_bus": bus.connection_string, "storage": storage})
             programs = [bare, *pairs, *pairs.values()]
             for program in programs:
                 program.look()  # which warms the caches
             times = in_turns(programs, rounds, "azure")
             rows = beside_floors(times, bare, {floor: [ours] for floor, ours in pairs.items()})
-            calls = _calls({"DT_SERVICE_BUS": bus.connection_string, "DT_STORAGE": storage}, options.rounds)
+            names = {"DT_SERVICE_BUS": bus.connection_string, "DT_STORAGE": storage, "DT_SIGNATURE_SECRET": SECRET}
+            ways = {
+                (store, at_a_time): {**names, "DT_STORE": store}
+                for store in ("service_bus", "storage_queue", "table")
+                for at_a_time in (1, 8)
+            }
+            # Each way, and once more to warm up.
+            found = calls("azure", _CALLS, ways, 4 * _EVENTS, options.rounds)
         finally:
             bus.close()
     notes = [
         f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
         "A floor imports azure.functions and the SDK of the store, and makes its clients, nothing else.",
         "The package is the zip, compiled, with its libraries; it reads its settings, verifies and parses a delivery.",
-        f"Zipped {_ZIP.stat().st_size:,} bytes, without the libraries, which Azure installs.",
+        f"Zipped {archive.stat().st_size:,} bytes, without the libraries, which Azure installs.",
     ]
-    for (store, at_a_time), found in calls.items():
-        bare_p50, bare_rate, p50, rate = zip(*found, strict=True)
-        notes.append(
-            f"{store}, {at_a_time} at a time: p50 {median(p50):,.0f} us, {paired_ratio(p50, bare_p50):.2f} x bare "
-            f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
-        )
+    notes += [beside_bare(way, figures) for way, figures in found.items()]
     notes += [
         f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine.",
         "For Service Bus, the tests' own, which writes messages to a file; for Azure Storage, one that does nothing.",
@@ -202,7 +192,7 @@ def measure(options: Options) -> Section:
 def _programs(package: Path, connections: Mapping[str, str]) -> tuple[Program, dict[Program, Program]]:
     """Return the bare interpreter, and for each floor the package with the same store."""
     body, token = fresh_delivery()
-    path = f"{package}{os.pathsep}{_SITE_PACKAGES}"
+    path = f"{package}{os.pathsep}{SITE_PACKAGES}"
     pairs = {}
     for name, code in _FLOORS.items():
         store, _, identity = name.partition(" ")
@@ -212,27 +202,3 @@ def _programs(package: Path, connections: Mapping[str, str]) -> tuple[Program, d
         floor = Program(f"SDK, {name}", "import sys\nimport azure.functions" + code, (connection,), path=path)
         pairs[floor] = Program(f"package, {name}", _START, (token, body.decode()), names, path)
     return Program("bare Python", "pass", path=path), pairs
-
-
-def _calls(environ: Mapping[str, str], rounds: int) -> dict[tuple[str, int], list[tuple[float, ...]]]:
-    """Return, of each round, bare p50 in microseconds and events a second, then the function's."""
-    found: dict[tuple[str, int], list[tuple[float, ...]]] = {
-        (store, at_a_time): [] for store in ("service_bus", "storage_queue", "table") for at_a_time in (1, 8)
-    }
-    settings = {"PYTHONPATH": str(ROOT), "DT_SIGNATURE_SECRET": SECRET, **environ}
-    for index in range(rounds):
-        for (store, at_a_time), own in found.items():
-            deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(4 * _EVENTS))]
-            done = subprocess.run(
-                [sys.executable, "-c", _CALLS, str(at_a_time)],
-                env={"PATH": os.environ.get("PATH", ""), "DT_STORE": store, **settings},
-                input=json.dumps(deliveries),
-                stdout=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
-                raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
-            own.append(tuple(json.loads(done.stdout.splitlines()[-1])))
-        print(f"azure: calls, round {index + 1} of {rounds}", file=sys.stderr)
-    return found

@@ -1,25 +1,18 @@
 """The Cloud Run function as it is deployed: its cold start and memory, and what it adds to the calls of its store."""
 
-import json
 import os
-import subprocess
-import sys
-import sysconfig
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import ROOT, CannotMeasure, Options
+from bench import Options
+from bench.functions import SITE_PACKAGES, beside_bare, beside_other, calls, compiled, zipped
 from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
 from bench.report import Section
-from bench.rounds import RATIOS, median, paired_ratio
+from bench.rounds import RATIOS
 from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
-
-_ZIP = ROOT / "dist" / "gcp_functions.zip"
-_SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 
 # What everybody's function begins with.
 _FLOOR = """
@@ -55,7 +48,7 @@ from gcp_functions import main
 from gcp_functions.rest import Service
 from core.http import Request
 
-threads, kind = int(sys.argv[1]), sys.argv[2]
+threads = int(sys.argv[1])
 requests = [Request("POST", "/", [("X-Dt-Signature", token)], body.encode()) for token, body in json.load(sys.stdin)]
 made = []
 real = Service.call
@@ -103,12 +96,12 @@ run(publish)
 print(json.dumps([*found, *run(publish)]), file=sys.__stdout__)
 """
 _EVENTS = 400
+_KINDS = {"publish alone": "none", "look-up, publish and mark": "firestore"}
 
 
 def measure(options: Options) -> Section:
     """Start everything in turns, ``options.rounds`` times but at least 15; then make calls, in as many rounds."""
-    if not _ZIP.is_file():
-        raise CannotMeasure("There is no dist/gcp_functions.zip: make package-gcp.")
+    archive = zipped("gcp", "gcp_functions")
     rounds = max(options.rounds, MIN_ROUNDS)
     with tempfile.TemporaryDirectory() as folder, stub() as address:
         environ = {
@@ -118,35 +111,30 @@ def measure(options: Options) -> Section:
             "DT_TOPIC": "projects/p/topics/t",
             "DT_FIRESTORE": "projects/p/databases/d",
         }
-        package = Path(folder) / "workspace"
-        with zipfile.ZipFile(_ZIP) as archive:
-            archive.extractall(package)
-        subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)  # as the buildpack does
+        package = compiled(archive, Path(folder))
         bare, floor, *ours = programs = _programs(package, environ)
         for program in programs:
             program.look()  # which warms the caches
         times = in_turns(programs, rounds, "gcp")
         rows = beside_floors(times, bare, {floor: ours})
         with stub("bench.grpc_stub") as grpc:
-            calls = _calls({**environ, "GRPC": grpc}, options.rounds)
+            settings = {**environ, "GRPC": grpc}
+            ways = {
+                (name, threads): {**settings, "DT_SEEN_KEYS": seen_keys}
+                for name, seen_keys in _KINDS.items()
+                for threads in (1, 8)
+            }
+            found = calls("gcp", _CALLS, ways, _EVENTS, options.rounds)
     notes = [
         f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
         "The floor imports the generated publisher as pip installs it and creates one, nothing else.",
         "The package is the zip, compiled, with its libraries; it reads its settings, verifies and parses a delivery.",
         "Neither logs in: both have no credentials, as beside an emulator.",
-        f"Zipped {_ZIP.stat().st_size:,} bytes, without the libraries, which the buildpack installs.",
+        f"Zipped {archive.stat().st_size:,} bytes, without the libraries, which the buildpack installs.",
     ]
-    for (name, threads), found in calls.items():
-        bare_p50, bare_rate, p50, rate, generated_p50, generated_rate = zip(*found, strict=True)
-        notes.append(
-            f"{name}, {threads} at a time: p50 {median(p50):,.0f} us, {paired_ratio(p50, bare_p50):.2f} x bare "
-            f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
-        )
-        notes.append(
-            f"Publishing alone by the generated client, {threads} at a time: p50 {median(generated_p50):,.0f} us. The "
-            f"function's is {paired_ratio(p50, generated_p50):.2f} x, its events a second "
-            f"{paired_ratio(rate, generated_rate):.2f} x."
-        )
+    for way, figures in found.items():
+        notes.append(beside_bare(way, figures))
+        notes.append(beside_other(way, figures, "Publishing alone by the generated client"))
     notes += [
         f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine, which do nothing.",
         "Bare: the same requests by the same client, made beforehand. The function's time has its log line in it.",
@@ -157,7 +145,7 @@ def measure(options: Options) -> Section:
 def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
     """Return the bare interpreter, the floor, and the package with each store."""
     body, token = fresh_delivery()
-    path = f"{package}{os.pathsep}{_SITE_PACKAGES}"
+    path = f"{package}{os.pathsep}{SITE_PACKAGES}"
 
     def ours(name: str, store: str) -> Program:
         return Program(f"package, {name}", _START, (token, body.decode()), {**environ, "DT_STORE": store}, path)
@@ -168,28 +156,3 @@ def _programs(package: Path, environ: Mapping[str, str]) -> list[Program]:
         ours("Pub/Sub, keys in Firestore", "pubsub"),
         ours("Firestore", "firestore"),
     ]
-
-
-def _calls(environ: Mapping[str, str], rounds: int) -> dict[tuple[str, int], list[tuple[float, ...]]]:
-    """Return, of each round, bare p50 in microseconds and events a second, then the function's."""
-    kinds = {"publish alone": "none", "look-up, publish and mark": "firestore"}
-    found: dict[tuple[str, int], list[tuple[float, ...]]] = {
-        (name, threads): [] for name in kinds for threads in (1, 8)
-    }
-    for index in range(rounds):
-        for (name, threads), own in found.items():
-            deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(_EVENTS))]
-            settings = {"PYTHONPATH": str(ROOT), "DT_SEEN_KEYS": kinds[name], **environ}
-            done = subprocess.run(
-                [sys.executable, "-c", _CALLS, str(threads), name],
-                env={"PATH": os.environ.get("PATH", ""), **settings},
-                input=json.dumps(deliveries),
-                stdout=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
-                raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
-            own.append(tuple(json.loads(done.stdout.splitlines()[-1])))
-        print(f"gcp: calls, round {index + 1} of {rounds}", file=sys.stderr)
-    return found

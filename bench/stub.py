@@ -23,8 +23,8 @@ def _http(status: int, content: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + content
 
 
-def _answer(document: object, status: int = 200) -> bytes:
-    return _http(status, json.dumps(document).encode(), "Content-Type: application/x-amz-json-1.0")
+def _answer(document: object, status: int = 200, kind: str = "application/x-amz-json-1.0") -> bytes:
+    return _http(status, json.dumps(document).encode(), f"Content-Type: {kind}")
 
 
 _TIME = "Sat, 21 Nov 2026 12:00:00 GMT"
@@ -33,7 +33,8 @@ _MESSAGE = (
     f"<InsertionTime>{_TIME}</InsertionTime><ExpirationTime>{_TIME}</ExpirationTime>"
     f"<PopReceipt>1</PopReceipt><TimeNextVisible>{_TIME}</TimeNextVisible></QueueMessage></QueueMessagesList>"
 )
-# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish and look-up.
+# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's document;
+# Google's look-up.
 # Everything else is stored.
 _ANSWERS = (
     (b"/account/events/messages", _http(201, _MESSAGE.encode(), "Content-Type: application/xml")),
@@ -41,6 +42,7 @@ _ANSWERS = (
     (b"/account/", _http(204, b"", "ETag: 1")),
     (b"GetSecretValue", _answer({"SecretString": SECRET})),
     (b":publish", _answer({"messageIds": ["1"]})),
+    (b"PUT /events-", _answer({"ok": True, "id": "1", "rev": "1-1"}, 201, "application/json")),
     (b"GET ", _answer({"error": {"code": 404, "status": "NOT_FOUND"}}, 404)),
     (b"", _answer({})),
 )

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from core.event import Event
 from core.http import Request, Response
 from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
 from core.settings import SettingsError
 from core.signature import ES256_HEADER, HS256_HEADER
+from core.store import Outcome, Store
 
 _SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
 
@@ -100,6 +103,30 @@ class App:
                 await self._on_shutdown()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+class Threaded:
+    """A store that waits, on threads of its own, so that the event loop does not.
+
+    An event for which no thread comes free in time is `core.store.StoreUnavailable` with the cause ``deadline``, if the
+    store keeps to `core.attempts`.
+
+    Args:
+        store: The store; safe to call from several threads.
+        threads: How many may wait at once.
+    """
+
+    def __init__(self, store: Store, threads: int) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(threads)
+
+    async def put(self, event: Event, deadline: float) -> Outcome:
+        """Put ``event``; see `core.store.AsyncStore`."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
+
+    async def close(self) -> None:
+        """End the threads, each of which may take until its event's deadline."""
+        await asyncio.to_thread(self._threads.shutdown)
 
 
 class _Disconnected(Exception):

@@ -14,7 +14,7 @@ _STUDIO = "DT Studio > API Integrations > Data Connectors"
 _SHORT_SECRET = 32
 _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
 # http for a server of the tests' or one's own on this machine.
-_ISSUER = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])[:/]\S*").fullmatch
+_SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])([:/]\S*)?").fullmatch
 
 
 class SettingsError(Exception):
@@ -81,7 +81,7 @@ class _Reader:
             if secret != secret.strip():
                 self._warnings.append(f"Signature secret {index} begins or ends with white space: is that part of it?")
         issuer = self._environ.get("DT_ISSUER") or ISSUER
-        if not _ISSUER(issuer):
+        if not is_secure_url(issuer):
             self._faults.append(f"DT_ISSUER must be an https address, such as {ISSUER}; leave it out for DT's own.")
         if self._environ.get("DT_JWKS") and not organizations:
             self._warnings.append("DT_JWKS is not looked at without DT_ORGANIZATION_ID.")
@@ -216,6 +216,11 @@ def one_of(environ: Mapping[str, str], name: str, default: str, *others: str) ->
     if value in (default, *others):
         return value
     raise SettingsError([f"{name} must be {', '.join((default, *others[:-1]))} or {others[-1]}."])
+
+
+def is_secure_url(url: str) -> bool:
+    """Tell whether nobody can listen to what is sent to ``url``, as far as the URL tells."""
+    return bool(_SECURE_URL(url))
 
 
 def keep_days(environ: Mapping[str, str]) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.support.azurite import Azurite
+    from tests.support.couchdb import CouchDb
     from tests.support.google import Emulator
     from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
@@ -61,6 +62,15 @@ def azurite() -> "Iterator[Azurite]":
     from tests.support.azurite import azurite
 
     with azurite() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def couchdb() -> "Iterator[CouchDb]":
+    """A server in Cloudant's place, which no test may kill or freeze; those that do start their own."""
+    from tests.support.couchdb import couchdb
+
+    with couchdb() as started:
         yield started
 
 

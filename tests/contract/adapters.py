@@ -19,14 +19,17 @@ from azure.functions import HttpRequest
 
 import azure_functions.http as azure_functions_http
 import gcp_functions.http
+import ibm_actions.params
 from aws_lambda.payloads import to_request
 from core.asgi import App, Message
 from core.http import Request
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
 from tests.support.azure_host import azure_functions
 from tests.support.azurite import Azurite, Storage, connection_string
+from tests.support.couchdb import CouchDb, Events
 from tests.support.front_doors import AWS_FRONT_DOORS, FrontDoor
 from tests.support.google import Firestore, PubSub
+from tests.support.ibm import IBM_FRONT_DOORS, ibm_function
 from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, Answer, running
@@ -228,6 +231,33 @@ def _azure(store: str) -> Factory:
     return azure
 
 
+def _ibm(front_door: str | None) -> Factory:
+    @contextmanager
+    def ibm(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequest) -> Iterator[Adapter]:
+        """The function behind a front door, or the application, which has none."""
+        server: CouchDb = request.getfixturevalue("couchdb")
+        events = Events(server)
+        proxy = Proxy(server.port)
+        names = {"DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}", "DT_DATABASE_PREFIX": events.prefix}
+        settings = {**names, **environ}
+        program = (
+            ibm_function(front_door, settings, folder) if front_door else running("ibm_actions.app", settings, folder)
+        )
+        try:
+            with program as receiving:
+                yield Adapter(
+                    receiving,
+                    lambda: [document["body"] for document in events.documents()],
+                    lambda: proxy.set(Mode.REFUSE),
+                    lambda: proxy.set(Mode.PASS),
+                    longest_header=65_000,
+                )
+        finally:
+            proxy.close()
+
+    return ibm
+
+
 ADAPTERS: dict[str, Factory] = {
     "local": local,
     "heroku": heroku,
@@ -238,12 +268,22 @@ ADAPTERS: dict[str, Factory] = {
     "Azure, Service Bus": _azure("service_bus"),
     "Azure, Storage queue": _azure("storage_queue"),
     "Azure, table": _azure("table"),
+    "IBM, Code Engine": _ibm("Code Engine"),
+    "IBM, OpenWhisk": _ibm("OpenWhisk"),
+    "IBM, application": _ibm(None),
 }
 
 
 def _aws(front_door: FrontDoor) -> Callable[[list[tuple[str, str]], bytes], Request]:
     """Present a delivery as Lambda does, by way of JSON."""
     return lambda headers, body: to_request(json.loads(json.dumps(front_door.event("POST", "/", headers, body))))
+
+
+def _ibm_params(front_door: FrontDoor) -> Callable[[list[tuple[str, str]], bytes], Request]:
+    """Present a delivery as a function's platform does, by way of JSON."""
+    return lambda headers, body: ibm_actions.params.to_request(
+        json.loads(json.dumps(front_door.event("POST", "/", headers, body)))
+    )
 
 
 def _asgi(chunks: Callable[[bytes], list[bytes]]) -> Callable[[list[tuple[str, str]], bytes], Request]:
@@ -320,6 +360,12 @@ FRONT_DOORS: dict[str, Callable[[list[tuple[str, str]], bytes], Request]] = {
     **{f"AWS, {name}": _aws(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
     "Flask": _flask,
     "Azure": _azure_worker,
+    **{f"IBM, {name}": _ibm_params(front_door) for name, front_door in IBM_FRONT_DOORS.items()},
 }
 # Those that let only the last of repeated headers through.
-KEEP_LAST = {f"AWS, {name}" for name, front_door in AWS_FRONT_DOORS.items() if front_door.keeps_last}
+KEEP_LAST = {
+    f"{cloud}, {name}"
+    for cloud, front_doors in (("AWS", AWS_FRONT_DOORS), ("IBM", IBM_FRONT_DOORS))
+    for name, front_door in front_doors.items()
+    if front_door.keeps_last
+}

@@ -4,11 +4,9 @@ A factory is a context manager that gives a `Harness`; the faults beside it are 
 an embedded database, say, loses no answer.
 """
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,17 +25,19 @@ from azure_functions.service_bus import ServiceBusStore, connector
 from azure_functions.storage import connect as connect_storage
 from azure_functions.storage_queue import StorageQueue
 from azure_functions.table import TableStore
+from core.asgi import Threaded
 from core.dedup import Deduplicated
-from core.event import Event
 from core.store import AsyncStore, Outcome, Store
 from gcp_functions.firestore import FirestoreStore
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.rest import connect
 from gcp_functions.seen_keys import FirestoreSeenKeys
 from heroku.postgres import PostgresStore
+from ibm_actions.environment import build_store as build_cloudant
 from local.sqlite import SqliteStore
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
 from tests.support.azurite import Azurite, Storage, connection_string
+from tests.support.couchdb import CouchDb, Events
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
@@ -148,21 +148,14 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         proxy.close()
 
 
-class Threaded:
-    """A store that waits, on threads of its own: as many as the sandboxes that would share the work on Lambda."""
+class Waiting(Threaded):
+    """A store that waits, on as many threads as the sandboxes that would share the work on Lambda."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._threads = ThreadPoolExecutor(20)
+        super().__init__(store, 20)
 
     async def open(self) -> None:
         pass
-
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
-
-    async def close(self) -> None:
-        self._threads.shutdown()
 
 
 class Connecting(ServiceBusStore):
@@ -228,7 +221,7 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     table = create_table(there, EVENTS_KEYS)
     try:
         yield Harness(
-            lambda: Threaded(DynamoDbStore(client("dynamodb"), table, 30)),
+            lambda: Waiting(DynamoDbStore(client("dynamodb"), table, 30)),
             lambda: [_row(item) for item in items(there, table)],
             _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
         )
@@ -251,7 +244,7 @@ def _sqs(fifo: bool) -> Factory:
 
         def build() -> AsyncStore:
             keys = DynamoDbSeenKeys(client("dynamodb"), seen, 30)
-            return Threaded(Deduplicated(SqsQueue(client("sqs"), queue), keys))
+            return Waiting(Deduplicated(SqsQueue(client("sqs"), queue), keys))
 
         def rows() -> list[Row]:
             taken.extend(_row(message) for message in messages(there, queue))
@@ -279,7 +272,7 @@ def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]
     there = Firestore(emulator.host)
 
     def build() -> AsyncStore:
-        return Threaded(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
+        return Waiting(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
 
     try:
         yield Harness(build, lambda: [_row(each) for each in there.documents()], _google_faults(proxy))
@@ -298,7 +291,7 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         queue = PubSubQueue(connect("", f"127.0.0.1:{proxy.port}"), there.topic)
-        return Threaded(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
+        return Waiting(Deduplicated(queue, FirestoreSeenKeys(connect("", keys.host), database, 30)))
 
     def rows() -> list[Row]:
         taken.extend(_row(message) for message in there.messages())
@@ -324,7 +317,7 @@ def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         connection = connection_string(azurite.queue_port, proxy.port)
-        return Threaded(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
+        return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
 
     try:
         yield Harness(build, lambda: [_row(each) for each in there.entities()], _azure_faults(proxy))
@@ -343,7 +336,7 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
         connection = connection_string(proxy.port, azurite.table_port)
         queue = connect_storage(QueueClient, connection, "queue", None, queue_name=there.queue)
         keys = connect_storage(TableClient, connection, "table", None, table_name=there.seen_table)
-        return Threaded(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
+        return Waiting(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
 
     def rows() -> list[Row]:
         taken.extend(_row(message) for message in there.messages())
@@ -384,6 +377,27 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
             proxy.close()
 
 
+@contextmanager
+def cloudant(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: CouchDb = request.getfixturevalue("couchdb")
+    proxy, there = Proxy(server.port), Events(server)
+    settings = {"DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}", "DT_DATABASE_PREFIX": there.prefix}
+
+    def answer(status: int, word: str) -> bytes:
+        return _http(status, {"error": word, "reason": "no"})
+
+    throttled, denied = answer(429, "too_many_requests"), answer(403, "forbidden")
+    accepted = _http(202, {"ok": True, "id": "x", "rev": "1-x"})
+    faults = _faults(proxy, throttled, denied)
+    faults["no quorum"] = _faults(proxy, accepted, b"")["throttled"]
+    try:
+        yield Harness(
+            lambda: Waiting(build_cloudant(settings)), lambda: [_row(each) for each in there.documents()], faults
+        )
+    finally:
+        proxy.close()
+
+
 def _row(item: Row) -> Row:
     """Give the attributes the names of `COLUMNS`."""
     names = {"eventId": "event_id", "eventType": "event_type", "deviceId": "device_id", "projectId": "project_id"}
@@ -413,7 +427,7 @@ class Entry:
 _CLOUD_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
 # unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. throttled: says
 # that it has no room. denied: says that we may not. lost answer: stores, and then the connection drops. row: refuses
-# the event with the id "poison".
+# the event with the id "poison". no quorum: has the event, in too few places.
 STORES = {
     "sqlite": Entry(sqlite, frozenset({"unavailable", "silent", "row"}), is_grouped=True),
     "postgres": Entry(
@@ -427,6 +441,7 @@ STORES = {
     "service bus": Entry(service_bus_queue, _CLOUD_FAULTS, again=Outcome.STORED),
     "storage queue": Entry(storage_queue, _CLOUD_FAULTS, refuses_copies=False),
     "table": Entry(table, _CLOUD_FAULTS),
+    "cloudant": Entry(cloudant, _CLOUD_FAULTS | {"no quorum"}),
 }
 
 

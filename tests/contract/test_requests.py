@@ -40,8 +40,8 @@ def test_the_bytes_that_dt_signed_arrive(front_door: FrontDoor, content: bytes, 
     if content_type:
         headers.append(("Content-Type", content_type))
     request = front_door(headers, content)
-    assert request.body == content
     assert (request.method, request.path) == ("POST", "/")
+    assert request.body == content or content in request.alternatives
     assert VERIFIER.verify(request, time.time()).body == content
 
 

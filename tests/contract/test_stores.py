@@ -168,7 +168,7 @@ def test_closing_writes_what_waits(harness: Harness) -> None:
     assert len(harness.rows()) == 50
 
 
-@meeting("unavailable", "silent", "slow", "throttled", "denied")
+@meeting("unavailable", "silent", "slow", "throttled", "denied", "no quorum")
 def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, fault: str) -> None:
     begins, ends = harness.faults[fault]
 

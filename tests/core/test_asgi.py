@@ -3,15 +3,19 @@
 import asyncio
 import io
 import json
+import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import core.asgi
-from core.asgi import App, Message
+from core.asgi import App, Message, Threaded
+from core.event import Event, reread
 from core.log import Log
 from core.receiver import MAX_BODY, AsyncReceiver
 from core.settings import Settings, SettingsError
+from core.store import Outcome
 from tests.core.test_receiver import AsyncMemory, Memory
 from tests.support.deliveries import SECRET, body, signed
 
@@ -174,3 +178,28 @@ def test_a_server_that_cancels_a_request_is_obeyed() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(run())
     assert server.log.getvalue() == ""
+
+
+def test_a_store_that_waits_does_not_hold_up_the_loop() -> None:
+    started, released = threading.Event(), threading.Event()
+
+    class Waits:
+        def put(self, event: Event, deadline: float) -> Outcome:
+            started.set()
+            assert released.wait(5)
+            return Outcome.STORED
+
+    async def run() -> Outcome:
+        store = Threaded(Waits(), 1)
+        put = asyncio.ensure_future(store.put(reread(b"", datetime.now(UTC)), 0))
+        while not started.is_set():
+            await asyncio.sleep(0)
+        closed = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0.05)
+        # Whoever closes it waits for what it has begun.
+        assert not closed.done()
+        released.set()
+        await closed
+        return await put
+
+    assert asyncio.run(run()) is Outcome.STORED

@@ -1,0 +1,101 @@
+"""What the benches of the functions have in common: the package, and calls in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench import ROOT, CannotMeasure
+from bench.rounds import median, paired_ratio
+from bench.samples import fresh_delivery
+
+SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
+
+# How it is called, on so many threads at a time, and the settings that it takes.
+Way = tuple[str, int]
+# Of one round: bare p50 in microseconds and events a second; the function's; then those of further bases, if any.
+Found = tuple[float, ...]
+
+
+def zipped(cloud: str, adapter: str) -> Path:
+    """Return the package of ``cloud``, as ``make package-...`` leaves it.
+
+    Raises:
+        CannotMeasure: It is not there.
+    """
+    archive = ROOT / "dist" / f"{adapter}.zip"
+    if not archive.is_file():
+        raise CannotMeasure(f"There is no dist/{archive.name}: make package-{cloud}.")
+    return archive
+
+
+def compiled(archive: Path, folder: Path) -> Path:
+    """Unpack a package below ``folder`` and compile it, as a cloud's build does; return where it is."""
+    package = folder / "package"
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(package)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(package)], check=True)
+    return package
+
+
+def calls(
+    name: str, code: str, ways: Mapping[Way, Mapping[str, str]], events: int, rounds: int
+) -> dict[Way, list[Found]]:
+    """Run ``code`` in each way once a round, in a process of its own; return what it printed last.
+
+    Args:
+        name: Of the part, for what is said meanwhile.
+        code: Reads pairs of token and body from its standard input, and how many at a time from its first argument.
+        ways: The environment of each.
+        events: How many pairs it is given.
+        rounds: How many rounds.
+
+    Raises:
+        CannotMeasure: It failed.
+    """
+    found: dict[Way, list[Found]] = {way: [] for way in ways}
+    for index in range(rounds):
+        for way, own in found.items():
+            deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(events))]
+            printed = run(code, (str(way[1]),), ways[way], json.dumps(deliveries))
+            own.append(tuple(json.loads(printed.splitlines()[-1])))
+        print(f"{name}: calls, round {index + 1} of {rounds}", file=sys.stderr)
+    return found
+
+
+def run(code: str, arguments: Sequence[str], environ: Mapping[str, str], text: str) -> str:
+    """Run ``code`` from this repository with ``text`` as its input; return what it printed, errors as above."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environ},
+        input=text,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CannotMeasure(f"The calls failed, with exit status {done.returncode}.")
+    return done.stdout
+
+
+def beside_bare(way: Way, found: Sequence[Found]) -> str:
+    """Return the sentence on one way to call."""
+    bare_p50, bare_rate, p50, rate, *_ = zip(*found, strict=True)
+    name, at_a_time = way
+    return (
+        f"{name}, {at_a_time} at a time: p50 {median(p50):,.0f} us, {paired_ratio(p50, bare_p50):.2f} x bare "
+        f"({median(bare_p50):,.0f} us); events a second {paired_ratio(rate, bare_rate):.2f} x bare."
+    )
+
+
+def beside_other(way: Way, found: Sequence[Found], what: str) -> str:
+    """Return the sentence on the same, beside another base: the last two figures of each round."""
+    _, _, p50, rate, other_p50, other_rate = zip(*found, strict=True)
+    return (
+        f"{what}, {way[1]} at a time: p50 {median(other_p50):,.0f} us. The function's is "
+        f"{paired_ratio(p50, other_p50):.2f} x, its events a second {paired_ratio(rate, other_rate):.2f} x."
+    )

@@ -1,0 +1,128 @@
+"""PouchDB's server in the place of Cloudant, which is a CouchDB: in a process of its own, with what Cloudant adds.
+
+It is one node, so it has no quorum and never answers 202; it knows no limits, neither of requests nor of sizes.
+"""
+
+import base64
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ibm_cloud_sdk_core.authenticators import BasicAuthenticator, NoAuthAuthenticator
+from ibmcloudant.cloudant_v1 import CloudantV1
+
+from tests.support.ports import free_port, wait_for
+
+_FOLDER = Path(__file__).with_name("node")
+
+
+class CouchDb:
+    """A server of one's own; what it holds lies in files, so that it outlives a kill.
+
+    Args:
+        login: ``user:password``, if it is to ask for them.
+        token: What is let in as ``Authorization: Bearer``, as IAM's tokens are; it asks for a login or this.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        url: The same, for Cloudant's SDK or the settings.
+        login: As given.
+    """
+
+    def __init__(self, login: str = "", token: str = "") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.login = login
+        self._token = token
+        self._folder = tempfile.TemporaryDirectory()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, again after a `kill` with all that it held."""
+        node = shutil.which("node")
+        if not node or not (_FOLDER / "node_modules" / "express-pouchdb").is_dir():
+            pytest.skip("no express-pouchdb: install Node.js 20 or newer with npm, then `make test` installs it")
+        program = [node, str(_FOLDER / "couchdb.mjs"), str(self.port), self._folder.name, self.login, self._token]
+        # Whatever it may write beside its databases is written into the same folder.
+        self._process = subprocess.Popen(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
+        wait_for(self.port, self._process)
+
+    def freeze(self) -> None:
+        """Let it take connections and say nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill -9: connections are refused from now on."""
+        self._signal(signal.SIGKILL)
+        assert self._process
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it, and delete what it holds."""
+        if self._process and self._process.poll() is None:
+            self.kill()
+        self._folder.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+
+class Events:
+    """Databases of one's own, read past the receiver, by IBM's own SDK: what that cannot read was not stored.
+
+    Attributes:
+        prefix: What their names begin with, as the setting has it.
+    """
+
+    def __init__(self, server: CouchDb) -> None:
+        # A name begins with a letter, and has no capitals.
+        self.prefix = f"e{uuid.uuid4().hex}"
+        user, _, password = server.login.partition(":")
+        self._cloudant = CloudantV1(BasicAuthenticator(user, password) if user else NoAuthAuthenticator())
+        self._cloudant.set_service_url(server.url)
+        # No proxy and no .netrc of this machine comes between.
+        self._cloudant.http_client.trust_env = False
+
+    def databases(self) -> list[str]:
+        """Return the databases' names, in order."""
+        start, end = (json.dumps(f"{self.prefix}-{last}", ensure_ascii=False) for last in ("", "\ufff0"))
+        found: list[str] = self._cloudant.get_all_dbs(start_key=start, end_key=end).get_result()
+        return found
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the events' documents of all databases in the order of their arrival, their bodies as DT signed."""
+        found = []
+        for database in self.databases():
+            rows = self._cloudant.post_all_docs(database, include_docs=True).get_result()["rows"]
+            found += [row["doc"] for row in rows if not row["id"].startswith("_design/")]
+        found = [{**document, "body": _body(document)} for document in found]
+        return sorted(found, key=lambda document: str(document["receivedAt"]))
+
+
+def _body(document: dict[str, Any]) -> bytes:
+    body = str(document["body"])
+    return base64.b64decode(body) if document.get("encoding") == "base64" else body.encode()
+
+
+@contextmanager
+def couchdb(login: str = "", token: str = "") -> Iterator[CouchDb]:
+    """Give a server of one's own, or skip where there is none."""
+    server = CouchDb(login, token)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

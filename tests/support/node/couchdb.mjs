@@ -1,0 +1,106 @@
+// PouchDB's server in Cloudant's place, on 127.0.0.1: node couchdb.mjs PORT FOLDER [USER:PASSWORD [TOKEN]].
+// What Cloudant has and it has not is here, after CouchDB's documentation (docs.couchdb.org) and, where that is silent,
+// its source (github.com/apache/couchdb).
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+import expressPouchDb from "express-pouchdb";
+import PouchDB from "pouchdb";
+
+const [port, folder, login = "", token = ""] = process.argv.slice(2);
+const Databases = PouchDB.defaults({ prefix: join(folder, "/") });
+// Its full mode writes a configuration and a log, and has logins that one cannot set from outside.
+const app = expressPouchDb({ mode: "minimumForPouchDB" });
+await app.setPouchDB(Databases);
+
+const basic = login && `Basic ${Buffer.from(login).toString("base64")}`;
+const allowed = [basic, token && `Bearer ${token}`].filter(Boolean);
+const mark = (name) => join(folder, `${name}.partitioned`);
+
+const opened = new Map();
+Databases.on("destroyed", (name) => opened.delete(name));
+function open(name) {
+  if (!opened.has(name)) opened.set(name, new Databases(name));
+  return opened.get(name);
+}
+
+// PUT /{db}, api/database/common. One at a time: of two at once, PouchDB's server answers 201 to both. And answered
+// when the name is on the list of databases, or else it is not on it after a kill. CouchDB's names may hold a slash.
+let creations = Promise.resolve();
+function create(name, partitioned) {
+  creations = creations.then(async () => {
+    if (!/^[a-z][a-z0-9_$()+-]*$/.test(name)) return [400, "illegal_database_name", `Name: '${name}'.`];
+    if ((await Databases.allDbs()).includes(name)) return [412, "file_exists", "The file already exists."];
+    if (partitioned) writeFileSync(mark(name), "");
+    else rmSync(mark(name), { force: true });
+    await open(name).info();
+    await Databases.allDbs();
+    return [201];
+  });
+  return creations;
+}
+
+// GET /_all_dbs, api/server/common: in order, within bounds.
+async function list({ start_key: start, end_key: end, descending, skip = 0, limit = Infinity }) {
+  const [low, high] = descending === "true" ? [end, start] : [start, end];
+  const names = (await Databases.allDbs()).filter((name) => !(name < low) && !(name > high)).sort();
+  return (descending === "true" ? names.reverse() : names).slice(Number(skip), Number(skip) + Number(limit));
+}
+
+// GET /{db}/_changes, api/database/changes: places in the sequence are strings that only the server understands, and
+// `pending` says how many changes follow.
+async function changes(db, { since = "0", limit = Infinity, include_docs, descending }) {
+  const from = since === "now" ? since : Number.parseInt(since);
+  if (Number.isNaN(from)) return [400, "bad_request", "Malformed sequence supplied in 'since' parameter."];
+  const options = { since: from, include_docs: include_docs === "true", descending: descending === "true" };
+  const { results, last_seq } = await db.changes(options);
+  const page = results.slice(0, Math.max(limit, 1)).map((row) => ({ ...row, seq: `${row.seq}-g1AAAA` }));
+  const last = page.at(-1)?.seq ?? `${last_seq}-g1AAAA`;
+  return [200, { results: page, last_seq: last, pending: results.length - page.length }];
+}
+
+// GET /{db}/_partition/{partition}/_all_docs, api/partitioned-dbs: _all_docs within bounds, which are those of
+// couch_partition.erl, held as couch_mrview_util.erl does.
+function bounds({ start_key: start, end_key: end, ...others }, partition) {
+  const [low, high] = [`${partition}:`, `${partition};`];
+  const [first, last] = others.descending === "true" ? [high, low] : [low, high];
+  const within = (key) => JSON.stringify(key < low ? low : key > high ? high : key);
+  return new URLSearchParams({ ...others, startkey: within(start ?? first), endkey: within(end ?? last) });
+}
+
+// What is answered here, as status and document or error and reason; or nothing, and then PouchDB's server answers.
+async function answer(request) {
+  if (allowed.length && !allowed.includes(request.headers.authorization)) {
+    return [401, "unauthorized", "Name or password is incorrect."];
+  }
+  const [path, search] = request.url.split("?");
+  const [name, ...rest] = path.slice(1).split("/").map(decodeURIComponent);
+  // The keys have two spellings, api/ddoc/views.
+  const query = {};
+  for (const [parameter, value] of new URLSearchParams(search)) {
+    const [, bound] = /^(start|end)_?key$/.exec(parameter) ?? [];
+    query[bound ? `${bound}_key` : parameter] = bound ? JSON.parse(value) : value;
+  }
+  const route = `${request.method} ${rest.length > 1 || rest[0]?.startsWith("_") ? rest[0] : rest.length}`;
+  if (route === "PUT 0") return create(name, query.partitioned === "true");
+  if (route === "GET 0" && name === "_all_dbs") return [200, await list(query)];
+  if (!(await Databases.allDbs()).includes(name)) return;
+  const partitioned = existsSync(mark(name));
+  if (route === "GET _changes" && !query.feed) return changes(open(name), query);
+  if (route === "GET _partition" && rest[2] === "_all_docs") {
+    if (!partitioned) return [400, "bad_request", "database is not partitioned"];
+    request.url = `/${name}/_all_docs?${bounds(query, rest[1])}`;
+  } else if (route === "PUT 1" && partitioned && !/^[^:]+:./s.test(rest[0])) {
+    // From couch_partition.erl.
+    return [400, "illegal_docid", "Doc id must be of form partition:id"];
+  }
+}
+
+createServer(async (request, response) => {
+  const found = await answer(request).catch((error) => [400, "bad_request", String(error)]);
+  if (!found) return app(request, response);
+  const [status, document = { ok: true }, reason] = found;
+  response.writeHead(status, { "Content-Type": "application/json" });
+  response.end(JSON.stringify(reason ? { error: document, reason } : document));
+}).listen(Number(port), "127.0.0.1");
