@@ -19,6 +19,25 @@ SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 Way = tuple[str, int]
 # Of one round: bare p50 in microseconds and events a second; the function's; then those of further bases, if any.
 Found = tuple[float, ...]
+# Before the code of `calls`: do something with each number below ``count``, on so many threads; return the p50 of all
+# in microseconds, and how many there were a second.
+RUN = """
+import threading, time
+
+def run(do, count, threads):
+    times, started = [[] for _ in range(threads)], time.perf_counter()
+    def work(own, at):
+        for number in range(at, count, threads):
+            begun = time.perf_counter()
+            do(number)
+            own.append(time.perf_counter() - begun)
+    workers = [threading.Thread(target=work, args=(own, at)) for at, own in enumerate(times)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    took = time.perf_counter() - started
+    every = sorted(sum(times, []))
+    return every[len(every) // 2] * 1e6, count / took
+"""
 
 
 def zipped(cloud: str, adapter: str) -> Path:

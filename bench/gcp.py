@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import Options
-from bench.functions import SITE_PACKAGES, beside_bare, beside_other, calls, compiled, zipped
+from bench.functions import RUN, SITE_PACKAGES, beside_bare, beside_other, calls, compiled, zipped
 from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
 from bench.report import Section
 from bench.rounds import RATIOS
@@ -43,7 +43,7 @@ else:
 """
 # In turns, each on so many threads: the calls of the store alone, their documents made beforehand, and the receiver.
 _CALLS = """
-import json, os, sys, threading, time
+import json, os, sys
 from gcp_functions import main
 from gcp_functions.rest import Service
 from core.http import Request
@@ -69,21 +69,9 @@ def bare(number):
         json.loads(http.urlopen(method, url, body=body, headers=headers).data)
 def whole(number):
     main.receiver.handle(requests[number])
-def run(do):
-    times, started = [[] for _ in range(threads)], time.perf_counter()
-    def work(own, at):
-        for number in range(at, len(requests), threads):
-            begun = time.perf_counter()
-            do(number)
-            own.append(time.perf_counter() - begun)
-    workers = [threading.Thread(target=work, args=(own, at)) for at, own in enumerate(times)]
-    for worker in workers: worker.start()
-    for worker in workers: worker.join()
-    took = time.perf_counter() - started
-    every = sorted(sum(times, []))
-    return every[len(every) // 2] * 1e6, len(requests) / took
-run(bare), run(whole)
-found = [*run(bare), *run(whole)]
+count = len(requests)
+run(bare, count, threads), run(whole, count, threads)
+found = [*run(bare, count, threads), *run(whole, count, threads)]
 import grpc
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -92,8 +80,8 @@ def publish(number):
     attributes = {"key": "x" * 60, "receivedAt": "2026-11-21T10:58:35.341000Z"}
     message = {"data": requests[number].body, "attributes": attributes}
     generated.publish(topic="projects/p/topics/t", messages=[message], timeout=2, retry=None)
-run(publish)
-print(json.dumps([*found, *run(publish)]), file=sys.__stdout__)
+run(publish, count, threads)
+print(json.dumps([*found, *run(publish, count, threads)]), file=sys.__stdout__)
 """
 _EVENTS = 400
 _KINDS = {"publish alone": "none", "look-up, publish and mark": "firestore"}
@@ -124,7 +112,7 @@ def measure(options: Options) -> Section:
                 for name, seen_keys in _KINDS.items()
                 for threads in (1, 8)
             }
-            found = calls("gcp", _CALLS, ways, _EVENTS, options.rounds)
+            found = calls("gcp", RUN + _CALLS, ways, _EVENTS, options.rounds)
     notes = [
         f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
         "The floor imports the generated publisher as pip installs it and creates one, nothing else.",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import Options
-from bench.functions import SITE_PACKAGES, beside_bare, beside_other, calls, compiled, zipped
+from bench.functions import RUN, SITE_PACKAGES, beside_bare, beside_other, calls, compiled, zipped
 from bench.programs import FLOOR_HEADER, MIN_ROUNDS, Program, beside_floors, in_turns
 from bench.report import Section
 from bench.rounds import RATIOS
@@ -53,7 +53,7 @@ ibm_actions.app.build_app(os.environ)
 # In turns, each on so many threads: the PUT alone, its document made beforehand, by our client; the function; and the
 # PUT by IBM's SDK as it comes.
 _CALLS = """
-import base64, json, os, sys, threading, time
+import base64, json, os, sys
 from datetime import UTC, datetime
 import ibm_actions.__main__ as function
 from core.event import reread
@@ -94,23 +94,11 @@ def by_sdk(number):
     name, document = made[number]
     assert sdk.put_document("events-2026-11", name, document, content_type="application/json").get_status_code() == 201
 
-def run(do):
-    times, started = [[] for _ in range(threads)], time.perf_counter()
-    def work(own, at):
-        for number in range(at, len(params), threads):
-            begun = time.perf_counter()
-            do(number)
-            own.append(time.perf_counter() - begun)
-    workers = [threading.Thread(target=work, args=(own, at)) for at, own in enumerate(times)]
-    for worker in workers: worker.start()
-    for worker in workers: worker.join()
-    took = time.perf_counter() - started
-    every = sorted(sum(times, []))
-    return every[len(every) // 2] * 1e6, len(params) / took
-
-for do in (bare, whole, by_sdk):
-    run(do)
-print(json.dumps([*run(bare), *run(whole), *run(by_sdk)]), file=sys.__stdout__)
+ways = (bare, whole, by_sdk)
+for do in ways:
+    run(do, len(params), threads)
+found = [run(do, len(params), threads) for do in ways]
+print(json.dumps(sum(found, ())), file=sys.__stdout__)
 """
 _EVENTS = 400
 
@@ -127,7 +115,7 @@ def measure(options: Options) -> Section:
         times = in_turns(programs, rounds, "ibm")
         rows = beside_floors(times, bare, {floor: [ours] for floor, ours in pairs.items()})
         settings = {"DT_CLOUDANT": f"http://user:password@{address}", "DT_SIGNATURE_SECRET": SECRET}
-        found = calls("ibm", _CALLS, {("PUT", threads): settings for threads in (1, 8)}, _EVENTS, options.rounds)
+        found = calls("ibm", RUN + _CALLS, {("PUT", threads): settings for threads in (1, 8)}, _EVENTS, options.rounds)
     notes = [
         f"Wall time, {rounds} runs in turns, with warm caches and without the interpreter's clean-up at the end.",
         "The floor imports ibmcloudant as pip installs it and makes a client for a trusted profile, nothing else.",
