@@ -14,6 +14,8 @@ import pytest
 from tests.support.azure_host import azure_functions
 from tests.support.deliveries import SECRET
 from tests.support.processes import ROOT, Program, run_alone
+from tests.support.service_bus import ServiceBus, service_bus
+from tests.support.service_bus_store import Connect
 
 # Prints what the library finds, and what that took.
 INDEX = """
@@ -88,3 +90,20 @@ def function(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
             yield program
 
     return function
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow at once: the pauses are core's, and here they would only take time."""
+    monkeypatch.setattr("core.attempts.random.uniform", lambda low, high: low)
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[ServiceBus]:
+    with service_bus(tmp_path, "events") as bus:
+        yield bus
+
+
+@pytest.fixture
+def connect(bus: ServiceBus) -> Connect:
+    return Connect(bus)

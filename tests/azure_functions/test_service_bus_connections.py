@@ -1,0 +1,318 @@
+"""The connections to Service Bus: how many there are, how old they grow, what a failure leaves of them, who logs in."""
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.servicebus import TransportType
+
+from azure_functions import service_bus as module
+from azure_functions.identity import AsyncCredential
+from azure_functions.sdk import ServiceBusClient
+from azure_functions.service_bus import ServiceBusStore, connector
+from core.store import Outcome, StoreUnavailable
+from tests.support.service_bus import ServiceBus, service_bus
+from tests.support.service_bus_store import ONE_ATTEMPT, Connect, cause_of, event, open_files, put, run
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def test_events_one_after_the_other_share_a_connection(bus: ServiceBus, connect: Connect) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        for _ in range(50):
+            assert await put(store) is Outcome.STORED
+
+    run(connect, work)
+    assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 1, 1)
+
+
+def test_events_at_the_same_time_have_a_connection_each(bus: ServiceBus, connect: Connect) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        for _ in range(10):
+            assert await asyncio.gather(*(put(store) for _ in range(5))) == [Outcome.STORED] * 5
+
+    run(connect, work)
+    assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 5, 5)
+
+
+def test_none_is_opened_before_there_is_an_event(bus: ServiceBus, connect: Connect) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        await asyncio.sleep(0.2)
+        assert connect.count == 1
+
+    run(connect, work)
+    assert bus._lines(".tokens") == []
+
+
+class Clock:
+    """The time that connections are looked at by."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_one_that_was_idle_for_three_minutes_is_not_used(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        counts = []
+        for seconds in (0, 175, 175, 180, 0, 175):
+            clock.passed += seconds
+            assert await put(store) is Outcome.STORED
+            counts.append(len(bus.tokens()))
+        assert counts == [1, 1, 1, 2, 2, 2]
+
+    run(connect, work)
+
+
+def test_one_that_is_half_an_hour_old_is_not_used(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        for _ in range(11):
+            assert await put(store) is Outcome.STORED
+            clock.passed += 179
+        assert clock.passed > 1800
+        assert len(bus.tokens()) == 1
+        assert await put(store) is Outcome.STORED
+        assert len(bus.tokens()) == 2
+
+    run(connect, work)
+
+
+def test_those_that_were_idle_for_too_long_are_closed(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        before = open_files()
+        await asyncio.gather(*(put(store) for _ in range(10)))
+        assert open_files() >= before + 10
+        clock.passed = 181
+        assert await put(store) is Outcome.STORED
+        assert open_files() <= before + 3
+
+    run(connect, work)
+
+
+def test_those_to_whom_nothing_can_be_said_are_not_waited_for(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        await asyncio.gather(*(put(store) for _ in range(10)))
+        clock.passed = 181
+        bus.freeze()
+        started = time.monotonic()
+        assert await cause_of(store, seconds=ONE_ATTEMPT) == "TimeoutError"
+        assert time.monotonic() - started < ONE_ATTEMPT + 0.4
+        bus.thaw()
+
+    run(connect, work)
+
+
+@pytest.mark.parametrize("by", ["connection", "link"])
+def test_one_that_the_broker_ended_costs_an_attempt_and_no_event(tmp_path: Path, by: str) -> None:
+    with service_bus(tmp_path, "events", idle=0.5) as bus:
+
+        async def work(store: ServiceBusStore) -> None:
+            assert await put(store) is Outcome.STORED
+            if by == "link":
+                bus.set("evict")
+            else:
+                await asyncio.sleep(1)
+            assert await put(store) is Outcome.STORED
+            assert len(bus.tokens()) == 2
+
+        run(Connect(bus), work)
+        assert len(bus.messages()) == 2
+
+
+def test_a_broker_that_ended_all_of_them_costs_each_event_an_attempt(bus: ServiceBus, connect: Connect) -> None:
+    """Another of those that were open is no better than the first: the second attempt is on a new one."""
+
+    async def work(store: ServiceBusStore) -> None:
+        assert await asyncio.gather(*(put(store) for _ in range(8))) == [Outcome.STORED] * 8
+        bus.kill()
+        await asyncio.to_thread(bus.start)
+        assert await put(store) is Outcome.STORED
+        assert connect.count == 9
+        assert await asyncio.gather(*(put(store) for _ in range(8))) == [Outcome.STORED] * 8
+        assert connect.count == 16
+
+    run(connect, work)
+    assert len(bus.messages()) == 17
+
+
+def test_a_hundred_refusals_leave_no_file_open(bus: ServiceBus, connect: Connect) -> None:
+    """Without the collector: where the broker is there to hear it, a connection is closed in so many words."""
+
+    async def work(store: ServiceBusStore) -> None:
+        before = open_files()
+        bus.set("quota")
+        for _ in range(5):
+            causes = await asyncio.gather(*(cause_of(store) for _ in range(20)))
+            assert set(causes) == {"ServiceBusQuotaExceededError"}
+        assert connect.count == 100
+        assert open_files() <= before + 5
+
+    gc.disable()
+    try:
+        run(connect, work)
+    finally:
+        gc.enable()
+
+
+def test_a_hundred_connections_that_broke_leave_none_open_once_collected(bus: ServiceBus, connect: Connect) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        await asyncio.gather(*(put(store) for _ in range(20)))
+        before = open_files()
+        bus.kill()
+        for _ in range(2):
+            causes = await asyncio.gather(*(cause_of(store) for _ in range(20)))
+            assert set(causes) == {"ServiceBusConnectionError"}
+        assert connect.count > 100
+        gc.collect()
+        assert open_files() <= before
+
+    run(connect, work)
+
+
+# Copies, deaths and cancellations.
+
+
+def test_a_second_copy_is_dropped_by_a_broker_that_was_started_again(bus: ServiceBus, connect: Connect) -> None:
+    async def work(store: ServiceBusStore) -> None:
+        one = event()
+        assert await put(store, one) is Outcome.STORED
+        bus.kill()
+        await asyncio.to_thread(bus.start)
+        assert [await put(store, one), await put(store, one)] == [Outcome.STORED] * 2
+
+    run(connect, work)
+    assert len(bus.messages()) == 1
+
+
+def test_a_broker_that_dies_takes_nothing_with_it_that_was_stored(bus: ServiceBus, connect: Connect) -> None:
+    """Twenty at once, in the middle of which it dies, and it is there again while they still try."""
+
+    async def work(store: ServiceBusStore) -> None:
+        bus.set("slow", seconds=0.2)
+        events = [event() for _ in range(20)]
+        sent = [asyncio.create_task(put(store, one)) for one in events]
+        while sum(task.done() for task in sent) < 2:
+            await asyncio.sleep(0.01)
+        bus.kill()
+        at_that_time = {one.key for one, task in zip(events, sent, strict=True) if task.done()}
+        assert at_that_time <= {message["key"] for message in bus.messages()}
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(bus.start)
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        assert all(each is Outcome.STORED or isinstance(each, StoreUnavailable) for each in outcomes)
+        stored = [message["key"] for message in bus.messages()]
+        assert len(stored) == len(set(stored))
+        assert {one.key for one, each in zip(events, outcomes, strict=True) if each is Outcome.STORED} <= set(stored)
+        # What was refused comes again, as from DT.
+        assert await asyncio.gather(*(put(store, one) for one in events)) == [Outcome.STORED] * 20
+        assert {message["key"] for message in bus.messages()} == {one.key for one in events}
+
+    run(connect, work)
+    assert len(bus.messages()) == 20
+
+
+def test_one_that_is_cancelled_costs_the_others_nothing(bus: ServiceBus, connect: Connect) -> None:
+    """Its connection, which waits for an answer still, is not used again: that answer would be taken for another's."""
+
+    async def work(store: ServiceBusStore) -> None:
+        before, cancelled, after = event(), event(), event()
+        assert await put(store, before) is Outcome.STORED
+        bus.set("silent", times=1)
+        sending = asyncio.create_task(put(store, cancelled))
+        await asyncio.sleep(0.2)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert await put(store, after) is Outcome.STORED
+        assert len(bus.tokens()) == 2
+        assert [message["key"] for message in bus.messages()] == [before.key, after.key]
+        assert await put(store, cancelled) is Outcome.STORED
+        assert len(bus.messages()) == 3
+
+    run(connect, work)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a=b",
+        "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey",
+        "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=send",
+        "SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0",
+    ],
+)
+def test_what_is_no_connection_string_is_said_at_once(address: str) -> None:
+    with pytest.raises(ValueError, match="onnection"):
+        ServiceBusStore(connector(address, None), "events")
+
+
+def test_a_host_name_is_logged_in_to_as_the_function() -> None:
+    client = connector("ns.servicebus.windows.net", "11111111-2222-3333-4444-555555555555")()
+    assert client.fully_qualified_namespace == "ns.servicebus.windows.net"
+    assert isinstance(client._credential, AsyncCredential)
+    assert client._config.retry_total == 0
+
+
+class Credential:
+    """An identity whose tokens last for so many seconds."""
+
+    def __init__(self, lifetime: float = 3600) -> None:
+        self._lifetime = lifetime
+        self.threads: set[int] = set()
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.threads.add(threading.get_ident())
+        assert scopes == ("https://servicebus.azure.net//.default",)
+        return AccessToken("header.claims.signature", int(time.time() + self._lifetime))
+
+
+def identified(bus: ServiceBus, credential: Credential) -> Callable[[], ServiceBusClient]:
+    return lambda: ServiceBusClient(
+        "tests.servicebus.windows.net",
+        AsyncCredential(credential),
+        custom_endpoint_address=f"sb://{bus.namespace}",
+        transport_type=TransportType.Amqp,
+        connection_verify=str(bus.certificate),
+        retry_total=0,
+    )
+
+
+def test_the_functions_identity_logs_in_over_tls_and_off_the_loop(tmp_path: Path) -> None:
+    credential = Credential()
+    with service_bus(tmp_path, "events", tls=True) as bus:
+
+        async def work(store: ServiceBusStore) -> None:
+            assert [await put(store), await put(store)] == [Outcome.STORED] * 2
+
+        run(identified(bus, credential), work)
+        audience = "sb://tests.servicebus.windows.net/events"
+        assert bus.tokens() == [{"type": "jwt", "audience": audience, "token": "header.claims.signature"}]
+        assert len(bus.messages()) == 2
+    assert threading.get_ident() not in credential.threads
+
+
+def test_a_token_that_ended_meanwhile_costs_an_attempt_and_no_event(tmp_path: Path) -> None:
+    with service_bus(tmp_path, "events", tls=True) as bus:
+
+        async def work(store: ServiceBusStore) -> None:
+            assert await put(store) is Outcome.STORED
+            await asyncio.sleep(2.1)
+            assert await put(store) is Outcome.STORED
+
+        run(identified(bus, Credential(lifetime=2)), work)
+        assert (len(bus.messages()), len(bus.tokens())) == (2, 2)

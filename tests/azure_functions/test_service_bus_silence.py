@@ -1,0 +1,87 @@
+"""How a broker of Service Bus can say nothing, and that each silence ends in time."""
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from azure_functions.service_bus import ServiceBusStore, connector
+from core.store import Outcome
+from tests.support.service_bus import ServiceBus, service_bus
+from tests.support.service_bus_store import PACE, Connect, cause_of, close, put
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+@asynccontextmanager
+async def pace_is_kept() -> AsyncIterator[None]:
+    """See that nobody keeps the loop to himself meanwhile."""
+    late = 0.0
+
+    async def tick() -> None:
+        nonlocal late
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.02)
+            late = max(late, time.monotonic() - before)
+
+    ticking = asyncio.create_task(tick())
+    yield
+    ticking.cancel()
+    assert 0 < late < PACE
+
+
+# How a broker says nothing, and whether the connection was open before. With a token unanswered it never is.
+SILENCES = [
+    *((mode, is_open) for mode in ("bare", "released", "silent", "slow", "frozen") for is_open in (True, False)),
+    ("mute", False),
+]
+
+
+async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
+    """Put an event while the broker is so; return why that was refused, and after how many attempts."""
+    connect = Connect(bus)
+    store = ServiceBusStore(connect, "events")
+    if is_open:
+        assert await put(store) is Outcome.STORED
+    await asyncio.to_thread(bus.freeze if mode == "frozen" else lambda: bus.set(mode, seconds=30))
+    cause = await cause_of(store)
+    attempts = connect.count
+    await asyncio.to_thread(bus.thaw if mode == "frozen" else lambda: bus.set("normal"))
+    # It is over when it is over, for the same store.
+    assert await put(store) is Outcome.STORED
+    await close(store)
+    return cause, attempts
+
+
+async def deafness(connection_string: str) -> str:
+    """Put an event where connections are taken by nobody; return why that was refused."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(64)
+        address = re.sub(r"(?<=:)\d+(?=;)", str(deaf.getsockname()[1]), connection_string)
+        return await cause_of(ServiceBusStore(connector(address, None), "events"))
+
+
+def test_every_silence_ends_in_time_and_holds_nobody_up(tmp_path: Path) -> None:
+    """All at once, in one loop, each at a broker of its own: for more than two attempts there is no time."""
+
+    async def all_at_once(buses: list[ServiceBus]) -> list[tuple[str, int]]:
+        async with pace_is_kept():
+            deaf = asyncio.create_task(deafness(buses[0].connection_string))
+            found = await asyncio.gather(*map(silence, buses, *zip(*SILENCES, strict=True)))
+            assert await deaf == "TimeoutError"
+            return found
+
+    with ExitStack() as stack:
+        folders = [tmp_path / str(number) for number in range(len(SILENCES))]
+        for folder in folders:
+            folder.mkdir()
+        found = asyncio.run(all_at_once([stack.enter_context(service_bus(folder, "events")) for folder in folders]))
+    # The SDK has a time-out as long as ours, and never keeps it as well, if it does at all.
+    assert dict(zip(SILENCES, found, strict=True)) == dict.fromkeys(SILENCES, ("TimeoutError", 2))

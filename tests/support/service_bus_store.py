@@ -1,0 +1,75 @@
+"""The store in Service Bus, in a test: made, used, and closed again, which a worker never does."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from azure_functions.sdk import ServiceBusClient
+from azure_functions.service_bus import ServiceBusStore, connector
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from tests.support.deliveries import fresh_body
+from tests.support.service_bus import ServiceBus
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
+KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
+# Enough for one attempt, and for no other.
+ONE_ATTEMPT = 3.05
+# The store keeps the loop to itself for less than so many seconds.
+PACE = 0.8
+
+
+class Connect:
+    """Makes clients, and counts them: one for each connection."""
+
+    def __init__(self, bus: ServiceBus) -> None:
+        self._connect = connector(bus.connection_string, None)
+        self.count = 0
+
+    def __call__(self) -> ServiceBusClient:
+        self.count += 1
+        return self._connect()
+
+
+def event(content: bytes | None = None) -> Event:
+    return reread(fresh_body() if content is None else content, NOW)
+
+
+async def put(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> Outcome:
+    return await store.put(one or event(), time.monotonic() + seconds)
+
+
+async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> str:
+    """Put an event that is refused in time; return why."""
+    with pytest.raises(StoreUnavailable) as caught:
+        async with asyncio.timeout(DEADLINE):
+            await put(store, one, seconds)
+    return caught.value.cause
+
+
+def run(connect: Callable[[], ServiceBusClient], work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
+    """Work with a store, and close what it has open, which a worker never does."""
+
+    async def all_of_it() -> None:
+        store = ServiceBusStore(connect, "events")
+        try:
+            await work(store)
+        finally:
+            await close(store)
+
+    asyncio.run(all_of_it())
+
+
+async def close(store: ServiceBusStore) -> None:
+    for connection in store._idle:
+        await connection.close()
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))
