@@ -480,7 +480,7 @@ def test_without_the_table_of_keys_it_is_sent_and_said(moto: MotoServer, aws: An
 def frozen(moto: MotoServer) -> Iterator[str]:
     """The address of a server that takes requests and answers none."""
     with moto_server() as server:
-        server.pause()
+        server.freeze()
         yield server.url
 
 

@@ -62,7 +62,7 @@ def test_google_frozen_under_load(store: str, tmp_path: Path) -> None:
         environ = environment(store, topic, database, pubsub, firestore)
         frozen = firestore if store == "firestore" else pubsub
         with running("functions_framework", environ, tmp_path) as program, sending(lambda: program) as senders:
-            away(senders, frozen.pause, frozen.resume)
+            away(senders, frozen.freeze, frozen.thaw)
         _, too_many = outcome(senders, bodies(store, topic, database))
         # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
         assert too_many <= (0 if store == "firestore" else SENDERS * 3)

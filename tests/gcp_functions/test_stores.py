@@ -508,14 +508,14 @@ def test_without_an_answer_from_the_keys_it_is_sent_in_time(pubsub: Emulator, to
         database = Firestore(server.host)
         store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), seen(server, database))
         assert store.put(event(), soon()) is Outcome.STORED
-        server.pause()
+        server.freeze()
         one = event()
         started = time.monotonic()
         assert store.put(one, started + DEADLINE) is Outcome.STORED
         assert time.monotonic() - started < DEADLINE
         assert one.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
         assert topic.messages()[-1]["body"] == one.body
-        server.resume()
+        server.thaw()
         again, other = event(), event()
         assert [store.put(again, soon()), store.put(again, soon()), store.put(other, soon())] == [
             Outcome.STORED,

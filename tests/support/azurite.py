@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 import shutil
-import signal
 import subprocess
 import tempfile
 import uuid
@@ -18,6 +17,7 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from tests.support.ports import free_port, wait_for
+from tests.support.processes import StandIn
 
 _FOLDER = Path(__file__).with_name("node")
 # Azurite's only account, which its documentation names, with the key that it has everywhere.
@@ -25,14 +25,13 @@ _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-class Azurite:
+class Azurite(StandIn):
     """A server of one's own; what it holds lies in files, so that it outlives a kill."""
 
     def __init__(self) -> None:
         self.queue_port = free_port()
         self.table_port = free_port()
         self._folder = tempfile.TemporaryDirectory()
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, again after a `kill` with all that it held."""
@@ -44,33 +43,14 @@ class Azurite:
         ports = [f"--blobPort={free_port()}", f"--queuePort={self.queue_port}", f"--tablePort={self.table_port}"]
         # The SDKs are newer than the newest API that it knows.
         options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", f"--location={self._folder.name}"]
-        self._process = subprocess.Popen([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
         for port in (self.queue_port, self.table_port):
-            wait_for(port, self._process)
-
-    def freeze(self) -> None:
-        """Let it take connections and say nothing."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it as a power cut does."""
-        self._signal(signal.SIGKILL)
-        assert self._process
-        self._process.wait()
+            wait_for(port, self.process)
 
     def close(self) -> None:
         """End it, and delete what it holds."""
-        if self._process and self._process.poll() is None:
-            self.kill()
+        super().close()
         self._folder.cleanup()
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process
-        self._process.send_signal(number)
 
 
 class Storage:

@@ -6,7 +6,6 @@ It is one node, so it has no quorum and never answers 202; it knows no limits, n
 import base64
 import json
 import shutil
-import signal
 import subprocess
 import tempfile
 import uuid
@@ -20,11 +19,12 @@ from ibm_cloud_sdk_core.authenticators import BasicAuthenticator, NoAuthAuthenti
 from ibmcloudant.cloudant_v1 import CloudantV1
 
 from tests.support.ports import free_port, wait_for
+from tests.support.processes import StandIn
 
 _FOLDER = Path(__file__).with_name("node")
 
 
-class CouchDb:
+class CouchDb(StandIn):
     """A server of one's own; what it holds lies in files, so that it outlives a kill.
 
     Args:
@@ -43,7 +43,6 @@ class CouchDb:
         self.login = login
         self._token = token
         self._folder = tempfile.TemporaryDirectory()
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, again after a `kill` with all that it held."""
@@ -52,32 +51,13 @@ class CouchDb:
             pytest.skip("no express-pouchdb: install Node.js 20 or newer with npm, then `make test` installs it")
         program = [node, str(_FOLDER / "couchdb.mjs"), str(self.port), self._folder.name, self.login, self._token]
         # Whatever it may write beside its databases is written into the same folder.
-        self._process = subprocess.Popen(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
-        wait_for(self.port, self._process)
-
-    def freeze(self) -> None:
-        """Let it take connections and say nothing."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill -9: connections are refused from now on."""
-        self._signal(signal.SIGKILL)
-        assert self._process
-        self._process.wait()
+        self.process = subprocess.Popen(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
+        wait_for(self.port, self.process)
 
     def close(self) -> None:
         """End it, and delete what it holds."""
-        if self._process and self._process.poll() is None:
-            self.kill()
+        super().close()
         self._folder.cleanup()
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process
-        self._process.send_signal(number)
 
 
 class Events:

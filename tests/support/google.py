@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import subprocess
 import urllib.request
 import uuid
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_port, wait_for
+from tests.support.processes import StandIn
 
 _SDKS = (
     *([Path(os.environ["CLOUDSDK_ROOT_DIR"])] if os.environ.get("CLOUDSDK_ROOT_DIR") else []),
@@ -40,7 +40,7 @@ def find_jar(name: str) -> Path | None:
     return next((jar for sdk in _SDKS for jar in sorted(sdk.glob(_JARS[name]))), None)
 
 
-class Emulator:
+class Emulator(StandIn):
     """One emulator.
 
     Attributes:
@@ -58,31 +58,18 @@ class Emulator:
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
         # In English, or else Firestore's looks for texts that it does not have.
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(self.port, self._process)
+        wait_for(self.port, self.process)
         # The first write takes as long as Java takes to load, longer than the receiver waits for one.
         if self._name == "pubsub":
             topic = PubSub(self.host).topic
             call(self.host, "POST", f"{topic}:publish", {"messages": [{"data": "e30="}]})
         else:
             call(self.host, "POST", f"{Firestore(self.host).database}/documents/first", {})
-
-    def pause(self) -> None:
-        """Freeze it: connections are accepted, and nothing answers."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """End the freeze."""
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill -9: connections are refused from now on, and all that was stored is lost."""
-        self._process.kill()
-        self._process.wait()
 
 
 @contextmanager
@@ -95,7 +82,7 @@ def emulator(name: str) -> Iterator[Emulator]:
     try:
         yield started
     finally:
-        started.kill()
+        started.close()
 
 
 class PubSub:

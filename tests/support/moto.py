@@ -6,7 +6,6 @@ Docker.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,12 @@ from botocore.config import Config
 
 from tests.support.aws import REGION, environment
 from tests.support.ports import free_port
+from tests.support.processes import StandIn
 
 ACCOUNT = "123456789012"
 
 
-class MotoServer:
+class MotoServer(StandIn):
     """One server. ``restart`` starts it again on the same port, with nothing in it.
 
     Attributes:
@@ -38,8 +38,7 @@ class MotoServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,36 +73,15 @@ class MotoServer:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
-    def pause(self) -> None:
-        """Freeze it: connections are accepted, and nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """End the freeze. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill -9: connections are refused from now on, and all that was stored is lost."""
-        self._signal(signal.SIGKILL)
-        assert self.process is not None
-        self.process.wait()
-        self.process = None
-
     def restart(self) -> None:
         """Start again on the same port, with nothing in it."""
-        if self.process:
-            self.kill()
+        super().close()
         self.start()
 
-    def stop(self) -> None:
-        """Stop for good, from whatever state."""
-        if self.process:
-            self.kill()
+    def close(self) -> None:
+        """End it, and forget what it wrote."""
+        super().close()
         self._log.close()
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
 
     def enforce_iam(self, enforce: bool = True) -> None:
         """Let IAM's policies decide from now on, or let everybody do everything again."""
@@ -144,4 +122,4 @@ def moto_server() -> Iterator[MotoServer]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.close()

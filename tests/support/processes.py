@@ -58,6 +58,35 @@ class Printing:
         self._log.close()
 
 
+class StandIn:
+    """A process in the place of a cloud's service, to be frozen and killed; whoever starts it sets ``process``."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def freeze(self) -> None:
+        """Let it take connections and say nothing."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut does: connections are refused from now on."""
+        self._running().kill()
+        self._running().communicate()
+        self.process = None
+
+    def close(self) -> None:
+        """End it, whatever state it is in."""
+        if self.process:
+            self.kill()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self.process
+        return self.process
+
+
 def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> str:
     """Run a Python program with these variables and nothing else of the tests', and return all that it printed."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(folder)}

@@ -10,7 +10,6 @@ import gzip
 import importlib.util
 import json
 import logging
-import signal
 import subprocess
 import sys
 import warnings
@@ -23,10 +22,10 @@ import pytest
 
 from tests.support.certificates import certificate
 from tests.support.ports import free_port, wait_for
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, StandIn
 
 
-class ServiceBus:
+class ServiceBus(StandIn):
     """One namespace.
 
     Args:
@@ -58,13 +57,13 @@ class ServiceBus:
 
     def start(self) -> None:
         """Start, with what was stored before, and return once it listens."""
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.service_bus_peer", *self._options],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        wait_for(self.port, self._process)
+        wait_for(self.port, self.process)
 
     def set(self, mode: str, times: int = 0, seconds: float = 6) -> None:
         """Behave so from now on, or for so many messages.
@@ -75,11 +74,12 @@ class ServiceBus:
             seconds: How late it is, when it is slow.
         """
         line = f"{mode} {times} {seconds}\n".encode()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
-        assert self._process.stdout.readline() == line
+        process = self._running()
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert process.stdout.readline() == line
 
     def messages(self) -> list[dict[str, Any]]:
         """Return all messages that were stored, in that order; each has its properties under their names beside it."""
@@ -97,24 +97,6 @@ class ServiceBus:
 
     def _lines(self, suffix: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._file.with_suffix(suffix).read_text().splitlines()]
-
-    def freeze(self) -> None:
-        """Freeze it: connections are accepted, and nothing answers."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """End the freeze. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """Kill -9: connections are refused from now on."""
-        self._process.kill()
-        self._process.communicate()
-
-    def close(self) -> None:
-        """Stop for good, from whatever state."""
-        if self._process.poll() is None:
-            self.kill()
 
 
 def _certify(path: Path) -> Path:
