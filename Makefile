@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test check format test-core aws-tools azure-tools send events bench lock clean
+.PHONY: help run test check format test-core aws-tools azure-tools ibm-tools send events bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,8 @@ aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml,
 
 azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests
 
+ibm-tools: .venv-ibm/.ibm-tools ## Install what checks ibm_actions/deploy and its Dockerfile, for their tests
+
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
@@ -55,7 +57,7 @@ bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
 
 # One for each entry of the table in tools/package.py.
-.PHONY: package-aws package-gcp package-azure package-heroku deploy-aws deploy-gcp deploy-azure
+.PHONY: package-aws package-gcp package-azure package-heroku package-ibm deploy-aws deploy-gcp deploy-azure deploy-ibm
 # The one with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
 package-aws: .venv/.run ## Write dist/aws_lambda.zip, with all libraries inside (ARGS=--help)
 	@exec .venv/bin/python tools/package.py aws $(ARGS)
@@ -69,6 +71,9 @@ package-azure: ## Write dist/azure_functions/ and the same zipped: all that Azur
 package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py heroku
 
+package-ibm: ## Write dist/ibm_actions/ and the same zipped: all that IBM Cloud needs, and nothing else
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py ibm
+
 deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS=-var=project=...)
 	@command -v terraform >/dev/null || { echo "No Terraform: see gcp_functions/README.md." >&2; exit 1; }
 	@terraform -chdir=gcp_functions/terraform init -input=false && exec terraform -chdir=gcp_functions/terraform apply $(ARGS)
@@ -77,6 +82,9 @@ deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Develop
 	@command -v azd >/dev/null || { echo "No Azure Developer CLI: see azure_functions/README.md." >&2; exit 1; }
 	@cd azure_functions && exec azd up $(ARGS)
 
+deploy-ibm: package-ibm ## Deploy dist/ibm_actions/ to Code Engine by the IBM Cloud CLI (ARGS="--region eu-de")
+	@exec sh ibm_actions/deploy/code_engine.sh $(ARGS)
+
 deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
 	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }
 	@cd aws_lambda && exec sam deploy $$([ -e samconfig.toml ] || echo --guided)
@@ -84,7 +92,7 @@ deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everythin
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements ibm_actions/requirements ibm_actions/app-requirements
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
@@ -95,18 +103,18 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
-	for name in aws-tools azure-tools; do \
+	for name in aws-tools azure-tools ibm-tools; do \
 		echo "Pinning requirements/$$name.txt"; \
 		$(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done; \
-	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt */requirements.txt; then \
+	if grep -nE '://|^-|(^|[ =])/' requirements/*.txt */*requirements.txt; then \
 		echo "These lines name an index or a folder, which means nothing elsewhere." >&2; \
 		echo "Find what configures uv so (UV_... variables, uv.toml), and try again without it." >&2; \
 		exit 1; \
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core .venv-aws .venv-azure tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -142,11 +150,15 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	$(call install,.venv-azure,$<)
 	@touch $@
 
+.venv-ibm/.ibm-tools: requirements/ibm-tools.txt .venv-ibm/bin/python
+	$(call install,.venv-ibm,$<)
+	@touch $@
+
 .venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python
 	$(call install,.venv-core,$<)
 	@touch $@
 
-.venv/bin/python .venv-core/bin/python .venv-aws/bin/python .venv-azure/bin/python:
+.venv/bin/python .venv-core/bin/python .venv-aws/bin/python .venv-azure/bin/python .venv-ibm/bin/python:
 	$(call create,$(@:/bin/python=))
 
 # dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.

@@ -1,7 +1,7 @@
 """Write dist/<cloud>/: what one cloud's deploy tool takes, and nothing else.
 
 No deploy tool can be pointed at the repository itself. They upload one folder, so an adapter alone would lack core; and
-they read what lies at its root, so the whole repository would show them a pyproject.toml and five adapters. Hence one
+they read what lies at its root, so the whole repository would show them a pyproject.toml and six adapters. Hence one
 folder for each cloud: core, the adapter, and at the root the files that the platform looks for there.
 """
 
@@ -79,6 +79,21 @@ PACKAGES = {
             "LICENSE": "LICENSE",
         },
         elsewhere=frozenset({"README.md", "azure.yaml", "infra"}),
+        is_zipped=True,
+    ),
+    # For a function __main__.py and requirements.txt at the root, for an application a Dockerfile there, and for both
+    # .ceignore: https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-create-local. The zip is for OpenWhisk.
+    "ibm": Package(
+        adapter="ibm_actions",
+        files={
+            "ibm_actions/__main__.py": "__main__.py",
+            "ibm_actions/requirements.txt": "requirements.txt",
+            "ibm_actions/app-requirements.txt": "app-requirements.txt",
+            "ibm_actions/Dockerfile": "Dockerfile",
+            "ibm_actions/.ceignore": ".ceignore",
+            "LICENSE": "LICENSE",
+        },
+        elsewhere=frozenset({"README.md", "app-requirements.in", "deploy"}),
         is_zipped=True,
     ),
     # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.

@@ -21,7 +21,6 @@ from threading import Lock
 from typing import Any
 
 from tests.support.front_doors import FrontDoor, Headers
-from tests.support.ibm_tools import MISSING, TOOLS, needs_tools, tool  # noqa: F401
 from tests.support.processes import ROOT, Answer, Program, running
 
 _TEXT = ("text/", "application/x-www-form-urlencoded")

@@ -1,11 +1,12 @@
-"""terraform/ of gcp_functions, worked out by Terraform itself, without Google's provider.
+"""A provider's terraform/, worked out by Terraform itself, without the provider.
 
 What stands in for the provider, which is not to be had here: each resource becomes a local value, an object of its
-arguments and of the attributes in `COMPUTED`, and Terraform works out all of them for a set of variables, with every
-function, condition, count and for_each. So each reference resolves, to an argument or to one of those attributes.
+arguments and of the attributes in ``computed``, and Terraform works out all of them for a set of variables, with every
+function, condition, count, for_each and dynamic block. So each reference resolves, to an argument or to one of those
+attributes.
 
 Not validated: whether the provider knows a resource and its arguments by these names and takes these values, whether
-Google does, and whether a permission is enough.
+the cloud does, and whether a permission is enough.
 """
 
 import json
@@ -13,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,94 +45,130 @@ COMPUTED = {
     },
     "random_password": {"result": '"THE SECRET"'},
 }
+# What it adds within a block.
+COMPUTED_IN = {("google_cloudfunctions2_function", "service_config"): {"uri": '"https://dt-receiver-abc.a.run.app"'}}
 META = {"count", "for_each", "depends_on", "lifecycle", "provisioner", "__is_block__", "__comments__"}
-REFERENCE = re.compile(r"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:google|random|time|terraform)_\w+)\.(\w+)")
 BLOCKS = ("data", "ephemeral", "resource")
 
 
-def parsed() -> dict[str, list[dict[str, Any]]]:
-    """Return all blocks of all files."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(SOURCE.glob("*.tf")):
-        for kind, blocks in hcl2.loads(path.read_text()).items():
-            if kind != "__comments__":
-                found.setdefault(kind, []).extend(blocks)
-    return found
+class Configuration:
+    """A folder of Terraform's files, read.
+
+    Args:
+        source: The folder.
+        providers: What the types of its resources begin with.
+        computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
+        computed_in: The same within a block of a type.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        providers: tuple[str, ...],
+        computed: Mapping[str, Mapping[str, str]],
+        computed_in: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
+    ) -> None:
+        self.source = source
+        self.reference = re.compile(rf"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:{'|'.join(providers)})_\w+)\.(\w+)")
+        self._computed = computed
+        self._computed_in = computed_in or {}
+        self.files: dict[str, list[dict[str, Any]]] = {}
+        for path in sorted(source.glob("*.tf")):
+            for kind, blocks in hcl2.loads(path.read_text()).items():
+                if kind != "__comments__":
+                    self.files.setdefault(kind, []).extend(blocks)
+        self.locals = {
+            name: value for block in self.files["locals"] for name, value in block.items() if not name.startswith("__")
+        }
+        self.resources: dict[str, dict[str, Any]] = {}
+        for kind in BLOCKS:
+            for block in self.files.get(kind, []):
+                for of_type, names in block.items():
+                    for name, body in names.items():
+                        address = f"{of_type}.{name}".replace('"', "")
+                        assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
+                        self.resources[address] = body
+
+    def named(self, kind: str) -> dict[str, Any]:
+        """Return the blocks of a kind with one name: variables, outputs."""
+        return {name.strip('"'): body for block in self.files[kind] for name, body in block.items() if name[0] == '"'}
+
+    def referred(self, text: str) -> set[str]:
+        """Return the resources that a text refers to, as ``type.name``."""
+        return {f"{of_type}.{name}" for of_type, name in self.reference.findall(text)}
+
+    def _expression(self, value: Any) -> str:
+        """Write what python-hcl2 read as an expression."""
+        if isinstance(value, dict):
+            plain = {key: it for key, it in value.items() if key != "dynamic" and not key.startswith("__")}
+            lines = [f"{key} = {self._expression(it)}" for key, it in plain.items()]
+            for block in value.get("dynamic", []):
+                ((name, body),) = ((key.strip('"'), it) for key, it in block.items() if not key.startswith("__"))
+                content = re.sub(rf"\b{name}\.(key|value)\b", rf"{name}_\1", self._expression(body["content"][0]))
+                each = self._expression(body["for_each"])
+                lines.append(f"{name} = [for {name}_key, {name}_value in {each} : {content}]")
+            return "{\n" + "\n".join(lines) + "\n}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(self._expression, value)) + "]"
+        if isinstance(value, str):
+            text = value[2:-1] if value.startswith("${") else value
+            return self.reference.sub(lambda match: f"local.{match[1]}__{match[2]}", text)
+        return json.dumps(value)
+
+    def twin(self) -> str:
+        """Return a configuration without resources that says what the real one would make of the same variables."""
+        lines = ["locals {"]
+        lines += [f"{name} = {self._expression(value)}" for name, value in self.locals.items()]
+        for address, body in self.resources.items():
+            of_type, name = address.split(".")
+            arguments = {key: value for key, value in body.items() if key not in META}
+            for (where, block), added in self._computed_in.items():
+                if where == of_type:
+                    arguments[block] = [arguments[block][0] | added]
+            computed = {
+                key: re.sub(r"\bself\b", "arguments", value) for key, value in self._computed.get(of_type, {}).items()
+            }
+            made = f"merge(arguments, {self._expression(computed)})"
+            text = f"[for arguments in [{self._expression(arguments)}] : {made}][0]"
+            if "count" in body:
+                text = f"[for place in range({self._expression(body['count'])}) : {text}]"
+            if "for_each" in body:
+                text = re.sub(r"\beach\.(key|value)\b", r"each_\1", text)
+                text = f"{{ for each_key, each_value in {self._expression(body['for_each'])} : each_key => {text} }}"
+            lines.append(f"{of_type}__{name} = {text}")
+        lines += ["}", 'output "_resources" {', "value = {"]
+        lines += [f'"{address}" = local.{address.replace(".", "__")}' for address in self.resources]
+        lines += ["}", "sensitive = true", "}"]  # a plan's JSON shows it all the same
+        for name, body in self.named("output").items():
+            lines += [f'output "{name}" {{', f"value = {self._expression(body['value'])}", "}"]
+        return "\n".join(lines)
 
 
-FILES = parsed()
-
-
-def named(kind: str) -> dict[str, Any]:
-    """Return the blocks of a kind with one name: variables, outputs."""
-    return {name.strip('"'): body for block in FILES[kind] for name, body in block.items() if name[0] == '"'}
-
-
-def resources() -> dict[str, dict[str, Any]]:
-    """Return everything that has a type and a name, as ``type.name``."""
-    found = {}
-    for kind in BLOCKS:
-        for block in FILES[kind]:
-            for of_type, names in block.items():
-                for name, body in names.items():
-                    found[f"{of_type}.{name}".replace('"', "")] = body
-    return found
-
-
-LOCALS = {name: value for block in FILES["locals"] for name, value in block.items() if not name.startswith("__")}
-RESOURCES = resources()
-
-
-def expression(value: Any) -> str:
-    """Write what python-hcl2 read as an expression."""
-    if isinstance(value, dict):
-        lines = (f"{key} = {expression(it)}" for key, it in value.items() if not key.startswith("__"))
-        return "{\n" + "\n".join(lines) + "\n}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(expression, value)) + "]"
-    if isinstance(value, str):
-        text = value[2:-1] if value.startswith("${") else value
-        return REFERENCE.sub(lambda match: f"local.{match[1]}__{match[2]}", text)
-    return json.dumps(value)
-
-
-def twin() -> str:
-    """Return a configuration without resources that says what the real one would make of the same variables."""
-    lines = ["locals {"]
-    lines += [f"{name} = {expression(value)}" for name, value in LOCALS.items()]
-    for address, body in RESOURCES.items():
-        of_type, name = address.split(".")
-        arguments = {key: value for key, value in body.items() if key not in META}
-        if of_type == "google_cloudfunctions2_function":
-            arguments["service_config"][0]["uri"] = '"https://dt-receiver-abc.a.run.app"'
-        computed = {key: re.sub(r"\bself\b", "arguments", value) for key, value in COMPUTED.get(of_type, {}).items()}
-        text = f"[for arguments in [{expression(arguments)}] : merge(arguments, {expression(computed)})][0]"
-        if "count" in body:
-            text = f"[for place in range({expression(body['count'])}) : {text}]"
-        if "for_each" in body:
-            text = re.sub(r"\beach\.(key|value)\b", r"each_\1", text)
-            text = f"{{ for each_key, each_value in {expression(body['for_each'])} : each_key => {text} }}"
-        lines.append(f"{of_type}__{name} = {text}")
-    lines += ["}", 'output "_resources" {', "value = {"]
-    lines += [f'"{address}" = local.{address.replace(".", "__")}' for address in RESOURCES]
-    lines += ["}", "}"]
-    for name, body in named("output").items():
-        lines += [f'output "{name}" {{', f"value = {expression(body['value'])}", "}"]
-    return "\n".join(lines)
+GCP = Configuration(SOURCE, ("google", "random", "time", "terraform"), COMPUTED, COMPUTED_IN)
+FILES, LOCALS, RESOURCES, REFERENCE, named = GCP.files, GCP.locals, GCP.resources, GCP.reference, GCP.named
 
 
 class Workspace:
-    """A folder with the twin, where Terraform plans it."""
+    """A folder with the twin, where Terraform plans it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: An empty one.
+        configuration: What to plan.
+        given: Variables that have no default.
+    """
+
+    def __init__(
+        self, folder: Path, configuration: Configuration = GCP, given: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
+        self.configuration = configuration
         for pattern in ("variables.tf", "*.tftpl"):
-            for path in SOURCE.glob(pattern):
+            for path in configuration.source.glob(pattern):
                 shutil.copy(path, folder)
-        (folder / "twin.tf").write_text(twin())
+        (folder / "twin.tf").write_text(configuration.twin())
         self.package = folder / "package.zip"
-        with zipfile.ZipFile(self.package, "w") as package:
-            package.writestr("main.py", "")
+        self.package.write_bytes(b"")
+        self.given = {"project": "some-project", "package": str(self.package)} if given is None else dict(given)
         found = self._run("init", "-no-color", "-input=false")
         assert found.returncode == 0, found.stderr
 
@@ -153,10 +190,8 @@ class Workspace:
         )
 
     def plan(self, **variables: str) -> "subprocess.CompletedProcess[str]":
-        given = {"project": "some-project", "package": str(self.package)} | variables
-        return self._run(
-            "plan", "-no-color", "-input=false", "-out=plan", *(f"-var={name}={value}" for name, value in given.items())
-        )
+        given = [f"-var={name}={value}" for name, value in (self.given | variables).items()]
+        return self._run("plan", "-no-color", "-input=false", "-out=plan", *given)
 
     def planned(self, **variables: str) -> "Planned":
         found = self.plan(**variables)
@@ -164,13 +199,14 @@ class Workspace:
         shown = self._run("show", "-json", "plan")
         assert shown.returncode == 0, shown.stderr
         outputs = json.loads(shown.stdout)["planned_values"]["outputs"]
-        return Planned({name: it.get("value") for name, it in outputs.items()})
+        return Planned({name: it.get("value") for name, it in outputs.items()}, self.configuration)
 
 
 class Planned:
     """What Terraform made of a set of variables."""
 
-    def __init__(self, outputs: dict[str, Any]) -> None:
+    def __init__(self, outputs: dict[str, Any], configuration: Configuration) -> None:
+        self._declared = configuration.resources
         self.resources: dict[str, Any] = outputs.pop("_resources")
         self.outputs = outputs
 
@@ -188,7 +224,7 @@ class Planned:
             if address.split(".")[0] == of_type:
                 if isinstance(found, list):
                     instances |= {f"{address}[{place}]": it for place, it in enumerate(found)}
-                elif "for_each" in RESOURCES[address]:
+                elif "for_each" in self._declared[address]:
                     instances |= {f"{address}[{key}]": it for key, it in found.items()}
                 else:
                     instances[address] = found
@@ -198,7 +234,7 @@ class Planned:
     def grants(self) -> set[tuple[str, str, str]]:
         """Everything that anybody may do: on what, which role, who."""
         found = set()
-        for of_type in {it.split(".")[0] for it in RESOURCES if it.split(".")[0].endswith("_iam_member")}:
+        for of_type in {it.split(".")[0] for it in self._declared if it.split(".")[0].endswith("_iam_member")}:
             for it in self.instances(of_type).values():
                 where = ("dataset_id", "table_id", "topic", "subscription", "secret_id", "name", "project")
                 on = "/".join(str(it[key]) for key in where if it.get(key))

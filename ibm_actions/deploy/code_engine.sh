@@ -1,0 +1,404 @@
+#!/bin/sh
+# Deploy dist/ibm_actions/ to IBM Cloud Code Engine; --help says how. It makes what is missing, changes what is there,
+# and deletes nothing, so that it may be run again at any point.
+#
+# The commands: https://cloud.ibm.com/docs/codeengine?topic=codeengine-cli and
+# https://cloud.ibm.com/docs/cli?topic=cli-ibmcloud_commands_iam
+set -eu
+
+# The role that may do what the receiver does. Writer writes documents and reads them; only Manager makes a database,
+# and one is made each month. Hence an instance of its own, and a policy for that instance alone:
+# https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-managing-access-for-cloudant#ibm-cloudant-roles-ai
+ROLE=Manager
+# That of ibm_actions/Dockerfile.
+USER_ID=10001
+# The receiver answers within 8 seconds, and DT waits for 10.
+REQUEST_TIMEOUT=9
+# The longest there is, because a function that is stopped at its limit is answered 299, which DT takes for a receipt:
+# https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-work
+EXECUTION_TIME=120
+RUNTIME=python-3.13
+
+usage() {
+    cat <<'HELP'
+Deploy the receiver to IBM Cloud Code Engine.
+
+usage: code_engine.sh --region REGION [option ...]
+
+  --region REGION          where all of it is: one that Code Engine and Cloudant have, such as eu-de
+  --form FORM              application (default): a container; or function
+  --name NAME              of the application or function (default: dt-receiver); what is made for it is named after it
+  --project NAME           the Code Engine project (default: NAME)
+  --resource-group GROUP   where a project and a Cloudant instance are made (default: the one that is targeted)
+  --cloudant NAME          the Cloudant instance (default: NAME); it should be for the receiver alone
+  --cloudant-plan PLAN     if it has to be made: standard (default), or lite, which is free, and small
+  --build-source FOLDER    what to deploy (default: dist/ibm_actions, which `make package-ibm` writes)
+  --cpu CPU, --memory SIZE a combination that Code Engine has (default: 0.25 and 0.5G; a function: 0.25 and 1G)
+  --min-scale N            application: instances that are there always (default: 0)
+  --max-scale N            application: instances at most (default: 10)
+  --concurrency N          application: requests at once for each instance (default: 32)
+  --change-secret          ask for the signature secret although there is one
+  --secret-only            the project and the secret, nothing else: for Terraform, or before a restart
+  --build-only             the project and the build, nothing else: print what Terraform is to be given
+  --help                   this text
+
+The signature secret is asked for if Code Engine does not have it: it is taken from DT_SIGNATURE_SECRET, else from the
+terminal, which does not show it, else it is the first line of standard input. It is never an argument of a command.
+
+Settings of the receiver that are in the environment go with it: DT_ORGANIZATION_ID, DT_SIGNATURE_POLICY,
+DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX. What is left out of a later run, settings and
+options, stays as it is.
+
+examples:
+  sh ibm_actions/deploy/code_engine.sh --region eu-de
+  sh ibm_actions/deploy/code_engine.sh --region eu-de --form function --name dt-function
+  sh ibm_actions/deploy/code_engine.sh --region eu-de --min-scale 1 --cloudant my-cloudant
+  DT_ORGANIZATION_ID=cvinmt9aq9sc738g6eog sh ibm_actions/deploy/code_engine.sh --region eu-de
+  sh ibm_actions/deploy/code_engine.sh --region eu-de --change-secret <secret.txt
+  sh ibm_actions/deploy/code_engine.sh --region eu-de --build-only
+HELP
+}
+
+die() {
+    at=''
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+at=''
+step() {
+    at=$*
+    printf '\n== %s\n' "$*"
+}
+
+# Standard input may hold the secret: no command is to read it in passing.
+ic() {
+    ibmcloud "$@" </dev/null
+}
+
+# Print the strings of that name in the JSON on standard input. Ids, names and addresses hold none of ,{}[].
+json_strings() {
+    tr ',{}[]' '[\n*]' | sed -n "s/^[[:space:]]*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\"[[:space:]]*\$/\1/p"
+}
+
+json_string() {
+    json_strings "$1" | sed -n 1p
+}
+
+# Print the name of a project of Code Engine that the whole cloud knows it by, from the JSON on standard input.
+project_crn() {
+    grep -o 'crn:[^"]*:codeengine:[^"]*' | sed -n 1p
+}
+
+# ---- what is wanted --------------------------------------------------------------------------------------------------
+
+form=application name=dt-receiver region='' project='' group='' cloudant='' plan=standard mode=all
+source=$(dirname -- "$0")/../../dist/ibm_actions
+cpu='' memory='' min_scale='' max_scale='' concurrency='' change_secret=''
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h)
+        usage
+        exit
+        ;;
+    --change-secret) change_secret=yes ;;
+    --secret-only) mode=secret change_secret=yes ;;
+    --build-only) mode=build ;;
+    --form | --name | --region | --project | --resource-group | --cloudant | --cloudant-plan | --build-source | \
+        --cpu | --memory | --min-scale | --max-scale | --concurrency)
+        [ $# -gt 1 ] && [ -n "$2" ] || die "$1 takes a value: see --help."
+        case $1 in
+        --form) form=$2 ;;
+        --name) name=$2 ;;
+        --region) region=$2 ;;
+        --project) project=$2 ;;
+        --resource-group) group=$2 ;;
+        --cloudant) cloudant=$2 ;;
+        --cloudant-plan) plan=$2 ;;
+        --build-source) source=$2 ;;
+        --cpu) cpu=$2 ;;
+        --memory) memory=$2 ;;
+        --min-scale) min_scale=$2 ;;
+        --max-scale) max_scale=$2 ;;
+        --concurrency) concurrency=$2 ;;
+        esac
+        shift
+        ;;
+    *) die "$1 is not known here: see --help." ;;
+    esac
+    shift
+done
+
+case $form in
+application) ce=application files='Dockerfile app-requirements.txt' ;;
+function) ce=function files='__main__.py requirements.txt' ;;
+*) die "--form is application or function, not $form." ;;
+esac
+case $name in
+[!a-z]* | *[!a-z0-9-]* | *-) die "--name $name: a lower-case letter, then such letters, digits, hyphens; no hyphen last." ;;
+esac
+[ ${#name} -le 50 ] || die "--name $name is too long: 50 characters at most."
+[ -n "$region" ] || die "Say where, such as --region eu-de. \`ibmcloud regions\` lists them."
+if [ "$form" = function ] && [ -n "$min_scale$max_scale$concurrency" ]; then
+    die "--min-scale, --max-scale and --concurrency are for an application: Code Engine scales a function by itself."
+fi
+policy=${DT_SIGNATURE_POLICY-}
+[ "$policy" != unsigned ] || die "DT_SIGNATURE_POLICY=unsigned lets in everybody, and the address is public: unset it."
+project=${project:-$name} cloudant=${cloudant:-$name}
+profile=$name signature=$name-signature
+
+if [ "$mode" != secret ]; then
+    for file in $files; do
+        [ -f "$source/$file" ] || die "$source/$file is not there. First: make package-ibm"
+    done
+    source=$(cd -- "$source" && pwd)
+fi
+
+# ---- what it takes ---------------------------------------------------------------------------------------------------
+
+command -v ibmcloud >/dev/null ||
+    die "No ibmcloud. Install the IBM Cloud CLI: https://cloud.ibm.com/docs/cli?topic=cli-install-ibmcloud-cli"
+ic plugin show code-engine >/dev/null 2>&1 ||
+    die "The CLI has no plug-in for Code Engine. Install it: ibmcloud plugin install code-engine"
+ic account show >/dev/null 2>&1 ||
+    die "Not logged in to IBM Cloud. Log in, and try again: ibmcloud login   (or: ibmcloud login --sso)"
+
+temporary=''
+clean_up() {
+    status=$?
+    [ -z "$temporary" ] || rm -f "$temporary"
+    [ -z "${echo_is_off-}" ] || stty echo
+    [ $status = 0 ] || [ -z "$at" ] || printf '%s\n' "It stopped at \"$at\", for what ibmcloud says above." \
+        "Mend that and run the same again: what is done stays done." >&2
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Into a file, which mktemp has nobody else read, because the arguments of a command are everybody's to see.
+read_secret() {
+    if [ -n "${DT_SIGNATURE_SECRET-}" ]; then
+        secret=$DT_SIGNATURE_SECRET
+    elif [ -t 0 ]; then
+        echo_is_off=yes
+        stty -echo
+        printf 'The signature secret, as in DT Studio (it is not shown): '
+        IFS= read -r secret || true
+        stty echo
+        echo_is_off=''
+        echo
+    else
+        IFS= read -r secret || true
+    fi
+    [ -n "$secret" ] || die "No signature secret. Set DT_SIGNATURE_SECRET, or type it, or append <FILE to the command."
+    [ ${#secret} -ge 32 ] || echo "The signature secret is short: 32 characters at least make it hard to guess." >&2
+    temporary=$(mktemp)
+    printf %s "$secret" >"$temporary"
+    unset secret
+}
+
+step "Region $region"
+if [ -n "$group" ]; then
+    ic target -r "$region" -g "$group" >/dev/null
+else
+    ic target -r "$region" >/dev/null
+fi
+
+# ---- the project -----------------------------------------------------------------------------------------------------
+
+if ic ce project get --name "$project" >/dev/null 2>&1; then
+    step "Code Engine project $project: is there"
+else
+    step "Code Engine project $project: making it"
+    ic ce project create --name "$project"
+fi
+ic ce project select --name "$project" >/dev/null
+
+# ---- the secret ------------------------------------------------------------------------------------------------------
+
+has_secret=''
+if [ "$mode" != build ]; then
+    if ic ce secret get --name "$signature" >/dev/null 2>&1; then
+        has_secret=yes
+    fi
+    if [ -n "$has_secret" ] && [ -z "$change_secret" ]; then
+        step "Secret $signature: is there, and stays as it is (--change-secret changes it)"
+    elif [ "$policy" = es256 ] && [ -z "$change_secret" ]; then
+        step "Secret: none, because DT_SIGNATURE_POLICY is es256"
+    else
+        if [ -n "$has_secret" ]; then do=update; else do=create; fi
+        step "Secret $signature: $do"
+        read_secret
+        # What the file holds is the value, whole: https://cloud.ibm.com/docs/codeengine?topic=codeengine-secret
+        ic ce secret "$do" --name "$signature" --from-file "DT_SIGNATURE_SECRET=$temporary" >/dev/null
+        rm -f "$temporary"
+        temporary='' has_secret=yes
+    fi
+    unset DT_SIGNATURE_SECRET
+fi
+
+if [ "$mode" = secret ]; then
+    echo "The secret is in $signature of project $project. What runs already gets it by a restart. An application:"
+    echo "ibmcloud ce application restart --name $name"
+    echo "A function: deploy it again."
+    exit
+fi
+
+# ---- the build alone -------------------------------------------------------------------------------------------------
+
+if [ "$mode" = build ]; then
+    if [ "$form" = application ]; then
+        run=$name-$(date -u +%Y%m%d-%H%M%S)
+        step "Build run $run"
+        ic ce buildrun submit --name "$run" --source "$source" --strategy dockerfile --wait --wait-timeout 900
+        found=$(ic ce buildrun get --name "$run" --output json)
+        reference=$(printf '%s\n' "$found" | json_string output_image)
+        pull=$(printf '%s\n' "$found" | json_string output_secret)
+        show="ibmcloud ce buildrun get --name $run"
+    else
+        # A code bundle is built with a function, and not without one. This one is private, and nobody calls it.
+        built=$name-build
+        if ic ce function get --name "$built" >/dev/null 2>&1; then do=update; else do=create; fi
+        step "Function $built, which holds the build: $do"
+        ic ce function "$do" --name "$built" --build-source "$source" --runtime "$RUNTIME" \
+            --cpu "${cpu:-0.25}" --memory "${memory:-1G}" --visibility project --wait
+        found=$(ic ce function get --name "$built" --output json)
+        reference=$(printf '%s\n' "$found" | json_string code_reference)
+        pull=$(printf '%s\n' "$found" | json_string code_secret)
+        show="ibmcloud ce function get --name $built"
+    fi
+    [ -n "$reference" ] || die "It is built, but where it is could not be read. Look: $show"
+    project_id=$(ic ce project get --name "$project" --output json | json_string guid)
+    step "Done. For ibm_actions/deploy/terraform/terraform.tfvars:"
+    printf 'form = "%s"\nregion = "%s"\nproject_id = "%s"\n' "$form" "$region" "$project_id"
+    printf 'reference = "%s"\nregistry_secret = "%s"\n' "${reference#cr://}" "$pull"
+    exit
+fi
+
+# ---- Cloudant --------------------------------------------------------------------------------------------------------
+
+cloudant_json() {
+    ic resource service-instance "$cloudant" --output json 2>/dev/null
+}
+
+if found=$(cloudant_json) && [ -n "$(printf '%s\n' "$found" | json_string guid)" ]; then
+    step "Cloudant instance $cloudant: is there"
+else
+    step "Cloudant instance $cloudant: making it, plan $plan"
+    # No passwords beside IAM's roles: they would be a way around these.
+    ic resource service-instance-create "$cloudant" cloudantnosqldb "$plan" "$region" \
+        -p '{"legacyCredentials": false}'
+    left=60
+    until found=$(cloudant_json) && [ "$(printf '%s\n' "$found" | json_string state)" = active ]; do
+        left=$((left - 1))
+        [ $left -gt 0 ] || die "Cloudant takes its time. Wait until it is active, then run this again:" \
+            "ibmcloud resource service-instance $cloudant"
+        sleep 5
+    done
+fi
+case $found in
+*:cloudantnosqldb:*) ;;
+*) die "$cloudant is there, but it is no Cloudant. Name another: --cloudant NAME" ;;
+esac
+[ "$(printf '%s\n' "$found" | json_strings guid | wc -l)" -eq 1 ] ||
+    die "There are several instances called $cloudant. Give the id of one: --cloudant GUID"
+cloudant_id=$(printf '%s\n' "$found" | json_string guid)
+cloudant_host=$(printf '%s\n' "$found" | json_string public)
+[ -n "$cloudant_host" ] || die "$cloudant has no public address. Give it one: its Service endpoint in the console."
+cloudant_url=https://${cloudant_host#https://}
+echo "$cloudant_url"
+
+# ---- who it is -------------------------------------------------------------------------------------------------------
+
+profile_id() {
+    ic iam trusted-profile "$profile" --output JSON 2>/dev/null | json_string id
+}
+
+id=$(profile_id) || id=''
+if [ -n "$id" ]; then
+    step "Trusted profile $profile: is there"
+else
+    step "Trusted profile $profile: making it"
+    ic iam trusted-profile-create "$profile"
+    id=$(profile_id)
+fi
+case $id in
+Profile-*) ;;
+*) die "The id of the trusted profile could not be read. Look: ibmcloud iam trusted-profile $profile" ;;
+esac
+
+if ic iam trusted-profile-policies "$profile" --output JSON | grep -qF "$cloudant_id"; then
+    step "Its role in Cloudant: is there"
+else
+    step "Its role in Cloudant: $ROLE, of this one instance, because no smaller role makes a month's database"
+    ic iam trusted-profile-policy-create "$profile" --roles "$ROLE" --service-name cloudantnosqldb \
+        --service-instance "$cloudant_id"
+fi
+
+# ---- the application or function -------------------------------------------------------------------------------------
+
+if ic ce "$ce" get --name "$name" >/dev/null 2>&1; then do=update; else do=create; fi
+if [ "$do" = create ]; then
+    cpu=${cpu:-0.25}
+    if [ "$form" = application ]; then
+        memory=${memory:-0.5G} min_scale=${min_scale:-0} max_scale=${max_scale:-10} concurrency=${concurrency:-32}
+    else
+        memory=${memory:-1G}
+    fi
+fi
+
+set -- --name "$name" --build-source "$source" --visibility public --trusted-profiles-enabled=true --wait
+[ -z "$cpu" ] || set -- "$@" --cpu "$cpu"
+[ -z "$memory" ] || set -- "$@" --memory "$memory"
+if [ "$form" = application ]; then
+    # Ready is when the port is open, which it is last of all. That it still answers is asked once a minute, because
+    # each time makes a line in the log.
+    set -- "$@" --build-strategy dockerfile --port 8080 --user "$USER_ID" --request-timeout "$REQUEST_TIMEOUT" \
+        --probe-live type=http --probe-live path=/healthz --probe-live interval=60 --probe-live timeout=5 \
+        --probe-live failure-threshold=3
+    [ -z "$min_scale" ] || set -- "$@" --min-scale "$min_scale"
+    [ -z "$max_scale" ] || set -- "$@" --max-scale "$max_scale"
+    [ -z "$concurrency" ] || set -- "$@" --concurrency "$concurrency"
+else
+    set -- "$@" --runtime "$RUNTIME" --maxexecutiontime "$EXECUTION_TIME"
+fi
+set -- "$@" --env "DT_CLOUDANT=$cloudant_url" --env "DT_TRUSTED_PROFILE=$id"
+[ -z "${DT_DATABASE_PREFIX-}" ] || set -- "$@" --env "DT_DATABASE_PREFIX=$DT_DATABASE_PREFIX"
+[ -z "${DT_ORGANIZATION_ID-}" ] || set -- "$@" --env "DT_ORGANIZATION_ID=$DT_ORGANIZATION_ID"
+[ -z "$policy" ] || set -- "$@" --env "DT_SIGNATURE_POLICY=$policy"
+[ -z "${DT_ACCEPT_EXPIRED_FOR-}" ] || set -- "$@" --env "DT_ACCEPT_EXPIRED_FOR=$DT_ACCEPT_EXPIRED_FOR"
+[ -z "${DT_EVENT_TYPES-}" ] || set -- "$@" --env "DT_EVENT_TYPES=$DT_EVENT_TYPES"
+[ -z "${DT_PROJECT_ID-}" ] || set -- "$@" --env "DT_PROJECT_ID=$DT_PROJECT_ID"
+[ -z "$has_secret" ] || set -- "$@" --env-from-secret "$signature:DT_SIGNATURE_SECRET"
+
+step "$form $name: $do, built from $source"
+ic ce "$ce" "$do" "$@"
+
+# ---- what lets it be that profile ------------------------------------------------------------------------------------
+
+crn=$(ic ce project get --name "$project" --output json | project_crn)
+[ -n "$crn" ] || crn=$(ic resource service-instance "$project" --output json | project_crn)
+[ -n "$crn" ] || die "The CRN of project $project could not be read. Look: ibmcloud resource service-instance $project"
+link=$ce-$name
+links=$(ic iam trusted-profile-links "$profile" --output JSON)
+if printf '%s\n' "$links" | grep -qF "\"$link\"" && printf '%s\n' "$links" | grep -qF "$crn"; then
+    step "Link of the $form to the trusted profile: is there"
+else
+    step "Link of the $form to the trusted profile: making it"
+    ic iam trusted-profile-link-create "$profile" --name "$link" --cr-type CE --link-crn "$crn" \
+        --link-component-type "$ce" --link-component-name "$name"
+fi
+
+if [ "$form" = application ]; then
+    url=$(ic ce application get --name "$name" --output url)
+else
+    url=$(ic ce function get --name "$name" --output json | json_string endpoint)
+fi
+case $url in
+https://*) ;;
+*) die "It is deployed, but its address could not be read. Look: ibmcloud ce $ce get --name $name" ;;
+esac
+
+step "Done. The endpoint URL, for DT Studio > API Integrations > Data Connectors:"
+echo "$url"

@@ -1,0 +1,215 @@
+variable "region" {
+  type        = string
+  description = "Where all of it is: the project, Cloudant, and the Cloud Logs instance, if there is one. Such as eu-de."
+}
+
+variable "name" {
+  type        = string
+  default     = "dt-receiver"
+  description = "What everything is called that is made here. Two receivers in one account need two names."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,48}[a-z0-9]$", var.name))
+    error_message = "From 2 to 50 lower-case letters, digits and hyphens, the first a letter, the last no hyphen."
+  }
+}
+
+variable "resource_group" {
+  type        = string
+  default     = null
+  description = "The name of the resource group for the project and Cloudant. Default: the account's default one."
+}
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+
+variable "form" {
+  type        = string
+  default     = "application"
+  description = "application: a container. function: a function of Code Engine, which the platform may answer for before it has finished."
+
+  validation {
+    condition     = contains(["application", "function"], var.form)
+    error_message = "application or function."
+  }
+}
+
+variable "reference" {
+  type        = string
+  description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --region REGION --build-only` (and --form function) builds it, and prints this, registry_secret and project_id. Or any image of dist/ibm_actions/ in a registry of yours."
+}
+
+variable "registry_secret" {
+  type        = string
+  default     = null
+  description = "The secret of the project that reference is pulled with. Default: none, because it is public."
+}
+
+variable "project_id" {
+  type        = string
+  default     = null
+  description = "The id of the Code Engine project, if there is one already, such as that of the build. Default: one is made."
+}
+
+variable "cpu" {
+  type        = string
+  default     = "0.25"
+  description = "Virtual CPUs of an instance. Which go with which memory: https://cloud.ibm.com/docs/codeengine?topic=codeengine-mem-cpu-combo"
+}
+
+variable "memory" {
+  type        = string
+  default     = null
+  description = "Memory of an instance. Default: 0.5G, for a function 1G."
+}
+
+variable "min_instances" {
+  type        = number
+  default     = 0
+  description = "Application only: instances that are there always. 1 spares the first event after a pause the start of one, and is charged for all day."
+}
+
+variable "max_instances" {
+  type        = number
+  default     = 10
+  description = "Application only: how many instances there may be, at most: a limit to what a flood costs."
+
+  # 0 would be no limit.
+  validation {
+    condition     = var.max_instances >= 1 && var.max_instances >= var.min_instances
+    error_message = "At least 1, and at least min_instances."
+  }
+}
+
+variable "concurrency" {
+  type        = number
+  default     = 32
+  description = "Application only: requests at once for each instance. Each has a connection to Cloudant of its own, up to 32."
+
+  validation {
+    condition     = var.concurrency >= 1 && var.concurrency <= 1000
+    error_message = "From 1 to 1000."
+  }
+}
+
+# ---- where events go -------------------------------------------------------------------------------------------------
+
+variable "cloudant" {
+  type        = string
+  default     = null
+  description = "The name of a Cloudant instance that is there already. The receiver may do anything in it. Default: one is made."
+}
+
+variable "cloudant_plan" {
+  type        = string
+  default     = "standard"
+  description = "The plan of the Cloudant instance that is made. lite is free, small, and one for each account."
+
+  validation {
+    condition     = contains(["standard", "lite"], var.cloudant_plan)
+    error_message = "standard or lite."
+  }
+}
+
+variable "database_prefix" {
+  type        = string
+  default     = "events"
+  description = "What the names of the databases begin with, one for each month: events makes events-2026-11."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9_-]{0,99}$", var.database_prefix))
+    error_message = "Lower-case letters, digits, _ and -, the first a letter."
+  }
+}
+
+# ---- whom to let in --------------------------------------------------------------------------------------------------
+
+variable "signature_secret" {
+  type        = string
+  default     = null
+  sensitive   = true
+  description = "The signature secret of the Data Connector. It would be in Terraform's state: better leave it out, with project_id set, and write it by `sh ibm_actions/deploy/code_engine.sh --region REGION --project PROJECT --name NAME --secret-only`."
+
+  validation {
+    condition     = var.signature_secret != null || var.project_id != null || var.signature_policy == "es256"
+    error_message = "A project that is made here has no secret yet. Give project_id, of a project that has it, or signature_secret."
+  }
+}
+
+variable "signature_policy" {
+  type        = string
+  default     = "any"
+  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+
+  validation {
+    condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
+    error_message = "any, hs256, es256 or both."
+  }
+  validation {
+    condition     = !contains(["es256", "both"], var.signature_policy) || var.organization_id != ""
+    error_message = "es256 and both need organization_id."
+  }
+}
+
+variable "organization_id" {
+  type        = string
+  default     = ""
+  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on."
+}
+
+variable "accept_expired_for" {
+  type        = number
+  default     = 0
+  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+
+  validation {
+    condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
+    error_message = "From 0 to 86400."
+  }
+}
+
+variable "event_types" {
+  type        = string
+  default     = ""
+  description = "The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+variable "project_ids" {
+  type        = string
+  default     = ""
+  description = "The id of the project at DT to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+}
+
+# ---- watching it -----------------------------------------------------------------------------------------------------
+
+variable "logs_instance" {
+  type        = string
+  default     = ""
+  description = "The GUID of the Cloud Logs instance that gets the platform logs of the region. Empty: no alerts."
+
+  validation {
+    condition     = can(regex("^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$", var.logs_instance))
+    error_message = "A GUID, which `ibmcloud resource service-instance NAME --output json` shows."
+  }
+}
+
+variable "event_notifications_instance" {
+  type        = string
+  default     = ""
+  description = "The GUID of the Event Notifications instance of the region that sends alerts on, as an e-mail or otherwise. Cloud Logs has to be allowed to write to it. Empty: alerts are shown in Cloud Logs only."
+
+  validation {
+    condition     = var.event_notifications_instance == "" || var.logs_instance != ""
+    error_message = "Alerts come from Cloud Logs: give logs_instance too."
+  }
+}
+
+variable "refused_per_hour" {
+  type        = number
+  default     = 100
+  description = "Alert when more requests than that were refused within an hour. A few always are, on a public address."
+
+  validation {
+    condition     = var.refused_per_hour >= 1
+    error_message = "At least 1."
+  }
+}

@@ -1,0 +1,122 @@
+"""Dockerfile: held against the package that it is built from. No Docker is needed, and so no image is built."""
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.support.ibm_tools import needs_tools, tool
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "ibm_actions" / "Dockerfile"
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Return each instruction with its arguments, without comments."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    found: list[tuple[str, str]] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        name, _, rest = line.partition(" ")
+        found.append((name, rest.strip()))
+    return found
+
+
+FOUND = instructions(DOCKERFILE.read_text())
+
+
+def every(name: str) -> list[str]:
+    return [rest for found, rest in FOUND if found == name]
+
+
+@pytest.fixture(scope="module")
+def package() -> Mapping[str, Path]:
+    """What `make package-ibm` writes, by destination: the folder that the image is built from."""
+    spec = importlib.util.spec_from_file_location("package", ROOT / "tools" / "package.py")
+    assert spec
+    assert spec.loader
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found, left_out = module.sources(module.PACKAGES["ibm"])
+    assert left_out == [], "each has its place, in the package or elsewhere"
+    files: Mapping[str, Path] = found
+    return files
+
+
+@needs_tools
+def test_hadolint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        [tool("hadolint"), "--no-color", str(DOCKERFILE)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_package_has_at_its_root_what_each_form_takes(package: Mapping[str, Path]) -> None:
+    assert {name for name in package if "/" not in name} == {
+        *("Dockerfile", "app-requirements.txt", "__main__.py", "requirements.txt", ".ceignore", "LICENSE")
+    }
+    assert {name.split("/")[0] for name in package if "/" in name} == {"core", "ibm_actions"}
+    assert "ibm_actions/__main__.py" not in package, "it is at the root"
+
+
+def test_what_is_copied_is_in_the_package(package: Mapping[str, Path]) -> None:
+    copied = [shlex.split(rest) for rest in every("COPY")]
+    assert copied == [["app-requirements.txt", "./"], ["core", "core/"], ["ibm_actions", "ibm_actions/"]]
+    for source, _ in copied:
+        assert source in package or any(name.startswith(f"{source}/") for name in package)
+
+
+def test_libraries_come_before_the_code_and_only_with_their_hashes(package: Mapping[str, Path]) -> None:
+    (install,) = (rest for rest in every("RUN") if "pip" in rest)
+    assert {"--require-hashes", "--no-cache-dir", "--no-deps"} <= set(shlex.split(install))
+    places = [found for found in FOUND if found[0] in ("COPY", "RUN")]
+    assert places.index(("RUN", install)) < places.index(("COPY", "core core/"))
+    pinned = re.findall(r"^([\w-]+)==\S+(.*)", package["app-requirements.txt"].read_text(), re.MULTILINE)
+    assert "uvicorn" in dict(pinned)
+
+
+def test_the_python_is_that_of_the_function(package: Mapping[str, Path]) -> None:
+    (image,) = every("FROM")
+    (runtime,) = re.findall(r"^RUNTIME=(\S+)$", (ROOT / "ibm_actions/deploy/code_engine.sh").read_text(), re.MULTILINE)
+    assert image == f"{runtime.replace('-', ':')}-slim"
+
+
+def test_it_runs_as_a_user_that_can_change_nothing() -> None:
+    (user,) = every("USER")
+    assert re.fullmatch(r"[1-9]\d{3,}", user), "a number, and not root's"
+    # What is copied after it, or given to it, it could change.
+    assert [name for name, _ in FOUND][-1] == "CMD"
+    assert FOUND.index(("USER", user)) > max(FOUND.index(it) for it in FOUND if it[0] in ("COPY", "RUN"))
+    assert "--chown" not in DOCKERFILE.read_text()
+
+
+def test_the_command_is_a_module_that_is_there_and_no_shell(package: Mapping[str, Path]) -> None:
+    (command,) = every("CMD")
+    python, option, module = json.loads(command)
+    assert (python, option) == ("python", "-m")
+    tree = ast.parse(package[module.replace(".", "/") + ".py"].read_text())
+    assert any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body)
+    assert every("ENTRYPOINT") == []
+
+
+def test_the_port_is_the_one_that_it_listens_on(package: Mapping[str, Path]) -> None:
+    (port,) = every("EXPOSE")
+    assert f'"PORT", "{port}"' in package["ibm_actions/app.py"].read_text()
+    assert f"--port {port}" in (ROOT / "ibm_actions/deploy/code_engine.sh").read_text()
+
+
+def test_nothing_of_the_package_is_ignored(package: Mapping[str, Path]) -> None:
+    """As .gitignore has it: https://cloud.ibm.com/docs/codeengine?topic=codeengine-app-local-source-code."""
+    lines = package[".ceignore"].read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    for name in package:
+        for pattern in patterns:
+            regex = re.escape(pattern.rstrip("/")).replace(r"\*", "[^/]*")
+            ends = "/" if pattern.endswith("/") else "(/|$)"
+            assert not re.search(rf"(^|/){regex}{ends}", name), (name, pattern)
