@@ -30,8 +30,9 @@ from ibm_actions.rest import Service, cause_of
 BATCH = 100
 MAX_ATTEMPTS = 5
 IDLE_SECONDS = 5.0
-# How long after its time an event may still come: a connector that was off sends what it has kept.
+# Months before this time are looked at only in one of so many rounds: hardly an event comes so late.
 LATE = timedelta(days=35)
+OLD_EVERY = 60
 _EXAMPLES = """\
 examples:
   python -m ibm_actions.consumer
@@ -75,11 +76,13 @@ class Consumer:
             since: Events of this month are the first.
             stopping: Set it to end.
         """
+        idle = 0
         while not stopping.is_set():
             now = datetime.now(UTC)
-            found = [self._take(month, stopping) for month in [*months(since, now + timedelta(days=1)), UNDATED]]
+            first = since if idle % OLD_EVERY == 0 else max(since, now - LATE)
+            found = [self._take(month, stopping) for month in [*months(first, now + timedelta(days=1)), UNDATED]]
             if not any(found):
-                since = max(since, now - LATE)
+                idle += 1
                 stopping.wait(IDLE_SECONDS)
 
     def _take(self, month: str, stopping: threading.Event) -> int:

@@ -69,6 +69,7 @@ FOLDERS = (
     "docs",
     "gcp_functions",
     "heroku",
+    "ibm_actions",
     "local",
     "requirements",
     "tests",
@@ -81,6 +82,7 @@ WRITTEN = {
     "aws_lambda/samconfig.toml",
     "aws_lambda/terraform/terraform.tfvars",
     "gcp_functions/terraform/terraform.tfvars",
+    "ibm_actions/deploy/terraform/terraform.tfvars",
 }
 
 
@@ -277,7 +279,16 @@ def is_environ(node: ast.expr) -> bool:
 def test_each_variable_that_is_read_is_listed_and_no_other() -> None:
     files = [
         file
-        for folder in ("aws_lambda", "azure_functions", "cli", "core", "gcp_functions", "heroku", "local")
+        for folder in (
+            "aws_lambda",
+            "azure_functions",
+            "cli",
+            "core",
+            "gcp_functions",
+            "heroku",
+            "ibm_actions",
+            "local",
+        )
         for file in (ROOT / folder).rglob("*.py")
     ]
     assert set().union(*map(variables_read, files)) == set(VARIABLES)
