@@ -73,7 +73,7 @@ class Service:
                 continue
             try:
                 found = json.loads(answer.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 found = None
             if answer.status == 200 and type(found) is dict:
                 return found

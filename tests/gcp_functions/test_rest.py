@@ -93,6 +93,7 @@ NEVER_AGAIN = {
     "200 and not UTF-8": (Reply(200, b'{"a":"\xff"}'), "HTTP 200"),
     "200 and half a document": (Reply(200, b'{"messageIds":["1"'), "HTTP 200"),
     "200 and a list": (Reply(200, b"[]"), "HTTP 200"),
+    "200 and lists in lists": (Reply(200, b"[" * 200_000), "HTTP 200"),
     "200 and a text": (Reply(200, b'"messageIds"'), "HTTP 200"),
     "202": (Reply(202, b'{"messageIds":["1"]}'), "HTTP 202"),
     "204": (Reply(204, b""), "HTTP 204"),
