@@ -1,10 +1,10 @@
 """The environment of both, the function and the application: which instance of Cloudant, and as whom."""
 
+import base64
+import os
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote
-
-import urllib3
+from urllib.parse import unquote_to_bytes
 
 from core.settings import SettingsError, is_secure_url, required
 from ibm_actions.cloudant import CloudantStore
@@ -58,9 +58,10 @@ def _login(environ: Mapping[str, str], user: str | None, password: str | None) -
     if len(chosen) != 1:
         raise SettingsError([f"{_WAYS} There is {' and '.join(chosen) or 'none'}."])
     if user:
-        pair = f"{unquote(user)}:{unquote(password or '')}"
-        return FixedLogin(urllib3.make_headers(basic_auth=pair)["authorization"])
+        # In UTF-8, as CouchDB reads them, or whatever bytes the environment has.
+        pair = b":".join(unquote_to_bytes(os.fsencode(part)) for part in (user, password or ""))
+        return FixedLogin(f"Basic {base64.b64encode(pair).decode()}")
     iam = environ.get("DT_IAM_URL") or "https://iam.cloud.ibm.com"
     if not is_secure_url(iam):
         raise SettingsError(["DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud."])
-    return iam_login(ways["DT_TRUSTED_PROFILE"], ways["DT_CLOUDANT_API_KEY"], iam)
+    return iam_login(ways["DT_TRUSTED_PROFILE"], ways["DT_CLOUDANT_API_KEY"], iam.rstrip("/"))

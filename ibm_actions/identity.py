@@ -34,13 +34,13 @@ class IamLogin:
 
     def __init__(self, manager: IAMRequestBasedTokenManager, clock: Callable[[], float] = time.monotonic) -> None:
         # Its own time-out is 60 s.
-        manager.http_config = {"timeout": (CONNECT_TIMEOUT, READ_TIMEOUT)}
+        manager.http_config = {"timeout": (CONNECT_TIMEOUT, READ_TIMEOUT), "allow_redirects": False}
         self._manager = manager
         self._clock = clock
         self._header = ""
         self._renew_at = self._expires_at = float("-inf")
         self._asked = 0
-        self._fault = ""
+        self._fault = "deadline"
         self._lock = threading.Lock()
 
     def header(self, deadline: float) -> str:
@@ -48,21 +48,21 @@ class IamLogin:
         if self._clock() >= self._renew_at:
             # One thread renews a token that still lasts, and the others use it meanwhile; without one all wait.
             asked, has_token = self._asked, self._clock() < self._expires_at
-            if self._lock.acquire(timeout=0 if has_token else max(deadline - time.monotonic(), 0)):
+            if self._lock.acquire(timeout=0 if has_token else max(deadline - ATTEMPT - time.monotonic(), 0)):
                 try:
                     if self._asked == asked:
                         self._renew(deadline - ATTEMPT)
                 finally:
                     self._lock.release()
             if self._clock() >= self._expires_at:
-                raise StoreUnavailable(f"IAM: {self._fault or 'deadline'}")
+                raise StoreUnavailable(f"IAM: {self._fault}")
         return self._header
 
     def forget(self, header: str) -> None:
         """Ask for another token before the next call; see `ibm_actions.rest.Login`."""
-        with self._lock:
-            if self._header == header:
-                self._renew_at = self._expires_at = float("-inf")
+        # Without the lock, which whoever renews holds for seconds: at worst a new token is asked for once too often.
+        if self._header == header:
+            self._renew_at = self._expires_at = float("-inf")
 
     def _renew(self, deadline: float) -> None:
         self._fault = "deadline"

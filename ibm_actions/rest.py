@@ -86,7 +86,7 @@ class Service:
                 continue
             try:
                 found = json.loads(answer.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 found = None
             found = found if type(found) is dict else {}
             cause = cause_of(answer.status, found)

@@ -1,0 +1,75 @@
+"""Promise 5 on IBM Cloud: whatever dies at any moment costs a second delivery at most, never an event."""
+
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.support.couchdb import CouchDb, Events, couchdb
+from tests.support.deliveries import SECRET
+from tests.support.ibm import ibm_function
+from tests.support.processes import Program, running
+from tests.support.senders import away, kill_often, outcome, sending
+
+KILLS = 20
+
+Fault = Callable[[CouchDb], tuple[Callable[[], None], Callable[[], None]]]
+Start = Callable[[], AbstractContextManager[Program]]
+PROGRAMS = ["function", "application"]
+
+
+def starting(program: str, server: CouchDb, events: Events, folder: Path) -> Start:
+    environ = {
+        "DT_CLOUDANT": f"http://{server.login or 'user:password'}@127.0.0.1:{server.port}",
+        "DT_DATABASE_PREFIX": events.prefix,
+        "DT_SIGNATURE_SECRET": SECRET,
+    }
+    if program == "function":
+        return lambda: ibm_function("Code Engine", environ, folder)
+    return lambda: running("ibm_actions.app", environ, folder)
+
+
+def kill(program: Program) -> None:
+    program.process.send_signal(signal.SIGKILL)
+
+
+def bodies(events: Events) -> list[bytes]:
+    return [document["body"] for document in events.documents()]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Path) -> None:
+    events = Events(couchdb)
+    senders = kill_often(starting(program, couchdb, events, tmp_path), kill, KILLS)
+    acknowledged, too_many = outcome(senders, bodies(events))
+    assert acknowledged > KILLS
+    assert too_many == 0
+    # The first event's database was made once, whoever died meanwhile.
+    assert len(events.databases()) == 1
+
+
+def frozen(server: CouchDb) -> tuple[Callable[[], None], Callable[[], None]]:
+    return server.freeze, server.thaw
+
+
+def killed(server: CouchDb) -> tuple[Callable[[], None], Callable[[], None]]:
+    return server.kill, server.start
+
+
+@pytest.mark.parametrize("fault", [frozen, killed])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_cloudant_lost_and_found_under_load(
+    program: str, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault is frozen:
+        # Longer than three attempts take, or else the last of them may be answered.
+        monkeypatch.setattr("tests.support.senders.AWAY", 7.5)
+    with couchdb("user:password") as server:
+        events = Events(server)
+        with starting(program, server, events, tmp_path)() as started, sending(lambda: started) as senders:
+            away(senders, *fault(server))
+        _, too_many = outcome(senders, bodies(events))
+        assert too_many == 0
+        assert sum(sender.refused for sender in senders) > 0

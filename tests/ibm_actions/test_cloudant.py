@@ -1,0 +1,310 @@
+"""What is stored in Cloudant: which document, in which database, and what is read from it. Against PouchDB's server."""
+
+import base64
+import hashlib
+import json
+import os
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from core.event import Event
+from core.store import Outcome
+from ibm_actions.cloudant import CloudantStore, document_id, read_document
+from ibm_actions.environment import build_store
+from tests.support.cloudant_calls import DEVICE, KEY, PROJECT, TIME, delivered, event, put
+from tests.support.couchdb import CouchDb, Events
+from tests.support.deliveries import body
+
+
+def of_device(device: str, **changes: Any) -> Event:
+    """Return an event of a device with this id."""
+    content = json.loads(body(**{"targetName": None, "eventId": None} | changes))
+    content["metadata"]["deviceId"] = device
+    return event(json.dumps(content).encode())
+
+
+@pytest.fixture
+def there(couchdb: CouchDb) -> Events:
+    return Events(couchdb)
+
+
+@pytest.fixture
+def store(couchdb: CouchDb, there: Events) -> CloudantStore:
+    address = f"http://user:password@127.0.0.1:{couchdb.port}"
+    return build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix})
+
+
+def rows(server: CouchDb, path: str) -> list[dict[str, Any]]:
+    """Return the documents of a database, or of a part of it, as they are."""
+    with urllib.request.urlopen(f"{server.url}/{path}/_all_docs?include_docs=true", timeout=5) as answer:
+        return [row["doc"] for row in json.load(answer)["rows"]]
+
+
+def only(server: CouchDb, there: Events) -> tuple[str, dict[str, Any]]:
+    """Return what follows the prefix in the name of the only database, and the only document in it."""
+    [database] = there.databases()
+    [document] = rows(server, database)
+    assert document.pop("_rev").startswith("1-")
+    return database.removeprefix(f"{there.prefix}-"), document
+
+
+# The document.
+
+
+def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+    assert put(store, event(body())) is Outcome.STORED
+    month, document = only(couchdb, there)
+    assert month == "2024-05"
+    assert document == {
+        "_id": f"{DEVICE}:{TIME}_{KEY}",
+        "key": KEY,
+        "eventId": "cpbg96qngr7ai7ldarrg",
+        "eventType": "temperature",
+        "deviceId": DEVICE,
+        "projectId": PROJECT,
+        "timestamp": TIME,
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": True,
+        "body": body().decode(),
+    }
+
+
+def test_what_an_event_lacks_its_document_lacks(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+    content = b'{"event":{"eventType":"pollen"}}'
+    key = "h." + hashlib.sha256(content).hexdigest()
+    assert put(store, event(content)) is Outcome.STORED
+    month, document = only(couchdb, there)
+    assert month == "undated"
+    assert document == {
+        "_id": f"-:{key}",
+        "key": key,
+        "eventType": "pollen",
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": False,
+        "body": content.decode(),
+    }
+
+
+MONTHS = {
+    "2026-10-31T23:59:59.999999Z": "2026-10",
+    "2026-11-01T00:00:00Z": "2026-11",
+    "2026-11-01T00:59:59+01:00": "2026-10",
+    "2026-10-31T23:30:00-01:00": "2026-11",
+    "2026-12-31T23:59:59.999999999Z": "2026-12",
+    "2024-02-29T12:00:00Z": "2024-02",
+    "0001-01-01T00:00:00Z": "0001-01",
+    "9999-12-31T23:59:59.999999Z": "9999-12",
+    # In UTC there is no such time.
+    "0001-01-01T00:00:00+00:01": "undated",
+    "9999-12-31T23:59:59-00:01": "undated",
+    "2026-11-01T00:00:00": "undated",
+    "yesterday": "undated",
+    "": "undated",
+}
+
+
+@pytest.mark.parametrize(("timestamp", "month"), MONTHS.items())
+def test_the_database_is_the_month_of_the_events_time_in_utc(
+    timestamp: str, month: str, couchdb: CouchDb, there: Events, store: CloudantStore
+) -> None:
+    one = event(body(timestamp=timestamp))
+    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
+    found, document = only(couchdb, there)
+    assert found == month
+    assert document["_id"] == (f"{DEVICE}:{KEY}" if month == "undated" else f"{DEVICE}:{document['timestamp']}_{KEY}")
+    assert read_document(document).timestamp == one.timestamp
+
+
+def test_a_delivery_of_the_next_month_is_the_same_event(there: Events, store: CloudantStore) -> None:
+    content = body(timestamp="2026-10-31T23:59:59.999999Z")
+    times = [datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)]
+    assert [put(store, event(content, time)) for time in times] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert there.databases() == [f"{there.prefix}-2026-10"]
+    [document] = there.documents()
+    assert document["receivedAt"] == "2026-10-31T23:59:59.000000Z"
+
+
+# The partition.
+
+
+@pytest.mark.parametrize("device", ["-", "A-z_0", "a_", "0", "x" * 256, DEVICE])
+def test_a_device_has_a_partition_of_its_own(
+    device: str, couchdb: CouchDb, there: Events, store: CloudantStore
+) -> None:
+    assert put(store, of_device(device)) is Outcome.STORED
+    [database] = there.databases()
+    [document] = rows(couchdb, f"{database}/_partition/{device}")
+    assert document["deviceId"] == device
+    assert document["_id"].startswith(f"{device}:{TIME}_")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "_",
+        "_design",
+        "_local",
+        "a:b",
+        "a/b",
+        "a\\b",
+        "a b",
+        "a%2Fb",
+        "a?b",
+        "a#b",
+        "a&b",
+        ".",
+        "a.b",
+        "ø",
+        "温",
+        '"',
+        "x" * 257,
+        "a\n",
+        "",
+    ],
+)
+def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
+    device: str, couchdb: CouchDb, there: Events, store: CloudantStore
+) -> None:
+    one = of_device(device)
+    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
+    [database] = there.databases()
+    [document] = rows(couchdb, f"{database}/_partition/-")
+    assert document["_id"].startswith("-:")
+    # Empty, longer than 256 or with what cannot be printed it is none for any store.
+    assert document.get("deviceId") == one.device_id == (device if device not in ("", "a\n", "x" * 257) else None)
+    assert read_document(document).body == one.body
+
+
+def test_the_longest_id_and_the_longest_key_are_stored(there: Events, store: CloudantStore) -> None:
+    long = event(body(eventId="-" * 92))
+    assert len(long.key) == 128
+    device = of_device("x" * 256)
+    assert len(document_id(device)) == 256 + 1 + 27 + 1 + 66
+    assert [put(store, long), put(store, device)] == [Outcome.STORED] * 2
+    assert {document["_id"] for document in there.documents()} == {document_id(long), document_id(device)}
+
+
+def test_two_events_of_one_device_and_time_are_two(there: Events, store: CloudantStore) -> None:
+    for identifier in ("one", "two"):
+        assert put(store, event(body(eventId=identifier))) is Outcome.STORED
+    assert {document["_id"] for document in there.documents()} == {
+        f"{DEVICE}:{TIME}_{identifier}.temperature.{DEVICE}" for identifier in ("one", "two")
+    }
+
+
+# The body.
+
+BODIES = {
+    "DT's own": (body(), False),
+    "as DT wrote it": (b' {"event" : {}, "a": 1e2, "a": 1.0}\r\n\t', False),
+    "many bytes to a character": ("å 温 \U0001f321 \u0085 \u2028 \ufffd \ufeff \ufffc \U0010fffd".encode(), False),
+    "escapes": (rb'{"a":"\u0000 \ud800 \" \\ \n"}', False),
+    "DEL": (b"\x7f", False),
+    "empty": (b"", False),
+    "256 KiB that double as JSON": (b'"' * 262_144, False),
+    "not UTF-8": (b"\xff\xfe\x00\x80", True),
+    "half a character": (b"\xe6\xb8", True),
+    "a surrogate": (b"\xed\xa0\x80", True),
+    "NUL": (b'{"event":{"eventId":"a\x00b"}}', True),
+    "a control character": (b"\x1f", True),
+    "bell and backspace": (b"\x07\x08", True),
+    "vertical tab": (b"\x0b", True),
+    "form feed": (b"\x0c", True),
+    "shift out": (b"\x0e", True),
+    "U+FFFE": ("a\ufffe".encode(), True),
+    "U+FFFF": ("a\uffff".encode(), True),
+    "256 KiB that are six times as many as JSON": (b"\x01" * 262_144, True),
+    "256 KiB of anything": (os.urandom(262_144), True),
+}
+
+
+@pytest.mark.parametrize(("content", "is_base64"), BODIES.values(), ids=BODIES.keys())
+def test_a_body_comes_back_to_the_byte(
+    content: bytes, is_base64: bool, couchdb: CouchDb, there: Events, store: CloudantStore
+) -> None:
+    one = event(content)
+    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert one.note is None
+    _, document = only(couchdb, there)
+    expected = (base64.b64encode(content).decode(), "base64") if is_base64 else (content.decode(), None)
+    assert (document["body"], document.get("encoding")) == expected
+    # What is beside the body is read anew from it, and is the same.
+    found = read_document(document)
+    one.signed_by = found.signed_by
+    assert found == one
+    # A document with its revisions is at most 1 MiB.
+    assert len(json.dumps(document, ensure_ascii=False).encode()) < 700_000
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        ({}, KeyError),
+        ({"body": "{}"}, KeyError),
+        ({"body": "{}", "receivedAt": "yesterday"}, ValueError),
+        ({"body": "{}", "receivedAt": 1}, TypeError),
+        ({"body": "a", "encoding": "base64", "receivedAt": "2026-11-21T09:00:00Z"}, ValueError),
+    ],
+)
+def test_a_document_that_is_no_event_is_not_read_as_one(document: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        read_document(document)
+
+
+# The same key again.
+
+
+def test_another_body_under_the_same_key_is_a_duplicate_and_the_log_says_so(
+    there: Events, store: CloudantStore
+) -> None:
+    one, other = body(), body(data={"temperature": {"value": 28}})
+    status, line = delivered(store, one)
+    assert (status, line["outcome"], line["severity"]) == (200, "stored", "INFO")
+    status, line = delivered(store, one)
+    assert (status, line["outcome"], line["severity"], "note" in line) == (200, "duplicate", "INFO", False)
+    status, line = delivered(store, other)
+    assert (status, line["outcome"], line["severity"]) == (200, "duplicate", "WARNING")
+    assert line["note"] == "differs from what is stored"
+    [document] = there.documents()
+    assert document["body"] == one
+
+
+def test_a_text_that_reads_like_the_base64_of_another_body_is_not_that_body(store: CloudantStore) -> None:
+    one, other = event(b"DA=="), event(b"\x0c")
+    other.key = one.key
+    assert [put(store, one), put(store, other)] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert (one.note, other.note) == (None, "differs from what is stored")
+
+
+# The database.
+
+
+def test_a_database_is_made_by_the_first_event_whoever_comes_with_it(
+    couchdb: CouchDb, there: Events, store: CloudantStore
+) -> None:
+    events = [event() for _ in range(20)]
+    with ThreadPoolExecutor(20) as threads:
+        assert list(threads.map(lambda one: put(store, one), events)) == [Outcome.STORED] * 20
+    [database] = there.databases()
+    assert database == f"{there.prefix}-2024-05"
+    # It has partitions, or else this would be refused.
+    assert len(rows(couchdb, f"{database}/_partition/{DEVICE}")) == 20
+    assert {document["key"] for document in there.documents()} == {one.key for one in events}
+
+
+def test_a_database_that_was_deleted_is_made_again(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+    """As months are, while the receiver runs."""
+    one = event()
+    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
+    [database] = there.databases()
+    request = urllib.request.Request(f"{couchdb.url}/{quote(database)}", method="DELETE")
+    urllib.request.urlopen(request, timeout=5).close()
+    assert there.databases() == []
+    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
+    assert [document["body"] for document in there.documents()] == [one.body]
+    assert len(rows(couchdb, f"{database}/_partition/{DEVICE}")) == 1

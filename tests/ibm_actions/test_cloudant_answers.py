@@ -1,0 +1,295 @@
+"""What each answer of Cloudant's means, and that none is taken for a receipt that is none.
+
+Against a server of the tests' own.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from core.attempts import ATTEMPT, ATTEMPTS
+from core.store import Outcome
+from ibm_actions.rest import cause_of
+from tests.support.cloudant_calls import (
+    BASIC,
+    DEVICE,
+    HIDDEN,
+    KEY,
+    TIME,
+    delivered,
+    event,
+    made,
+    page,
+    put,
+    refused,
+    said,
+    scripted,
+    store,
+    written,
+)
+from tests.support.deliveries import body
+from tests.support.loopback import DROPPED, SILENT, Call, Loopback, Reply, in_turn
+
+DATABASE = "/events-2024-05"
+DOCUMENT = f"{DATABASE}/{DEVICE}:{TIME}_{KEY}"
+MISSING = said(404, "not_found")
+CONFLICT = said(409, "conflict")
+
+
+def asked(server: Loopback) -> list[tuple[str, str]]:
+    """Return what was asked, in order."""
+    return [(call.method, call.path) for call in server.calls]
+
+
+def found(**changes: Any) -> Reply:
+    """Return the document of `body`, as it is read back; None takes a field away."""
+    fields = {"_id": f"{DEVICE}:{TIME}_{KEY}", "_rev": "1-0", "key": KEY, "body": body().decode()} | changes
+    return Reply(200, json.dumps({name: value for name, value in fields.items() if value is not None}).encode())
+
+
+def test_a_document_is_put_by_its_id_and_never_over_another() -> None:
+    with scripted(in_turn(written())) as server:
+        assert put(store(server), event(body())) is Outcome.STORED
+        [call] = server.calls
+    assert (call.method, call.path) == ("PUT", DOCUMENT)
+    assert call.headers["authorization"] == BASIC
+    assert call.headers["content-type"] == "application/json"
+    # With a revision it would be a new version, with batch=ok an answer before it is stored.
+    assert call.parameters.keys() == {
+        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "body")
+    }
+
+
+# What is no receipt.
+
+NO_RECEIPT: dict[str, tuple[Reply, str]] = {
+    "201 and nothing": (Reply(201, b""), "HTTP 201"),
+    "201 and no object": (Reply(201, b"null"), "HTTP 201"),
+    "201 and a list": (Reply(201, b'[{"rev":"1-0"}]'), "HTTP 201"),
+    "201 and a text": (Reply(201, b'"rev"'), "HTTP 201"),
+    "201 and a number": (Reply(201, b"1"), "HTTP 201"),
+    "201 and an endless number": (Reply(201, b"1" * 5000), "HTTP 201"),
+    "201 without rev": (Reply(201, b'{"ok":true,"id":"d:1"}'), "HTTP 201"),
+    "201 and an empty rev": (Reply(201, b'{"ok":true,"rev":""}'), "HTTP 201"),
+    "201 and rev null": (Reply(201, b'{"ok":true,"rev":null}'), "HTTP 201"),
+    "201 and a page": (page(201), "HTTP 201"),
+    "201 and half a document": (Reply(201, b'{"ok":true,"rev":"1-'), "HTTP 201"),
+    "201 and not UTF-8": (Reply(201, b'{"rev":"\xff"}'), "HTTP 201"),
+    "201 and lists in lists": (Reply(201, b"[" * 200_000), "HTTP 201"),
+    "201 and objects in objects": (Reply(201, b'{"rev":' * 200_000), "HTTP 201"),
+    "201 and 16 MiB": (Reply(201, b"x" * 16_777_216), "HTTP 201"),
+    "200": (Reply(200, b'{"ok":true,"rev":"1-0"}'), "HTTP 200"),
+    "200 and a page": (page(200), "HTTP 200"),
+    "202": (written(202), "202: no quorum"),
+    "202 and nothing": (Reply(202, b""), "202: no quorum"),
+    "204": (Reply(204, b""), "HTTP 204"),
+    "another place": (page(302, Location="/elsewhere"), "HTTP 302"),
+    "400": (said(400, "illegal_docid"), "400 illegal_docid"),
+    "403": (said(403, "forbidden"), "403 forbidden"),
+    "413": (said(413, "document_too_large"), "413 document_too_large"),
+    "402": (Reply(402, b"{}"), "HTTP 402"),
+    "412": (said(412, "precondition_failed"), "412 precondition_failed"),
+    "a word of many": (said(403, f"see {HIDDEN}"), "HTTP 403"),
+    "a word without end": (said(403, "a" * 41), "HTTP 403"),
+    "a word that is none": (Reply(403, json.dumps({"error": {"word": HIDDEN}}).encode()), "HTTP 403"),
+    "a word in a list": (Reply(403, json.dumps(["error", HIDDEN]).encode()), "HTTP 403"),
+    "403 and a page": (page(403), "HTTP 403"),
+}
+
+
+@pytest.mark.parametrize(("reply", "cause"), NO_RECEIPT.values(), ids=NO_RECEIPT.keys())
+def test_what_is_no_receipt_is_refused_after_one_attempt(reply: Reply, cause: str) -> None:
+    with scripted(in_turn(reply, written())) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
+        assert asked(server) == [("PUT", DOCUMENT)]
+
+
+AGAIN: dict[str, tuple[Reply | None, str]] = {
+    "429": (said(429, "too_many_requests"), "429 too_many_requests"),
+    "429 without a word": (Reply(429, b""), "HTTP 429"),
+    "500": (said(500, "internal_server_error"), "500 internal_server_error"),
+    "500 that says it was written": (written(500), "HTTP 500"),
+    "502 of something between": (page(502), "HTTP 502"),
+    "503": (said(503, "service_unavailable"), "503 service_unavailable"),
+    "504": (page(504), "HTTP 504"),
+    "closed without an answer": (DROPPED, "ProtocolError"),
+    "cut off": (Reply(201, written().content, {"Content-Length": "99", "Connection": "close"}), "ProtocolError"),
+    "gzip that is none": (Reply(201, written().content, {"Content-Encoding": "gzip"}), "DecodeError"),
+}
+
+
+@pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
+def test_what_may_pass_is_tried_again_and_then_refused(reply: Reply | None, cause: str) -> None:
+    with scripted(in_turn(reply)) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["outcome"], line["reason"]) == (503, "failed", cause)
+        assert asked(server) == [("PUT", DOCUMENT)] * ATTEMPTS
+        assert all(call.parameters == server.calls[0].parameters for call in server.calls)
+    with scripted(in_turn(*[reply] * (ATTEMPTS - 1), written())) as server:
+        assert put(store(server), event(body())) is Outcome.STORED
+
+
+def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_its_end() -> None:
+    with scripted(in_turn(Reply(201, written().content, {"Content-Length": "20", "Connection": "close"}))) as server:
+        assert refused(store(server), event()) == "HTTP 201"
+
+
+# The database.
+
+
+@pytest.mark.parametrize("status", [201, 202, 412])
+def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None:
+    """202: not all nodes know of it yet; the document's own answer says whether enough of them do."""
+    with scripted(in_turn(MISSING, said(412, "file_exists") if status == 412 else made(status), written())) as server:
+        assert put(store(server), event(body())) is Outcome.STORED
+        assert asked(server) == [("PUT", DOCUMENT), ("PUT", f"{DATABASE}?partitioned=true"), ("PUT", DOCUMENT)]
+        assert server.calls[1].parameters is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        (said(401, "unauthorized"), "no database: 401 unauthorized"),
+        (said(403, "forbidden"), "no database: 403 forbidden"),
+        (said(400, "illegal_database_name"), "no database: 400 illegal_database_name"),
+        (page(200), "no database: HTTP 200"),
+        (page(302, Location="/elsewhere"), "no database: HTTP 302"),
+    ],
+)
+def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> None:
+    with scripted(lambda call: reply if "?" in call.path else MISSING) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["reason"]) == (503, cause)
+        # Who is not let in is asked twice, in case it was for the token.
+        assert asked(server)[1:] == [("PUT", f"{DATABASE}?partitioned=true")] * (2 if "401" in cause else 1)
+
+
+def test_a_database_that_cannot_be_made_now_is_made_by_another_attempt() -> None:
+    with scripted(in_turn(MISSING, said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
+        assert put(store(server), event()) is Outcome.STORED
+        assert len(server.calls) == 5
+
+
+def test_a_database_that_is_made_and_still_missing_is_not_made_for_ever() -> None:
+    with scripted(lambda call: made() if "?" in call.path else MISSING) as server:
+        assert refused(store(server), event()) == "404 not_found"
+        assert len(server.calls) == 3
+
+
+def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> None:
+    """Another receiver made it, and had the event from DT too."""
+    with scripted(in_turn(MISSING, said(412, "file_exists"), CONFLICT, found())) as server:
+        assert put(store(server), event(body())) is Outcome.DUPLICATE
+
+
+# The document that is there.
+
+
+def test_what_too_few_nodes_have_is_found_by_the_next_delivery() -> None:
+    with scripted(in_turn(written(202), CONFLICT, found())) as server:
+        there = store(server)
+        assert refused(there, event(body())) == "202: no quorum"
+        assert put(there, event(body())) is Outcome.DUPLICATE
+        assert asked(server) == [("PUT", DOCUMENT), ("PUT", DOCUMENT), ("GET", DOCUMENT)]
+
+
+def test_an_event_whose_answer_was_lost_is_found_by_the_same_call() -> None:
+    with scripted(in_turn(DROPPED, CONFLICT, found())) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["outcome"], "note" in line) == (200, "duplicate", False)
+        assert len(server.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_same"),
+    [
+        (found(), True),
+        (found(eventId="of no account", labels={}), True),
+        (found(body="{}"), False),
+        (found(encoding="base64"), False),
+    ],
+)
+def test_the_same_event_is_a_duplicate_and_the_log_says_if_its_body_is_another(reply: Reply, is_same: bool) -> None:
+    with scripted(in_turn(CONFLICT, reply)) as server:
+        status, line = delivered(store(server), body())
+    assert (status, line["outcome"]) == (200, "duplicate")
+    assert line.get("note") == (None if is_same else "differs from what is stored")
+    assert line["severity"] == ("INFO" if is_same else "WARNING")
+
+
+READ_BACK: dict[str, tuple[Reply | None, str]] = {
+    "another event": (found(key="another"), "409, and read back: HTTP 200"),
+    "no event": (found(key=None), "409, and read back: HTTP 200"),
+    "an event without its body": (found(body=None), "409, and read back: HTTP 200"),
+    "a body that is no text": (found(body=["{}"]), "409, and read back: HTTP 200"),
+    "nothing": (Reply(200, b""), "409, and read back: HTTP 200"),
+    "a page": (page(200), "409, and read back: HTTP 200"),
+    "a list": (Reply(200, b"[]"), "409, and read back: HTTP 200"),
+    "lists in lists": (Reply(200, b"[" * 200_000), "409, and read back: HTTP 200"),
+    "the document with another status": (Reply(203, found().content), "409, and read back: HTTP 203"),
+    "deleted meanwhile": (said(404, "not_found"), "409, and read back: 404 not_found"),
+    "may not read": (said(403, "forbidden"), "409, and read back: 403 forbidden"),
+    "ill": (said(500, "internal_server_error"), "500 internal_server_error"),
+    "busy": (said(429, "too_many_requests"), "429 too_many_requests"),
+    "closed": (DROPPED, "ProtocolError"),
+    "cut off": (Reply(200, found().content, {"Content-Length": "5000", "Connection": "close"}), "ProtocolError"),
+}
+
+
+@pytest.mark.parametrize(("reply", "cause"), READ_BACK.values(), ids=READ_BACK.keys())
+def test_a_conflict_whose_document_is_not_seen_to_be_the_event_is_refused(reply: Reply | None, cause: str) -> None:
+    with scripted(lambda call: reply if call.method == "GET" else CONFLICT) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
+        assert line["totalMs"] < 8000
+        assert {(call.method, call.path) for call in server.calls[1:]} == {("GET", DOCUMENT)}
+
+
+def test_a_conflict_whose_document_does_not_come_is_refused_in_time() -> None:
+    with scripted(lambda call: SILENT if call.method == "GET" else CONFLICT) as server:
+        assert refused(store(server), event(body()), ATTEMPT + 0.5) == "ReadTimeoutError"
+
+
+def test_a_document_is_read_back_at_another_attempt() -> None:
+    with scripted(in_turn(CONFLICT, said(503, "x"), DROPPED, found())) as server:
+        assert put(store(server), event(body())) is Outcome.DUPLICATE
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("document", "cause"),
+    [
+        ({"error": "forbidden", "reason": HIDDEN}, "403 forbidden"),
+        ({"error": "not-a-word"}, "HTTP 403"),
+        ({"error": "forbidden\n"}, "HTTP 403"),
+        ({"error": ""}, "HTTP 403"),
+        ({"error": None}, "HTTP 403"),
+        ({"error": 1}, "HTTP 403"),
+        ({}, "HTTP 403"),
+    ],
+)
+def test_only_a_word_of_couchdbs_is_for_the_log(document: dict[str, Any], cause: str) -> None:
+    assert cause_of(403, document) == cause
+
+
+def test_a_server_that_remembers_what_it_was_given_is_asked_nothing_else() -> None:
+    """It stores the first, and drops the connection; to the second attempt it is there already."""
+    documents: dict[str, Any] = {}
+
+    def answer(call: Call) -> Reply | None:
+        if call.method == "GET":
+            return Reply(200, json.dumps(documents[call.path]).encode())
+        if call.path in documents:
+            return CONFLICT
+        documents[call.path] = call.parameters
+        return DROPPED
+
+    with scripted(answer) as server:
+        one = event(b"\x00")
+        assert put(store(server), one) is Outcome.DUPLICATE
+        assert one.note is None
+        assert [call.method for call in server.calls] == ["PUT", "PUT", "GET"]

@@ -1,0 +1,278 @@
+"""Who the receiver is to Cloudant: which tokens it asks IAM for, how long it uses each, and that nobody sees them.
+
+IBM's SDK as it is, in front of a stand-in for IAM.
+"""
+
+import logging
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from ibm_cloud_sdk_core.token_managers.container_token_manager import ContainerTokenManager
+
+from core.attempts import ATTEMPT
+from core.receiver import DEADLINE
+from core.store import Outcome
+from ibm_actions.cloudant import CloudantStore
+from ibm_actions.environment import build_store
+from ibm_actions.identity import IamLogin, iam_login
+from ibm_actions.rest import Service
+from tests.support.certificates import certificate
+from tests.support.cloudant_calls import delivered, event, page, put, said, scripted, written
+from tests.support.couchdb import couchdb
+from tests.support.deliveries import fresh_body
+from tests.support.iam import (
+    API_KEY,
+    HOUR,
+    PROFILE,
+    RESOURCE,
+    TOKEN,
+    Clock,
+    fault,
+    login,
+    number,
+    refused,
+    token,
+    tokens,
+)
+from tests.support.loopback import (
+    DROPPED,
+    SILENT,
+    Call,
+    Reply,
+    in_turn,
+    loopback,
+)
+
+# What IAM is asked.
+
+
+def test_an_api_key_is_exchanged_for_a_token() -> None:
+    with scripted(tokens()) as iam:
+        assert number(iam_login(None, API_KEY, iam.url)) == 1
+        [call] = iam.calls
+    assert (call.method, call.path) == ("POST", "/identity/token")
+    assert call.parameters == {
+        "grant_type": "urn:ibm:params:oauth:grant-type:apikey",
+        "apikey": API_KEY,
+        "response_type": "cloud_iam",
+    }
+
+
+def test_a_compute_resource_token_is_exchanged_and_read_anew_each_time(tmp_path: Path) -> None:
+    """Code Engine replaces it within the hour."""
+    path, clock = tmp_path / "token", Clock()
+    with scripted(tokens()) as iam:
+        manager = ContainerTokenManager(cr_token_filename=str(path), iam_profile_id=PROFILE, url=iam.url)
+        by_profile = IamLogin(manager, clock)
+        for count in (1, 2):
+            path.write_text(f"{RESOURCE}-{count}")
+            assert number(by_profile) == count
+            clock.ahead += HOUR
+        assert [call.parameters for call in iam.calls] == [
+            {
+                "grant_type": "urn:ibm:params:oauth:grant-type:cr-token",
+                "cr_token": f"{RESOURCE}-{count}",
+                "profile_id": PROFILE,
+            }
+            for count in (1, 2)
+        ]
+
+
+def test_a_profile_is_preferred_and_finds_what_code_engine_has_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "token"
+    for index in (1, 2):
+        monkeypatch.setattr(ContainerTokenManager, f"DEFAULT_CR_TOKEN_FILENAME{index}", str(tmp_path / "none"))
+    expected = "/var/run/secrets/codeengine.cloud.ibm.com/compute-resource-token/token"
+    assert expected == ContainerTokenManager.DEFAULT_CR_TOKEN_FILENAME3
+    monkeypatch.setattr(ContainerTokenManager, "DEFAULT_CR_TOKEN_FILENAME3", str(path))
+    with scripted(tokens()) as iam:
+        by_profile = iam_login(PROFILE, API_KEY, iam.url)
+        assert refused(by_profile) == (
+            "IAM: no compute resource token. Is the trusted profile linked to this application?"
+        )
+        assert iam.calls == []
+        # It may come later than the application; nobody has to start that again.
+        path.write_text(RESOURCE)
+        assert number(by_profile) == 1
+        assert iam.calls[0].parameters.items() >= {"cr_token": RESOURCE, "profile_id": PROFILE}.items()
+
+
+# How long a token is used.
+
+
+def test_a_token_is_used_for_most_of_its_life() -> None:
+    clock = Clock()
+    with login(tokens(), clock) as (iam, one):
+        assert [number(one) for _ in range(3)] == [1, 1, 1]
+        clock.ahead = HOUR * 0.8 - 5
+        assert number(one) == 1
+        assert len(iam.calls) == 1
+        clock.ahead = HOUR * 0.8 + 1
+        assert [number(one), number(one)] == [2, 2]
+        # The life of the second begins with it.
+        clock.ahead += HOUR * 0.8 - 5
+        assert number(one) == 2
+        clock.ahead += 10
+        assert number(one) == 3
+        assert len(iam.calls) == 3
+
+
+def test_a_token_lasts_from_when_it_was_asked_for() -> None:
+    """Its life began no later than that, however late it came."""
+    clock = Clock()
+
+    def late(_: Call) -> Reply:
+        clock.ahead += HOUR / 2
+        return token(len(iam.calls))
+
+    with login(late, clock) as (iam, one):
+        assert number(one) == 1
+        clock.ahead += HOUR * 0.31
+        assert number(one) == 2
+
+
+def test_meanwhile_the_others_use_the_old_one() -> None:
+    clock, asked, go_on = Clock(), threading.Event(), threading.Event()
+
+    def answer(_: Call) -> Reply:
+        if len(iam.calls) == 2:
+            asked.set()
+            go_on.wait(5)
+        return token(len(iam.calls))
+
+    with login(answer, clock) as (iam, one), ThreadPoolExecutor(1) as threads:
+        assert number(one) == 1
+        clock.ahead = HOUR * 0.9
+        renewing = threads.submit(number, one)
+        assert asked.wait(5)
+        started = time.monotonic()
+        assert [number(one) for _ in range(5)] == [1] * 5
+        assert time.monotonic() - started < 0.5
+        go_on.set()
+        assert renewing.result() == number(one) == 2
+        assert len(iam.calls) == 2
+
+
+@pytest.mark.parametrize("reply", [fault(500), fault(400), DROPPED, page(200)])
+def test_a_renewal_that_failed_leaves_the_old_token_and_is_not_tried_for_each_event(reply: Reply | None) -> None:
+    clock, is_well = Clock(), threading.Event()
+    is_well.set()
+    with login(lambda _: token(len(iam.calls)) if is_well.is_set() else reply, clock) as (iam, one):
+        assert number(one) == 1
+        is_well.clear()
+        clock.ahead = HOUR * 0.8 + 1
+        assert number(one) == 1
+        tried = len(iam.calls)
+        assert tried > 1
+        assert [number(one) for _ in range(10)] == [1] * 10
+        clock.ahead += 55
+        assert number(one) == 1
+        assert len(iam.calls) == tried
+        clock.ahead += 10
+        assert number(one) == 1
+        tried_again = len(iam.calls)
+        assert tried_again > tried
+        # When it is over, it is over; then each event asks.
+        clock.ahead = HOUR + 1
+        for _ in range(2):
+            assert refused(one).startswith("IAM: ")
+        assert len(iam.calls) > tried_again
+        is_well.set()
+        assert number(one) == len(iam.calls)
+
+
+def test_a_renewal_that_failed_shortly_before_the_end_is_tried_again_at_the_end() -> None:
+    clock = Clock()
+    with login(in_turn(token(1), fault(400), token(3)), clock) as (_, one):
+        assert number(one) == 1
+        clock.ahead = HOUR - 5
+        assert number(one) == 1
+        clock.ahead = HOUR
+        assert number(one) == 3
+
+
+def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event() -> None:
+    clock, is_well = Clock(), threading.Event()
+    is_well.set()
+    with (
+        login(lambda _: token(1) if is_well.is_set() else SILENT, clock) as (_, one),
+        scripted(in_turn(written())) as server,
+    ):
+        store = CloudantStore(Service(server.url, one), "events")
+        assert put(store, event()) is Outcome.STORED
+        is_well.clear()
+        clock.ahead = HOUR * 0.9
+        started = time.monotonic()
+        assert put(store, event()) is Outcome.STORED
+        assert time.monotonic() - started < DEADLINE - ATTEMPT
+        started = time.monotonic()
+        assert [put(store, event()) for _ in range(3)] == [Outcome.STORED] * 3
+        assert time.monotonic() - started < 0.5
+
+
+# Nobody else, and silence about it.
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_what_iam_says_is_elsewhere_is_not_sent_there(status: int) -> None:
+    with scripted(tokens()) as other, login(in_turn(page(status, Location=f"{other.url}/x"))) as (_, one):
+        assert refused(one) == f"IAM: HTTP {status}"
+        assert other.connections == 0
+
+
+def test_an_iam_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+    path, key_path = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    for file, content in zip((path, key_path), certificate("127.0.0.1"), strict=True):
+        file.write_bytes(content)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(path, key_path)
+    with loopback(tokens(), tls) as iam:
+        assert refused(iam_login(None, API_KEY, iam.url)) == "IAM: SSLError"
+        assert iam.calls == []
+
+
+def test_no_secret_is_logged_or_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    path = tmp_path / "token"
+    path.write_text(RESOURCE)
+    with scripted(in_turn(token(1), fault(500))) as iam, scripted(in_turn(said(401, "unauthorized"))) as server:
+        by_profile = IamLogin(ContainerTokenManager(cr_token_filename=str(path), iam_profile_id=PROFILE, url=iam.url))
+        by_key = iam_login(None, API_KEY, iam.url)
+        services = [Service(server.url, each) for each in (by_profile, by_key)]
+        for each in services:
+            status, line = delivered(CloudantStore(each, "events"), fresh_body())
+            assert (status, line["reason"]) == (503, "IAM: HTTP 500")
+        shown = caplog.text + repr(by_profile) + repr(by_key) + repr([vars(each) for each in services]) + repr(line)
+    assert caplog.records
+    for secret in (TOKEN, API_KEY, RESOURCE):
+        assert secret not in shown
+
+
+# The whole way.
+
+
+def test_an_event_gets_to_cloudant_by_a_token_and_goes_on_when_that_is_replaced() -> None:
+    is_well = threading.Event()
+    with ExitStack() as stack:
+        there = stack.enter_context(couchdb(token=f"{TOKEN}-2"))
+        iam = stack.enter_context(scripted(lambda _: token(len(iam.calls)) if is_well.is_set() else fault(503)))
+        names = {"DT_CLOUDANT": there.url, "DT_CLOUDANT_API_KEY": API_KEY, "DT_IAM_URL": iam.url}
+        store = build_store(names | {"DT_DATABASE_PREFIX": "e"})
+        content = fresh_body()
+        status, line = delivered(store, content)
+        assert (status, line["reason"]) == (503, "IAM: HTTP 503")
+        iam.calls.clear()
+        is_well.set()
+        # The first token is none that is let in.
+        assert delivered(store, content)[0] == 200
+        assert len(iam.calls) == 2
+        status, line = delivered(store, content)
+        assert (status, line["outcome"]) == (200, "duplicate")
+        assert len(iam.calls) == 2

@@ -1,0 +1,140 @@
+"""What Cloudant and IAM answer where a test has them in its hand, and what becomes of a delivery then."""
+
+import io
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from core.event import Event, reread
+from core.log import Log
+from core.receiver import DEADLINE, Receiver
+from core.settings import Settings
+from core.store import Outcome, StoreUnavailable
+from ibm_actions.cloudant import CloudantStore
+from ibm_actions.identity import FixedLogin
+from ibm_actions.rest import Service
+from tests.support.deliveries import SECRET, delivery, fresh_body
+from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+# Of the event that `tests.support.deliveries.body` gives.
+DEVICE, PROJECT, TIME = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0", "2024-05-29T10:34:03.970415Z"
+KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
+# What no error and no line of the log may show.
+HIDDEN = "the-words-that-nobody-may-see"
+BASIC = f"Basic {HIDDEN}"
+
+
+class Drops(bytes):
+    """The body of an answer that comes a byte at a time, one each 0.07 s."""
+
+
+@contextmanager
+def scripted(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
+    """Give a `tests.support.loopback.Loopback` that takes PUT and forms, too: the fields are a call's parameters."""
+    with loopback(answering, tls) as server:
+        taking: Any = server.RequestHandlerClass
+
+        class Handler(taking):  # type: ignore[misc]
+            rfile: Any
+
+            def setup(self) -> None:
+                super().setup()
+                send = self.wfile.write
+
+                def write(content: bytes) -> None:
+                    for index in range(len(content)) if isinstance(content, Drops) else ():
+                        time.sleep(0.07)
+                        send(content[index : index + 1])
+                    if not isinstance(content, Drops):
+                        send(content)
+
+                self.wfile.write = write
+
+            def do_POST(self) -> None:
+                # http.server makes one slash of two at the beginning.
+                self.path = self.requestline.split()[1]
+                content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                if self.headers["Content-Type"] == "application/x-www-form-urlencoded":
+                    content = json.dumps(dict(parse_qsl(content.decode()))).encode()
+                    self.headers.replace_header("Content-Length", str(len(content)))
+                connection, self.rfile = self.rfile, io.BytesIO(content)
+                super().do_POST()
+                self.rfile = connection
+
+            do_GET = do_PUT = do_POST
+
+        server.RequestHandlerClass = Handler
+        yield server
+
+
+def said(status: int, word: str) -> Reply:
+    """Return an error as CouchDB sends it."""
+    return Reply(status, json.dumps({"error": word, "reason": HIDDEN}).encode())
+
+
+def page(status: int, **headers: str) -> Reply:
+    """Return an answer that is none of Cloudant's."""
+    return Reply(status, f"<p>{HIDDEN}".encode(), {"Content-Type": "text/html", **headers})
+
+
+def written(status: int = 201) -> Reply:
+    """Return the answer to a document that was put: 201, or 202 without a quorum."""
+    return Reply(status, b'{"ok":true,"id":"d:1","rev":"1-0"}')
+
+
+def made(status: int = 201) -> Reply:
+    """Return the answer to a database that was made."""
+    return Reply(status, b'{"ok":true}')
+
+
+def service(server: Loopback) -> Service:
+    """Return the server as an instance of Cloudant."""
+    return Service(server.url, FixedLogin(BASIC))
+
+
+def store(server: Loopback) -> CloudantStore:
+    """Return a store on it."""
+    return CloudantStore(service(server), "events")
+
+
+def event(content: bytes | None = None, received_at: datetime = NOW) -> Event:
+    """Return the event of a body; a fresh one if there is none."""
+    return reread(fresh_body() if content is None else content, received_at)
+
+
+def soon(seconds: float = DEADLINE) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
+def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> str:
+    """Put an event in vain, but in time; return why, having seen that nothing else is in the error."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        store.put(event, started + seconds)
+    assert time.monotonic() - started < seconds
+    gives_nothing_away(caught.value, HIDDEN)
+    gives_nothing_away(caught.value, event.body.decode(errors="replace") or HIDDEN)
+    return caught.value.cause
+
+
+def delivered(store: CloudantStore, content: bytes) -> tuple[int, dict[str, Any]]:
+    """Deliver a body to a receiver with this store; return the status and the line of the log."""
+    stream = io.StringIO()
+    answer = Receiver(Settings.load({"DT_SIGNATURE_SECRET": SECRET}), store, Log(stream)).handle(delivery(content))
+    [line] = stream.getvalue().splitlines()
+    assert HIDDEN not in line
+    return answer.status, json.loads(line)
+
+
+def put(store: CloudantStore, event: Event) -> Outcome:
+    """Put an event, with the time that a delivery has."""
+    return store.put(event, soon())
