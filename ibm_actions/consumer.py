@@ -80,18 +80,24 @@ class Consumer:
         while not stopping.is_set():
             now = datetime.now(UTC)
             first = since if idle % OLD_EVERY == 0 else max(since, now - LATE)
-            found = [self._take(month, stopping) for month in [*months(first, now + timedelta(days=1)), UNDATED]]
+            found = [
+                self._take(month, stopping)
+                for month in [*months(first, now + timedelta(days=1)), UNDATED]
+                if not stopping.is_set()
+            ]
             if not any(found):
-                idle += 1
+                # What could not be read is tried in the next round, however old it is.
+                idle += None not in found
                 stopping.wait(IDLE_SECONDS)
 
-    def _take(self, month: str, stopping: threading.Event) -> int:
+    def _take(self, month: str, stopping: threading.Event) -> int | None:
+        """Process a batch; return how many changes were in it, None if that could not be told."""
         database = f"/{self._prefix}-{month}"
         try:
             return self._take_batch(database, stopping)
         except StoreUnavailable as error:
             self._log.notice("WARNING", f"{database[1:]} cannot be read ({error.cause}); trying again.")
-            return 0
+            return None
 
     def _take_batch(self, database: str, stopping: threading.Event) -> int:
         place = self._call("GET", f"{database}/{self._checkpoint}", missing={})
@@ -109,13 +115,13 @@ class Consumer:
     def _process_one(self, document: dict[str, Any], stopping: threading.Event) -> bool:
         """Return whether to go on: not if it is to end while an event could not be processed."""
         for attempt in range(MAX_ATTEMPTS):
+            if attempt and stopping.wait(2 ** (attempt - 1)):
+                return False
             try:
                 self._process(read_document(document))
                 return True
             except Exception as error:
                 self._log.notice("ERROR", f"{document['key']} could not be processed: {type(error).__name__}")
-            if stopping.wait(2**attempt):
-                return False
         self._log.notice("ERROR", f"{document['key']} is a dead letter after {MAX_ATTEMPTS} attempts.")
         return True
 
@@ -145,7 +151,8 @@ def main() -> None:
         parser.error("--since must be a month, such as 2026-01")
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
+        # On a thread, because the event's lock may be held right where the signal interrupts.
+        signal.signal(name, lambda *_: threading.Thread(target=stopping.set).start())
     try:
         consumer = Consumer(build_service(os.environ), database_prefix(os.environ), asked.name, Log())
     except SettingsError as error:

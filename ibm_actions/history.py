@@ -70,7 +70,7 @@ def newest(cloudant: Service, prefix: str, device: str, event_type: str | None =
                 event = read_document(row["doc"])
                 if event_type in (None, event.event_type):
                     return event
-            start = found[-1]["id"] if len(found) == limit > 1 and found[-1]["id"] != start else ""
+            start = found[-1]["id"] if len(found) == limit > 1 else ""
     return None
 
 
@@ -89,8 +89,11 @@ def _page(
 
 
 def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    try:
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("it must be a time, such as 2026-11-01 or 2026-11-01T12:00:00Z") from None
 
 
 def main() -> None:
@@ -127,4 +130,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # JSON allows lone surrogates, which no terminal does.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main()

@@ -33,8 +33,12 @@ class IamLogin:
     """
 
     def __init__(self, manager: IAMRequestBasedTokenManager, clock: Callable[[], float] = time.monotonic) -> None:
-        # Its own time-out is 60 s.
-        manager.http_config = {"timeout": (CONNECT_TIMEOUT, READ_TIMEOUT), "allow_redirects": False}
+        # Its own time-out is 60 s. No proxy comes between, nor is a key sent on to wherever an answer says.
+        manager.http_config = {
+            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
+            "proxies": {"http": None, "https": None, "all": None},
+            "allow_redirects": False,
+        }
         self._manager = manager
         self._clock = clock
         self._header = ""

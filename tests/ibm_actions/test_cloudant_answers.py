@@ -24,12 +24,11 @@ from tests.support.cloudant_calls import (
     put,
     refused,
     said,
-    scripted,
     store,
     written,
 )
 from tests.support.deliveries import body
-from tests.support.loopback import DROPPED, SILENT, Call, Loopback, Reply, in_turn
+from tests.support.loopback import DROPPED, SILENT, Call, Loopback, Reply, in_turn, loopback
 
 DATABASE = "/events-2024-05"
 DOCUMENT = f"{DATABASE}/{DEVICE}:{TIME}_{KEY}"
@@ -49,7 +48,7 @@ def found(**changes: Any) -> Reply:
 
 
 def test_a_document_is_put_by_its_id_and_never_over_another() -> None:
-    with scripted(in_turn(written())) as server:
+    with loopback(in_turn(written())) as server:
         assert put(store(server), event(body())) is Outcome.STORED
         [call] = server.calls
     assert (call.method, call.path) == ("PUT", DOCUMENT)
@@ -100,7 +99,7 @@ NO_RECEIPT: dict[str, tuple[Reply, str]] = {
 
 @pytest.mark.parametrize(("reply", "cause"), NO_RECEIPT.values(), ids=NO_RECEIPT.keys())
 def test_what_is_no_receipt_is_refused_after_one_attempt(reply: Reply, cause: str) -> None:
-    with scripted(in_turn(reply, written())) as server:
+    with loopback(in_turn(reply, written())) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
         assert asked(server) == [("PUT", DOCUMENT)]
@@ -122,17 +121,17 @@ AGAIN: dict[str, tuple[Reply | None, str]] = {
 
 @pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
 def test_what_may_pass_is_tried_again_and_then_refused(reply: Reply | None, cause: str) -> None:
-    with scripted(in_turn(reply)) as server:
+    with loopback(in_turn(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line["reason"]) == (503, "failed", cause)
         assert asked(server) == [("PUT", DOCUMENT)] * ATTEMPTS
         assert all(call.parameters == server.calls[0].parameters for call in server.calls)
-    with scripted(in_turn(*[reply] * (ATTEMPTS - 1), written())) as server:
+    with loopback(in_turn(*[reply] * (ATTEMPTS - 1), written())) as server:
         assert put(store(server), event(body())) is Outcome.STORED
 
 
 def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_its_end() -> None:
-    with scripted(in_turn(Reply(201, written().content, {"Content-Length": "20", "Connection": "close"}))) as server:
+    with loopback(in_turn(Reply(201, written().content, {"Content-Length": "20", "Connection": "close"}))) as server:
         assert refused(store(server), event()) == "HTTP 201"
 
 
@@ -142,7 +141,7 @@ def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_
 @pytest.mark.parametrize("status", [201, 202, 412])
 def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None:
     """202: not all nodes know of it yet; the document's own answer says whether enough of them do."""
-    with scripted(in_turn(MISSING, said(412, "file_exists") if status == 412 else made(status), written())) as server:
+    with loopback(in_turn(MISSING, said(412, "file_exists") if status == 412 else made(status), written())) as server:
         assert put(store(server), event(body())) is Outcome.STORED
         assert asked(server) == [("PUT", DOCUMENT), ("PUT", f"{DATABASE}?partitioned=true"), ("PUT", DOCUMENT)]
         assert server.calls[1].parameters is None
@@ -159,7 +158,7 @@ def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None
     ],
 )
 def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> None:
-    with scripted(lambda call: reply if "?" in call.path else MISSING) as server:
+    with loopback(lambda call: reply if "?" in call.path else MISSING) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
         # Who is not let in is asked twice, in case it was for the token.
@@ -167,20 +166,20 @@ def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> Non
 
 
 def test_a_database_that_cannot_be_made_now_is_made_by_another_attempt() -> None:
-    with scripted(in_turn(MISSING, said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
+    with loopback(in_turn(MISSING, said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
         assert put(store(server), event()) is Outcome.STORED
         assert len(server.calls) == 5
 
 
 def test_a_database_that_is_made_and_still_missing_is_not_made_for_ever() -> None:
-    with scripted(lambda call: made() if "?" in call.path else MISSING) as server:
+    with loopback(lambda call: made() if "?" in call.path else MISSING) as server:
         assert refused(store(server), event()) == "404 not_found"
         assert len(server.calls) == 3
 
 
 def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> None:
     """Another receiver made it, and had the event from DT too."""
-    with scripted(in_turn(MISSING, said(412, "file_exists"), CONFLICT, found())) as server:
+    with loopback(in_turn(MISSING, said(412, "file_exists"), CONFLICT, found())) as server:
         assert put(store(server), event(body())) is Outcome.DUPLICATE
 
 
@@ -188,7 +187,7 @@ def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> Non
 
 
 def test_what_too_few_nodes_have_is_found_by_the_next_delivery() -> None:
-    with scripted(in_turn(written(202), CONFLICT, found())) as server:
+    with loopback(in_turn(written(202), CONFLICT, found())) as server:
         there = store(server)
         assert refused(there, event(body())) == "202: no quorum"
         assert put(there, event(body())) is Outcome.DUPLICATE
@@ -196,7 +195,7 @@ def test_what_too_few_nodes_have_is_found_by_the_next_delivery() -> None:
 
 
 def test_an_event_whose_answer_was_lost_is_found_by_the_same_call() -> None:
-    with scripted(in_turn(DROPPED, CONFLICT, found())) as server:
+    with loopback(in_turn(DROPPED, CONFLICT, found())) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], "note" in line) == (200, "duplicate", False)
         assert len(server.calls) == 3
@@ -212,7 +211,7 @@ def test_an_event_whose_answer_was_lost_is_found_by_the_same_call() -> None:
     ],
 )
 def test_the_same_event_is_a_duplicate_and_the_log_says_if_its_body_is_another(reply: Reply, is_same: bool) -> None:
-    with scripted(in_turn(CONFLICT, reply)) as server:
+    with loopback(in_turn(CONFLICT, reply)) as server:
         status, line = delivered(store(server), body())
     assert (status, line["outcome"]) == (200, "duplicate")
     assert line.get("note") == (None if is_same else "differs from what is stored")
@@ -240,7 +239,7 @@ READ_BACK: dict[str, tuple[Reply | None, str]] = {
 
 @pytest.mark.parametrize(("reply", "cause"), READ_BACK.values(), ids=READ_BACK.keys())
 def test_a_conflict_whose_document_is_not_seen_to_be_the_event_is_refused(reply: Reply | None, cause: str) -> None:
-    with scripted(lambda call: reply if call.method == "GET" else CONFLICT) as server:
+    with loopback(lambda call: reply if call.method == "GET" else CONFLICT) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
         assert line["totalMs"] < 8000
@@ -248,12 +247,12 @@ def test_a_conflict_whose_document_is_not_seen_to_be_the_event_is_refused(reply:
 
 
 def test_a_conflict_whose_document_does_not_come_is_refused_in_time() -> None:
-    with scripted(lambda call: SILENT if call.method == "GET" else CONFLICT) as server:
+    with loopback(lambda call: SILENT if call.method == "GET" else CONFLICT) as server:
         assert refused(store(server), event(body()), ATTEMPT + 0.5) == "ReadTimeoutError"
 
 
 def test_a_document_is_read_back_at_another_attempt() -> None:
-    with scripted(in_turn(CONFLICT, said(503, "x"), DROPPED, found())) as server:
+    with loopback(in_turn(CONFLICT, said(503, "x"), DROPPED, found())) as server:
         assert put(store(server), event(body())) is Outcome.DUPLICATE
 
 
@@ -288,7 +287,7 @@ def test_a_server_that_remembers_what_it_was_given_is_asked_nothing_else() -> No
         documents[call.path] = call.parameters
         return DROPPED
 
-    with scripted(answer) as server:
+    with loopback(answer) as server:
         one = event(b"\x00")
         assert put(store(server), one) is Outcome.DUPLICATE
         assert one.note is None

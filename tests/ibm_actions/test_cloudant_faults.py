@@ -13,10 +13,10 @@ from ibm_actions.cloudant import CloudantStore
 from ibm_actions.environment import build_store
 from ibm_actions.identity import iam_login
 from ibm_actions.rest import Service
-from tests.support.cloudant_calls import Drops, event, made, put, refused, said, scripted, soon, store, written
+from tests.support.cloudant_calls import event, made, put, refused, said, soon, store, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body
-from tests.support.loopback import DROPPED, SILENT, Call, Reply, in_turn, success
+from tests.support.loopback import DROPPED, SILENT, Call, Drops, Reply, in_turn, loopback, success
 from tests.support.proxy import Mode, Proxy
 
 MISSING, CONFLICT, BUSY = said(404, "not_found"), said(409, "conflict"), said(503, "busy")
@@ -84,7 +84,7 @@ def test_a_server_that_was_started_again_costs_no_event(couchdb: CouchDb) -> Non
 
 def test_a_connection_that_closes_while_it_is_used_again_costs_one_attempt() -> None:
     """As it is where the service closes what was idle for a while, just when the next event comes."""
-    with scripted(in_turn(written(), DROPPED, written())) as server:
+    with loopback(in_turn(written(), DROPPED, written())) as server:
         there = store(server)
         assert [put(there, event()), put(there, event())] == [Outcome.STORED] * 2
         assert (len(server.calls), server.connections) == (3, 2)
@@ -101,7 +101,7 @@ def test_twenty_threads_share_connections_and_use_them_again() -> None:
         begin.wait()
         return [put(there, event()) for _ in range(10)]
 
-    with scripted(answer) as server:
+    with loopback(answer) as server:
         there = store(server)
         with ThreadPoolExecutor(20) as threads:
             for _ in range(2):
@@ -161,7 +161,7 @@ EACH_SLOW: dict[str, tuple[Answers, Answers | None, str | Outcome]] = {
 
 
 def timed(cloudant: Answers, iam: Answers | None) -> tuple[str | Outcome, float]:
-    with scripted(cloudant) as server, scripted(iam or in_turn(DROPPED)) as tokens:
+    with loopback(cloudant) as server, loopback(iam or in_turn(DROPPED)) as tokens:
         slow = CloudantStore(Service(server.url, iam_login(None, "key", tokens.url)), "e") if iam else store(server)
         started = time.monotonic()
         try:
@@ -188,7 +188,7 @@ def test_an_answer_that_comes_in_drops_is_one_when_it_is_whole() -> None:
     """Each wait is for the next byte: urllib3 knows no time for all of them. What lacks its end is no answer."""
     answer = written().content
     cut = {"Content-Length": "99", "Connection": "close"}
-    with scripted(in_turn(Reply(201, Drops(answer)), Reply(201, Drops(answer[:9]), cut), SILENT)) as server:
+    with loopback(in_turn(Reply(201, Drops(answer)), Reply(201, Drops(answer[:9]), cut), SILENT)) as server:
         started = time.monotonic()
         assert put(store(server), event()) is Outcome.STORED
         assert time.monotonic() - started > READ_TIMEOUT

@@ -9,8 +9,8 @@ import pytest
 from core.settings import SettingsError
 from core.store import Outcome, StoreUnavailable
 from ibm_actions.environment import build_service, build_store, database_prefix
-from tests.support.cloudant_calls import event, put, scripted, soon, written
-from tests.support.loopback import Loopback, in_turn, success
+from tests.support.cloudant_calls import event, put, soon, written
+from tests.support.loopback import Loopback, in_turn, loopback, success
 
 HOST = "https://dt.cloudantnosqldb.appdomain.cloud"
 SECRET = "s3cr3t-that-nobody-may-see"
@@ -139,7 +139,7 @@ def test_a_prefix_is_taken_as_it_is(prefix: str) -> None:
 
 
 def test_the_prefix_is_that_of_the_database() -> None:
-    with scripted(in_turn(written())) as server:
+    with loopback(in_turn(written())) as server:
         address = f"http://u:p@{server.host}/"
         for prefix in ("", "other_1"):
             assert put(build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": prefix}), event()) is Outcome.STORED
@@ -160,7 +160,7 @@ def sent(server: Loopback, user: str, password: str) -> str:
 @pytest.mark.parametrize("password", [SECRET, "", "p:@/?#% +", "ø", "€", "温"])
 def test_a_user_and_a_password_are_sent_as_they_are(password: str) -> None:
     """As UTF-8, which is how CouchDB reads them."""
-    with scripted(in_turn(success())) as server:
+    with loopback(in_turn(success())) as server:
         assert sent(server, "us@r", password) == f"us@r:{password}"
 
 
@@ -172,7 +172,7 @@ def test_a_password_that_is_no_text_is_no_error_of_ours() -> None:
 
 @pytest.mark.parametrize("way", ["", "/", "/identity/token"])
 def test_iam_is_asked_where_it_is_said_to_be(way: str) -> None:
-    with scripted(in_turn(success(access_token="t", expires_in=60))) as iam, scripted(in_turn(success(n=1))) as server:
+    with loopback(in_turn(success(access_token="t", expires_in=60))) as iam, loopback(in_turn(success(n=1))) as server:
         environ = KEY | {"DT_CLOUDANT": server.url, "DT_IAM_URL": f"{iam.url}{way}"}
         assert build_service(environ).call("GET", "/x", soon()) == (200, {"n": 1})
         assert [call.path for call in iam.calls] == ["/identity/token"]

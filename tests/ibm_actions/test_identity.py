@@ -22,7 +22,7 @@ from ibm_actions.environment import build_store
 from ibm_actions.identity import IamLogin, iam_login
 from ibm_actions.rest import Service
 from tests.support.certificates import certificate
-from tests.support.cloudant_calls import delivered, event, page, put, said, scripted, written
+from tests.support.cloudant_calls import delivered, event, page, put, said, written
 from tests.support.couchdb import couchdb
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (
@@ -52,7 +52,7 @@ from tests.support.loopback import (
 
 
 def test_an_api_key_is_exchanged_for_a_token() -> None:
-    with scripted(tokens()) as iam:
+    with loopback(tokens()) as iam:
         assert number(iam_login(None, API_KEY, iam.url)) == 1
         [call] = iam.calls
     assert (call.method, call.path) == ("POST", "/identity/token")
@@ -66,7 +66,7 @@ def test_an_api_key_is_exchanged_for_a_token() -> None:
 def test_a_compute_resource_token_is_exchanged_and_read_anew_each_time(tmp_path: Path) -> None:
     """Code Engine replaces it within the hour."""
     path, clock = tmp_path / "token", Clock()
-    with scripted(tokens()) as iam:
+    with loopback(tokens()) as iam:
         manager = ContainerTokenManager(cr_token_filename=str(path), iam_profile_id=PROFILE, url=iam.url)
         by_profile = IamLogin(manager, clock)
         for count in (1, 2):
@@ -92,7 +92,7 @@ def test_a_profile_is_preferred_and_finds_what_code_engine_has_put_there(
     expected = "/var/run/secrets/codeengine.cloud.ibm.com/compute-resource-token/token"
     assert expected == ContainerTokenManager.DEFAULT_CR_TOKEN_FILENAME3
     monkeypatch.setattr(ContainerTokenManager, "DEFAULT_CR_TOKEN_FILENAME3", str(path))
-    with scripted(tokens()) as iam:
+    with loopback(tokens()) as iam:
         by_profile = iam_login(PROFILE, API_KEY, iam.url)
         assert refused(by_profile) == (
             "IAM: no compute resource token. Is the trusted profile linked to this application?"
@@ -203,7 +203,7 @@ def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event
     is_well.set()
     with (
         login(lambda _: token(1) if is_well.is_set() else SILENT, clock) as (_, one),
-        scripted(in_turn(written())) as server,
+        loopback(in_turn(written())) as server,
     ):
         store = CloudantStore(Service(server.url, one), "events")
         assert put(store, event()) is Outcome.STORED
@@ -222,7 +222,7 @@ def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_what_iam_says_is_elsewhere_is_not_sent_there(status: int) -> None:
-    with scripted(tokens()) as other, login(in_turn(page(status, Location=f"{other.url}/x"))) as (_, one):
+    with loopback(tokens()) as other, login(in_turn(page(status, Location=f"{other.url}/x"))) as (_, one):
         assert refused(one) == f"IAM: HTTP {status}"
         assert other.connections == 0
 
@@ -242,7 +242,7 @@ def test_no_secret_is_logged_or_shown(tmp_path: Path, caplog: pytest.LogCaptureF
     caplog.set_level(logging.DEBUG)
     path = tmp_path / "token"
     path.write_text(RESOURCE)
-    with scripted(in_turn(token(1), fault(500))) as iam, scripted(in_turn(said(401, "unauthorized"))) as server:
+    with loopback(in_turn(token(1), fault(500))) as iam, loopback(in_turn(said(401, "unauthorized"))) as server:
         by_profile = IamLogin(ContainerTokenManager(cr_token_filename=str(path), iam_profile_id=PROFILE, url=iam.url))
         by_key = iam_login(None, API_KEY, iam.url)
         services = [Service(server.url, each) for each in (by_profile, by_key)]
@@ -262,7 +262,7 @@ def test_an_event_gets_to_cloudant_by_a_token_and_goes_on_when_that_is_replaced(
     is_well = threading.Event()
     with ExitStack() as stack:
         there = stack.enter_context(couchdb(token=f"{TOKEN}-2"))
-        iam = stack.enter_context(scripted(lambda _: token(len(iam.calls)) if is_well.is_set() else fault(503)))
+        iam = stack.enter_context(loopback(lambda _: token(len(iam.calls)) if is_well.is_set() else fault(503)))
         names = {"DT_CLOUDANT": there.url, "DT_CLOUDANT_API_KEY": API_KEY, "DT_IAM_URL": iam.url}
         store = build_store(names | {"DT_DATABASE_PREFIX": "e"})
         content = fresh_body()

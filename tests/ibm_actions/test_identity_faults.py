@@ -13,7 +13,7 @@ from core.store import Outcome, StoreUnavailable
 from ibm_actions.cloudant import CloudantStore
 from ibm_actions.identity import FixedLogin, iam_login
 from ibm_actions.rest import Service
-from tests.support.cloudant_calls import delivered, event, page, put, said, scripted, soon, written
+from tests.support.cloudant_calls import delivered, event, page, put, said, soon, written
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (
     API_KEY,
@@ -33,6 +33,7 @@ from tests.support.loopback import (
     Call,
     Reply,
     in_turn,
+    loopback,
     success,
 )
 from tests.support.ports import free_port
@@ -177,7 +178,7 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
         begin.wait()
         return put(store, event())
 
-    with login(tokens()) as (iam, one), scripted(cloudant) as server, ThreadPoolExecutor(20) as threads:
+    with login(tokens()) as (iam, one), loopback(cloudant) as server, ThreadPoolExecutor(20) as threads:
         store = CloudantStore(Service(server.url, one), "events")
         assert list(threads.map(run, range(20))) == [Outcome.STORED] * 20
         assert len(iam.calls) == 2
@@ -186,7 +187,7 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
 
 
 def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
-    with login(tokens()) as (iam, one), scripted(in_turn(said(401, "unauthorized"))) as server:
+    with login(tokens()) as (iam, one), loopback(in_turn(said(401, "unauthorized"))) as server:
         status, line = delivered(CloudantStore(Service(server.url, one), "events"), fresh_body())
         assert (status, line["reason"]) == (503, "401 unauthorized")
         assert [call.headers["authorization"][-1] for call in server.calls] == ["1", "2"]
@@ -194,7 +195,7 @@ def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
 
 
 def test_a_token_that_is_not_accepted_and_cannot_be_replaced_is_used_no_more() -> None:
-    with login(in_turn(token(1), fault(400))) as (_, one), scripted(in_turn(said(401, "unauthorized"))) as server:
+    with login(in_turn(token(1), fault(400))) as (_, one), loopback(in_turn(said(401, "unauthorized"))) as server:
         store = CloudantStore(Service(server.url, one), "events")
         for calls in (1, 1):
             status, line = delivered(store, fresh_body())
@@ -234,7 +235,7 @@ def test_who_is_not_accepted_waits_for_nobody_who_is_being_renewed() -> None:
         time.sleep(0.3)
         return said(401, "unauthorized")
 
-    with login(answer, clock) as (iam, one), scripted(late) as server:
+    with login(answer, clock) as (iam, one), loopback(late) as server:
         assert number(one) == 1
         clock.ahead = HOUR * 0.9
         with ThreadPoolExecutor(1) as threads:

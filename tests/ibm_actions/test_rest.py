@@ -20,7 +20,7 @@ from core.store import StoreUnavailable
 from ibm_actions.identity import FixedLogin
 from ibm_actions.rest import CONNECTIONS, Answer, Login, Service
 from tests.support.certificates import certificate
-from tests.support.cloudant_calls import BASIC, HIDDEN, page, said, scripted, service, soon
+from tests.support.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
 from tests.support.loopback import (
     DROPPED,
     SILENT,
@@ -29,6 +29,7 @@ from tests.support.loopback import (
     Reply,
     gives_nothing_away,
     in_turn,
+    loopback,
     success,
 )
 from tests.support.ports import free_port
@@ -62,7 +63,7 @@ def test_a_document_goes_as_json_in_utf8_and_nothing_goes_where_there_is_none() 
         lengths.append(call.headers.get("content-length"))
         return success(n=1)
 
-    with scripted(answer) as server:
+    with loopback(answer) as server:
         there = service(server)
         assert there.call("PUT", PATH, soon(), DOCUMENT) == (200, {"n": 1})
         assert there.call("GET", PATH, soon()) == (200, {"n": 1})
@@ -95,7 +96,7 @@ ANSWERS: dict[str, tuple[Reply, Answer]] = {
 
 @pytest.mark.parametrize(("reply", "answer"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_an_answer_is_its_status_and_its_object(reply: Reply, answer: Answer) -> None:
-    with scripted(in_turn(reply)) as server:
+    with loopback(in_turn(reply)) as server:
         assert call(service(server)) == answer
         assert len(server.calls) == 1
 
@@ -105,9 +106,9 @@ def test_an_answer_is_its_status_and_its_object(reply: Reply, answer: Answer) ->
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_what_is_said_to_be_elsewhere_is_not_looked_for_there(status: int) -> None:
-    with scripted(in_turn(success())) as other:
+    with loopback(in_turn(success())) as other:
         for location in (f"{other.url}/x", "/elsewhere"):
-            with scripted(in_turn(page(status, Location=location))) as server:
+            with loopback(in_turn(page(status, Location=location))) as server:
                 assert call(service(server)) == (status, {})
                 assert len(server.calls) == 1
         assert other.calls == []
@@ -126,7 +127,7 @@ def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 
 def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.1")
-    with scripted(in_turn(success(n=1)), tls) as server:
+    with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
         assert server.calls == []
         # And with its certificate among those that are trusted it is answered: that was all it lacked.
@@ -139,7 +140,7 @@ def test_a_server_with_the_certificate_of_another_is_sent_nothing(
 ) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.2")
     monkeypatch.setattr(certifi, "where", lambda: str(path))
-    with scripted(in_turn(success(n=1)), tls) as server:
+    with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
         assert server.calls == []
 
@@ -166,7 +167,7 @@ def sent(server: Loopback) -> list[str]:
 
 def test_who_is_refused_asks_once_more_as_somebody_new() -> None:
     login: Login = Counting()
-    with scripted(in_turn(said(401, "unauthorized"), success(n=1))) as server:
+    with loopback(in_turn(said(401, "unauthorized"), success(n=1))) as server:
         assert call(Service(server.url, login)) == (200, {"n": 1})
         assert sent(server) == ["Bearer 0", "Bearer 1"]
         assert call(Service(server.url, login)) == (200, {"n": 1})
@@ -175,7 +176,7 @@ def test_who_is_refused_asks_once_more_as_somebody_new() -> None:
 
 def test_who_is_refused_twice_is_refused() -> None:
     login = Counting()
-    with scripted(in_turn(said(401, "unauthorized"))) as server:
+    with loopback(in_turn(said(401, "unauthorized"))) as server:
         assert call(Service(server.url, login))[0] == 401
         assert sent(server) == ["Bearer 0", "Bearer 1"]
     assert login.forgotten == ["Bearer 0"]
@@ -186,13 +187,13 @@ def test_who_is_refused_when_there_is_no_time_left_is_told_why() -> None:
         time.sleep(0.3)
         return said(401, "unauthorized")
 
-    with scripted(late) as server:
+    with loopback(late) as server:
         assert cause_of(Service(server.url, Counting()), ATTEMPT + 0.2) == "401 unauthorized"
         assert len(server.calls) == 1
 
 
 def test_a_password_that_is_not_accepted_is_not_tried_for_ever() -> None:
-    with scripted(in_turn(said(401, "unauthorized"))) as server:
+    with loopback(in_turn(said(401, "unauthorized"))) as server:
         assert call(service(server))[0] == 401
         assert sent(server) == [BASIC] * 2
 
@@ -209,7 +210,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
 def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
-    with scripted(in_turn(success())) as server:
+    with loopback(in_turn(success())) as server:
         assert cause_of(service(server), seconds) == "deadline"
         assert server.calls == []
 
@@ -218,7 +219,7 @@ def test_silence_ends_before_the_deadline() -> None:
     """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
 
     def run(seconds: float) -> tuple[str, int]:
-        with scripted(in_turn(SILENT)) as server:
+        with loopback(in_turn(SILENT)) as server:
             return cause_of(service(server), seconds), len(server.calls)
 
     with ThreadPoolExecutor(3) as threads:
@@ -237,13 +238,13 @@ def test_each_attempt_is_by_whoever_calls_then() -> None:
         def header(self, deadline: float) -> str:
             return next(headers)
 
-    with scripted(in_turn(said(503, "busy"), DROPPED, success(n=1))) as server:
+    with loopback(in_turn(said(503, "busy"), DROPPED, success(n=1))) as server:
         assert call(Service(server.url, Changing())) == (200, {"n": 1})
         assert sent(server) == ["one", "two", "three"]
 
 
 def test_what_is_no_http_is_no_answer() -> None:
-    with scripted(in_turn(success())) as server:
+    with loopback(in_turn(success())) as server:
         proxy = Proxy(server.server_port)
         try:
             there = Service(f"http://127.0.0.1:{proxy.port}", FixedLogin(BASIC))
@@ -270,7 +271,7 @@ def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
             begin.wait()
             assert call(there) == (200, {"n": 1})
 
-    with scripted(answer) as server:
+    with loopback(answer) as server:
         there = service(server)
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             list(threads.map(run, range(CONNECTIONS)))
@@ -283,7 +284,7 @@ def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
 
 def test_nothing_that_was_sent_or_answered_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with scripted(in_turn(DROPPED, said(500, "x"), said(403, "forbidden"))) as server:
+    with loopback(in_turn(DROPPED, said(500, "x"), said(403, "forbidden"))) as server:
         there = service(server)
         call(there)
         assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"

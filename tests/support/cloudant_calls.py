@@ -2,13 +2,9 @@
 
 import io
 import json
-import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -21,7 +17,7 @@ from ibm_actions.cloudant import CloudantStore
 from ibm_actions.identity import FixedLogin
 from ibm_actions.rest import Service
 from tests.support.deliveries import SECRET, delivery, fresh_body
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback
+from tests.support.loopback import Loopback, Reply, gives_nothing_away
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 # Of the event that `tests.support.deliveries.body` gives.
@@ -30,49 +26,6 @@ KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 # What no error and no line of the log may show.
 HIDDEN = "the-words-that-nobody-may-see"
 BASIC = f"Basic {HIDDEN}"
-
-
-class Drops(bytes):
-    """The body of an answer that comes a byte at a time, one each 0.07 s."""
-
-
-@contextmanager
-def scripted(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
-    """Give a `tests.support.loopback.Loopback` that takes PUT and forms, too: the fields are a call's parameters."""
-    with loopback(answering, tls) as server:
-        taking: Any = server.RequestHandlerClass
-
-        class Handler(taking):  # type: ignore[misc]
-            rfile: Any
-
-            def setup(self) -> None:
-                super().setup()
-                send = self.wfile.write
-
-                def write(content: bytes) -> None:
-                    for index in range(len(content)) if isinstance(content, Drops) else ():
-                        time.sleep(0.07)
-                        send(content[index : index + 1])
-                    if not isinstance(content, Drops):
-                        send(content)
-
-                self.wfile.write = write
-
-            def do_POST(self) -> None:
-                # http.server makes one slash of two at the beginning.
-                self.path = self.requestline.split()[1]
-                content = self.rfile.read(int(self.headers["Content-Length"] or 0))
-                if self.headers["Content-Type"] == "application/x-www-form-urlencoded":
-                    content = json.dumps(dict(parse_qsl(content.decode()))).encode()
-                    self.headers.replace_header("Content-Length", str(len(content)))
-                connection, self.rfile = self.rfile, io.BytesIO(content)
-                super().do_POST()
-                self.rfile = connection
-
-            do_GET = do_PUT = do_POST
-
-        server.RequestHandlerClass = Handler
-        yield server
 
 
 def said(status: int, word: str) -> Reply:

@@ -15,8 +15,7 @@ from core.attempts import ATTEMPT
 from core.receiver import DEADLINE
 from core.store import StoreUnavailable
 from ibm_actions.identity import IamLogin
-from tests.support.cloudant_calls import scripted
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, success
+from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback, success
 
 PROFILE = "Profile-8f7c1d5e-3c6a-4f6f-a0c2-d5a3a0a7c1be"
 # What no error and no line of the log may show.
@@ -61,7 +60,7 @@ class Clock:
 @contextmanager
 def login(answering: Answering, clock: Callable[[], float] = time.monotonic) -> Iterator[tuple[Loopback, IamLogin]]:
     """Give IAM, and a login by an API key."""
-    with scripted(answering) as iam:
+    with loopback(answering) as iam:
         yield iam, IamLogin(IAMTokenManager(API_KEY, url=iam.url), clock)
 
 

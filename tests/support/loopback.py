@@ -1,4 +1,4 @@
-"""An HTTP server in the place of a service of AWS or of Google, which answers what a test tells it to, and counts."""
+"""An HTTP server in the place of a cloud's service, which answers what a test tells it to, and counts."""
 
 import json
 import ssl
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 
 @dataclass
@@ -18,7 +19,7 @@ class Call:
 
     Attributes:
         operation: The operation of AWS, such as ``PutItem``; empty elsewhere.
-        parameters: Its parameters, as they crossed the wire: the body, if that is JSON.
+        parameters: Its parameters, as they crossed the wire: the body, if that is JSON or a form.
         method: The HTTP method.
         path: Path and query.
         headers: The headers, by names in lower case.
@@ -77,6 +78,10 @@ def in_turn(*replies: Reply | None) -> Answering:
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
+class Drops(bytes):
+    """The body of an answer that comes a byte at a time, one each 0.07 s."""
+
+
 class Loopback(ThreadingHTTPServer):
     """The server.
 
@@ -119,13 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        try:
-            parameters = json.loads(content)
-        except ValueError:
-            parameters = None
         headers = {name.lower(): value for name, value in self.headers.items()}
+        # http.server makes one slash of two at the beginning.
+        self.path = self.requestline.split()[1]
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        call = Call(operation, parameters, self.command, self.path, headers)
+        call = Call(operation, _parameters(headers, content), self.command, self.path, headers)
         self.server.calls.append(call)
         reply = self.server.answering(call)
         if reply is SILENT:
@@ -138,12 +141,27 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**basics, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(reply.content)
+        if isinstance(reply.content, Drops):
+            for byte in reply.content:
+                time.sleep(0.07)
+                self.wfile.write(bytes([byte]))
+        else:
+            self.wfile.write(reply.content)
 
-    do_GET = do_PATCH = do_POST
+    do_GET = do_PATCH = do_PUT = do_POST
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def _parameters(headers: Mapping[str, str], content: bytes) -> Any:
+    """Return the fields of a form, or what the JSON holds; None if it is neither."""
+    if headers.get("content-type") == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(content.decode()))
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -1,0 +1,35 @@
+"""What the tests of this adapter share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.couchdb import CouchDb, Events
+from tests.support.deliveries import SECRET
+from tests.support.proxy import Mode, Proxy
+
+
+@pytest.fixture
+def events(couchdb: CouchDb) -> Events:
+    """Databases of one's own."""
+    return Events(couchdb)
+
+
+@pytest.fixture
+def proxy(couchdb: CouchDb) -> Iterator[Proxy]:
+    """What stands between the receiver and Cloudant, and passes everything on unless it is told otherwise."""
+    proxy = Proxy(couchdb.port)
+    yield proxy
+    # What is still held back would keep its connections.
+    proxy.set(Mode.PASS)
+    proxy.close()
+
+
+@pytest.fixture
+def environ(proxy: Proxy, events: Events) -> dict[str, str]:
+    """The settings of a receiver that stores in ``events`` by way of ``proxy``."""
+    return {
+        "DT_SIGNATURE_SECRET": SECRET,
+        "DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}",
+        "DT_DATABASE_PREFIX": events.prefix,
+    }

@@ -1,0 +1,499 @@
+"""A consumer follows what is stored in PouchDB's server, in Cloudant's place, where the receiver's store put it."""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.event import Event, reread, rfc3339
+from core.log import Log
+from core.receiver import DEADLINE
+from core.store import Outcome
+from ibm_actions.consumer import BATCH, MAX_ATTEMPTS, Consumer
+from ibm_actions.environment import build_service, build_store
+from tests.support.couchdb import Events
+from tests.support.deliveries import body
+from tests.support.processes import ROOT, Program
+from tests.support.proxy import Mode, Proxy
+
+MONTH = timedelta(days=31)
+NOW = datetime.now(UTC)
+
+
+def event(event_id: str = "", at: datetime = NOW, value: float = 21.5) -> Event:
+    """Return a temperature of this time."""
+    data = {"temperature": {"value": value, "samples": [{"value": value, "sampleTime": rfc3339(at)}]}}
+    content = body(eventId=event_id or os.urandom(8).hex(), timestamp=rfc3339(at), data=data)
+    return reread(content, datetime.now(UTC))
+
+
+Put = Callable[..., None]
+
+
+@pytest.fixture
+def put(environ: dict[str, str]) -> Put:
+    """Store events, as the receiver does, eight at a time."""
+    store = build_store(environ)
+
+    def put(*some: Event) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            found = threads.map(lambda each: store.put(each, time.monotonic() + DEADLINE), some)
+            assert set(found) == {Outcome.STORED}
+
+    return put
+
+
+class Impatient(threading.Event):
+    """To stop a consumer by, and what it waits for in between: a hundredth of the time."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(timeout and timeout / 100)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Following:
+    """A consumer on a thread of its own.
+
+    Attributes:
+        seen: The ids of the events that were processed, in order.
+        log: What it wrote.
+        thread: The thread.
+        stopping: Set it to end it.
+    """
+
+    def __init__(
+        self,
+        environ: dict[str, str],
+        prefix: str,
+        name: str = "tests",
+        since: datetime = NOW,
+        process: Callable[[Event], object] = lambda _: None,
+    ) -> None:
+        self.seen: list[str | None] = []
+        self.log = io.StringIO()
+        self.stopping = Impatient()
+
+        def keep(event: Event) -> None:
+            process(event)
+            self.seen.append(event.event_id)
+
+        consumer = Consumer(build_service(environ), prefix, name, Log(self.log), keep)
+        self.thread = threading.Thread(target=consumer.run, args=(since, self.stopping))
+        self.thread.start()
+
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self.log.getvalue().splitlines()]
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def follow(environ: dict[str, str], events: Events) -> Iterator[Callable[..., Following]]:
+    """Start a consumer, and end it after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def follow(**options: Any) -> Following:
+            following = Following(environ, events.prefix, **options)
+            stack.callback(following.stop)
+            return following
+
+        yield follow
+
+
+# Each event.
+
+
+def test_each_event_of_each_month_is_processed_once(put: Put, follow: Any) -> None:
+    """By one that nothing happens to. Those without a time have a database of their own."""
+    undated = reread(event("undated").body.replace(b'"timestamp"', b'"time"'), NOW)
+    put(event("a"), event("b", NOW - 2 * MONTH), event("c", NOW - 4 * MONTH), undated, event("early", NOW - 7 * MONTH))
+    following = follow(since=NOW - 4 * MONTH)
+    wait_until(lambda: len(following.seen) >= 4)
+    put(event("d"), event("e", NOW - MONTH / 31))
+    wait_until(lambda: len(following.seen) >= 6)
+    time.sleep(0.3)
+    assert Counter(following.seen) == Counter(["a", "b", "c", "d", "e", "undated"])
+    assert following.messages() == []
+
+
+@pytest.mark.parametrize("count", [BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 50])
+def test_more_than_a_batch_is_processed_to_the_end(count: int, put: Put, follow: Any) -> None:
+    put(*(event(f"e{index}") for index in range(count)))
+    following = follow()
+    wait_until(lambda: len(following.seen) >= count)
+    time.sleep(0.1)
+    assert Counter(following.seen) == Counter(f"e{index}" for index in range(count))
+
+
+def test_what_is_processed_is_what_was_signed(put: Put, follow: Any) -> None:
+    some = [event("a"), event("b", value=-4)]
+    # One of those that Cloudant could not hold as text.
+    some.append(reread(event("c").body.replace(b"rom 3", "\ufffe".encode()), NOW))
+    put(*some)
+    found: list[bytes] = []
+    following = follow(process=lambda each: found.append(each.body))
+    wait_until(lambda: len(following.seen) >= 3)
+    assert sorted(found) == sorted(each.body for each in some)
+
+
+def test_a_month_that_begins_while_it_runs_is_followed(put: Put, follow: Any, events: Events) -> None:
+    following = follow()
+    time.sleep(0.2)
+    assert events.databases() == []
+    put(event("first"))
+    wait_until(lambda: following.seen == ["first"])
+
+
+def test_documents_of_others_are_passed_over(put: Put, follow: Any, events: Events, environ: dict[str, str]) -> None:
+    put(event("a"))
+    service = build_service(environ)
+    [database] = events.databases()
+    status, _ = service.call("PUT", f"/{database}/_design/views", time.monotonic() + DEADLINE, {"views": {}})
+    assert status == 201
+    put(event("b"))
+    following = follow()
+    wait_until(lambda: len(following.seen) >= 2)
+    assert sorted(following.seen) == ["a", "b"]
+    assert following.messages() == []
+
+
+# Its place.
+
+
+def test_its_place_is_kept_under_its_name(put: Put, follow: Any) -> None:
+    """Two names see each event each; one name, whatever is in it, sees none twice."""
+    put(event("a"), event("b"))
+
+    def seen(name: str, count: int) -> list[str | None]:
+        following: Following = follow(name=name)
+        wait_until(lambda: len(following.seen) >= count)
+        time.sleep(0.1)
+        following.stop()
+        return sorted(following.seen, key=str)
+
+    names = ("a", "a/b", "a?b", "a?ü %")
+    assert [seen(name, 2) for name in names] == [["a", "b"]] * 4
+    put(event("c"))
+    assert [seen(name, 1) for name in names] == [["c"]] * 4
+
+
+def test_a_stop_comes_after_a_batch_at_most(put: Put, follow: Any) -> None:
+    put(*(event(f"e{index}") for index in range(BATCH + 5)))
+    begin = threading.Event()
+
+    def process(_: Event) -> None:
+        assert begin.wait(10)
+        following.stopping.set()
+
+    following = follow(process=process)
+    begin.set()
+    following.stop()
+    assert len(following.seen) == BATCH
+
+
+def test_a_stop_finishes_the_batch_at_hand_and_no_other(put: Put, follow: Any) -> None:
+    put(*(event(f"e{index}", NOW - (index % 2) * 2 * MONTH) for index in range(10)))
+    begun = threading.Event()
+
+    def slow(_: Event) -> None:
+        begun.set()
+        time.sleep(0.05)
+
+    following = follow(since=NOW - 2 * MONTH, process=slow)
+    assert begun.wait(10)
+    following.stop()
+    assert sorted(following.seen) == [f"e{index}" for index in (1, 3, 5, 7, 9)]
+    # And it goes on with the other.
+    other = follow(since=NOW - 2 * MONTH)
+    wait_until(lambda: len(other.seen) >= 5)
+    time.sleep(0.1)
+    assert sorted(other.seen) == [f"e{index}" for index in (0, 2, 4, 6, 8)]
+
+
+# What fails.
+
+
+def test_an_event_that_fails_is_a_dead_letter_in_the_end(put: Put, follow: Any) -> None:
+    bad = event("bad")
+    put(event("a"), bad, event("b"))
+    attempts: list[float] = []
+
+    def process(each: Event) -> None:
+        if each.event_id == "bad":
+            attempts.append(time.monotonic())
+            raise ValueError("a secret")
+
+    following = follow(process=process)
+    wait_until(lambda: len(following.seen) >= 2 and len(following.messages()) > MAX_ATTEMPTS)
+    put(event("c"))
+    wait_until(lambda: len(following.seen) >= 3)
+    assert sorted(following.seen) == ["a", "b", "c"]
+    assert len(attempts) == MAX_ATTEMPTS
+    # Each time it waits longer, in a hundredth of seconds here.
+    waited = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert all(0.01 * 2**index <= wait < 0.01 * 2**index + 1 for index, wait in enumerate(waited))
+    assert following.messages() == [
+        *[f"{bad.key} could not be processed: ValueError"] * MAX_ATTEMPTS,
+        f"{bad.key} is a dead letter after {MAX_ATTEMPTS} attempts.",
+    ]
+    assert "a secret" not in following.log.getvalue()
+    assert "samples" not in following.log.getvalue()
+
+
+def test_an_event_that_fails_once_is_processed(put: Put, follow: Any) -> None:
+    put(event("a"))
+    faults = [ZeroDivisionError(), KeyError()]
+
+    def process(_: Event) -> None:
+        if faults:
+            raise faults.pop()
+
+    following = follow(process=process)
+    wait_until(lambda: following.seen == ["a"])
+    assert len(following.messages()) == 2
+
+
+def test_a_stop_while_an_event_fails_leaves_it_for_the_next_time(put: Put, follow: Any) -> None:
+    put(event("a"))
+    failed = threading.Event()
+
+    def fails(_: Event) -> None:
+        failed.set()
+        raise ValueError
+
+    following = follow(process=fails)
+    assert failed.wait(10)
+    following.stop()
+    assert not any("dead letter" in message for message in following.messages())
+    other = follow()
+    wait_until(lambda: other.seen == ["a"])
+
+
+# Cloudant away.
+
+
+@pytest.mark.parametrize(("mode", "cause"), [(Mode.REFUSE, "ProtocolError"), (Mode.CANNED, "403 forbidden")])
+def test_it_goes_on_when_cloudant_is_back(mode: Mode, cause: str, put: Put, follow: Any, proxy: Proxy) -> None:
+    put(event("a"))
+    following = follow()
+    wait_until(lambda: following.seen == ["a"])
+    proxy.canned = b'HTTP/1.1 403 x\r\nContent-Length: 21\r\n\r\n{"error":"forbidden"}'
+    proxy.set(mode)
+    wait_until(following.messages)
+    proxy.set(Mode.PASS)
+    put(event("b"))
+    wait_until(lambda: len(following.seen) >= 2)
+    assert following.seen == ["a", "b"]
+    for message in following.messages():
+        assert message.endswith(f" cannot be read ({cause}); trying again.")
+
+
+def test_a_month_that_could_not_be_read_at_first_is_read_later(put: Put, follow: Any, proxy: Proxy) -> None:
+    """It was asked for, so that Cloudant's absence must not make it too late for it."""
+    put(event("old", NOW - 4 * MONTH), event("new"))
+    proxy.set(Mode.REFUSE)
+    following = follow(since=NOW - 4 * MONTH)
+    wait_until(lambda: len(following.messages()) > 5)
+    proxy.set(Mode.PASS)
+    wait_until(lambda: "new" in following.seen)
+    wait_until(lambda: "old" in following.seen, 2)
+
+
+def test_a_place_that_could_not_be_kept_costs_a_second_time(put: Put, follow: Any, proxy: Proxy) -> None:
+    put(event("a"), event("b"))
+
+    begin = threading.Event()
+
+    def process(_: Event) -> None:
+        assert begin.wait(10)
+        if len(following.seen) == 1:
+            proxy.set(Mode.REFUSE)
+
+    following = follow(process=process)
+    begin.set()
+    wait_until(lambda: following.messages())
+    proxy.set(Mode.PASS)
+    wait_until(lambda: len(following.seen) >= 4)
+    time.sleep(0.1)
+    assert Counter(following.seen) == {"a": 2, "b": 2}
+
+
+# The program.
+
+# One of one's own, as the example is made to be changed: it takes its time for each, and does not wait between batches.
+OWN = """
+import os, signal, sys, threading, time
+from datetime import UTC, datetime
+
+from core.log import Log
+from ibm_actions.consumer import Consumer
+from ibm_actions.environment import build_service, database_prefix
+
+def process(event):
+    print("processed", event.event_id, flush=True)
+    time.sleep(float(os.environ["SECONDS"]))
+
+consumer = Consumer(build_service(os.environ), database_prefix(os.environ), "own", Log(), process)
+consumer.run(datetime.now(UTC), threading.Event())
+"""
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start a program that follows, and kill it after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(module: str, **environ: str) -> Program:
+            program = Program(module, environ, tmp_path)
+            stack.callback(program.close)
+            stack.callback(program.stop, signal.SIGKILL)
+            return program
+
+        yield start
+
+
+def test_a_kill_in_the_middle_of_a_batch_loses_no_event(
+    put: Put, programs: Any, environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    environ |= {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    put(*(event(f"e{index}") for index in range(20)))
+
+    def processed(program: Program) -> list[str]:
+        return [line.split()[1] for line in program.output().splitlines() if line.startswith("processed")]
+
+    first = programs("own", SECONDS="0.05", **environ)
+    wait_until(lambda: len(processed(first)) >= 7)
+    assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert len(processed(first)) < 20
+    second = programs("own", SECONDS="0", **environ)
+    wait_until(lambda: len(processed(second)) >= 20)
+    # The batch at hand begins again.
+    assert sorted(processed(second)) == sorted(f"e{index}" for index in range(20))
+    wait_until(lambda: _place_is_kept(environ))
+    second.stop(signal.SIGKILL)
+    put(event("later"))
+    third = programs("own", SECONDS="0", **environ)
+    wait_until(lambda: processed(third) == ["later"])
+
+
+def _place_is_kept(environ: dict[str, str]) -> bool:
+    path = f"/{environ['DT_DATABASE_PREFIX']}-{NOW:%Y-%m}/_local/consumer-own"
+    return build_service(environ).call("GET", path, time.monotonic() + DEADLINE)[0] == 200
+
+
+MODULE = "ibm_actions.consumer"
+
+
+def test_the_example_prints_readings_and_stops_when_told(
+    put: Put, programs: Any, environ: dict[str, str], proxy: Proxy
+) -> None:
+    put(event("a"), event("b", NOW - MONTH / 31, value=0))
+    text = event("c").body.replace(b"temperature", b"motion")
+    text = text.replace(b'"motion":{', b'"motion":{"state":"\\ud800",')
+    put(reread(text, NOW))
+    program = programs(MODULE, **environ)
+    # JSON allows lone surrogates, which no terminal does.
+    device = "emucdd6ef2eu277bo8f52vg"
+    expected = {f"{device} temperature 21.5 °C", f"{device} temperature 0 °C", f"{device} state \\ud800"}
+    wait_until(lambda: len(program.output().splitlines()) >= 3)
+    assert {line.rstrip() for line in program.output().splitlines()} == expected
+    # It waits for more, for seconds on end, and ends at once.
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert program.stop() == 0
+    assert time.monotonic() - started < 2
+    assert {line.rstrip() for line in program.output().splitlines()} == expected
+
+
+def test_ctrl_c_ends_it_without_a_word_too(programs: Any, environ: dict[str, str]) -> None:
+    program = programs(MODULE, **environ)
+    wait_until(lambda: _is_handling_signals(program))
+    assert program.stop(signal.SIGINT) == 0
+    assert program.output() == ""
+
+
+def _is_handling_signals(program: Program) -> bool:
+    status = Path(f"/proc/{program.process.pid}/status")
+    if not status.exists():
+        time.sleep(1.5)
+        return True
+    [caught] = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_since_names_the_first_month_and_name_the_place(put: Put, programs: Any, environ: dict[str, str]) -> None:
+    old, new = NOW - 5 * MONTH, NOW
+    put(event("old", old, value=1), event("older", old - 2 * MONTH, value=2), event("new", new, value=3))
+    command = [sys.executable, "-W", "error", "-m", MODULE, "--name", "x", "--since", f"{old:%Y-%m}"]
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=basics | environ, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        found = [program.stdout.readline().split()[2] for _ in range(2)]
+        program.terminate()
+        assert program.stdout.read() == ""
+        assert program.wait(10) == 0
+    assert found == ["1", "3"]
+    status, _ = build_service(environ).call(
+        "GET", f"/{environ['DT_DATABASE_PREFIX']}-{old:%Y-%m}/_local/consumer-x", time.monotonic() + DEADLINE
+    )
+    assert status == 200
+
+
+def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    command = [sys.executable, "-W", "error", "-m", MODULE, *arguments]
+    return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_help_says_how_it_is_used() -> None:
+    found = run("--help")
+    assert (found.returncode, found.stderr) == (0, "")
+    for part in ("usage: python -m ibm_actions.consumer", "--name", "--since", "DT_CLOUDANT"):
+        assert part in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "status", "sentence"),
+    [
+        ([], {"DT_CLOUDANT": ""}, 1, "DT_CLOUDANT is not set: "),
+        ([], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must be of "),
+        ([], {"DT_CLOUDANT_API_KEY": "my-key"}, 1, "Set one of DT_TRUSTED_PROFILE, "),
+        (["--since", "2026-13"], {}, 2, "--since must be a month, such as 2026-01"),
+        (["--since", "yesterday"], {}, 2, "--since must be a month, such as 2026-01"),
+        (["--since", "2026-01-01"], {}, 2, "--since must be a month, such as 2026-01"),
+        (["device"], {}, 2, "unrecognized arguments: device"),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    arguments: list[str], changes: dict[str, str], status: int, sentence: str, environ: dict[str, str]
+) -> None:
+    found = run(*arguments, **environ | changes)
+    assert sentence in found.stderr
+    assert "Traceback" not in found.stderr
+    assert (found.returncode, found.stdout) == (status, "")
+    assert not any(hidden in found.stderr for hidden in (":password@", "my-key"))

@@ -1,0 +1,355 @@
+"""What a device has measured, read back from PouchDB's server in Cloudant's place, which holds what the store put."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.event import Event, reread, rfc3339
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from ibm_actions.environment import build_service, build_store
+from ibm_actions.history import history, months, newest
+from ibm_actions.rest import Service
+from tests.support.couchdb import Events
+from tests.support.deliveries import body
+from tests.support.loopback import loopback, success
+from tests.support.processes import ROOT
+from tests.support.proxy import Mode, Proxy
+
+DEVICE, OTHER = "emucdd6ef2eu277bo8f52vg", "emucdd6ef2eu277bo8f52v"
+LONG_AGO, LONG_AFTER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def event(
+    at: str | datetime, event_id: str = "", device: str = DEVICE, kind: str = "touch", value: float | None = None
+) -> Event:
+    """Return an event of this time."""
+    at = rfc3339(at) if isinstance(at, datetime) else at
+    data = {"value": value, "samples": [{"value": value, "sampleTime": at}], "updateTime": at}
+    content = body(
+        eventId=event_id or os.urandom(8).hex(), eventType=kind, timestamp=at, targetName=None, data={kind: data}
+    )
+    return reread(content.replace(DEVICE.encode(), device.encode()), datetime.now(UTC))
+
+
+@pytest.fixture
+def put(environ: dict[str, str]) -> Any:
+    """Store events, as the receiver does, eight at a time."""
+    store = build_store(environ)
+
+    def put(*some: Event) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            found = threads.map(lambda each: store.put(each, time.monotonic() + DEADLINE), some)
+            assert set(found) == {Outcome.STORED}
+
+    return put
+
+
+@pytest.fixture
+def cloudant(environ: dict[str, str]) -> Service:
+    return build_service(environ)
+
+
+def ids(some: Any) -> list[str | None]:
+    return [each.event_id for each in some]
+
+
+# Months.
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        ("2026-11-01", "2026-11-01", ["2026-11"]),
+        ("2026-11-30", "2026-12-01", ["2026-11", "2026-12"]),
+        ("2025-12-31", "2026-02-01", ["2025-12", "2026-01", "2026-02"]),
+        ("2026-12-01", "2026-11-01", []),
+        ("0999-12-01", "1000-01-01", ["0999-12", "1000-01"]),
+    ],
+)
+def test_months_are_those_that_the_time_touches(since: str, until: str, expected: list[str]) -> None:
+    assert months(datetime.fromisoformat(since), datetime.fromisoformat(until)) == expected
+
+
+# History.
+
+
+def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, cloudant: Service, events: Events) -> None:
+    times = [
+        *("2025-11-30T23:59:59.999999Z", "2025-12-01T00:00:00Z", "2025-12-31T23:59:59Z", "2026-01-01T00:00:00.000001Z"),
+        *("2026-03-15T12:00:00Z", "2026-03-15T12:00:00.1Z", "2026-03-15T12:00:00.100001Z", "2026-03-15T13:00:00+00:30"),
+    ]
+    put(*(event(at, f"e{index}") for index, at in reversed([*enumerate(times)])))
+    # Those of the others begin with the same letters, and go on otherwise.
+    put(*(event(at, "other", device) for at in times for device in (OTHER, f"{DEVICE}0", f"{DEVICE}_", "-")))
+    assert len(events.databases()) == 4
+    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == [f"e{index}" for index in range(8)]
+    assert ids(history(cloudant, events.prefix, OTHER, LONG_AGO, LONG_AFTER)) == ["other"] * 8
+
+
+def test_a_history_begins_at_since_and_ends_before_until(put: Any, cloudant: Service, events: Events) -> None:
+    first, last = datetime(2026, 1, 31, 23, 59, 59, 999_999, UTC), datetime(2026, 3, 1, tzinfo=UTC)
+    put(event(first, "first"), event(first, "same", kind="motion"), event(last, "last"))
+
+    def between(since: datetime, until: datetime) -> list[str | None]:
+        return ids(history(cloudant, events.prefix, DEVICE, since, until))
+
+    assert between(first, last) == ["first", "same"]
+    assert between(first, last + MICROSECOND) == ["first", "same", "last"]
+    assert between(first + MICROSECOND, last + MICROSECOND) == ["last"]
+    assert between(first + MICROSECOND, last) == []
+    assert between(first, first) == []
+    assert between(last, first) == []
+
+
+def test_what_is_not_there_is_an_empty_history(put: Any, cloudant: Service, events: Events) -> None:
+    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == []
+    assert newest(cloudant, events.prefix, DEVICE) is None
+    put(event(datetime.now(UTC), device=OTHER))
+    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == []
+    assert newest(cloudant, events.prefix, DEVICE) is None
+
+
+@pytest.mark.parametrize("count", [200, 201, 400])
+def test_a_history_of_several_pages_is_whole(count: int, put: Any, cloudant: Service, events: Events) -> None:
+    """A page has 200 documents. The last one may be full, too, and the next then empty."""
+    begin = datetime(2026, 2, 1, tzinfo=UTC)
+    put(*(event(begin + index * timedelta(seconds=1), f"e{index:03}") for index in range(count)))
+    put(event(begin + timedelta(days=30), "next month"))
+    expected = [*(f"e{index:03}" for index in range(count)), "next month"]
+    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == expected
+    since, until = begin + timedelta(seconds=1), begin + timedelta(seconds=count - 1)
+    assert ids(history(cloudant, events.prefix, DEVICE, since, until)) == expected[1 : count - 1]
+
+
+def test_events_come_back_as_they_were_signed(put: Any, cloudant: Service, events: Events) -> None:
+    some = [event("2026-02-01T00:00:00Z", "a"), event("2026-02-01T00:00:01Z", "b", kind="temperature", value=21.5)]
+    # One of those that Cloudant could not hold as text.
+    some.append(reread(some[0].body.replace(b'"a"', b'"c"').replace(b"rom 3", "\ufffe".encode()), datetime.now(UTC)))
+    put(*some)
+    found = [*history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)]
+    assert sorted(each.body for each in found) == sorted(each.body for each in some)
+    assert {each.key for each in found} == {each.key for each in some}
+    assert all(abs((each.received_at - datetime.now(UTC)).total_seconds()) < 60 for each in found)
+
+
+# The newest.
+
+
+def ago(days: float) -> datetime:
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+def test_the_newest_is_the_last_of_its_month_whatever_came_last(put: Any, cloudant: Service, events: Events) -> None:
+    begin = ago(0).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    put(event(begin + MICROSECOND, "newest"))
+    put(event(begin, "older"), event(ago(40), "last month"), event(ago(0), "other", OTHER))
+    found = newest(cloudant, events.prefix, DEVICE)
+    assert found
+    assert found.event_id == "newest"
+
+
+@pytest.mark.parametrize("days", [-0.9, 0, 45, 200, 364])
+def test_the_newest_may_be_months_old_or_a_day_ahead(days: float, put: Any, cloudant: Service, events: Events) -> None:
+    put(event(ago(days + 0.01), "older"), event(ago(days), "newest"), event(ago(900), "ancient"))
+    found = newest(cloudant, events.prefix, DEVICE)
+    assert found
+    assert found.event_id == "newest"
+
+
+def test_what_is_older_than_a_year_and_a_month_is_not_looked_for(put: Any, cloudant: Service, events: Events) -> None:
+    put(event(ago(31 * 14), "old"))
+    assert newest(cloudant, events.prefix, DEVICE) is None
+    found = newest(cloudant, events.prefix, DEVICE, back=15)
+    assert found
+    assert found.event_id == "old"
+
+
+@pytest.mark.parametrize("newer", [0, 199, 200, 400])
+def test_the_newest_of_a_type_may_be_pages_behind_others(
+    newer: int, put: Any, cloudant: Service, events: Events
+) -> None:
+    begin = datetime.now(UTC)
+    put(
+        event(begin - timedelta(days=32), "last month", kind="temperature", value=1),
+        event(begin, "older", kind="temperature", value=2),
+        event(begin + MICROSECOND, "newest", kind="temperature", value=3),
+        *(event(begin + index * MICROSECOND) for index in range(2, 2 + newer)),
+    )
+    found = newest(cloudant, events.prefix, DEVICE, "temperature")
+    assert found
+    assert found.event_id == "newest"
+    # And one that is not there is looked for in vain, and in finite time.
+    assert newest(cloudant, events.prefix, DEVICE, "humidity") is None
+
+
+def test_a_type_is_looked_for_in_the_months_before(put: Any, cloudant: Service, events: Events) -> None:
+    put(event(ago(0)), event(ago(100), "found", kind="temperature", value=1))
+    found = newest(cloudant, events.prefix, DEVICE, "temperature")
+    assert found
+    assert found.event_id == "found"
+
+
+@pytest.mark.parametrize(
+    ("now", "at"),
+    [
+        # A device's clock may be a little ahead, at the end of a month, too.
+        ("2026-10-31T23:30:00Z", "2026-11-01T00:00:10Z"),
+        ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z"),
+        # Twelve months are a year, whatever their lengths.
+        ("2026-03-31T12:00:00Z", "2025-03-31T12:00:00Z"),
+        ("2025-02-28T12:00:00Z", "2024-02-28T12:00:00Z"),
+    ],
+)
+def test_the_ends_of_the_months_that_are_looked_through(
+    now: str, at: str, put: Any, cloudant: Service, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.fromisoformat(now).astimezone(tz)
+
+    put(event(at, "found"))
+    monkeypatch.setattr("ibm_actions.history.datetime", Clock)
+    found = newest(cloudant, events.prefix, DEVICE)
+    assert found
+    assert found.event_id == "found"
+
+
+def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None:
+    """All else would read what other devices sent, too, and be paid for as that."""
+    rows = {"rows": [{"doc": {"body": event(LONG_AGO).body.decode(), "receivedAt": rfc3339(LONG_AGO)}, "id": "x"}]}
+    with loopback(lambda _: success(**rows)) as server:
+        cloudant = build_service({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        assert newest(cloudant, "events", DEVICE)
+        assert len([*history(cloudant, "events", DEVICE, NOVEMBER, NOVEMBER)]) == 1
+        one, other = [call.path for call in server.calls]
+    assert one.partition("?")[0].endswith(f"/_partition/{DEVICE}/_all_docs")
+    assert "limit=1&" in f"{one}&"
+    assert other.partition("?")[0] == f"/events-2026-11/_partition/{DEVICE}/_all_docs"
+    assert "limit=200&" in f"{other}&"
+
+
+# Cloudant away.
+
+
+def test_without_cloudant_it_says_so(proxy: Proxy, cloudant: Service, events: Events) -> None:
+    proxy.set(Mode.CANNED)
+    proxy.canned = b'HTTP/1.1 403 x\r\nContent-Length: 21\r\n\r\n{"error":"forbidden"}'
+    with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
+        newest(cloudant, events.prefix, DEVICE)
+    with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
+        [*history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)]
+
+
+# The program.
+
+
+def run(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    # Where a desk is, is not where a device's time is from.
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TZ": "Asia/Tokyo"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "ibm_actions.history", *arguments],
+        cwd=folder,
+        env=basics | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_help_says_how_it_is_used(tmp_path: Path) -> None:
+    found = run(tmp_path, "--help")
+    assert (found.returncode, found.stderr) == (0, "")
+    for part in ("usage: python -m ibm_actions.history", "--newest", "--type", "--since", "--until", "DT_CLOUDANT"):
+        assert part in found.stdout
+
+
+def test_it_prints_a_reading_a_line(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+    put(
+        event("2026-01-31T23:00:00Z", kind="temperature", value=20),
+        event("2026-02-01T00:00:00Z", kind="temperature", value=21.5),
+        event("2026-02-01T00:00:00.5Z", kind="touch"),
+        event("2026-02-02T00:00:00Z", kind="temperature", value=0),
+        event("2026-02-02T00:00:01Z", device=OTHER, kind="temperature", value=99),
+    )
+    lines = ["2026-01-31T23:00:00.000000Z temperature 20 °C", "2026-02-01T00:00:00.000000Z temperature 21.5 °C"]
+    lines.append("2026-02-02T00:00:00.000000Z temperature 0 °C")
+
+    def printed(*arguments: str) -> list[str]:
+        found = run(tmp_path, DEVICE, *arguments, **environ)
+        assert (found.returncode, found.stderr) == (0, "")
+        # The time is the one that the device gave, with as many digits.
+        return [line.rstrip() for line in found.stdout.splitlines()]
+
+    def times(some: list[str]) -> list[str]:
+        return [line.split()[0][:19] + "|" + " ".join(line.split()[1:]) for line in some]
+
+    temperatures = printed("--type", "temperature", "--since", "2026-01-01", "--until", "2026-03-01")
+    assert times(temperatures) == times(lines)
+    everything = printed("--since", "2026-01-01", "--until", "2026-03-01")
+    assert [line for line in everything if "touch" not in line] == temperatures
+    assert len(everything) == 4
+    # Bounds of another zone, and of none, which is UTC.
+    assert times(printed("--since", "2026-02-01T01:00+01:00", "--until", "2026-02-01T00:00:00.000001")) == times(
+        lines[1:2]
+    )
+    assert times(printed("--since", "2026-02-01T00:00:01+00:00", "--until", "2026-02-03")) == times(lines[2:])
+    # Nothing in the last seven days, and nothing of this type.
+    assert printed() == []
+    assert printed("--type", "co2", "--since", "2026-01-01", "--until", "2026-03-01") == []
+
+
+def test_it_prints_the_newest(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+    put(event(ago(1), kind="temperature", value=1), event(ago(40), kind="temperature", value=2), event(ago(0.5)))
+    newest_ = run(tmp_path, DEVICE, "--newest", **environ)
+    assert newest_.stdout.split()[1:2] == ["touch"]
+    typed = run(tmp_path, DEVICE, "--newest", "--type", "temperature", **environ)
+    assert typed.stdout.split()[1:] == ["temperature", "1", "°C"]
+    lately = run(tmp_path, DEVICE, **environ)
+    assert [line.split()[1] for line in lately.stdout.splitlines()] == ["temperature", "touch"]
+    nobody = run(tmp_path, OTHER, "--newest", **environ)
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "")
+
+
+def test_what_no_terminal_can_show_is_shown_otherwise(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+    """JSON allows lone surrogates, and DT signs what a device has for a name of its state."""
+    text = body(eventId="e", eventType="motion", data={"motion": {"state": "MOVED"}}, timestamp=rfc3339(ago(1)))
+    put(reread(text.replace(b"MOVED", b"\\ud800"), datetime.now(UTC)))
+    found = run(tmp_path, DEVICE, **environ)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.split()[1:] == ["state", "\\ud800"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "status", "sentence"),
+    [
+        ([DEVICE], {"DT_CLOUDANT": ""}, 1, "DT_CLOUDANT is not set: "),
+        ([DEVICE], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must be of "),
+        ([DEVICE], {"DT_CLOUDANT": "http://user:password@127.0.0.1:9"}, 1, "Cloudant did not answer: "),
+        ([DEVICE, "--newest"], {"DT_CLOUDANT": "http://user:password@127.0.0.1:9"}, 1, "Is DT_CLOUDANT right"),
+        ([], {}, 2, "the following arguments are required: device"),
+        ([DEVICE, "--since", "yesterday"], {}, 2, "argument --since: "),
+        ([DEVICE, "--until", "2026-13-01"], {}, 2, "argument --until: "),
+        ([DEVICE, "--since", "0001-01-01T00:00+14:00"], {}, 2, "argument --since: "),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    arguments: list[str], changes: dict[str, str], status: int, sentence: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    found = run(tmp_path, *arguments, **environ | changes)
+    assert sentence in found.stderr
+    assert "Traceback" not in found.stderr
+    assert (found.returncode, found.stdout) == (status, "")
+    assert ":password@" not in found.stderr

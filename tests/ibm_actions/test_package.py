@@ -1,0 +1,221 @@
+"""What `make package-ibm` writes, installed into empty environments, and called and served as Code Engine does."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.couchdb import Events
+from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
+from tests.support.environments import environment_of
+from tests.support.es256 import JWKS, es256
+from tests.support.ibm import code_engine, openwhisk
+from tests.support.processes import ROOT, running
+
+REQUIREMENTS = ("requirements.txt", "app-requirements.txt")
+FAMILIES: dict[str, Callable[..., dict[str, Any]]] = {"Code Engine": code_engine(), "OpenWhisk": openwhisk}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    command = [sys.executable, str(ROOT / "tools" / "package.py"), "ibm"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Path(shutil.copy(ROOT / "dist" / "ibm_actions.zip", tmp_path_factory.mktemp("zip")))
+
+
+@pytest.fixture(scope="module")
+def package(archive: Path) -> Path:
+    """The tree that is in the zip, far from the repository, in a folder of the name that IBM's page has."""
+    folder = archive.parent / "func"
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pythons(package: Path) -> dict[str, Path]:
+    """Environments with the requirements of the function, and of the application, and with nothing else."""
+    with ThreadPoolExecutor() as threads:
+        made = threads.map(lambda name: environment_of(package, name), REQUIREMENTS)
+        return dict(zip(REQUIREMENTS, made, strict=True))
+
+
+def test_it_has_what_code_engine_looks_for_and_nothing_else(package: Path) -> None:
+    found = {path.name for path in package.iterdir()}
+    files = {"__main__.py", "requirements.txt", "app-requirements.txt", "Dockerfile", ".ceignore", "LICENSE"}
+    assert found == {*files, "core", "ibm_actions"}
+    for folder in ("core", "ibm_actions"):
+        assert {path.name for path in (package / folder).iterdir()} == {
+            path.name for path in (ROOT / folder).glob("*.py") if path.name != "__main__.py"
+        }
+    for name in files - {"LICENSE"}:
+        assert (package / name).read_bytes() == (ROOT / "ibm_actions" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_each_of_its_requirements_is_pinned_to_what_was_tested(name: str, package: Path) -> None:
+    lines = re.sub(r"\\\n\s*", " ", (package / name).read_text()).splitlines()
+    pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(pins) > 5
+    for pin in pins:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+( +# via .+)?", pin), pin
+    names = {pin.partition("==")[0] for pin in pins}
+    assert {"pyjwt", "cryptography", "ibm-cloud-sdk-core", "certifi", "urllib3"} <= names
+    assert {"uvicorn", "uvloop", "httptools"} <= names or name == "requirements.txt"
+    # Of IBM's own, only what asks for tokens.
+    assert "ibmcloudant" not in names
+    assert not {"pytest", "uvicorn"} & names or name == "app-requirements.txt"
+
+
+def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: Path) -> None:
+    at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__main__"}
+    assert at_the_root & sys.stdlib_module_names == set()
+
+
+# As the runtimes load it: https://github.com/apache/openwhisk-runtime-python
+CALL = """
+import importlib.util, json, sys
+
+root, calls = sys.argv[1:]
+sys.path.insert(0, root)
+spec = importlib.util.spec_from_file_location("main__", f"{root}/__main__.py")
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+for params in json.loads(calls):
+    print("result", json.dumps(module.main(params)))
+print("modules", json.dumps({name: getattr(module, "__file__", None) for name, module in sys.modules.items()}))
+"""
+
+
+def test_a_function_stores_with_nothing_else_installed(
+    package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
+) -> None:
+    calls, contents = [], []
+    for made in FAMILIES.values():
+        one, other = fresh_body(), fresh_body()
+        contents += [one, other]
+        asymmetric = {"Content-Type": "application/json", "DT-Asymmetric-Signature": es256(other)}
+        for content, headers in ((one, {}), (one, signed(one)), (one, signed(one)), (other, asymmetric)):
+            calls.append(made("POST", "/", list(headers.items()), content))
+    done = subprocess.run(
+        # -I: nothing is on the path but the environment's own.
+        [pythons["requirements.txt"], "-I", "-W", "error", "-c", CALL, str(package), json.dumps(calls)],
+        cwd=tmp_path,
+        env={**environ, "DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    results = [json.loads(result) for result in re.findall("^result (.*)$", done.stdout, re.MULTILINE)]
+    found = [(each["statusCode"], each["headers"].get("event-outcome")) for each in results]
+    assert found == [(401, None), (200, "stored"), (200, "duplicate"), (200, "stored")] * 2
+    assert json.loads(base64.b64decode(results[0]["body"]))["status"] == 401
+    assert sorted(document["body"] for document in events.documents()) == sorted(contents)
+    [modules] = [json.loads(found) for found in re.findall("^modules (.*)$", done.stdout, re.MULTILINE)]
+    assert Path(modules["core"]).is_relative_to(package)
+    assert Path(modules["ibm_actions"]).is_relative_to(package)
+    assert not {"ibmcloudant", "uvicorn", "tests"} & {name.partition(".")[0] for name in modules}
+
+
+# A program of one's own beside the function's folder, as IBM describes it for a try without Code Engine.
+WRAPPER = """
+import json, pathlib, sys
+
+from func.__main__ import main
+
+print(json.dumps(main(json.loads(pathlib.Path(sys.argv[1]).read_text()))))
+assert pathlib.Path(sys.modules["core"].__file__).is_relative_to(pathlib.Path("func").resolve())
+"""
+
+
+def test_a_program_beside_its_folder_can_call_it(
+    package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events
+) -> None:
+    content = fresh_body()
+    folder = package.parent
+    (folder / "wrapper.py").write_text(WRAPPER)
+    params = code_engine()("POST", "/", list(signed(content).items()), content)
+    (folder / "params.json").write_text(json.dumps(params))
+    done = subprocess.run(
+        [pythons["requirements.txt"], "-W", "error", "wrapper.py", "params.json"],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout.splitlines()[-1])["statusCode"] == 200
+    assert [document["body"] for document in events.documents()] == [content]
+
+
+def test_the_application_stores_with_nothing_else_installed(
+    package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
+) -> None:
+    python = pythons["app-requirements.txt"]
+    environ |= {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS}
+    one, other = fresh_body(), fresh_body()
+    with running("ibm_actions.app", environ, tmp_path, root=package, python=str(python)) as server:
+        assert server.request("POST", "/", {}, one).status == 401
+        assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "stored"
+        assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "duplicate"
+        asymmetric = {"DT-Asymmetric-Signature": es256(other)}
+        assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
+        # Nothing of the repository is on its path.
+        maps = Path(f"/proc/{server.process.pid}/environ")
+        assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
+        assert server.stop() == 0
+        assert "Traceback" not in server.output()
+    assert sorted(document["body"] for document in events.documents()) == sorted([one, other])
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+@pytest.mark.parametrize("module", ["history", "consumer"])
+def test_the_programs_are_in_it_and_run(name: str, module: str, package: Path, pythons: dict[str, Path]) -> None:
+    """In the container and on a desk, where only this package is."""
+    command = [str(pythons[name]), "-m", f"ibm_actions.{module}", "--help"]
+    done = subprocess.run(command, cwd=package, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: python -m ibm_actions.{module}" in done.stdout
+
+
+WAYS = {
+    "a trusted profile": (
+        {"DT_TRUSTED_PROFILE": "Profile-x"},
+        "IAM: no compute resource token. Is the trusted profile linked to this application?",
+    ),
+    "an API key": ({"DT_CLOUDANT_API_KEY": "a key", "DT_IAM_URL": "http://127.0.0.1:9"}, "IAM: ConnectionError"),
+}
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS.values(), ids=WAYS)
+def test_what_is_deployed_is_enough_to_log_in(
+    way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]
+) -> None:
+    """Nobody is there to be logged in to: the reason is that, and not a module that is missing."""
+    content = fresh_body()
+    params = code_engine()("POST", "/", list(signed(content).items()), content)
+    done = subprocess.run(
+        [pythons["requirements.txt"], "-I", "-W", "error", "-c", CALL, str(package), json.dumps([params])],
+        env={"DT_SIGNATURE_SECRET": SECRET, "DT_CLOUDANT": "https://cloudant.invalid", **way},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    [line] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert (line["outcome"], line["reason"]) == ("failed", reason)
