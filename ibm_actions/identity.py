@@ -74,7 +74,7 @@ class IamLogin:
             asked_at = self._clock()
             try:
                 answer = self._manager.request_token()
-                header, life = f"Bearer {_word(answer['access_token'])}", float(answer["expires_in"])
+                header, life = f"Bearer {_word(answer['access_token'])}", int(answer["expires_in"])
             except ApiException as error:
                 self._fault = f"HTTP {error.status_code}"
                 if error.status_code < 500 and error.status_code != 429:

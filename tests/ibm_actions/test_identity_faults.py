@@ -57,6 +57,8 @@ FAILURES: dict[str, tuple[Reply | None, str, int]] = {
     "no token": (success(expires_in=3600), "KeyError", ATTEMPTS),
     "no life": (success(access_token=TOKEN), "KeyError", ATTEMPTS),
     "a life in words": (token(1, "long"), "ValueError", ATTEMPTS),
+    "a life that is no number": (token(1, float("nan")), "ValueError", ATTEMPTS),
+    "a life without end": (token(1, float("inf")), "OverflowError", ATTEMPTS),
     "a life of nothing": (token(1, None), "TypeError", ATTEMPTS),
     "an empty token": (success(access_token="", expires_in=3600), "TypeError", ATTEMPTS),
     "a token that is none": (success(access_token=[TOKEN], expires_in=3600), "TypeError", ATTEMPTS),
