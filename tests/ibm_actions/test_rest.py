@@ -283,7 +283,8 @@ def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
 
 
 def test_nothing_that_was_sent_or_answered_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    # By its name, because another library may have silenced it.
+    caplog.set_level(logging.DEBUG, "urllib3")
     with loopback(in_turn(DROPPED, said(500, "x"), said(403, "forbidden"))) as server:
         there = service(server)
         call(there)
