@@ -69,7 +69,7 @@ class CloudantStore:
         status, found = self._cloudant.call("GET", path, deadline)
         if status != 200 or found.get("key") != event.key or type(found.get("body")) is not str:
             raise StoreUnavailable(f"409, and read back: {cause_of(status, found)}")
-        if (found.get("body"), found.get("encoding")) != (document["body"], document.get("encoding")):
+        if (found["body"], found.get("encoding")) != (document["body"], document.get("encoding")):
             # The same event, by its ids and its time; the labels of its device may have changed since.
             event.note = "differs from what is stored"
         return Outcome.DUPLICATE

@@ -8,8 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from core.settings import SettingsError, is_secure_url, required
 from ibm_actions.cloudant import CloudantStore
-from ibm_actions.identity import FixedLogin, iam_login
-from ibm_actions.rest import Login, Service
+from ibm_actions.rest import FixedLogin, Login, Service
 
 _URL = re.compile(r"(https?)://(?:([^\s/?#@:]+):([^\s/?#@]*)@)?([^\s/?#@]+)/?").fullmatch
 # https://docs.couchdb.org/en/stable/api/database/common.html#put--db, and a hyphen follows.
@@ -64,4 +63,7 @@ def _login(environ: Mapping[str, str], user: str | None, password: str | None) -
     iam = environ.get("DT_IAM_URL") or "https://iam.cloud.ibm.com"
     if not is_secure_url(iam):
         raise SettingsError(["DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud."])
+    # Here, because it takes longer than all the rest, and a CouchDB does without.
+    from ibm_actions.identity import iam_login
+
     return iam_login(ways["DT_TRUSTED_PROFILE"], ways["DT_CLOUDANT_API_KEY"], iam.rstrip("/"))

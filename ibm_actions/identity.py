@@ -90,24 +90,6 @@ class IamLogin:
         self._asked += 1
 
 
-class FixedLogin:
-    """What is sent with each call and stays as it is: the user and password of an Apache CouchDB.
-
-    Args:
-        header: The value of ``Authorization``.
-    """
-
-    def __init__(self, header: str) -> None:
-        self._header = header
-
-    def header(self, deadline: float) -> str:  # noqa: ARG002
-        """Return the value of ``Authorization``; see `ibm_actions.rest.Login`."""
-        return self._header
-
-    def forget(self, header: str) -> None:
-        """Keep it: there is no other."""
-
-
 def iam_login(profile: str | None, api_key: str | None, url: str) -> IamLogin:
     """Make a login by a trusted profile, or else by an API key.
 

@@ -41,6 +41,24 @@ class Login(Protocol):
         ...
 
 
+class FixedLogin:
+    """What is sent with each call and stays as it is: the user and password of an Apache CouchDB.
+
+    Args:
+        header: The value of ``Authorization``.
+    """
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    def header(self, deadline: float) -> str:  # noqa: ARG002
+        """Return the value of ``Authorization``; see `Login`."""
+        return self._header
+
+    def forget(self, header: str) -> None:
+        """Keep it: there is no other."""
+
+
 class Service:
     """One instance of Cloudant; safe to call from several threads. It holds no failure: each call is on its own.
 

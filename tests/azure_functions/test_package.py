@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,26 +16,16 @@ import pytest
 
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
-from tests.support.environments import environment_of
+from tests.support.environments import environment_of, unpacked
 from tests.support.es256 import JWKS, es256
 from tests.support.processes import ROOT, running
 from tests.support.service_bus import service_bus
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    command = [sys.executable, str(ROOT / "tools" / "package.py"), "azure"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return Path(shutil.copy(ROOT / "dist" / "azure_functions.zip", tmp_path_factory.mktemp("zip")))
-
-
-@pytest.fixture(scope="module")
-def package(archive: Path) -> Path:
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that is in the zip, far from the repository."""
-    folder = archive.parent / "wwwroot"
-    with zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(folder)
-    return folder
+    return unpacked("azure", tmp_path_factory.mktemp("zip") / "wwwroot")
 
 
 @pytest.fixture(scope="module")

@@ -1,34 +1,23 @@
 """What `make package-gcp` writes, installed into an empty environment and served as Google serves it."""
 
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
-from tests.support.environments import environment_of
+from tests.support.environments import environment_of, unpacked
 from tests.support.es256 import JWKS, es256
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.processes import ROOT, running
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    command = [sys.executable, str(ROOT / "tools" / "package.py"), "gcp"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return Path(shutil.copy(ROOT / "dist" / "gcp_functions.zip", tmp_path_factory.mktemp("zip")))
-
-
-@pytest.fixture(scope="module")
-def package(archive: Path) -> Path:
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that is in the zip, far from the repository, compiled as the buildpack does."""
-    folder = archive.parent / "workspace"
-    with zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(folder)
+    folder = unpacked("gcp", tmp_path_factory.mktemp("zip") / "workspace")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True)
     return folder
 

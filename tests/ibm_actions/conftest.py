@@ -1,12 +1,20 @@
 """What the tests of this adapter share."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from core.event import Event
+from core.receiver import DEADLINE
+from core.store import Outcome
+from ibm_actions.environment import build_store
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import SECRET
 from tests.support.proxy import Mode, Proxy
+
+Put = Callable[..., None]
 
 
 @pytest.fixture
@@ -33,3 +41,16 @@ def environ(proxy: Proxy, events: Events) -> dict[str, str]:
         "DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}",
         "DT_DATABASE_PREFIX": events.prefix,
     }
+
+
+@pytest.fixture
+def put(environ: dict[str, str]) -> Put:
+    """Store events, as the receiver does, eight at a time."""
+    store = build_store(environ)
+
+    def put(*some: Event) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            found = threads.map(lambda each: store.put(each, time.monotonic() + DEADLINE), some)
+            assert set(found) == {Outcome.STORED}
+
+    return put

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ import pytest
 from core.event import Event, reread, rfc3339
 from core.log import Log
 from core.receiver import DEADLINE
-from core.store import Outcome
 from ibm_actions.consumer import BATCH, MAX_ATTEMPTS, Consumer
-from ibm_actions.environment import build_service, build_store
+from ibm_actions.environment import build_service
+from tests.ibm_actions.conftest import Put
 from tests.support.couchdb import Events
 from tests.support.deliveries import body
 from tests.support.processes import ROOT, Program
@@ -39,22 +38,6 @@ def event(event_id: str = "", at: datetime = NOW, value: float = 21.5) -> Event:
     data = {"temperature": {"value": value, "samples": [{"value": value, "sampleTime": rfc3339(at)}]}}
     content = body(eventId=event_id or os.urandom(8).hex(), timestamp=rfc3339(at), data=data)
     return reread(content, datetime.now(UTC))
-
-
-Put = Callable[..., None]
-
-
-@pytest.fixture
-def put(environ: dict[str, str]) -> Put:
-    """Store events, as the receiver does, eight at a time."""
-    store = build_store(environ)
-
-    def put(*some: Event) -> None:
-        with ThreadPoolExecutor(8) as threads:
-            found = threads.map(lambda each: store.put(each, time.monotonic() + DEADLINE), some)
-            assert set(found) == {Outcome.STORED}
-
-    return put
 
 
 class Impatient(threading.Event):

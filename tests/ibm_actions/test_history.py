@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ from typing import Any
 import pytest
 
 from core.event import Event, reread, rfc3339
-from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
-from ibm_actions.environment import build_service, build_store
+from core.store import StoreUnavailable
+from ibm_actions.environment import build_service
 from ibm_actions.history import history, months, newest
 from ibm_actions.rest import Service
 from tests.support.couchdb import Events
@@ -39,19 +36,6 @@ def event(
         eventId=event_id or os.urandom(8).hex(), eventType=kind, timestamp=at, targetName=None, data={kind: data}
     )
     return reread(content.replace(DEVICE.encode(), device.encode()), datetime.now(UTC))
-
-
-@pytest.fixture
-def put(environ: dict[str, str]) -> Any:
-    """Store events, as the receiver does, eight at a time."""
-    store = build_store(environ)
-
-    def put(*some: Event) -> None:
-        with ThreadPoolExecutor(8) as threads:
-            found = threads.map(lambda each: store.put(each, time.monotonic() + DEADLINE), some)
-            assert set(found) == {Outcome.STORED}
-
-    return put
 
 
 @pytest.fixture

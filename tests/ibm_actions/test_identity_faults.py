@@ -11,8 +11,8 @@ from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 from core.attempts import ATTEMPT, ATTEMPTS
 from core.store import Outcome, StoreUnavailable
 from ibm_actions.cloudant import CloudantStore
-from ibm_actions.identity import FixedLogin, iam_login
-from ibm_actions.rest import Service
+from ibm_actions.identity import iam_login
+from ibm_actions.rest import FixedLogin, Service
 from tests.support.cloudant_calls import delivered, event, page, put, said, soon, written
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (

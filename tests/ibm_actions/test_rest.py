@@ -17,8 +17,7 @@ import pytest
 from core.attempts import ATTEMPT, ATTEMPTS
 from core.receiver import DEADLINE
 from core.store import StoreUnavailable
-from ibm_actions.identity import FixedLogin
-from ibm_actions.rest import CONNECTIONS, Answer, Login, Service
+from ibm_actions.rest import CONNECTIONS, Answer, FixedLogin, Login, Service
 from tests.support.certificates import certificate
 from tests.support.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
 from tests.support.loopback import (

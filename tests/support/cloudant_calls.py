@@ -14,8 +14,7 @@ from core.receiver import DEADLINE, Receiver
 from core.settings import Settings
 from core.store import Outcome, StoreUnavailable
 from ibm_actions.cloudant import CloudantStore
-from ibm_actions.identity import FixedLogin
-from ibm_actions.rest import Service
+from ibm_actions.rest import FixedLogin, Service
 from tests.support.deliveries import SECRET, delivery, fresh_body
 from tests.support.loopback import Loopback, Reply, gives_nothing_away
 

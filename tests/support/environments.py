@@ -1,8 +1,21 @@
-"""Environments that hold a staged package's own requirements and nothing else."""
+"""Staged packages, far from the repository, and environments with their own requirements and nothing else."""
 
 import subprocess
+import sys
 import venv
+import zipfile
 from pathlib import Path
+
+from tests.support.processes import ROOT
+
+
+def unpacked(cloud: str, folder: Path) -> Path:
+    """Write the package of ``cloud``, and return the tree that is in its zip, in ``folder``."""
+    command = [sys.executable, str(ROOT / "tools" / "package.py"), cloud]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with zipfile.ZipFile(next((ROOT / "dist").glob(f"{cloud}_*.zip"))) as zipped:
+        zipped.extractall(folder)
+    return folder
 
 
 def environment_of(package: Path, requirements: str = "requirements.txt") -> Path:
