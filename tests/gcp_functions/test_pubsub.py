@@ -1,0 +1,175 @@
+"""What is particular to Pub/Sub: what exactly is written, how it is read, and what it refuses.
+
+Against Google's own emulator, and for answers that it cannot give against a server of our own.
+"""
+
+import time
+from typing import Any
+
+import pytest
+
+from core.event import Event
+from core.receiver import DEADLINE
+from gcp_functions.pubsub import PubSubQueue
+from gcp_functions.rest import connect
+from tests.support import google
+from tests.support.deliveries import body
+from tests.support.google import Emulator, PubSub, emulator
+from tests.support.google_events import (
+    DEVICE,
+    KEY,
+    PING,
+    POLLEN,
+    PROJECT,
+    base64,
+    cause_of,
+    event,
+    hashed,
+    soon,
+    through,
+)
+from tests.support.loopback import Reply, in_turn, loopback, success
+from tests.support.proxy import Mode
+
+
+def published(server: Emulator, topic: PubSub, one: Event, is_ordered: bool = False) -> dict[str, Any]:
+    """Send an event to a topic that is empty, and return its message as Pub/Sub delivers it."""
+    PubSubQueue(connect("", server.host), topic.topic, is_ordered).send(one, soon())
+    subscription = topic.topic.replace("/topics/", "/subscriptions/")
+    answer = google.call(server.host, "POST", f"{subscription}:pull", {"maxMessages": 10, "returnImmediately": True})
+    [received] = answer["receivedMessages"]
+    message: dict[str, Any] = received["message"]
+    assert message.pop("messageId")
+    assert message.pop("publishTime")
+    return message
+
+
+def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, topic: PubSub) -> None:
+    assert published(pubsub, topic, event(body())) == {
+        "data": base64(body()),
+        "attributes": {
+            "key": KEY,
+            "eventId": "cpbg96qngr7ai7ldarrg",
+            "eventType": "temperature",
+            "deviceId": DEVICE,
+            "projectId": PROJECT,
+            "timestamp": "2024-05-29T10:34:03.970415Z",
+            "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "parsed": "true",
+        },
+    }
+
+
+def test_what_an_event_lacks_its_message_lacks(pubsub: Emulator, topic: PubSub) -> None:
+    """An empty attribute would be one that is there."""
+    assert published(pubsub, topic, event(POLLEN)) == {
+        "data": base64(POLLEN),
+        "attributes": {
+            "key": hashed(POLLEN),
+            "eventType": "pollen",
+            "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "parsed": "false",
+        },
+    }
+
+
+def test_a_ping_which_no_device_sends_is_a_message(pubsub: Emulator, topic: PubSub) -> None:
+    assert published(pubsub, topic, event(PING)) == {
+        "data": base64(PING),
+        "attributes": {
+            "key": hashed(PING),
+            "eventId": "cpbg96qngr7ai7ldarrg",
+            "eventType": "ping",
+            "projectId": PROJECT,
+            "timestamp": "2024-05-29T10:34:03.970415Z",
+            "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "parsed": "true",
+        },
+    }
+
+
+def test_an_empty_body_is_a_message_without_data(pubsub: Emulator, topic: PubSub) -> None:
+    """Pub/Sub takes no message that has neither data nor attributes; the key is one."""
+    message = published(pubsub, topic, event(b""))
+    assert message.get("data", "") == ""
+    assert message["attributes"] == {
+        "key": hashed(b""),
+        "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "parsed": "false",
+    }
+
+
+@pytest.mark.parametrize(("content", "key"), [(body(), DEVICE), (POLLEN, "-"), (PING, "-")])
+def test_messages_are_ordered_by_device_where_that_is_asked_for(
+    pubsub: Emulator, topic: PubSub, content: bytes, key: str
+) -> None:
+    assert published(pubsub, topic, event(content), is_ordered=True)["orderingKey"] == key
+
+
+LONGEST = "x" * 256
+LONGEST_ID = body(
+    eventId=LONGEST, eventType=LONGEST, targetName=f"projects/{LONGEST}/devices/{LONGEST}", metadata=None
+).replace(DEVICE.encode(), ("ø" * 256).encode())
+
+
+def test_the_longest_fields_are_within_what_pubsub_takes(pubsub: Emulator, topic: PubSub) -> None:
+    """An attribute has up to 1,024 bytes, and so has an ordering key: https://cloud.google.com/pubsub/quotas."""
+    one = event(LONGEST_ID)
+    attributes = published(pubsub, topic, one, is_ordered=True)["attributes"]
+    assert attributes["deviceId"] == "ø" * 256
+    assert all(len(value.encode()) <= 1024 for value in attributes.values())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [success(), success(messageIds=[]), success(messageIds=None), Reply(200, b"[]"), Reply(200, b'"messageIds"')],
+    ids=["nothing", "none", "null", "a list", "a text"],
+)
+def test_what_has_no_id_is_not_acknowledged(answer: Reply) -> None:
+    with loopback(in_turn(answer)) as server:
+        assert cause_of(PubSubQueue(connect("", server.host), "projects/p/topics/t").send, event())
+        assert [call.path for call in server.calls] == ["/v1/projects/p/topics/t:publish"]
+
+
+def test_a_topic_that_is_not_there_is_said_and_found_once_it_is(pubsub: Emulator, topic: PubSub) -> None:
+    queue, one = PubSubQueue(connect("", pubsub.host), topic.topic), event()
+    topic.delete_topic()
+    assert cause_of(queue.send, one) == "NOT_FOUND"
+    topic.create()
+    queue.send(one, soon())
+    assert [message["body"] for message in topic.messages()] == [one.body]
+
+
+def test_a_device_whose_events_failed_is_not_poisoned(pubsub: Emulator, topic: PubSub, proxy: Any) -> None:
+    """Google's own client holds a key back after a failure, until it is told to go on."""
+    between = proxy(pubsub)
+    queue = PubSubQueue(through(between), topic.topic, is_ordered=True)
+    before, failed, after = event(), [event() for _ in range(5)], [event() for _ in range(10)]
+    queue.send(before, soon())
+    between.set(Mode.REFUSE)
+    for one in failed:
+        assert cause_of(queue.send, one)
+    between.set(Mode.PASS)
+    for one in after:
+        started = time.monotonic()
+        queue.send(one, started + DEADLINE)
+        assert time.monotonic() - started < 1
+    messages = topic.messages()
+    assert [message["body"] for message in messages] == [one.body for one in (before, *after)]
+    assert {message["orderingKey"] for message in messages} == {DEVICE}
+
+
+def test_pubsub_away_then_back_is_found_by_the_same_queue() -> None:
+    with emulator("pubsub") as server:
+        topic = PubSub(server.host)
+        queue, one = PubSubQueue(connect("", server.host), topic.topic), event()
+        queue.send(event(), soon())
+        server.kill()
+        started = time.monotonic()
+        assert cause_of(queue.send, one) == "NewConnectionError"
+        assert time.monotonic() - started < 2
+        server.start()
+        assert cause_of(queue.send, one) == "NOT_FOUND"
+        topic.create()
+        queue.send(one, soon())
+        assert [message["body"] for message in topic.messages()] == [one.body]

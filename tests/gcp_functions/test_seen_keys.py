@@ -1,0 +1,109 @@
+"""The keys that were seen, in Firestore beside Pub/Sub: how they are kept, and that an event is sent without them."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.dedup import Deduplicated
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from gcp_functions.pubsub import PubSubQueue
+from gcp_functions.rest import connect
+from gcp_functions.seen_keys import FirestoreSeenKeys, NoSeenKeys
+from tests.support.google import Emulator, Firestore, PubSub, emulator
+from tests.support.google_events import NO_DOCUMENT, event, soon
+from tests.support.loopback import Reply, google_fault, in_turn, loopback
+
+
+def seen(server: Emulator, database: Firestore, keep_days: int = 30) -> FirestoreSeenKeys:
+    return FirestoreSeenKeys(connect("", server.host), database.database, keep_days)
+
+
+def test_a_key_is_there_once_it_is_marked(firestore: Emulator, database: Firestore) -> None:
+    keys = seen(firestore, database)
+    assert keys.contains("a.b.c", soon()) is False
+    before = datetime.now(UTC)
+    keys.mark("a.b.c", soon())
+    keys.mark("a.b.c", soon())
+    assert keys.contains("a.b.c", soon()) is True
+    assert keys.contains("a.b.d", soon()) is False
+    [found] = database.documents("seenKeys")
+    assert found.keys() == {"path", "expiresAt"}
+    assert found["path"] == "seenKeys/e.a.b.c"
+    expires = datetime.fromisoformat(found["expiresAt"]) - timedelta(days=30)
+    assert before <= expires <= datetime.now(UTC)
+
+
+def test_a_key_that_is_marked_again_is_not_written_over(firestore: Emulator, database: Firestore) -> None:
+    """So the function needs no permission to change what there is."""
+    seen(firestore, database, 1).mark("a.b.c", soon())
+    seen(firestore, database, 2).mark("a.b.c", soon())
+    [found] = database.documents("seenKeys")
+    assert datetime.fromisoformat(found["expiresAt"]) < datetime.now(UTC) + timedelta(days=1)
+
+
+def test_a_key_that_is_kept_for_ever_has_no_end(firestore: Emulator, database: Firestore) -> None:
+    seen(firestore, database, 0).mark("a.b.c", soon())
+    assert database.documents("seenKeys") == [{"path": "seenKeys/e.a.b.c"}]
+
+
+def test_without_seen_keys_each_delivery_is_sent(pubsub: Emulator, topic: PubSub) -> None:
+    store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), NoSeenKeys())
+    one = event()
+    assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED] * 2
+    messages = topic.messages()
+    assert [message["body"] for message in messages] == [one.body] * 2
+    assert {message["key"] for message in messages} == {one.key}
+    assert one.note is None
+
+
+def test_without_the_database_of_keys_it_is_sent_and_said(pubsub: Emulator, topic: PubSub) -> None:
+    """A database that is not there answers as a key that is not: NOT_FOUND. Only the mark can tell."""
+    one = event()
+    with loopback(in_turn(google_fault(404, "NOT_FOUND", "The database does not exist"))) as server:
+        keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
+        assert Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon()) is Outcome.STORED
+        assert [call.method for call in server.calls] == ["GET", "POST"]
+    assert one.note == "mark failed: NOT_FOUND"
+    assert [message["body"] for message in topic.messages()] == [one.body]
+
+
+def test_without_leave_to_read_the_keys_it_is_sent_and_said(pubsub: Emulator, topic: PubSub) -> None:
+    one = event()
+    with loopback(in_turn(google_fault(403, "PERMISSION_DENIED"))) as server:
+        keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
+        assert Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon()) is Outcome.STORED
+    assert one.note == "look-up failed: PERMISSION_DENIED, mark failed: PERMISSION_DENIED"
+    assert [message["body"] for message in topic.messages()] == [one.body]
+
+
+@pytest.mark.parametrize("answer", NO_DOCUMENT, ids=lambda reply: reply.content.decode() or "nothing")
+def test_what_is_no_document_is_no_key_that_was_seen(answer: Reply) -> None:
+    """Or else the event would be acknowledged, and nowhere."""
+    with loopback(in_turn(answer)) as server:
+        keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
+        with pytest.raises(StoreUnavailable):
+            keys.contains("a.b.c", soon())
+
+
+def test_without_an_answer_from_the_keys_it_is_sent_in_time(pubsub: Emulator, topic: PubSub) -> None:
+    with emulator("firestore") as server:
+        database = Firestore(server.host)
+        store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), seen(server, database))
+        assert store.put(event(), soon()) is Outcome.STORED
+        server.freeze()
+        one = event()
+        started = time.monotonic()
+        assert store.put(one, started + DEADLINE) is Outcome.STORED
+        assert time.monotonic() - started < DEADLINE
+        assert one.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
+        assert topic.messages()[-1]["body"] == one.body
+        server.thaw()
+        again, other = event(), event()
+        assert [store.put(again, soon()), store.put(again, soon()), store.put(other, soon())] == [
+            Outcome.STORED,
+            Outcome.DUPLICATE,
+            Outcome.STORED,
+        ]
+        assert (again.note, other.note) == (None, None)
