@@ -29,7 +29,7 @@ class Event:
     """One event of a device, beside the exact bytes that DT signed.
 
     The attributes between key and body carry DT's own names in the stores: eventId, eventType, deviceId, projectId,
-    timestamp. Each is None where the body lacks it or holds something that no store could hold.
+    timestamp, beside our own receivedAt and signedBy. Each of DT's is None where the body lacks it or holds something that no store could hold.
 
     Attributes:
         key: What every store uses as its unique key: the same for each delivery of one event.
@@ -41,7 +41,8 @@ class Event:
         received_at: When this delivery arrived here, in UTC.
         parsed: Whether the body is a JSON event of a known type with all of the above.
         fault: Why `parsed` is false, for the log; None otherwise.
-        signed_by: Which key verified the delivery, and `expired_for`: as in `core.signature.Verified`; for the log.
+        signed_by: Which key verified the delivery, as in `core.signature.Verified`.
+        expired_for: As in `core.signature.Verified`; for the log.
         body: The exact bytes that DT signed.
         document: The parsed body; an empty mapping when it is not a JSON object.
         note: What a store wants the log line of this delivery to say.
@@ -72,6 +73,7 @@ class Event:
             "projectId": self.project_id,
             "timestamp": rfc3339(self.timestamp) if self.timestamp else None,
             "receivedAt": rfc3339(self.received_at),
+            "signedBy": self.signed_by,
         }
         return {name: text for name, text in texts.items() if text}
 
@@ -134,14 +136,15 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     )
 
 
-def reread(body: bytes, received_at: datetime) -> Event:
+def reread(body: bytes, received_at: datetime, signed_by: str = "unknown") -> Event:
     """Read an event that came back from a store, which took it verified.
 
     Args:
         body: The bytes that the store kept.
         received_at: When they arrived, in UTC.
+        signed_by: What the store kept of it; ``unknown`` where it kept nothing.
     """
-    return parse(Verified(body, "store"), received_at)
+    return parse(Verified(body, signed_by), received_at)
 
 
 def event_key(event_id: str | None, event_type: str | None, device_id: str | None, body: bytes) -> str:
