@@ -93,13 +93,6 @@ def _unknown(name: str) -> SettingsError:
 
 
 def _settings(environ: Mapping[str, str]) -> Settings:
-    # Where Azure cannot resolve a reference, the setting is the reference itself: a secret that anybody can guess.
-    # https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
-    for name, value in environ.items():
-        if name.startswith("DT_") and value.lstrip().lower().startswith("@microsoft.keyvault("):
-            raise SettingsError(
-                [f"{name} is a reference that Key Vault did not resolve: may the function's identity read that secret?"]
-            )
     one_of(environ, "DT_AUTH_LEVEL", "anonymous", "function")
     return Settings.load(environ)
 

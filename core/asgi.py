@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from core.event import Event
-from core.http import Request, Response
+from core.http import Disconnected, Request, Response, TooLarge
 from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
 from core.settings import SettingsError
 from core.signature import ES256_HEADER, HS256_HEADER
 from core.store import Outcome, Store
 
 _SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
+
+# 256 KiB each, and as much again in the server's own buffers: some 40 MB at the worst.
+MAX_READING = 100
 
 # How uvicorn serves an `App` in a container, behind a platform's router.
 UVICORN: dict[str, Any] = {
@@ -26,6 +29,8 @@ UVICORN: dict[str, Any] = {
     # With "auto", a database that may lose events would be taken for an application without a start.
     "lifespan": "on",
     "log_level": "warning",
+    # `core.stderr` has what uvicorn says.
+    "log_config": None,
     # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
     "timeout_graceful_shutdown": 20,
     # Heroku's router keeps its connections to a dyno for 90 s; closing first would cost it a 503 now and then.
@@ -37,6 +42,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
+# An ordered set.
+Tasks = dict[asyncio.Task[Any], None]
 
 
 async def _nothing() -> None:
@@ -56,6 +63,7 @@ class App:
         self._receiver = receiver
         self._on_startup = on_startup
         self._on_shutdown = on_shutdown
+        self._reading: Tasks = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope, as https://asgi.readthedocs.io/en/latest/specs/main.html says."""
@@ -67,26 +75,42 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         request = to_request(scope)
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        # What asyncio.timeout does, for a quarter of its price.
-        timer = task.get_loop().call_later(DEADLINE, task.cancel)
+        # Answered before the body is here: nobody has to be given memory for it.
+        if request.method != "POST":
+            await self._answer_unread(await self._receiver.handle(request, started), receive, send, started)
+            return
         try:
-            request.body = await _read_body(receive)
-        except asyncio.CancelledError:
-            if time.monotonic() - started < DEADLINE:
-                raise  # somebody else's
-            task.uncancel()
-            response = self._receiver.give_up(request, "body_timeout", started)
-        except _Disconnected:
+            if _content_length(scope) > MAX_BODY:
+                raise TooLarge
+            with _Reading(self._reading, started):
+                request.body = await _read_body(receive)
+        except TooLarge:
+            await self._answer_unread(self._receiver.too_large(request, started), receive, send, started)
+            return
+        except Disconnected:
             self._receiver.give_up(request, "disconnected", started)
             return
+        except _GivenUp as error:
+            response = self._receiver.give_up(request, error.reason, started)
         else:
-            timer.cancel()
-            response = await self._receiver.handle(request)
-        finally:
-            timer.cancel()
+            response = await self._receiver.handle(request, started)
         await send(to_response(response))
         await send({"type": "http.response.body", "body": response.body})
+
+    async def _answer_unread(self, response: Response, receive: Receive, send: Send, started: float) -> None:
+        """Answer, then read on and forget: a connection that is closed on a client which still sends loses the answer.
+
+        https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
+        """
+        await send(to_response(response))
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        try:
+            with _Reading(self._reading, started):
+                while (await receive()).get("more_body"):
+                    pass
+        except _GivenUp:
+            pass
+        await send({"type": "http.response.body", "body": b""})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -129,8 +153,53 @@ class Threaded:
         await asyncio.to_thread(self._threads.shutdown)
 
 
-class _Disconnected(Exception):
-    """The client went away before its body was here."""
+class _GivenUp(Exception):
+    """The body did not come in time, or had to make room."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Reading:
+    """Bounds the reading of one body: no longer than `DEADLINE`, and `MAX_READING` at a time.
+
+    Each may take memory before its signature can be checked. The oldest makes room for a new one: DT's bodies are a
+    packet or two, so that one which is still not here after a hundred others came is not DT's.
+
+    Args:
+        tasks: Those that read, the oldest first.
+        started: ``time.monotonic()`` at the request's arrival.
+
+    Raises:
+        _GivenUp: On leaving; the body did not come.
+    """
+
+    __slots__ = ("_started", "_task", "_tasks", "_timer")
+
+    def __init__(self, tasks: Tasks, started: float) -> None:
+        self._tasks = tasks
+        self._started = started
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+
+    def __enter__(self) -> None:
+        if len(self._tasks) >= MAX_READING:
+            oldest = next(iter(self._tasks))
+            del self._tasks[oldest]
+            oldest.cancel()
+        self._tasks[self._task] = None
+        # What asyncio.timeout does, for a quarter of its price.
+        seconds = self._started + DEADLINE - time.monotonic()
+        self._timer = self._task.get_loop().call_later(seconds, self._task.cancel)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self._timer.cancel()
+        made_room = self._tasks.pop(self._task, True)
+        is_late = time.monotonic() - self._started >= DEADLINE
+        # Neither: somebody else's.
+        if isinstance(error, asyncio.CancelledError) and (made_room or is_late):
+            self._task.uncancel()
+            raise _GivenUp("too_many_bodies" if made_room else "body_timeout") from None
 
 
 def to_request(scope: Scope) -> Request:
@@ -149,12 +218,19 @@ def to_response(response: Response) -> Message:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    """Return the body, cut soon after `MAX_BODY`: the receiver refuses one that is longer, whatever is in it."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message["type"] == "http.request" and message.get("more_body") and len(body) <= MAX_BODY:
+    while message["type"] == "http.request" and message.get("more_body"):
+        if len(body) > MAX_BODY:
+            raise TooLarge
         message = await receive()
         body += message.get("body", b"")
     if message["type"] == "http.disconnect":
-        raise _Disconnected
+        raise Disconnected
     return body
+
+
+def _content_length(scope: Scope) -> int:
+    # The server has checked that it is a number; one of more digits than these is too large, whatever it is.
+    text = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(text[:18])

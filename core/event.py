@@ -29,7 +29,8 @@ class Event:
     """One event of a device, beside the exact bytes that DT signed.
 
     The attributes between key and body carry DT's own names in the stores: eventId, eventType, deviceId, projectId,
-    timestamp, beside our own receivedAt and signedBy. Each of DT's is None where the body lacks it or holds something that no store could hold.
+    timestamp. Each of them is None where the body lacks it or holds something that no store could hold. Beside them
+    the stores keep our own receivedAt and signedBy.
 
     Attributes:
         key: What every store uses as its unique key: the same for each delivery of one event.

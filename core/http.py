@@ -1,7 +1,15 @@
-"""The only two shapes that cross the threshold between a platform and the core."""
+"""The shapes that cross the threshold between a platform and the core."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+
+class Disconnected(Exception):
+    """The client went away before its body was here."""
+
+
+class TooLarge(Exception):
+    """The body is too large to be read."""
 
 
 @dataclass(slots=True)

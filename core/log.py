@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal, TextIO
 
 from core.event import Event
+from core.lines import Lines
 
 Severity = Literal["INFO", "WARNING", "ERROR"]
 
@@ -31,18 +32,18 @@ class Log:
     """
 
     def __init__(self, stream: TextIO | None = None, members: Callable[[str], str] | None = None) -> None:
-        self._stream = stream or sys.stdout
+        self._lines = Lines(stream or sys.stdout, _dropped)
         self._members = members
         self._defer: Callable[[Callable[[], None]], object] | None = None
-        self._is_flush_due = False
+        self._deferred: list[str] = []
 
     def defer(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """Flush by ``call_soon`` rather than at each line: a loop that answers many at once makes one write of it."""
+        """Write by ``call_soon`` rather than at each line: a loop that answers many at once makes one write of it."""
         self._defer = call_soon
 
     def notice(self, severity: Severity, message: str) -> None:
         """Write a line that belongs to no request. ``message`` is a sentence of ours."""
-        self._write(severity, f'{{"severity":"{severity}","message":{_quote(message)}}}')
+        self._write(severity, _notice(severity, message))
 
     def request(
         self,
@@ -97,23 +98,24 @@ class Log:
         self._write(severity, line + "}")
 
     def _write(self, _severity: Severity, line: str) -> None:
-        # A full disk or a closed pipe under the log must not refuse an event that is stored.
-        try:
-            self._stream.write(line + "\n")
-        except (OSError, ValueError, AttributeError):  # sys.stdout is None where it was closed before Python started
-            pass
         if self._defer is None:
-            self._flush()
-        elif not self._is_flush_due:
-            self._is_flush_due = True
-            self._defer(self._flush)
+            self._lines.write(line + "\n")
+            return
+        self._deferred.append(line)
+        if len(self._deferred) == 1:
+            self._defer(self._write_deferred)
 
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        try:
-            self._stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
+    def _write_deferred(self) -> None:
+        lines, self._deferred = self._deferred, []
+        self._lines.write("\n".join(lines) + "\n")
+
+
+def _notice(severity: Severity, message: str) -> str:
+    return f'{{"severity":"{severity}","message":{_quote(message)}}}'
+
+
+def _dropped(lines: int) -> str:
+    return _notice("WARNING", f"{lines} lines of the log are missing here: nobody read it.") + "\n"
 
 
 def _quoted(text: str | None) -> str:

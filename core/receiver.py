@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Generic, Self, TypeVar, cast
 
+from core.drops import Drops
 from core.event import Event, parse
 from core.http import Request, Response
 from core.log import Log, Severity
 from core.settings import Settings, SettingsError
-from core.signature import KeysNeeded, KeysUnavailable, SignatureError
+from core.signature import MAX_REFRESH, KeysNeeded, KeysUnavailable, SignatureError
 from core.store import AsyncStore, Outcome, Store, StoreUnavailable
 
 # DT gives an endpoint 10 s; 2 of them are for the way here and back.
@@ -45,6 +46,8 @@ NOT_ALLOWED = _problem(
 )
 _RETRY = ("retry-after", "8")
 UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", _RETRY)
+# Without the rest of the body the connection is of no more use.
+GIVEN_UP = _problem(503, "unavailable", "The body did not come. Send it again.", _RETRY, ("connection", "close"))
 BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _done("none")
 _ACKNOWLEDGED = {outcome: (outcome.value, _done(outcome.value)) for outcome in Outcome}
@@ -86,6 +89,7 @@ class _Decisions(Generic[S]):
         self._store = cast(S, store)
         self._log = log or Log()
         self._clock = clock
+        self._drops = Drops(self._log)
         for warning in settings.warnings if isinstance(settings, Settings) else ():
             self._log.notice("WARNING", warning)
 
@@ -125,13 +129,16 @@ class _Decisions(Generic[S]):
         return parse(settings.verifier.verify(request, now), datetime.fromtimestamp(now, UTC))
 
     def _is_wanted(self, event: Event) -> bool:
+        """Tell whether to store an event. Only what is known to be unwanted is dropped: None is not known."""
         settings = cast(Settings, self._settings)
-        return (settings.event_types is None or event.event_type in settings.event_types) and (
-            settings.projects is None or event.project_id in settings.projects
-        )
+        return (
+            settings.event_types is None or event.event_type is None or event.event_type in settings.event_types
+        ) and (settings.projects is None or event.project_id is None or event.project_id in settings.projects)
 
     def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
         name, response = _ACKNOWLEDGED[outcome] if outcome else _DROPPED
+        if outcome is None:
+            self._drops.add(event)
         severity: Severity = "WARNING" if event.note else "INFO"
         self._write(severity, name, request, response, started, event=event)
         return response
@@ -158,11 +165,16 @@ class _Decisions(Generic[S]):
 
         Args:
             request: What there is of it.
-            reason: ``body_timeout`` or ``disconnected``.
+            reason: ``body_timeout``, ``too_many_bodies`` or ``disconnected``.
             started: ``time.monotonic()`` at its arrival.
         """
-        self._write("WARNING", "failed", request, UNAVAILABLE, started, reason=reason)
-        return UNAVAILABLE
+        self._write("WARNING", "failed", request, GIVEN_UP, started, reason=reason)
+        return GIVEN_UP
+
+    def too_large(self, request: Request, started: float) -> Response:
+        """Answer a request whose body is too large to be read: 413; arguments as above."""
+        self._write("WARNING", "refused", request, TOO_LARGE, started, reason="too_large")
+        return TOO_LARGE
 
     def misconfigured(self, request: Request, advice: str, started: float) -> Response:
         """Answer a request that the platform has spoiled, because of how it is set up: 503.
@@ -204,18 +216,30 @@ class _Decisions(Generic[S]):
         )
 
 
+def _check_time(started: float) -> None:
+    """See that there is time for `core.signature.Refreshable.refresh`."""
+    if time.monotonic() > started + DEADLINE - MAX_REFRESH:
+        raise KeysUnavailable("keys_unavailable: the request came too slowly for a fetch of keys.")
+
+
 class Receiver(_Decisions[Store]):
     """Answers one request at a time on the caller's thread; safe to call from several threads."""
 
-    def handle(self, request: Request) -> Response:
-        """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`."""
-        started = time.monotonic()
+    def handle(self, request: Request, started: float | None = None) -> Response:
+        """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`.
+
+        Args:
+            request: The request.
+            started: ``time.monotonic()`` at its arrival; now if its body took no time to come.
+        """
+        started = time.monotonic() if started is None else started
         event = None
         try:
             while event is None:
                 try:
                     event = self._admit(request)
                 except KeysNeeded as needed:  # at most once for each source
+                    _check_time(started)
                     needed.source.refresh()
             outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
         except Exception as error:
@@ -226,15 +250,16 @@ class Receiver(_Decisions[Store]):
 class AsyncReceiver(_Decisions[AsyncStore]):
     """The same for an event loop, which it never blocks: keys are fetched on another thread."""
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: Request, started: float | None = None) -> Response:
         """Answer one request, as `Receiver.handle` does."""
-        started = time.monotonic()
+        started = time.monotonic() if started is None else started
         event = None
         try:
             while event is None:
                 try:
                     event = self._admit(request)
                 except KeysNeeded as needed:
+                    _check_time(started)
                     import asyncio  # here, because a cold start that has no event loop should not wait for it
 
                     await asyncio.to_thread(needed.source.refresh)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from core.settings import several
+from core.settings import is_reference, several
 from core.signature import Keyed, KeysNeeded, KeysUnavailable, keyed
 from core.store import StoreUnavailable
 
@@ -80,7 +80,8 @@ def _read(text: str) -> tuple[Keyed, ...]:
     # What the consoles of the clouds make unless they are told to store plain text.
     if text.startswith("{"):
         return ()
+    secrets = several(text) or []
     try:
-        return keyed(secret.encode() for secret in several(text) or ())
+        return () if any(map(is_reference, secrets)) else keyed(secret.encode() for secret in secrets)
     except UnicodeEncodeError:  # JSON can hold half a character
         return ()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
@@ -15,6 +15,51 @@ _SHORT_SECRET = 32
 _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
 # http for a server of the tests' or one's own on this machine.
 _SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])([:/]\S*)?").fullmatch
+
+
+# The variables of all adapters, to tell a typing error from somebody else's variable; docs/settings.md has them too.
+VARIABLES = frozenset(
+    {
+        "DT_ACCEPT_EXPIRED_FOR",
+        "DT_ACCEPT_SHA1",
+        "DT_AUTH_LEVEL",
+        "DT_CLOUDANT",
+        "DT_CLOUDANT_API_KEY",
+        "DT_DATABASE",
+        "DT_DATABASE_PREFIX",
+        "DT_EVENT_TYPES",
+        "DT_FIRESTORE",
+        "DT_IAM_URL",
+        "DT_ISSUER",
+        "DT_JWKS",
+        "DT_KEEP_DAYS",
+        "DT_LEEWAY",
+        "DT_ORDERING",
+        "DT_ORGANIZATION_ID",
+        "DT_PROJECT_ID",
+        "DT_QUEUE",
+        "DT_QUEUE_URL",
+        "DT_SEEN_KEYS",
+        "DT_SEEN_TABLE",
+        "DT_SERVICE_BUS",
+        "DT_SIGNATURE_POLICY",
+        "DT_SIGNATURE_SECRET",
+        "DT_SIGNATURE_SECRET_ID",
+        "DT_STORAGE",
+        "DT_STORE",
+        "DT_TABLE",
+        "DT_TOPIC",
+        "DT_TRUSTED_PROFILE",
+    }
+)
+# What stands where a platform, a shell or a person should have put the secret: text that anybody can guess. See
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html for the first.
+_REFERENCE = re.compile(
+    r"\{\{.*\}\}|\$?\$\{.*\}|\$\(.*\)|\$[A-Z_]{3,}|<.*>|(arn:aws|crn:v1|op:/).*|projects/[^/]+/secrets/.*",
+    re.IGNORECASE | re.DOTALL,
+).fullmatch
+# The same on Azure: https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
+_KEY_VAULT = "@microsoft.keyvault("
 
 
 class SettingsError(Exception):
@@ -63,6 +108,7 @@ class _Reader:
         self._warnings: list[str] = []
 
     def settings(self) -> Settings:
+        self._check_names()
         secrets = self._many("DT_SIGNATURE_SECRET", "the signature secret of the Data Connector")
         organizations = self._many("DT_ORGANIZATION_ID", "your organization's id")
         policy = self._policy()
@@ -74,6 +120,8 @@ class _Reader:
         for index, secret in enumerate(secrets):
             if not _is_utf8(secret):
                 self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it anew from {_STUDIO}.")
+            elif is_reference(secret):
+                self._faults.append(f"Signature secret {index} is a reference to a secret: set the secret itself.")
             elif len(secret.encode()) < _SHORT_SECRET:
                 self._warnings.append(
                     f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
@@ -98,9 +146,13 @@ class _Reader:
         )
         event_types = self._names("DT_EVENT_TYPES", "the event types to keep")
         for name in event_types:
-            if name not in EVENT_TYPES:
-                self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
+            self._check_event_type(name)
         projects = self._names("DT_PROJECT_ID", "the ids of the projects to keep events of")
+        for name in projects:
+            if name != name.lower():
+                self._warnings.append(
+                    f"DT_PROJECT_ID names {name!r}, but the ids of DT's projects have no capitals: is it the id?"
+                )
         if self._faults:
             raise SettingsError(self._faults)
         return Settings(
@@ -109,6 +161,28 @@ class _Reader:
             frozenset(projects) if projects else None,
             tuple(self._warnings),
         )
+
+    def _check_names(self) -> None:
+        for name, value in self._environ.items():
+            if not name.upper().startswith("DT_"):
+                continue
+            # Inside a longer text, too, such as a JSON array, where Azure resolves none.
+            if _KEY_VAULT in value.lower():
+                self._faults.append(
+                    f"{name} is a reference that Key Vault did not resolve. May the function's identity read that "
+                    "secret, and is the reference the whole setting?"
+                )
+            if name not in VARIABLES and (meant := _nearest(name, VARIABLES)):
+                self._warnings.append(f"{name} is not a setting. Do you mean {meant}?")
+
+    def _check_event_type(self, name: str) -> None:
+        if name in EVENT_TYPES:
+            return
+        # Right but for a letter, it would drop everything.
+        if meant := _nearest(name, EVENT_TYPES):
+            self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is no event type. Do you mean {meant!r}?")
+        else:
+            self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
 
     def _policy(self) -> Policy:
         policy = self._environ.get("DT_SIGNATURE_POLICY") or "any"
@@ -244,6 +318,29 @@ def several(text: str) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     return values if type(values) is list and values and all(type(v) is str and v.strip() for v in values) else None
+
+
+def is_reference(secret: str) -> bool:
+    """Tell whether a secret is only a reference to one."""
+    return bool(_REFERENCE(secret.strip()))
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one that ``name`` may be meant to be: the same but for case and one letter, or two neighbours."""
+    return next((each for each in sorted(names) if _is_close(name.lower(), each.lower())), None)
+
+
+def _is_close(one: str, other: str) -> bool:
+    at = next(
+        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    rest, others = one[at:], other[at:]
+    return (
+        rest[1:] == others[1:]
+        or rest[1:] == others
+        or rest == others[1:]
+        or (rest[:2] == others[1::-1] and rest[2:] == others[2:])
+    )
 
 
 def _is_utf8(secret: str) -> bool:

@@ -28,6 +28,9 @@ ISSUER = "https://identity.disruptive-technologies.com/data-connector"
 # many more than these, refusing a stranger's would cost more than accepting DT's.
 MAX_TOKEN = 800
 
+# Seconds that a fetch of keys or secrets may take.
+MAX_REFRESH = 4.0
+
 Policy = Literal["any", "hs256", "es256", "both", "unsigned"]
 
 
@@ -65,7 +68,7 @@ class Refreshable(Protocol):
     """What can be fetched anew."""
 
     def refresh(self) -> None:
-        """Fetch; on failure keep what there is. Blocks for at most 4 s.
+        """Fetch; on failure keep what there is. Blocks for at most `MAX_REFRESH` seconds.
 
         Raises:
             KeysUnavailable: There is nothing to keep.
@@ -270,12 +273,13 @@ class Verifier:
             raise SignatureError("not_yet_valid")
         self._check_body(claims, request)
         # Last, so that "expired" means: and otherwise valid. Whether DT signs each retry anew is not documented.
-        overdue = now - self.leeway - expires
+        # Whole numbers alone: JSON's may have more digits than a float can hold.
+        overdue = int(now) - self.leeway - expires
         if overdue < 0:
             return 0
         if overdue >= self.accept_expired_for:
             raise SignatureError("expired")
-        return int(now - expires)
+        return int(now) - expires
 
     def _check_body(self, claims: Mapping[str, Any], request: Request) -> None:
         # DT has sent the SHA-256 since February 2022; where it is there, it alone decides.

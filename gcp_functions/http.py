@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from core.http import Request, Response
+from core.http import Disconnected, Request, Response, TooLarge
+from core.receiver import MAX_BODY
 
 if TYPE_CHECKING:
     # Not imported to run: the framework has it, and what is returned is a tuple.
@@ -15,8 +16,16 @@ def to_request(request: "flask.Request") -> Request:
     """Return the request that Flask has, its body before anything is made of it.
 
     A repeated header comes joined by commas, which no token holds, so that two are refused as one that is malformed.
+
+    Raises:
+        Disconnected, TooLarge: The body is not here.
     """
-    body = request.get_data(cache=False)
+    # Of a body that says so at its head nothing is read; of one in chunks no more than this.
+    request.max_content_length = MAX_BODY + 1
+    try:
+        body = request.get_data(cache=False)
+    except Exception as error:  # werkzeug's, gunicorn's and the socket's own
+        raise (TooLarge if getattr(error, "code", None) == 413 else Disconnected) from None
     return Request(request.method, request.path, list(request.headers.items()), body)
 
 

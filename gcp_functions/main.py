@@ -7,11 +7,13 @@ gc.disable()
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from core.dedup import Deduplicated
+from core.http import Disconnected, Request, TooLarge
 from core.log import Log
 from core.receiver import Receiver
 from core.settings import Settings, SettingsError, keep_days, one_of, required
@@ -96,4 +98,11 @@ def receive(request: "flask.Request") -> Answer:
     """Answer one delivery. Never raises, and never returns None: either would be a 500 without a word of why."""
     found = _TRACE(request.headers.get("X-Cloud-Trace-Context", ""))
     _trace.set(found[0] if found else "")
-    return to_response(receiver.handle(to_request(request)))
+    started = time.monotonic()
+    bare = Request(request.method, request.path, (), b"")
+    try:
+        return to_response(receiver.handle(to_request(request), started))
+    except TooLarge:
+        return to_response(receiver.too_large(bare, started))
+    except Disconnected:
+        return to_response(receiver.give_up(bare, "disconnected", started))

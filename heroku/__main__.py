@@ -8,6 +8,7 @@ import uvicorn
 
 from core.asgi import UVICORN
 from core.settings import SettingsError
+from core.stderr import never_wait
 from heroku.app import build_app
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     """
     # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    never_wait()
     try:
         app = build_app(os.environ)
     except SettingsError as error:

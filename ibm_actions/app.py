@@ -10,6 +10,7 @@ import uvicorn
 from core.asgi import UVICORN, App, Threaded
 from core.receiver import AsyncReceiver
 from core.settings import Settings, SettingsError
+from core.stderr import never_wait
 from ibm_actions.environment import build_store
 from ibm_actions.rest import CONNECTIONS
 
@@ -31,6 +32,7 @@ def main() -> None:
     """
     # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    never_wait()
     try:
         app = build_app(os.environ)
     except SettingsError as error:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import uvicorn
 
+from core.asgi import UVICORN
 from core.settings import SettingsError
+from core.stderr import never_wait
 from local.app import DATABASE, build_app
 
 SECRET_FILE = Path("var/signature-secret")
@@ -56,6 +58,7 @@ def main() -> None:
     ).parse_args()
     # uvicorn raises the signal once more when it has stopped cleanly: that is the end, and no error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    never_wait()
     environ = dict(os.environ)
     if not any(environ.get(name) for name in ("DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_SIGNATURE_POLICY")):
         environ["DT_SIGNATURE_SECRET"] = own_secret(SECRET_FILE)
@@ -66,16 +69,7 @@ def main() -> None:
         app = build_app(environ)
     except SettingsError as error:
         sys.exit(str(error))
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=int(port),
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        log_level="warning",
-    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=int(port), **UVICORN)
     with contextlib.suppress(KeyboardInterrupt):
         Server(config).run()
 

@@ -13,7 +13,7 @@ import core.asgi
 from core.asgi import App, Message, Threaded
 from core.event import Event, reread
 from core.log import Log
-from core.receiver import MAX_BODY, AsyncReceiver
+from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver
 from core.settings import Settings, SettingsError
 from core.store import Outcome
 from tests.core.test_receiver import AsyncMemory, Memory
@@ -27,6 +27,7 @@ class Server:
         self.memory = Memory()
         self.log = io.StringIO()
         self.steps: list[str] = []
+        self.left_when_answered: int | None = None
         receiver = AsyncReceiver(
             Settings.load({"DT_SIGNATURE_SECRET": SECRET}), AsyncMemory(self.memory), Log(self.log)
         )
@@ -48,6 +49,8 @@ class Server:
             return messages.pop(0)
 
         async def send(message: Message) -> None:
+            if not sent:
+                self.left_when_answered = len(messages)
             sent.append(message)
 
         asyncio.run(self.app(scope, receive, send))
@@ -59,7 +62,7 @@ class Server:
 
     @property
     def reasons(self) -> list[str]:
-        return [json.loads(line)["reason"] for line in self.log.getvalue().splitlines()]
+        return [json.loads(line).get("reason") for line in self.log.getvalue().splitlines()]
 
 
 def part(content: bytes, more_body: bool = False) -> Message:
@@ -82,19 +85,80 @@ def test_a_body_in_pieces_is_put_together() -> None:
     assert server.post(messages, signed(content))[0]["status"] == 200
 
 
-def test_a_body_without_end_is_not_read_to_its_end() -> None:
+def test_a_body_without_end_is_refused_before_its_end() -> None:
     messages = [part(b"x" * 65_536, True) for _ in range(1000)]
     server = Server()
     assert server.post(messages, {})[0]["status"] == 413
-    assert len(messages) == 1000 - MAX_BODY // 65_536 - 1
+    assert server.left_when_answered == 1000 - MAX_BODY // 65_536 - 1
+    assert messages == []
+
+
+@pytest.mark.parametrize("length", [str(MAX_BODY + 1), "9" * 5000])
+def test_a_body_that_says_it_is_too_large_is_refused_unread(length: str) -> None:
+    server = Server()
+    answer = server.post([part(b"x", True), part(b"x")], {**signed(body()), "Content-Length": length})
+    assert (answer[0]["status"], server.left_when_answered) == (413, 2)
+    assert b"".join(message.get("body", b"") for message in answer).startswith(b'{"type"')
+    assert answer[-1] == {"type": "http.response.body", "body": b""}
+    assert server.reasons == ["too_large"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/healthz", 200), ("PUT", "/", 405)])
+def test_what_is_no_delivery_is_answered_unread(method: str, path: str, status: int) -> None:
+    server = Server()
+    scope = {"type": "http", "method": method, "path": path, "headers": []}
+    assert server.run(scope, [part(b"x" * 1000, True), part(b"x")])[0]["status"] == status
+    assert server.left_when_answered == 2
 
 
 def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core.asgi, "DEADLINE", 0.05)
     server = Server()
-    assert server.post([part(body()[:10], True)], signed(body()))[0]["status"] == 503
+    start, _ = server.post([part(body()[:10], True)], signed(body()))
+    assert (start["status"], (b"connection", b"close") in start["headers"]) == (503, True)
     assert server.reasons == ["body_timeout"]
     assert server.memory.events == {}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    assert server.run(scope, [part(b"x", True)])[0]["status"] == 405
+
+
+def test_the_time_that_a_body_takes_is_the_requests() -> None:
+    server = Server()
+    server.post([part(body()[:10], True), part(body()[10:])], signed(body()), pause=0.3)
+    assert DEADLINE - 1 < server.memory.deadlines[0] < DEADLINE - 0.5
+
+
+def test_the_oldest_of_too_many_bodies_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core.asgi, "MAX_READING", 2)
+    server = Server()
+    statuses: list[int] = []
+
+    async def post(messages: list[Message]) -> None:
+        async def receive() -> Message:
+            return messages.pop(0) if messages else await asyncio.sleep(60, part(b""))
+
+        async def send(message: Message) -> None:
+            if "status" in message:
+                statuses.append(message["status"])
+
+        pairs = [(name.lower().encode(), value.encode()) for name, value in signed(body()).items()]
+        await server.app({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive, send)
+
+    async def run() -> None:
+        unfinished = []
+        for _ in range(3):
+            unfinished.append(asyncio.ensure_future(post([part(b"x", True)])))
+            await asyncio.sleep(0)
+        await unfinished.pop(0)
+        assert statuses == [503]
+        await post([part(body())])
+        assert statuses == [503, 200] or statuses == [503, 503, 200]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    asyncio.run(run())
+    assert server.reasons[0] == "too_many_bodies"
 
 
 def test_a_client_that_goes_away_is_not_answered() -> None:
@@ -111,7 +175,7 @@ def test_startup_and_shutdown() -> None:
     assert server.steps == ["startup", "shutdown"]
 
 
-def test_the_log_is_flushed_once_for_what_is_answered_together() -> None:
+def test_the_log_is_written_once_for_what_is_answered_together() -> None:
     class Counting(io.StringIO):
         flushes = 0
 

@@ -139,10 +139,35 @@ def test_what_is_not_wanted_is_acknowledged_and_dropped(make: Make) -> None:
         response = bench.handle(delivery())
         assert (response.status, dict(response.headers)["event-outcome"]) == (200, "dropped")
         assert bench.memory.events == {}
-        assert bench.lines[0]["outcome"] == "dropped"
+        warning, line = bench.lines
+        assert (warning["severity"], line["outcome"]) == ("WARNING", "dropped")
     bench = make(**HS256, DT_EVENT_TYPES='["touch","temperature"]', DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
     assert bench.handle(delivery()).status == 200
     assert len(bench.memory.events) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"event":{"data":{"temperature":{"value":NaN}}}}',
+        b"\xef\xbb\xbf" + body(),
+        b"\xff",
+        b"{}",
+        body(eventType=None),
+        body(eventType=["touch"]),
+    ],
+)
+def test_what_a_filter_cannot_read_is_stored_and_marked(make: Make, content: bytes) -> None:
+    bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
+    assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "stored"
+    [event] = bench.memory.events.values()
+    assert (event.body, event.parsed) == (content, False)
+
+
+def test_what_is_known_to_be_unwanted_is_dropped_whatever_else_is_unknown(make: Make) -> None:
+    bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="another")
+    for content in (body(eventType=None), body(targetName=None)):
+        assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "dropped"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "post", ""])
@@ -239,6 +264,18 @@ def test_keys_are_fetched_when_they_are_needed(kind: str, has_any: bool) -> None
     assert (keys.threads[0] == threading.get_ident()) is (kind == "sync")
     if not has_any:
         assert "DT_JWKS" in bench.lines[0]["reason"]
+
+
+def test_keys_are_not_fetched_when_there_is_no_time_for_it(make: Make) -> None:
+    settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION})
+    bench = make()
+    bench.receiver._settings = settings
+    request = delivery(body(), {"DT-Asymmetric-Signature": es256(body())})
+    started = time.monotonic() - DEADLINE + 3
+    answer = bench.receiver.handle(request, started)
+    response = answer if isinstance(answer, Response) else asyncio.run(answer)
+    assert response.status == 503
+    assert "too slowly" in bench.lines[0]["reason"]
 
 
 def test_a_request_whose_body_did_not_come_is_503(make: Make) -> None:

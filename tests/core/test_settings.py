@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from core.jwks import PinnedKeys, PublishedKeys
+from core.settings import VARIABLES as KNOWN
 from core.settings import Settings, SettingsError, keep_days, one_of, required
 from core.signature import ISSUER, SignatureError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
@@ -257,7 +259,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("DT_SIGNATURE_SECRET", json.dumps(["x", "y "]), ["secret 0 is shorter", "secret 1 is", "secret 1 begins"]),
         ("DT_EVENT_TYPES", "temperature", []),
         ("DT_JWKS", "{}", ["DT_JWKS is not looked at without DT_ORGANIZATION_ID."]),
-        ("DT_EVENT_TYPES", '["touch", "Touch", "new"]', ["DT_EVENT_TYPES names 'Touch'", "DT_EVENT_TYPES names 'new'"]),
+        ("DT_EVENT_TYPES", '["touch", "pollen"]', ["DT_EVENT_TYPES names 'pollen'"]),
+        ("DT_PROJECT_ID", '["CCOL8iuk", "ccol8iuk"]', ["DT_PROJECT_ID names 'CCOL8iuk'"]),
     ],
 )
 def test_warnings(name: str, text: str, warnings: list[str]) -> None:
@@ -415,3 +418,87 @@ def test_days_to_keep_an_event(text: str | None, days: int) -> None:
 def test_days_that_are_none(text: str) -> None:
     with pytest.raises(SettingsError, match="DT_KEEP_DAYS"):
         keep_days({"DT_KEEP_DAYS": text})
+
+
+# Typing errors
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temperatur", "temperature"),
+        ("Temperature", "temperature"),
+        ("temperatures", "temperature"),
+        ("temeprature", "temperature"),
+        ("networkstatus", "networkStatus"),
+        ("co3", "co2"),
+    ],
+)
+def test_an_event_type_but_for_a_letter_does_not_start(name: str, meant: str) -> None:
+    [fault] = faults({**HS256, "DT_EVENT_TYPES": json.dumps(["touch", name])})
+    assert f"'{name}'" in fault
+    assert f"Do you mean '{meant}'?" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DT_EVENT_TYPE", "DT_EVENT_TYPES"),
+        ("DT_PROJECT_IDS", "DT_PROJECT_ID"),
+        ("dt_project_id", "DT_PROJECT_ID"),
+        ("DT_TABEL", "DT_TABLE"),
+    ],
+)
+def test_a_variable_but_for_a_letter_is_a_warning(name: str, meant: str) -> None:
+    [warning] = Settings.load({**HS256, name: "x"}).warnings
+    assert (f"{name} is not a setting" in warning, f"Do you mean {meant}?" in warning) == (True, True)
+
+
+def test_variables_of_others_are_theirs() -> None:
+    assert Settings.load({**HS256, "DT_FIXTURES": "x", "DT": "x", "EDT_PROJECT_ID": "x"}).warnings == ()
+
+
+def test_the_settings_page_has_every_variable() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert set(re.findall(r"(?m)^\| `(DT_\w+)` \| .* \| .* \| .* \|$", page)) == KNOWN
+
+
+# What is no secret
+
+
+KEY_VAULT = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secrets/guesses-this/)"
+
+
+@pytest.mark.parametrize("value", [KEY_VAULT, f" {KEY_VAULT}", json.dumps([SECRET, KEY_VAULT]), KEY_VAULT.upper()])
+@pytest.mark.parametrize("name", ["DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_STORAGE"])
+def test_a_reference_that_key_vault_did_not_resolve_does_not_start(name: str, value: str) -> None:
+    found = faults({**HS256, name: value})
+    assert any(fault.startswith(f"{name} is a reference that Key Vault did not resolve") for fault in found)
+    assert "guesses-this" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "{{resolve:secretsmanager:dt-receiver-signature:SecretString}}",
+        "arn:aws:secretsmanager:eu-north-1:123456789012:secret:dt-receiver-signature",
+        "projects/123456789012/secrets/dt-receiver-signature/versions/latest",
+        "crn:v1:bluemix:public:secrets-manager:eu-de:a/0:0:secret:0",
+        "${DT_SIGNATURE_SECRET}",
+        "$DT_SIGNATURE_SECRET",
+        "$(DT_SIGNATURE_SECRET)",
+        "${{ secrets.DT_SIGNATURE_SECRET }}",
+        "<your signature secret>",
+        "op://vault/item/field",
+    ],
+)
+def test_a_reference_is_no_secret(reference: str) -> None:
+    for index, value in ((0, reference), (1, json.dumps([SECRET, f" {reference}\n"]))):
+        assert faults({"DT_SIGNATURE_SECRET": value}) == [
+            f"Signature secret {index} is a reference to a secret: set the secret itself."
+        ]
+
+
+@pytest.mark.parametrize("secret", ["$ecret" * 6, "a{{b}}" * 6, "<a>b" * 9, "projects" * 5, SECRET + "${X}"])
+def test_a_secret_that_looks_a_little_like_one_is_a_secret(secret: str) -> None:
+    assert Settings.load({"DT_SIGNATURE_SECRET": secret}).verifier.secrets == (secret.encode(),)

@@ -197,6 +197,14 @@ def test_clock() -> None:
     assert reason(verifier(), hs(hs256(BODY, nbf=issued + 100, iat=issued)), issued) == "not_yet_valid"
 
 
+@pytest.mark.parametrize("huge", [10**308, 10**309, 1e308], ids=["309 digits", "310 digits", "float"])
+def test_a_time_that_no_clock_shows_is_compared_like_any_other(huge: int | float) -> None:
+    assert accepts(verifier(), hs(hs256(BODY, exp=huge)))
+    assert reason(verifier(), hs(hs256(BODY, exp=-huge))) == "expired"
+    for claim in ("iat", "nbf"):
+        assert reason(verifier(), hs(hs256(BODY, **{claim: huge}))) == "not_yet_valid"
+
+
 def test_grace_for_expired_tokens_is_bounded_and_reported() -> None:
     issued = 1_700_000_000
     request = hs(hs256(BODY, iat=issued, exp=issued + 3600))

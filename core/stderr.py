@@ -1,0 +1,20 @@
+"""Python's own logging, uvicorn's included, on standard error: without waiting for its reader, as the log does."""
+
+import logging
+import sys
+
+from core.lines import Lines
+
+
+class _Handler(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = Lines(sys.stderr, "{} lines are missing here: nobody read them.\n".format)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.write(self.format(record) + "\n")
+
+
+def never_wait() -> None:
+    """Have all that is logged and has no handler written so; `core.asgi.UVICORN` leaves uvicorn without one."""
+    logging.lastResort = _Handler()

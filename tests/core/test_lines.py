@@ -1,0 +1,110 @@
+"""The log's descriptor: a reader that is there, that pauses, that leaves."""
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from core.lines import MAX_KEPT, Lines
+
+LINE = "x" * 199 + "\n"
+COUNT = 10_000
+
+
+def dropped(count: int) -> str:
+    return f"{count} dropped\n"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:
+        yield reader, stream
+        os.close(reader)
+
+
+def read_until(reader: int, end: bytes) -> bytes:
+    data = b""
+    while not data.endswith(end):
+        data += os.read(reader, 65_536)
+    return data
+
+
+def test_what_is_read_is_written_at_once(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    lines = Lines(stream, dropped)
+    for text in ("one\n", "two\nthree\n", "ø\n", "\ud800\n", "long " * 2000 + "\n"):
+        lines.write(text)
+        assert os.read(reader, 65_536).decode() == text.replace("\ud800", "\\ud800")
+
+
+def test_a_paused_reader_delays_nobody_and_is_told_what_it_missed(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    lines = Lines(stream, dropped)
+    started = time.monotonic()
+    for number in range(COUNT):
+        lines.write(f"{number:06}{LINE[6:]}")
+    assert time.monotonic() - started < 2
+    *read, said = read_until(reader, b"dropped\n").decode().splitlines()
+    assert [int(line[:6]) for line in read] == list(range(len(read)))
+    assert said == f"{COUNT - len(read)} dropped"
+    assert MAX_KEPT < len(read) * len(LINE) < MAX_KEPT + 200_000
+    lines.write("after\n")
+    assert os.read(reader, 65_536) == b"after\n"
+
+
+def test_what_is_kept_is_written_before_the_process_ends(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    lines = Lines(stream, dropped)
+    for _ in range(1000):
+        lines.write(LINE)
+    started = time.monotonic()
+    lines.drain(0.05)
+    assert time.monotonic() - started < 1
+    os.read(reader, 65_536)
+    assert read_until(reader, b"\n")
+    while len(os.read(reader, 65_536)) == 65_536:
+        pass
+    lines.drain()
+
+
+def test_a_reader_that_left_stops_nobody(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    lines = Lines(stream, dropped)
+    other = os.dup(reader)
+    for _ in range(1000):
+        lines.write(LINE)
+    os.close(other)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)  # what was kept meets the broken pipe on its thread
+    lines.drain()
+    lines.write(LINE)
+
+
+def test_a_file_has_every_line(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "w") as stream:
+        Lines(stream, dropped).write(LINE * COUNT)
+        assert (tmp_path / "log").read_text() == LINE * COUNT
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_stops_nobody() -> None:
+    with open("/dev/full", "w") as stream:
+        Lines(stream, dropped).write(LINE)
+
+
+def test_a_stream_without_a_descriptor_is_written_to() -> None:
+    stream = io.StringIO()
+    Lines(stream, dropped).write(LINE)
+    assert stream.getvalue() == LINE
+
+
+def test_a_closed_stream_stops_nobody() -> None:
+    with tempfile.TemporaryFile("w") as closed:
+        pass
+    Lines(closed, dropped).write(LINE)
+    Lines(None, dropped).write(LINE)
