@@ -42,8 +42,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Hook = Callable[[], Awaitable[None]]
-# An ordered set.
-Tasks = dict[asyncio.Task[Any], None]
 
 
 async def _nothing() -> None:
@@ -63,7 +61,7 @@ class App:
         self._receiver = receiver
         self._on_startup = on_startup
         self._on_shutdown = on_shutdown
-        self._reading: Tasks = {}
+        self._reading: dict[_Reading, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope, as https://asgi.readthedocs.io/en/latest/specs/main.html says."""
@@ -168,38 +166,44 @@ class _Reading:
     packet or two, so that one which is still not here after a hundred others came is not DT's.
 
     Args:
-        tasks: Those that read, the oldest first.
+        others: Those under way, the oldest first.
         started: ``time.monotonic()`` at the request's arrival.
 
     Raises:
         _GivenUp: On leaving; the body did not come.
     """
 
-    __slots__ = ("_started", "_task", "_tasks", "_timer")
+    __slots__ = ("_others", "_reason", "_started", "_task", "_timer")
 
-    def __init__(self, tasks: Tasks, started: float) -> None:
-        self._tasks = tasks
+    def __init__(self, others: "dict[_Reading, None]", started: float) -> None:
+        self._others = others
         self._started = started
+        self._reason: str | None = None
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
 
     def __enter__(self) -> None:
-        if len(self._tasks) >= MAX_READING:
-            oldest = next(iter(self._tasks))
-            del self._tasks[oldest]
-            oldest.cancel()
-        self._tasks[self._task] = None
+        if len(self._others) >= MAX_READING:
+            oldest = next(iter(self._others))
+            del self._others[oldest]
+            oldest._give_up("too_many_bodies")
+        self._others[self] = None
         # What asyncio.timeout does, for a quarter of its price.
         seconds = self._started + DEADLINE - time.monotonic()
-        self._timer = self._task.get_loop().call_later(seconds, self._task.cancel)
+        self._timer = self._task.get_loop().call_later(seconds, self._give_up, "body_timeout")
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._timer.cancel()
-        made_room = self._tasks.pop(self._task, True)
-        is_late = time.monotonic() - self._started >= DEADLINE
-        # Neither: somebody else's.
-        if isinstance(error, asyncio.CancelledError) and (made_room or is_late):
+        self._others.pop(self, None)
+        # Without a reason it is somebody else's.
+        if isinstance(error, asyncio.CancelledError) and self._reason:
             self._task.uncancel()
-            raise _GivenUp("too_many_bodies" if made_room else "body_timeout") from None
+            raise _GivenUp(self._reason) from None
+
+    def _give_up(self, reason: str) -> None:
+        # Once: a task that is cancelled twice is cancelled again, after this was left.
+        if self._reason is None:
+            self._reason = reason
+            self._task.cancel()
 
 
 def to_request(scope: Scope) -> Request:

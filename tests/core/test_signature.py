@@ -198,7 +198,7 @@ def test_clock() -> None:
 
 
 @pytest.mark.parametrize("huge", [10**308, 10**309, 1e308], ids=["309 digits", "310 digits", "float"])
-def test_a_time_that_no_clock_shows_is_compared_like_any_other(huge: int | float) -> None:
+def test_a_time_that_no_clock_shows_is_compared_like_any_other(huge: Any) -> None:
     assert accepts(verifier(), hs(hs256(BODY, exp=huge)))
     assert reason(verifier(), hs(hs256(BODY, exp=-huge))) == "expired"
     for claim in ("iat", "nbf"):

@@ -1,0 +1,61 @@
+"""Bodies that nobody signed take little memory, and no turn from one that DT signed, in each program of ours."""
+
+import asyncio
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from core.receiver import MAX_BODY
+from tests.contract.adapters import ADAPTERS
+from tests.support.deliveries import SECRET, fresh_body, signed
+from tests.support.processes import Program
+
+CONNECTIONS = 3500
+HALF = b"x" * (MAX_BODY - 1)
+
+
+@pytest.mark.parametrize("name", ["local", "heroku", "IBM, application"])
+def test_half_sent_bodies(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with ADAPTERS[name]({"DT_SIGNATURE_SECRET": SECRET}, tmp_path, request) as adapter:
+        assert isinstance(adapter.receiving, Program)
+        latencies = asyncio.run(_flood(adapter.receiving))
+        assert _most_megabytes(adapter.receiving) < 150
+        assert len(adapter.bodies()) == len(latencies)
+    assert latencies[int(len(latencies) * 0.99)] < 1
+
+
+async def _flood(program: Program) -> list[float]:
+    """Send bodies by halves, and well ones beside them; return how long those took, in order."""
+    flooding = asyncio.gather(*(_send_half(program.port, number / CONNECTIONS * 3) for number in range(CONNECTIONS)))
+    latencies = []
+    while not flooding.done():
+        content = fresh_body()
+        began = time.monotonic()
+        answer = await asyncio.to_thread(program.request, "POST", "/", signed(content), content)
+        assert answer.status == 200
+        latencies.append(time.monotonic() - began)
+        await asyncio.sleep(0.02)
+    await flooding
+    return sorted(latencies)
+
+
+async def _send_half(port: int, after: float) -> None:
+    await asyncio.sleep(after)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nX-Dt-Signature: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
+        writer.write(HALF)
+        # Answered when others need the place, or when its time is up.
+        assert b" 503 " in await asyncio.wait_for(reader.read(100), 20)
+    except ConnectionResetError:
+        pass  # closed while it was still sending
+    finally:
+        writer.close()
+
+
+def _most_megabytes(program: Program) -> float:
+    status = Path(f"/proc/{program.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
