@@ -1,6 +1,7 @@
 """Between Flask, which functions-framework is made of, and the core's two shapes."""
 
-from typing import TYPE_CHECKING
+import io
+from typing import IO, TYPE_CHECKING
 
 from core.http import Disconnected, Request, Response, TooLarge
 from core.receiver import MAX_BODY
@@ -24,9 +25,24 @@ def to_request(request: "flask.Request") -> Request:
     request.max_content_length = MAX_BODY + 1
     try:
         body = request.get_data(cache=False)
+        # gunicorn ends a body that breaks off as if it were whole.
+        if len(body) < (request.content_length or 0):
+            raise Disconnected
+        if len(body) > MAX_BODY:
+            _discard(request.environ["wsgi.input"])
     except Exception as error:  # werkzeug's, gunicorn's and the socket's own
         raise (TooLarge if getattr(error, "code", None) == 413 else Disconnected) from None
+    finally:
+        # functions-framework reads on after the answer, and an error there would take the answer's place.
+        request.stream = io.BytesIO()
     return Request(request.method, request.path, list(request.headers.items()), body)
+
+
+def _discard(source: IO[bytes]) -> None:
+    """Read on, within reason: a client that still sends when its connection is closed does not see the answer."""
+    for _ in range(64):
+        if not source.read(65_536):
+            return
 
 
 def to_response(response: Response) -> Answer:

@@ -298,7 +298,7 @@ def _asgi(chunks: Callable[[bytes], list[bytes]]) -> Callable[[list[tuple[str, s
         ]
 
         class Keeps:
-            async def handle(self, request: Request) -> Any:
+            async def handle(self, request: Request, started: float) -> Any:
                 seen.append(request)
                 raise asyncio.CancelledError
 

@@ -100,7 +100,16 @@ def test_what_is_configured_to_be_dropped_is_acknowledged_and_not_stored(platfor
     elsewhere = kept.replace(b"ccol8iuk9smqiha4e8l0", b"another")
     assert is_acknowledged(post(adapter, elsewhere), "dropped")
     assert adapter.bodies() == [kept]
-    assert last_line(adapter, 3)["outcome"] == "dropped"
+    # What the filters cannot read may be wanted.
+    unreadable = b'{"event":{"eventType":"temperature","data":NaN}}'
+    assert is_acknowledged(post(adapter, unreadable), "stored")
+    assert sorted(adapter.bodies()) == sorted([kept, unreadable])
+    # One line for each, and at the first that is dropped a warning.
+    last_line(adapter, 5)
+    lines = adapter.receiving.wait_for_lines(5)
+    assert [line.get("outcome") for line in lines] == [None, "dropped", "stored", "dropped", "stored"]
+    assert "temperature" in lines[0]["message"]
+    assert (lines[4]["severity"], lines[4]["unparsed"]) == ("INFO", "not JSON")
 
 
 CONTENT = body()

@@ -340,6 +340,22 @@ def test_a_body_in_chunks_that_does_not_end_is_not_stored(ready: Program, databa
     assert outcome(post(ready, content)) == STORED
 
 
+def test_a_client_that_leaves_before_its_body_is_here_is_a_line_and_no_traceback(
+    ready: Program, database: Firestore
+) -> None:
+    content = fresh_body()
+    before = len(ready.lines())
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\nX-Dt-Signature: {hs256(content)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", ready.port), timeout=10) as connection:
+        connection.sendall(head.encode() + content[:-1])
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 503 ")
+    [line] = ready.wait_for_lines(before + 1)[before:]
+    assert (line["outcome"], line["reason"]) == ("failed", "disconnected")
+    assert "Traceback" not in ready.output()
+    assert stored(database)[content] == 0
+
+
 def test_a_sender_that_asks_first_is_told_to_go_on(ready: Program, database: Firestore) -> None:
     content = fresh_body()
     head = (
