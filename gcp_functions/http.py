@@ -29,7 +29,7 @@ def to_request(request: "flask.Request") -> Request:
         if len(body) < (request.content_length or 0):
             raise Disconnected
         if len(body) > MAX_BODY:
-            _discard(request.environ["wsgi.input"])
+            _discard(request.input_stream)
     except Exception as error:  # werkzeug's, gunicorn's and the socket's own
         raise (TooLarge if getattr(error, "code", None) == 413 else Disconnected) from None
     finally:
