@@ -31,7 +31,8 @@ class Lines:
         self._kept: deque[bytes] = deque()
         self._size = 0
         self._lost = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._descriptor, self._is_file = _descriptor(stream)
         self._poll = select.poll()
@@ -48,7 +49,7 @@ class Lines:
                     self._stream.flush()
                 return
             data = text.encode("utf-8", "backslashreplace")
-            with self._changed:
+            with self._lock:
                 # Behind what is kept, so that the order stays.
                 rest = data if self._kept else self._write(self._descriptor, data)
                 if rest:
