@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_a_body_in_pieces_is_put_together() -> None:
 
 
 def test_a_body_without_end_is_refused_before_its_end() -> None:
-    messages = [part(b"x" * 65_536, True) for _ in range(1000)]
+    messages = [*(part(b"x" * 65_536, True) for _ in range(999)), part(b"")]
     server = Server()
     assert server.post(messages, {})[0]["status"] == 413
     assert server.left_when_answered == 1000 - MAX_BODY // 65_536 - 1
@@ -128,37 +129,60 @@ def test_the_time_that_a_body_takes_is_the_requests() -> None:
     assert DEADLINE - 1 < server.memory.deadlines[0] < DEADLINE - 0.5
 
 
-def test_the_oldest_of_too_many_bodies_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.asgi, "MAX_READING", 2)
-    server = Server()
-    statuses: list[int] = []
+class Clients:
+    """Several at a time; an unfinished one sends no more than the messages that it is given."""
 
-    async def post(messages: list[Message]) -> None:
+    def __init__(self) -> None:
+        self.server = Server()
+        self.statuses: list[int] = []
+
+    async def post(self, *messages: Message) -> None:
+        left = list(messages)
+
         async def receive() -> Message:
-            return messages.pop(0) if messages else await asyncio.sleep(60, part(b""))
+            return left.pop(0) if left else await asyncio.sleep(60, part(b""))
 
         async def send(message: Message) -> None:
+            await asyncio.sleep(0)
             if "status" in message:
-                statuses.append(message["status"])
+                self.statuses.append(message["status"])
 
         pairs = [(name.lower().encode(), value.encode()) for name, value in signed(body()).items()]
-        await server.app({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive, send)
+        await self.server.app({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive, send)
+
+
+def test_the_oldest_of_too_many_bodies_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core.asgi, "MAX_READING", 2)
+    clients = Clients()
 
     async def run() -> None:
-        unfinished = []
-        for _ in range(3):
-            unfinished.append(asyncio.ensure_future(post([part(b"x", True)])))
-            await asyncio.sleep(0)
-        await unfinished.pop(0)
-        assert statuses == [503]
-        await post([part(body())])
-        assert statuses == [503, 200] or statuses == [503, 503, 200]
-        for task in unfinished:
+        first, *others = [asyncio.ensure_future(clients.post(part(b"x", True))) for _ in range(3)]
+        await first
+        assert clients.statuses == [503]
+        await clients.post(part(body()))
+        assert sorted(clients.statuses) == [200, 503, 503]
+        for task in others:
             task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
 
     asyncio.run(run())
-    assert server.reasons[0] == "too_many_bodies"
+    assert clients.server.reasons[0] == "too_many_bodies"
+
+
+def test_a_body_that_makes_room_when_its_time_is_up_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core.asgi, "MAX_READING", 1)
+    monkeypatch.setattr(core.asgi, "DEADLINE", 0.05)
+    clients = Clients()
+
+    async def run() -> None:
+        late = asyncio.ensure_future(clients.post(part(b"x", True)))
+        await asyncio.sleep(0)
+        time.sleep(0.06)
+        await asyncio.gather(late, clients.post(part(b"x", True)))
+
+    asyncio.run(run())
+    assert clients.statuses == [503, 503]
+    assert clients.server.reasons == ["too_many_bodies", "body_timeout"]
 
 
 def test_a_client_that_goes_away_is_not_answered() -> None:
