@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test check format test-core aws-tools azure-tools ibm-tools send events bench lock clean
+.PHONY: help run test check format test-core aws-tools azure-tools azure-host ibm-tools send events bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,8 @@ test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's S
 aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests
 
 azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests
+
+azure-host: .venv-azure-host/.azure-host ## Install what Azure's own Functions host runs the function with, for its tests
 
 ibm-tools: .venv-ibm/.ibm-tools ## Install what checks ibm_actions/deploy and its Dockerfile, for their tests
 
@@ -92,7 +94,7 @@ deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everythin
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements ibm_actions/requirements ibm_actions/app-requirements
+LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements requirements/azure-host ibm_actions/requirements ibm_actions/app-requirements
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
@@ -114,7 +116,7 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-azure-host .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -150,6 +152,10 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	$(call install,.venv-azure,$<)
 	@touch $@
 
+.venv-azure-host/.azure-host: requirements/azure-host.txt .venv-azure-host/bin/python
+	$(call install,.venv-azure-host,$<)
+	@touch $@
+
 .venv-ibm/.ibm-tools: requirements/ibm-tools.txt .venv-ibm/bin/python
 	$(call install,.venv-ibm,$<)
 	@touch $@
@@ -161,6 +167,10 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 .venv/bin/python .venv-core/bin/python .venv-aws/bin/python .venv-azure/bin/python .venv-ibm/bin/python:
 	$(call create,$(@:/bin/python=))
 
+# The worker beside the host is for this version alone.
+.venv-azure-host/bin/python:
+	$(call create,$(@:/bin/python=),3.11)
+
 # dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.
 .venv/bin/dtconn: Makefile .venv/bin/python
 	@printf '%s\n' '#!/bin/sh' \
@@ -170,7 +180,7 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	@chmod +x $@
 
 define create
-@python=$$(sh tools/python.sh) && \
+@python=$$(sh tools/python.sh $(2)) && \
 echo "Creating $(1) with Python $$("$$python" -c 'import platform; print(platform.python_version())')" && \
 "$$python" -m venv --clear $(1)
 endef

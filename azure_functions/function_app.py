@@ -7,6 +7,7 @@ gc.disable()
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import azure.functions as func
 from azure_functions.http import to_request, to_response
 from azure_functions.logs import WorkerLog
 from core.dedup import Deduplicated
+from core.http import Request, Response
 from core.receiver import AsyncReceiver, Receiver
 from core.settings import Settings, SettingsError, one_of, required
 from core.store import AsyncStore, Store
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
 _ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
+_WRONG_ADDRESS = "This is not the endpoint of the Data Connector: post to /events."
+_NO_LENGTH = "Azure passes on no body that is sent in chunks: send Content-Length."
 
 
 def build_async_store(environ: Mapping[str, str]) -> AsyncStore:
@@ -100,7 +104,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | Receiver:
     """Build the receiver, whatever the environment is like.
 
-    An exception at this point would have the host answer 404 to everything, without a word to DT of why.
+    An exception at this point would leave the host without a function: 404 to every delivery, and at / its own 200.
     """
     if environ.get("DT_STORE") in ("storage_queue", "table"):
         return Receiver.build(lambda: (_settings(environ), build_store(environ)), WorkerLog())
@@ -112,20 +116,46 @@ gc.freeze()
 gc.enable()
 
 
+def _refused_here(request: Request) -> Response | None:
+    """Answer what the host would answer 2xx without this function, or keeps the body of; None for all else.
+
+    While the function is not loaded, the host answers every method 2xx at / (its home page, or 204 without one) and at
+    /admin/warmup. An address that works until then would lose what is sent to it meanwhile, so it never works:
+    docs/decisions/0027-azure-host.md.
+    """
+    if request.path.strip("/").partition("/")[0].lower() in ("", "admin"):
+        return receiver.wrong_address(request, _WRONG_ADDRESS, time.monotonic())
+    # The host passes on a body only if Content-Length says how long it is.
+    if request.method == "POST" and not request.body and request.values("transfer-encoding"):
+        return receiver.length_required(request, _NO_LENGTH, time.monotonic())
+    return None
+
+
 async def receive(req: func.HttpRequest) -> func.HttpResponse:
     """Answer one delivery, in the worker's event loop. Never raises: the host would hide the reason behind a 500."""
     assert isinstance(receiver, AsyncReceiver)
-    return to_response(await receiver.handle(to_request(req)))
+    request = to_request(req)
+    return to_response(_refused_here(request) or await receiver.handle(request))
 
 
 def receive_and_wait(req: func.HttpRequest) -> func.HttpResponse:
     """The same on a thread of the worker's, for a store that waits."""
     assert isinstance(receiver, Receiver)
-    return to_response(receiver.handle(to_request(req)))
+    request = to_request(req)
+    return to_response(_refused_here(request) or receiver.handle(request))
 
 
-# What is not understood, which is answered 503 with a word in the log, does not open the door: then a key is wanted.
-_is_open = os.environ.get("DT_AUTH_LEVEL") in (None, "", "anonymous")
-app = func.FunctionApp(func.AuthLevel.ANONYMOUS if _is_open else func.AuthLevel.FUNCTION)
+def _auth_level(environ: Mapping[str, str]) -> func.AuthLevel:
+    """Return whether a request needs a key of the function; a level that is not understood does not open the door."""
+    try:
+        level = one_of(environ, "DT_AUTH_LEVEL", "anonymous", "function")
+    except SettingsError as error:
+        # Said at the load: the host answers who has no key itself, so no request may ever get as far as our 503.
+        WorkerLog().notice("ERROR", f"{error} Until then the host answers 401 to whoever has no key of the function.")
+        return func.AuthLevel.FUNCTION
+    return func.AuthLevel[level.upper()]
+
+
+app = func.FunctionApp(_auth_level(os.environ))
 _chosen = receive if isinstance(receiver, AsyncReceiver) else receive_and_wait
 app.function_name("receive")(app.route("{*path}")(_chosen))

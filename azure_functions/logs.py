@@ -1,6 +1,7 @@
 """The log of a worker of Azure Functions: the host takes what Python's own logging is given, and its level."""
 
 import logging
+import sys
 
 from core.log import Log, Severity
 
@@ -15,6 +16,18 @@ _LEVELS: dict[Severity, int] = {"INFO": logging.INFO, "WARNING": logging.WARNING
 
 class WorkerLog(Log):
     """Writes lines by way of logging, so that they have their request's id in Application Insights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Log(sys.stderr)
+
+    def notice(self, severity: Severity, message: str) -> None:
+        """Write to standard error: of logging, the host drops what belongs to no request.
+
+        The host takes its level from the words in the line, and `severity` is one that it knows:
+        https://github.com/Azure/azure-functions-host (WorkerProcess.cs).
+        """
+        self._console.notice(severity, message)
 
     def _write(self, severity: Severity, line: str) -> None:
         # A handler that fails, be it the worker's, must not refuse an event that is stored.

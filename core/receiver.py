@@ -188,6 +188,30 @@ class _Decisions(Generic[S]):
         self._write("ERROR", "failed", request, response, started, reason=advice)
         return response
 
+    def wrong_address(self, request: Request, advice: str, started: float) -> Response:
+        """Answer a request at an address that must never pass for the endpoint: 404.
+
+        Args:
+            request: What there is of it.
+            advice: Where the endpoint is; a sentence of ours, for the log and for the answer.
+            started: As above.
+        """
+        response = _problem(404, "wrong-address", advice)
+        self._write("WARNING", "refused", request, response, started, reason=advice)
+        return response
+
+    def length_required(self, request: Request, advice: str, started: float) -> Response:
+        """Answer a request whose body the platform withholds because its length was not given: 411.
+
+        Args:
+            request: What there is of it.
+            advice: What to send; a sentence of ours, for the log and for the answer.
+            started: As above.
+        """
+        response = _problem(411, "length-required", advice)
+        self._write("WARNING", "refused", request, response, started, reason=advice)
+        return response
+
     def crashed(self, error: BaseException) -> Response:
         """Answer a request that something has ended which is no `Exception`: 500."""
         self._log.notice("ERROR", f"{type(error).__name__} ended a request.")

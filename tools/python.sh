@@ -4,6 +4,7 @@
 # shims of pyenv are there for versions that they then refuse, and Debian ships a Python that cannot make environments.
 #
 #   tools/python.sh
+#   tools/python.sh 3.11    # that version and no other
 #   PYTHON=/path/to/python3.12 tools/python.sh
 set -u
 
@@ -11,11 +12,16 @@ set -u
 root=${PYTHON_SH_ROOT-}
 home=${HOME-}
 
+# Where one version alone will do; PYTHON, which chooses for everything else, has no say then.
+wanted=${1-}
+export wanted
+
 # Prints the interpreter's own path, or says on stderr in which way it is unsuitable.
 probe='
-import sys
-if sys.version_info < (3, 11):
-    sys.exit("is Python %d.%d" % sys.version_info[:2])
+import os, sys
+version = "%d.%d" % sys.version_info[:2]
+if sys.version_info < (3, 11) or os.environ["wanted"] not in ("", version):
+    sys.exit("is Python " + version)
 import sysconfig
 if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
     sys.exit("is not the ordinary CPython, for which the requirements have binaries")
@@ -30,7 +36,7 @@ works() {
     "$1" -I -c "$probe" </dev/null
 }
 
-if [ -n "${PYTHON-}" ]; then
+if [ -n "${PYTHON-}" ] && [ -z "$wanted" ]; then
     if path=$(works "$PYTHON"); then
         printf '%s\n' "$path"
         exit 0
@@ -73,7 +79,7 @@ candidates() {
 }
 
 all() {
-    for version in 3.13 3.14 3.12 3.11; do
+    for version in ${wanted:-3.13 3.14 3.12 3.11}; do
         candidates "$version"
     done
     on_path python3
@@ -99,7 +105,7 @@ passed_over=$(
 ) && exit 0
 
 {
-    echo "No suitable Python: this needs 3.11 or newer, with venv, sqlite3 and ssl. Install one, then try again:"
+    echo "No suitable Python: this needs ${wanted:-3.11 or newer}, with venv, sqlite3 and ssl. Install one, then try again:"
     echo "  Debian, Ubuntu  sudo apt-get install python3 python3-venv"
     echo "  macOS           brew install python@3.13"
     echo "  Windows         wsl --install, then as on Debian, inside"

@@ -67,7 +67,7 @@ def index(worker: None, run: Run, tmp_path: Path) -> Callable[..., Any]:
     shutil.copy(ROOT / "azure_functions" / "function_app.py", tmp_path)
 
     def index(**environ: str) -> Any:
-        return json.loads(run(INDEX, **environ))
+        return json.loads(run(INDEX, **environ).splitlines()[-1])
 
     return index
 

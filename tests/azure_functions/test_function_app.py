@@ -34,7 +34,7 @@ STORES = {
 
 def post(program: Program, content: bytes | None = None, secret: str = SECRET) -> Answer:
     content = fresh_body() if content is None else content
-    return program.request("POST", "/", {"X-Dt-Signature": hs256(content, secret)}, content)
+    return program.request("POST", "/events", {"X-Dt-Signature": hs256(content, secret)}, content)
 
 
 def problem(answer: Answer) -> tuple[int, str]:
@@ -101,7 +101,7 @@ def test_the_door_is_open_only_to_those_who_said_so(level: str | None, index: In
 
 
 def test_a_wrong_environment_is_indexed_all_the_same(index: Index) -> None:
-    """Otherwise the host would answer 404 to everything."""
+    """Otherwise the host would have no function, and would say so in no answer."""
     for environ in ({}, {"DT_STORE": "table"}, {"DT_STORE": "storage_queue"}, {"DT_STORE": "cosmos"}):
         [found] = index(**environ)["functions"]
         assert found["name"] == "receive"
@@ -163,7 +163,10 @@ def test_wrong_settings_are_said_at_each_delivery(
     changes: dict[str, str | None], variable: str, function: Function
 ) -> None:
     with function(**{"DT_SERVICE_BUS": BUS, "DT_STORAGE": STORAGE} | changes) as program:
-        for count in (1, 2):
+        # Of a wrong level at the start too: where it has the host refuse all that comes, no request ever has a line.
+        said = [(line["severity"], line["message"].split()[0]) for line in program.lines()]
+        assert said == ([("ERROR", "DT_AUTH_LEVEL")] if variable == "DT_AUTH_LEVEL" else [])
+        for count in (len(said) + 1, len(said) + 2):
             answer = post(program)
             assert problem(answer) == (503, "unavailable")
             assert variable.encode() not in answer.body
@@ -172,7 +175,7 @@ def test_wrong_settings_are_said_at_each_delivery(
             assert (lines[-1]["severity"], lines[-1]["outcome"]) == ("ERROR", "failed")
             assert re.search(rf"\b{variable}\b", lines[-1]["reason"])
             assert lines[-1]["message"].endswith(".")
-        assert program.request("GET", "/").status == 405
+        assert program.request("GET", "/events").status == 405
         assert SECRET not in program.output()
         assert HIDDEN not in program.output()
         assert "Traceback" not in program.output()
@@ -364,10 +367,32 @@ def test_a_bug_in_the_store_is_a_500_of_ours_and_one_line(store: str, function: 
         assert "Traceback" not in program.output()
 
 
+ADDRESSES = {
+    "service_bus": ["/", "/?a=b", "/.", "/x/..", "/%2e/", "/admin", "/admin/warmup", "/Admin/x/y"],
+    "table": ["/"],
+}
+
+
+@pytest.mark.parametrize("store", ADDRESSES)
+def test_an_address_that_the_host_may_answer_2xx_is_none_of_ours(store: str, function: Function) -> None:
+    """While the function is not loaded, the host does: an address that works until then loses what comes meanwhile."""
+    with function(DT_STORE=store, **STORES[store]) as program:
+        content = fresh_body()
+        for count, path in enumerate(ADDRESSES[store], 1):
+            answer = program.request("POST", path, signed(content), content)
+            assert problem(answer) == (404, "wrong-address"), path
+            assert b"/events" in answer.body
+            line = program.wait_for_lines(count)[-1]
+            assert (line["severity"], line["outcome"], line["status"]) == ("WARNING", "refused", 404)
+            assert "/events" in line["reason"]
+        for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS"):
+            assert program.request(method, "/").status == 404
+
+
 def test_the_function_goes_on_after_requests_that_it_refused(function: Function, tmp_path: Path) -> None:
     with service_bus(tmp_path, "events") as bus, function(DT_SERVICE_BUS=bus.connection_string) as program:
         content = fresh_body()
-        for path in ("/", "/x", "/a/b/", "/%00", "/?a=b", "/a//b", f"/{uuid.uuid4()}"):
+        for path in ("/events", "/x", "/a/b/", "/%252e", "/events?a=b", "/a//b", f"/{uuid.uuid4()}"):
             assert problem(program.request("POST", path, {}, content)) == (401, "unverified")
             assert program.request("POST", path, signed(content), content).status == 200
         assert [each["body"] for each in bus.messages()] == [content]

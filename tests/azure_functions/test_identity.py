@@ -328,7 +328,7 @@ def _certify(folder: Path) -> Path:
 
 
 def _post(program: Program, content: bytes) -> Answer:
-    return program.request("POST", "/", signed(content), content)
+    return program.request("POST", "/events", signed(content), content)
 
 
 def _environment(endpoint: Loopback, port: int, certificate: Path) -> dict[str, str]:

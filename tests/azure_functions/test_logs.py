@@ -48,11 +48,12 @@ def test_the_names_that_the_worker_keeps_are_still_those() -> None:
     assert runtime.SDK_LOG_PREFIX in SYSTEM
 
 
-def test_a_notice_at_the_start_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_notice_belongs_to_no_request_and_goes_where_the_host_reads_all_the_same(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     WorkerLog().notice("WARNING", "Look here.")
-    assert [(each.levelno, json.loads(each.getMessage())["message"]) for each in caplog.records] == [
-        (logging.WARNING, "Look here.")
-    ]
+    assert json.loads(capsys.readouterr().err) == {"severity": "WARNING", "message": "Look here."}
+    assert caplog.records == []
 
 
 # Whatever reaches the root logger comes out, with the traceback that the worker's handler would format too.
@@ -82,7 +83,7 @@ def _fails(function: Function, *sitecustomize: str, **environ: str) -> tuple[lis
     """Make a delivery that cannot be stored; return what loggers said anything meanwhile, and all that was printed."""
     with function("".join(sitecustomize), **environ) as program:
         content = fresh_body()
-        assert program.request("POST", "/", signed(content), content).status == 503
+        assert program.request("POST", "/events", signed(content), content).status == 503
         [line] = program.wait_for_lines(1)
         assert line["severity"] == "ERROR"
         # Its own line takes the same way, and has its level there.
@@ -174,8 +175,8 @@ def test_a_log_that_cannot_be_written_refuses_no_event(error: str, function: Fun
     connection = connection_string(azurite.queue_port, azurite.table_port)
     with function(BROKEN.format(error=error), DT_STORAGE=connection, **environ) as program:
         content = fresh_body()
-        assert program.request("POST", "/", signed(content), content).status == 200
-        assert program.request("POST", "/", {}, content).status == 401
+        assert program.request("POST", "/events", signed(content), content).status == 200
+        assert program.request("POST", "/events", {}, content).status == 401
         assert program.request("GET", "/healthz").status == 200
     assert [each["body"] for each in storage.entities()] == [content]
 
@@ -189,7 +190,7 @@ def test_a_handler_with_a_stream_that_is_closed_refuses_no_event(
     logging.getLogger().addHandler(handler)
     try:
         stream.close()
-        WorkerLog().notice("ERROR", "Look here.")
+        WorkerLog().request("ERROR", "failed", status=503, seconds=0.1, size=3)
     finally:
         logging.getLogger().removeHandler(handler)
     assert len(caplog.records) == 1

@@ -134,12 +134,12 @@ def test_it_stores_with_nothing_else_installed(
             **names,
         }
         with running("tests.support.azure_host", environ, tmp_path, root=library, python=str(python)) as server:
-            assert server.request("POST", "/", {}, one).status == 401
-            assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "stored"
-            again = server.request("POST", "/", signed(one), one).headers["event-outcome"]
+            assert server.request("POST", "/events", {}, one).status == 401
+            assert server.request("POST", "/events", signed(one), one).headers["event-outcome"] == "stored"
+            again = server.request("POST", "/events", signed(one), one).headers["event-outcome"]
             assert again == ("stored" if store == "service_bus" else "duplicate")
             asymmetric = {"DT-Asymmetric-Signature": es256(other)}
-            assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
+            assert server.request("POST", "/events", asymmetric, other).headers["event-outcome"] == "stored"
             # Nothing of the repository is on its path.
             maps = Path(f"/proc/{server.process.pid}/environ")
             assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()

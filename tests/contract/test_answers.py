@@ -36,7 +36,7 @@ def adapter(platform: Any) -> Adapter:
 
 
 def post(adapter: Adapter, content: bytes, headers: dict[str, str] | None = None) -> Answer:
-    return adapter.receiving.request("POST", "/", signed(content) if headers is None else headers, content)
+    return adapter.receiving.request("POST", "/events", signed(content) if headers is None else headers, content)
 
 
 def is_acknowledged(answer: Answer, outcome: str) -> bool:
@@ -165,10 +165,10 @@ def test_large_bodies_are_refused_before_they_are_hashed(adapter: Adapter) -> No
 def test_only_post_delivers(adapter: Adapter) -> None:
     assert adapter.receiving.request("GET", "/healthz").status == 200
     for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        answer = adapter.receiving.request(method, "/", signed(CONTENT), b"" if method == "GET" else CONTENT)
+        answer = adapter.receiving.request(method, "/events", signed(CONTENT), b"" if method == "GET" else CONTENT)
         assert problem(answer) == (405, "method-not-allowed")
         assert answer.headers["allow"] == "POST"
-    assert adapter.receiving.request("HEAD", "/").status == 405
+    assert adapter.receiving.request("HEAD", "/events").status == 405
     assert adapter.bodies() == []
 
 

@@ -293,6 +293,23 @@ def test_what_the_platform_has_spoiled_is_503_with_advice(make: Make) -> None:
     assert bench.memory.events == {}
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "name"),
+    [("wrong_address", 404, "wrong-address"), ("length_required", 411, "length-required")],
+)
+def test_what_the_platform_makes_of_a_request_is_refused_with_advice(
+    method: str, status: int, name: str, make: Make
+) -> None:
+    bench = make()
+    response = getattr(bench.receiver, method)(delivery(), "Post elsewhere.", time.monotonic())
+    problem = {"type": f"urn:problem-type:data-connector:{name}", "title": "Post elsewhere.", "status": status}
+    assert (response.status, json.loads(response.body)) == (status, problem)
+    [line] = bench.lines
+    assert (line["severity"], line["outcome"], line["reason"]) == ("WARNING", "refused", "Post elsewhere.")
+    assert line["status"] == status
+    assert bench.memory.events == {}
+
+
 def test_what_ends_a_request_is_500_without_a_word_of_it(make: Make) -> None:
     bench = make()
     assert bench.receiver.crashed(SystemExit("the text")).status == 500

@@ -1,10 +1,10 @@
 """Azure's worker, in front of it an HTTP server of ours in the place of Azure's host.
 
 Real is Microsoft's own library of the worker, azure-functions-runtime: how the app is found and indexed, how a request
-becomes a `func.HttpRequest`, on what thread the function runs, and what becomes of its answer. The host, which is a
-program of .NET, cannot be had here: its routing, its keys and host.json are not run. What is written here in its place
-follows its source, https://github.com/Azure/azure-functions-host (GrpcMessageConversionExtensions.cs): names of headers
-in lower case, repeated ones joined, and no body for a request that does not say how long its body is.
+becomes a `func.HttpRequest`, on what thread the function runs, and what becomes of its answer. The host, a program of
+.NET, takes seconds to start and is not to be had everywhere; this server takes its place where many are started. What
+it makes of a request is held to the host's own answers by tests/azure_functions/test_azure_host.py. Keys and host.json
+are not run.
 
     AzureWebJobsScriptRoot=dist/azure_functions PORT=8080 python -m tests.support.azure_host
 """
@@ -12,6 +12,7 @@ in lower case, repeated ones joined, and no body for a request that does not say
 import asyncio
 import logging
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -22,6 +23,7 @@ from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, unquote
 
 from tests.support.processes import ROOT, Program, running
 
@@ -83,8 +85,11 @@ class _Worker:
         runtime.start_threadpool_executor()
         init = SimpleNamespace(capabilities={}, function_app_directory=folder)
         done = self._run(runtime.worker_init_request(_request(worker_init_request=init)))
-        assert done.result.status == _StatusResult.Success, done.result.exception.message
-        [self.function] = self._run(runtime.functions_metadata_request(_request())).function_metadata_results
+        found = self._run(runtime.functions_metadata_request(_request()))
+        for each in (done, found):
+            if each.result.status != _StatusResult.Success:
+                sys.stdout.write(f"{each.result.exception.message}\n")
+        self.function: Any = next(iter(found.function_metadata_results or ()), None)
 
     def invoke(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Any:
         """Invoke the function; return what the host is told."""
@@ -112,25 +117,109 @@ class _Handler(BaseHTTPRequestHandler):
     worker: _Worker
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        names = {name.lower() for name in self.headers}
-        headers = {name: ",".join(self.headers.get_all(name, [])) for name in names}
-        answer = self.worker.invoke(self.command, f"https://{self.headers['Host']}{self.path}", headers, body)
+        target = self.requestline.split(" ")[1]
+        if len(self.requestline) + 2 > _MAX_LINE:
+            return self._end(414)
+        if sum(len(f"{name}: {value}\r\n") for name, value in self.headers.items()) > _MAX_HEAD:
+            return self._end(431)
+        try:
+            headers, path = self._received(), _path(target)
+        except ValueError:
+            return self._end(400)
+        body = self._body()
+        if body is None:
+            return self._end(500)
+        if self.worker.function is None:
+            return self._answer(200, {}, b"Home page") if path == "/" else self._answer(404, {}, b"")
+        if path.startswith("//"):
+            return self._answer(404, {}, b"")
+        query = target.partition("?")[1:]
+        url = f"http://{headers['host']}{path}{''.join(query)}"
+        answer = self.worker.invoke(self.command, url, headers, body)
         if answer.result.status != _StatusResult.Success:
-            self._answer(500, {"Content-Length": "0"}, b"")
-            return
+            return self._answer(500, {}, b"")
         http = answer.return_value.http
-        self._answer(int(http.status_code), http.headers, http.body.bytes)
+        return self._answer(int(http.status_code), http.headers, http.body.bytes)
+
+    def _received(self) -> dict[str, str]:
+        """Return the headers as they are passed on: names in lower case, and repeated ones joined, less the empty."""
+        found: dict[str, list[str]] = {}
+        for name, value in sorted(self.headers.items()):
+            if "\0" in value:
+                raise ValueError("a NUL in a header")
+            found.setdefault(name.lower(), []).append(value.strip().encode("latin-1").decode())
+        return {name: ",".join(filter(None, values)) for name, values in found.items()}
+
+    def _body(self) -> bytes | None:
+        """Return the body, of which there is none if its length is not given; None if it did not come."""
+        if "Transfer-Encoding" in self.headers:
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+            return b""
+        length = int(self.headers.get("Content-Length", 0))
+        if length > _MAX_BODY:
+            return None
+        self.connection.settimeout(_PATIENCE)
+        try:
+            body = self.rfile.read(length)
+        except TimeoutError:
+            return None
+        self.connection.settimeout(None)
+        return body if len(body) == length else None
+
+    def _end(self, status: int) -> None:
+        self.close_connection = True
+        self._answer(status, {"Connection": "close"}, b"")
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        if "content-length" not in map(str.lower, headers):
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _handle
+
+
+# What Kestrel takes of a request line and of a head, and the host of a body. A body that brings less than 240 bytes a
+# second is waited for 5 s: https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
+_MAX_LINE = 8_192
+_MAX_HEAD = 32_768
+_MAX_BODY = 104_857_600
+_PATIENCE = 5.0
+
+
+def _path(target: str) -> str:
+    """Return the path that the function is given: dot segments resolved, escapes undone and made anew.
+
+    Raises:
+        ValueError: Kestrel takes no such path.
+    """
+    path = target.partition("?")[0]
+    if "%00" in path or "#" in path or not path.isascii():
+        raise ValueError("not a path")
+    # A slash stays escaped, and so does what is no UTF-8.
+    path = re.sub("(?:%(?!2f)[0-9a-f]{2})+", _unescaped, path, flags=re.IGNORECASE)
+    segments: list[str] = []
+    for segment in (parts := path.split("/")[1:]):
+        if segment == "..":
+            del segments[-1:]
+        elif segment != ".":
+            segments.append(segment)
+    if parts[-1] in (".", ".."):
+        segments.append("")
+    return quote("/" + re.sub("%(?![0-9A-Fa-f]{2})", "%25", "/".join(segments)), safe="/%-._~!$&'()*+,;=:@")
+
+
+def _unescaped(escapes: re.Match[str]) -> str:
+    try:
+        return unquote(escapes[0], errors="strict")
+    except UnicodeDecodeError:
+        return escapes[0]
 
 
 class _Server(ThreadingHTTPServer):

@@ -43,7 +43,7 @@ class Printing:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return its log lines, less those of health checks."""
-        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in map(str.strip, self.output().splitlines()) if line.startswith('{"')]
         return [line for line in lines if line.get("outcome") != "health"]
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
@@ -56,6 +56,22 @@ class Printing:
     def close(self) -> None:
         """Forget what it printed."""
         self._log.close()
+
+
+class Requesting:
+    """What listens on a port of this machine."""
+
+    port: int
+
+    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+        """Make one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
 
 
 class StandIn:
@@ -104,7 +120,7 @@ def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> st
     return done.stdout
 
 
-class Program(Printing):
+class Program(Printing, Requesting):
     """One server in a process of its own.
 
     Args:
@@ -148,16 +164,6 @@ class Program(Printing):
             except OSError:
                 time.sleep(0.02)
         raise AssertionError(self.output())
-
-    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """Make one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
-        try:
-            connection.request(method, path, body or None, dict(headers or {}))
-            answer = connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it, and return its exit code."""

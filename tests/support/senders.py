@@ -44,7 +44,7 @@ class Sender:
     def send(self, server: Server) -> int:
         """Send what waits, or else a fresh event; return the answer's status."""
         self.waiting = self.waiting or fresh_body()
-        status = server.request("POST", "/", signed(self.waiting), self.waiting).status
+        status = server.request("POST", "/events", signed(self.waiting), self.waiting).status
         if status == 200:
             self.acknowledged.append(self.waiting)
             self.waiting = None

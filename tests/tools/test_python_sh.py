@@ -44,7 +44,7 @@ class Machine:
         path.chmod(0o755)
         return str(path)
 
-    def run(self, path: str = "bin", **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(self, path: str = "bin", *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the script; ``path`` are the folders that are searched before the few tools that it needs."""
         folders = [str(self.folder / name) for name in path.split(":")] + [str(self.folder / "tools")]
         environ = {
@@ -53,7 +53,8 @@ class Machine:
             "PYTHON_SH_ROOT": str(self.folder / "root"),
             **environ,
         }
-        return subprocess.run(["sh", SCRIPT], env=environ, capture_output=True, text=True, timeout=60, check=False)
+        command = ["sh", str(SCRIPT), *arguments]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
     def finds(self, path: str = "bin", environ: Mapping[str, str] | None = None) -> str:
         done = self.run(path, **(environ or {}))
@@ -86,6 +87,17 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_version_that_the_clouds_run_then_the_newest(machine: Machine, there: list[str], found: str) -> None:
     paths = {version: machine.python(f"bin/python{version}") for version in there}
     assert machine.finds() == paths[found]
+
+
+def test_one_version_alone_where_it_is_asked_for(machine: Machine) -> None:
+    newer = machine.python("bin/python3.13")
+    # Called python3.11, and is none.
+    machine.python("bin/python3.11", "sys.version_info = (3, 13, 0)")
+    done = machine.run("bin", "3.11", PYTHON=newer)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this needs 3.11, with" in done.stderr
+    found = machine.python("root/usr/bin/python3.11", "sys.version_info = (3, 11, 2)")
+    assert machine.run("bin", "3.11", PYTHON=newer).stdout == f"{found}\n"
 
 
 @pytest.mark.parametrize(
