@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.azure_host import azure_functions
 from tests.support.deliveries import SECRET
+from tests.support.environments import unpacked
 from tests.support.processes import ROOT, Program, run_alone
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.service_bus_store import Connect
@@ -48,6 +49,18 @@ def worker() -> None:
     """Azure's worker."""
     if importlib.util.find_spec("azure_functions_runtime") is None:
         pytest.skip("no azure-functions-runtime: install Python 3.13, which it wants, then `make test` installs it")
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree that is in the zip, far from the repository."""
+    return unpacked("azure", tmp_path_factory.mktemp("zip") / "wwwroot")
+
+
+@pytest.fixture(scope="session")
+def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for the Functions host, whose worker leaves bytecode in it."""
+    return shutil.copytree(package, tmp_path_factory.mktemp("app") / "wwwroot")
 
 
 @pytest.fixture

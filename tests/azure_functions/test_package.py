@@ -16,16 +16,10 @@ import pytest
 
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
-from tests.support.environments import environment_of, unpacked
+from tests.support.environments import environment_of
 from tests.support.es256 import JWKS, es256
 from tests.support.processes import ROOT, running
 from tests.support.service_bus import service_bus
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree that is in the zip, far from the repository."""
-    return unpacked("azure", tmp_path_factory.mktemp("zip") / "wwwroot")
 
 
 @pytest.fixture(scope="module")

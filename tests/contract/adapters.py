@@ -347,10 +347,11 @@ def _flask(headers: list[tuple[str, str]], body: bytes) -> Request:
 
 
 def _azure_worker(headers: list[tuple[str, str]], body: bytes) -> Request:
-    """Present a delivery as Azure's worker does: names in lower case, repeated headers joined."""
-    joined: dict[str, str] = {}
+    """Present a delivery as Azure's worker does: names in lower case, repeated headers joined, less the empty ones."""
+    found: dict[str, list[str]] = {}
     for name, value in headers:
-        joined[name.lower()] = f"{joined[name.lower()]},{value}" if name.lower() in joined else value
+        found.setdefault(name.lower(), []).append(value)
+    joined = {name: ",".join(filter(None, values)) for name, values in found.items()}
     return azure_functions_http.to_request(HttpRequest("POST", "https://example.com/", headers=joined, body=body))
 
 

@@ -43,7 +43,7 @@ class Printing:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return its log lines, less those of health checks."""
-        lines = [json.loads(line) for line in map(str.strip, self.output().splitlines()) if line.startswith('{"')]
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("outcome") != "health"]
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
