@@ -106,7 +106,8 @@ def send(
 ) -> None:
     """Sign and post events, one request for each, as DT Cloud does.
 
-    Exits 0 if each answer was as expected: 2xx, or 401 for the faults; 1 if not; 2 if the command makes no sense.
+    Exits 0 if each answer was as expected: the receiver's 200, or 401 for the faults; 1 if not; 2 if the command makes
+    no sense.
 
     \b
     Examples:

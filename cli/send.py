@@ -40,7 +40,7 @@ class Plan:
         concurrency: How many requests are on their way at a time.
         duplicate: Whether each event is delivered a second time, signed anew, once the first delivery is answered.
         tamper: Whether the body changes after it is signed.
-        refused: Whether each delivery is expected to be refused: 401. Otherwise any 2xx is expected.
+        refused: Whether each delivery is expected to be refused: 401. Otherwise 200 is expected, with an outcome.
     """
 
     url: str
@@ -59,9 +59,12 @@ class Plan:
         """How many requests that makes."""
         return len(self.event_types) * self.count * (2 if self.duplicate else 1)
 
-    def expects(self, status: int | None) -> bool:
-        """Tell whether an answer of that status is as it should be; None is no answer."""
-        return status is not None and (status == 401 if self.refused else 200 <= status < 300)
+    def expects(self, status: int | None, what: str) -> bool:
+        """Tell whether an answer is as it should be; a status of None is no answer.
+
+        A 200 without an outcome is not the receiver's: where it is not there, some platforms answer so themselves.
+        """
+        return status == 401 if self.refused else status == 200 and what != ""
 
 
 class Tally:
@@ -86,7 +89,7 @@ class Tally:
     @property
     def is_as_expected(self) -> bool:
         """Whether there is an answer to each delivery, and each is as expected."""
-        return self.count == self._plan.deliveries and all(self._plan.expects(status) for status, _ in self._answers)
+        return self.count == self._plan.deliveries and all(self._plan.expects(*answer) for answer in self._answers)
 
     def add(self, status: int | None, what: str, seconds: float) -> None:
         """Count one delivery that took ``seconds``. ``status`` is None, and ``what`` says why, without an answer."""
@@ -103,7 +106,7 @@ class Tally:
             "deviceId": self._plan.device.device_id,
             "deliveries": self._plan.deliveries,
             "answers": [
-                {"status": status, "outcome": what, "count": count, "expected": self._plan.expects(status)}
+                {"status": status, "outcome": what, "count": count, "expected": self._plan.expects(status, what)}
                 for (status, what), count in self._answers.most_common()
             ],
             "asExpected": self.is_as_expected,
@@ -121,7 +124,7 @@ class Tally:
             if answer["expected"]:
                 console.print(Text(line, "green"))
             else:
-                expected = "401" if self._plan.refused else "2xx"
+                expected = "401" if self._plan.refused else "the receiver's 200"
                 console.print(Text(f"{line}  (expected {expected})", "red"))
         if self.count:
             latencies = "  ".join(f"{name} {millis} ms" for name, millis in document["latencyMs"].items())
@@ -204,7 +207,7 @@ async def _post(plan: Plan, tally: Tally, client: httpx.AsyncClient, body: bytes
 
 def _what(answer: httpx.Response) -> str:
     """Return what the receiver calls the answer: an outcome, or the title of a problem; nothing if it is not ours."""
-    text = answer.headers.get("event-outcome")
+    text = answer.headers.get("event-outcome", "" if answer.is_success else None)
     if text is None:
         try:
             text = answer.json()["title"]

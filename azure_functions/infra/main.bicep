@@ -378,7 +378,7 @@ module alerts 'alerts.bicep' = {
 
 // ---- what comes out -------------------------------------------------------------------------------------------------
 
-@description('The endpoint URL for the Data Connector.')
+@description('The endpoint URL for the Data Connector, with its /events: at /, Azure itself may answer 200.')
 output url string = 'https://${app.properties.defaultHostName}/events'
 
 @description('The function app.')

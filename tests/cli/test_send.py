@@ -230,7 +230,7 @@ def test_a_fault_that_is_accepted_is_a_failure() -> None:
 def test_a_proper_event_that_is_refused_is_a_failure(endpoint: Endpoint) -> None:
     result = send(endpoint.url, secret="another secret, which the receiver does not have")
     assert result.exit_code == 1
-    assert "(expected 2xx)" in words(result.stdout)
+    assert "(expected the receiver's 200)" in words(result.stdout)
     assert endpoint.reasons == ["signature"]
 
 
@@ -294,10 +294,13 @@ def test_faults_of_both_signatures(fault: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("response", "outcome", "exit_code"),
     [
-        (Response(204, (), b""), "", 0),
+        # Not the receiver's, which says what has become of the event.
+        (Response(204, (), b""), "", 1),
+        (Response(200, (("content-length", "22"),), b"<title>Welcome</title>"), "", 1),
+        (Response(200, (("content-length", "15"),), b'{"title":"Hei"}'), "", 1),
         (Response(200, (("event-outcome", "dropped"), ("content-length", "0")), b""), "dropped", 0),
-        (Response(200, (("content-length", "20"),), b'{"outcome":"dropped"}'[:20]), "", 0),
-        (Response(200, (("content-length", "4"),), b"[[]]"), "", 0),
+        (Response(500, (("content-length", "20"),), b'{"outcome":"dropped"}'[:20]), "", 1),
+        (Response(500, (("content-length", "4"),), b"[[]]"), "", 1),
         (Response(503, (("content-length", "16"),), b'{"title":"\\u001b"}'), "", 1),
         (Response(302, (("content-length", "0"), ("location", "/elsewhere")), b""), "", 1),
     ],
