@@ -46,11 +46,12 @@ class FunctionsHost(Printing, Requesting):
     """
 
     def __init__(self, app: Path, environ: Mapping[str, str], folder: Path) -> None:
+        serve = command()
         super().__init__()
         self.port = free_port()
         settings = [f"{name}={value}" for name, value in environ.items()]
         self.process = subprocess.Popen(
-            [command(), str(app), str(self.port), str(PYTHON), *settings],
+            [serve, str(app), str(self.port), str(PYTHON), *settings],
             env={**os.environ, "AZURE_FUNCTIONS_HOST_HOME": str(folder)},
             stdout=self._log,
             stderr=subprocess.STDOUT,
