@@ -60,7 +60,7 @@ REASONS = {
     "expired": "a token past its exp, otherwise valid",
     "not_yet_valid": "a token from the future: is this machine's clock slow?",
     "checksum": "a genuine token of another body",
-    "empty_body": "a genuine token of a body that did not come: Azure, for one, drops a chunked one",
+    "empty_body": "a genuine token of a body that did not come",
 }
 
 
