@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -78,6 +79,19 @@ def test_repr_shows_no_body_and_no_label() -> None:
 
 # Strange bodies
 
+NETWORK_STATUS = body(
+    eventType="networkStatus",
+    data={
+        "networkStatus": {
+            "signalStrength": 45,
+            "rssi": -83,
+            "updateTime": "2024-05-29T10:34:03.970411Z",
+            "cloudConnectors": [{"id": "bdkjbo2v0000uk377c4g", "signalStrength": 45, "rssi": -83}],
+            "transmissionMode": "LOW_POWER_STANDARD_MODE",
+        }
+    },
+)
+
 NOT_JSON = {
     "empty": b"",
     "text": b"hello",
@@ -137,10 +151,61 @@ def test_number_that_only_json_can_hold_is_no_fault() -> None:
     assert read(body().replace(b":27,", b":1e999,")).parsed
 
 
-def test_of_duplicate_json_keys_the_last_counts() -> None:
-    """As in JavaScript and in Postgres's jsonb."""
-    assert read(body().replace(b'"eventId":', b'"eventId":"first","eventId":')).event_id == EVENT_ID
-    assert read(body()[:-1] + b',"event":{"eventId":"last"}}').event_id == "last"
+USUAL = body()
+DUPLICATE_KEYS = {
+    "in the document": USUAL[:-1] + b',"event":{"eventId":"last"}}',
+    "in the event": USUAL.replace(b'"eventId":', b'"eventId":"first","eventId":'),
+    "the same value": USUAL.replace(b'"value":27,', b'"value":27,"value":27,', 1),
+    "in a sample": USUAL.replace(b'{"value":27,"sample', b'{"value":1,"value":27,"sample'),
+    "in the labels": USUAL.replace(b'"name":', b'"name":"first","name":'),
+    "in the metadata": USUAL.replace(b'"deviceId":', b'"deviceId":"first","deviceId":'),
+    "two events, one in data": USUAL.replace(b'"temperature":{', b'"temperature":{},"temperature":{'),
+    "white space before the colon": USUAL.replace(b'"eventId":', b'"eventId":"first","eventId" :'),
+    "written with an escape": USUAL.replace(b'"eventId":', b'"\\u0065ventId":"first","eventId":'),
+    "and an escaped colon in a time": USUAL.replace(b'"eventId":', b'"eventId":"first","eventId":').replace(
+        b"10:34", b"10\\u003a34", 1
+    ),
+    "deep in what nobody knows": USUAL[:-1] + b',"new":[[{"a":{"b":1,"b":2}}]]}',
+    "beside a sample that is a text": USUAL.replace(b'[{"value":27,', b'["xx",{"value":27,').replace(
+        b'"name":', b'"name":"first","name":'
+    ),
+    "beside a Cloud Connector that is a text": NETWORK_STATUS.replace(
+        b'"cloudConnectors":[', b'"cloudConnectors":["x",'
+    ).replace(b'"name":', b'"name":"first","name":'),
+    "with a colon fewer in a time": USUAL.replace(b'"value":27,"upd', b'"value":1,"value":27,"upd').replace(
+        b'"2024-05-29T10:34:03.970415Z","samples', b'"2024-05-29T10:3403Z","samples'
+    ),
+}
+
+
+@pytest.mark.parametrize("content", DUPLICATE_KEYS.values(), ids=DUPLICATE_KEYS.keys())
+def test_nothing_is_read_where_a_key_is_there_twice(content: bytes) -> None:
+    """Readers disagree on which one counts, so that no view may show either."""
+    check_unreadable(read(content), "duplicate keys", content)
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_a_key_twice_is_found_wherever_it_is(data: st.DataObject) -> None:
+    """Any key of the usual body, repeated with its value, under any way of writing it."""
+    document = data.draw(st.sampled_from([json.loads(USUAL), json.loads(NETWORK_STATUS)]))
+    objects = list(_objects(document))
+    where = data.draw(st.sampled_from([each for each in objects if each]))
+    again = data.draw(st.sampled_from(sorted(where)))
+    separators = data.draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
+    text = json.dumps(document, separators=separators, ensure_ascii=data.draw(st.booleans()))
+    assert read(text.encode()).fault is None
+    where["AGAIN"] = where[again]
+    text = json.dumps(document, separators=separators).replace('"AGAIN"', json.dumps(again))
+    assert read(text.encode()).fault == "duplicate keys"
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        value = value.values()
+    for item in value if not isinstance(value, str | int | float | None) else ():
+        yield from _objects(item)
 
 
 DATA: dict[str, Any] = {"temperature": {"value": 27}}
@@ -350,7 +415,19 @@ SECOND = datetime(2024, 5, 29, 10, 34, 3, tzinfo=UTC)
         ("0001-01-01T00:00:00+01:00", None),
         ("9999-12-31T23:59:59-01:00", None),
         ("10000-01-01T00:00:00Z", None),
-        ("2016-12-31T23:59:60Z", None),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2016-12-31T23:59:60.25Z", datetime(2017, 1, 1, 0, 0, 0, 250_000, UTC)),
+        ("1990-12-31T15:59:60-08:00", datetime(1991, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:60Z", None),
+        ("2016-12-31T23:59:61Z", None),
+        ("2016-12-31T23:59:60", None),
+        ("2016-12-31T23:60:00Z", None),
+        ("2024-05-29t10:34:03z", SECOND),
+        ("2024-05-29T10:34:03.970415999z", SECOND + timedelta(microseconds=970_415)),
+        ("2016-12-31t23:59:60z", datetime(2017, 1, 1, tzinfo=UTC)),
+        # "separated by (say) a space character": https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+        ("2024-05-29 10:34:03z", SECOND),
+        ("12000-01-01T00:00:00Z", None),
         ("2024-02-30T00:00:00Z", None),
         ("2024-05-29T10:34:03", None),
         ("2024-05-29", None),
