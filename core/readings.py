@@ -2,21 +2,24 @@
 
 A receiver needs neither to store an event; these are for whoever reads events afterwards, and never raise either. A
 field that is absent, or of another JSON type than DT documents, is None; empty where it would be a list or labels.
-JSON has one type of number, so ``27`` and ``27.0`` are both fine everywhere.
+JSON has one type of number, so ``27`` and ``27.0`` are both fine everywhere. Readings are the rows of the views
+`readings` in the databases, value for value: docs/decisions/0029-strange-events.md.
 
 The attributes of a payload are DT's own field names in snake_case. ``update_time`` is when a Cloud Connector received
-the event, and each time is the text that DT sent: RFC 3339 in UTC. docs/events.md says when each type is sent.
+the event, and each time in a payload is the text that DT sent. docs/events.md says when each type is sent.
 """
 
-import sys
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, get_args
 
-from core.event import Event
+from core.event import Event, read_time, rfc3339
 
 Number = int | float
+# Where the views end too: safely below the largest double, so that no database overflows when it reads one.
+_TOO_LARGE = 1e308
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,22 +238,20 @@ class Quantity:
         field: The field there; None for a touch, which says all by having happened.
         quantity: Its name as a reading: DT's field name, save that the ``value`` of a temperature is a temperature.
         unit: The unit of a number, ``1`` for a count; None where the field holds text.
-        sampled: Whether each of ``samples`` has it too; the same for all quantities of a type.
     """
 
     event_type: str
     field: str | None
     quantity: str
     unit: str | None
-    sampled: bool = False
 
 
 QUANTITIES: tuple[Quantity, ...] = (
     Quantity("touch", None, "touch", None),
-    Quantity("temperature", "value", "temperature", "°C", sampled=True),
+    Quantity("temperature", "value", "temperature", "°C"),
     Quantity("objectPresent", "state", "state", None),
-    Quantity("humidity", "temperature", "temperature", "°C", sampled=True),
-    Quantity("humidity", "relativeHumidity", "relativeHumidity", "%", sampled=True),
+    Quantity("humidity", "temperature", "temperature", "°C"),
+    Quantity("humidity", "relativeHumidity", "relativeHumidity", "%"),
     Quantity("objectPresentCount", "total", "total", "1"),
     Quantity("touchCount", "total", "total", "1"),
     Quantity("waterPresent", "state", "state", None),
@@ -282,11 +283,11 @@ class Reading:
         key: The key of the event that it came in; up to 30 samples, and their quantities, share it.
         device_id: The device, `project_id` and `event_type`: as in `core.event.Event`.
         quantity: Which quantity, by the names in `QUANTITIES`.
-        value: A finite number; None where the quantity is a text.
+        value: A finite number, as the double that every database has; None where the quantity is a text.
         text: A text; None where the quantity is a number. A touch has neither.
         unit: The unit of ``value``, ``1`` for a count; None without one.
-        time: As DT sent it: the sample's ``sampleTime``, else ``updateTime``, else the event's ``timestamp``; None if
-            the body has none of them.
+        time: The sample's ``sampleTime``, else ``updateTime``, else the event's ``timestamp``, whichever is the first
+            that is a time: RFC 3339 in UTC with six fraction digits; None if the body has none.
         is_backfilled: Whether the sensor sent it late, from its memory: it must not pass for the latest.
     """
 
@@ -295,7 +296,7 @@ class Reading:
     project_id: str | None
     event_type: str
     quantity: str
-    value: Number | None
+    value: float | None
     text: str | None
     unit: str | None
     time: str | None
@@ -305,22 +306,24 @@ class Reading:
 def readings(event: Event) -> Iterator[Reading]:
     """Yield a row for each sample and quantity, newest first, as on the wire.
 
-    Events without ``samples``, or with none that can be read, yield their single values. Labels and pings yield none.
+    Events without ``samples``, or whose first is no object, yield their single values. Labels and pings yield none.
     """
     data = _data(event)
     if type(data) is not dict:
         return
     quantities = [quantity for quantity in QUANTITIES if quantity.event_type == event.event_type]
-    sampled = [quantity for quantity in quantities if quantity.sampled]
-    rows = [row for sample in _list(data.get("samples")) for row in _rows(event, data, sample, sampled)]
-    yield from rows or _rows(event, data, data, quantities)
+    samples = _list(data.get("samples"))
+    for source in samples if samples and type(samples[0]) is dict else [data]:
+        if type(source) is dict:
+            yield from _rows(event, data, source, quantities)
 
 
-def _rows(event: Event, data: Mapping[str, Any], source: Any, quantities: Sequence[Quantity]) -> Iterator[Reading]:
-    times = _at(source, "sampleTime"), data.get("updateTime"), _at(event.document, "event", "timestamp")
-    time = next(filter(None, map(_text, times)), None)
+def _rows(
+    event: Event, data: Mapping[str, Any], source: Mapping[str, Any], quantities: Sequence[Quantity]
+) -> Iterator[Reading]:
+    time = read_time(source.get("sampleTime")) or read_time(data.get("updateTime")) or event.timestamp
     for quantity in quantities:
-        found = quantity.field and _at(source, quantity.field)
+        found = source.get(quantity.field) if quantity.field else None
         value = _number(found) if quantity.unit else None
         text = None if quantity.unit else _text(found)
         if quantity.field is None or value is not None or text is not None:
@@ -330,10 +333,10 @@ def _rows(event: Event, data: Mapping[str, Any], source: Any, quantities: Sequen
                 project_id=event.project_id,
                 event_type=quantity.event_type,
                 quantity=quantity.quantity,
-                value=value,
+                value=None if value is None else float(value),
                 text=text,
                 unit=quantity.unit,
-                time=time,
+                time=rfc3339(time) if time else None,
                 is_backfilled=data.get("isBackfilled") is True,
             )
 
@@ -355,11 +358,15 @@ def _at(value: Any, *names: str | None) -> Any:
 
 def _number(value: Any) -> Number | None:
     # 1e999 is JSON, and so is a 1 with 999 zeros, but neither fits the double that whoever computes with it will use.
-    return value if type(value) in (int, float) and abs(value) <= sys.float_info.max else None
+    return value if type(value) in (int, float) and abs(value) < _TOO_LARGE else None
+
+
+# Of JSON's characters, Postgres holds no NUL, and UTF-8 has no half of a surrogate pair.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _text(value: Any) -> str | None:
-    return value if type(value) is str else None
+    return _UNSTORABLE.sub("\ufffd", value) if type(value) is str else None
 
 
 def _flag(value: Any) -> bool | None:
