@@ -289,6 +289,7 @@ class Reading:
         time: The sample's ``sampleTime``, else ``updateTime``, else the event's ``timestamp``, whichever is the first
             that is a time: RFC 3339 in UTC with six fraction digits; None if the body has none.
         is_backfilled: Whether the sensor sent it late, from its memory: it must not pass for the latest.
+        name: The device's label of this name, which is what people call it; None if the event came without.
     """
 
     key: str
@@ -301,6 +302,7 @@ class Reading:
     unit: str | None
     time: str | None
     is_backfilled: bool
+    name: str | None
 
 
 def readings(event: Event) -> Iterator[Reading]:
@@ -338,6 +340,7 @@ def _rows(
                 unit=quantity.unit,
                 time=rfc3339(time) if time else None,
                 is_backfilled=data.get("isBackfilled") is True,
+                name=_text(_at(event.document, "labels", "name")),
             )
 
 

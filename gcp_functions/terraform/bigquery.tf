@@ -35,7 +35,7 @@ resource "google_bigquery_table" "messages" {
     { name = "message_id", type = "STRING", mode = "NULLABLE" },
     { name = "publish_time", type = "TIMESTAMP", mode = "NULLABLE" },
     { name = "data", type = "BYTES", mode = "NULLABLE", description = "The bytes that DT signed" },
-    { name = "attributes", type = "JSON", mode = "NULLABLE", description = "key, eventId, eventType, deviceId, projectId, timestamp, receivedAt, parsed" },
+    { name = "attributes", type = "JSON", mode = "NULLABLE", description = "key, eventId, eventType, deviceId, projectId, timestamp, receivedAt, signedBy, parsed" },
   ])
 
   time_partitioning {

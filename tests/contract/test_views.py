@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,18 +18,26 @@ from core.receiver import DEADLINE
 from core.store import AsyncStore
 from heroku.postgres import PostgresStore
 from local.sqlite import SqliteStore
+from tests.support.bigquery import BigQuery
+from tests.support.cases import TIME, each_table
 from tests.support.deliveries import FIXTURES, body, needs_fixtures
+from tests.support.pages import PAGES
 from tests.support.postgres import Postgres, execute
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-COLUMNS = "key, device_id, project_id, event_type, quantity, value, text, unit, time, is_backfilled"
-Ask = Callable[[str], list[tuple[Any, ...]]]
-Database = tuple[Callable[[], AsyncStore], Ask]
+COLUMNS = "key, device_id, project_id, event_type, quantity, value, text, unit, time, is_backfilled, name"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+class Database(NamedTuple):
+    """What makes a store, what asks its database, and the page whose SQL is for it."""
+
+    store: Callable[[], AsyncStore]
+    ask: Callable[[str], list[tuple[Any, ...]]]
+    page: str
+
+
+@pytest.fixture(params=["sqlite", "postgres", "bigquery"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Give what makes a store, and what asks its database."""
     if request.param == "sqlite":
         path = tmp_path / "events.db"
 
@@ -38,18 +47,26 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             connection.close()
             return rows
 
-        yield lambda: SqliteStore(path), ask
-    else:
+        yield Database(lambda: SqliteStore(path), ask, "README.md")
+    elif request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create_database()
-        yield lambda: PostgresStore(url), lambda statement: [tuple(row) for row in execute(url, statement)]
+        yield Database(
+            lambda: PostgresStore(url),
+            lambda statement: [tuple(row) for row in execute(url, statement)],
+            "heroku/README.md",
+        )
+    else:
+        bigquery = BigQuery()
+        yield Database(bigquery.store, bigquery.ask, "gcp_functions/README.md")
+        bigquery.close()
 
 
-def put_all(database: Database, contents: list[bytes]) -> list[Event]:
-    events = [reread(content, NOW) for content in contents]
+def put_all(database: Database, contents: Iterable[bytes]) -> list[Event]:
+    events = [reread(content, NOW, "hs256:0") for content in contents]
 
     async def run() -> None:
-        store = database[0]()
+        store = database.store()
         await asyncio.gather(*(store.put(event, time.monotonic() + DEADLINE) for event in events))
         await store.close()  # type: ignore[attr-defined]
 
@@ -57,29 +74,14 @@ def put_all(database: Database, contents: list[bytes]) -> list[Event]:
     return events
 
 
-def viewed(ask: Ask, view: str = "readings") -> list[tuple[Any, ...]]:
-    rows = ask(f"SELECT {COLUMNS} FROM {view}")
-    return sorted(((*row[:8], _micros(row[8]), bool(row[9])) for row in rows), key=repr)
+def viewed(database: Database, view: str = "readings") -> list[tuple[Any, ...]]:
+    rows = database.ask(f"SELECT {COLUMNS} FROM {view}")
+    return sorted(((*row[:8], _micros(row[8]), bool(row[9]), row[10]) for row in rows), key=repr)
 
 
-def expected(events: list[Event]) -> list[tuple[Any, ...]]:
+def expected(events: Iterable[Event]) -> list[tuple[Any, ...]]:
     found = [reading for event in events if event.parsed for reading in readings(event)]
-    rows = [
-        (
-            reading.key,
-            reading.device_id,
-            reading.project_id,
-            reading.event_type,
-            reading.quantity,
-            reading.value,
-            reading.text,
-            reading.unit,
-            _micros(reading.time),
-            reading.is_backfilled,
-        )
-        for reading in found
-    ]
-    return sorted(rows, key=repr)
+    return sorted(map(astuple, found), key=repr)
 
 
 def _micros(value: str | datetime | None) -> str | None:
@@ -89,13 +91,6 @@ def _micros(value: str | datetime | None) -> str | None:
 def event(event_type: str, payload: Any) -> bytes:
     name = f"{event_type}-{hashlib.sha256(repr(payload).encode()).hexdigest()[:8]}"
     return body(eventType=event_type, eventId=name, data={event_type: payload})
-
-
-TIME = "2026-11-21T08:00:00.000001Z"
-SAMPLES = [
-    {"temperature": 20.5, "relativeHumidity": 40, "sampleTime": "2026-11-21T08:00:00Z"},
-    {"temperature": -1, "relativeHumidity": 41.25, "sampleTime": "2026-11-21T07:55:00.123456123Z"},
-]
 
 
 def test_the_quantities_are_those_of_core(database: Database) -> None:
@@ -108,62 +103,55 @@ def test_the_quantities_are_those_of_core(database: Database) -> None:
             payload = {quantity.field: value for quantity in named if quantity.field} | {"updateTime": TIME}
             contents.append(event(event_type, payload))
     events = put_all(database, list(dict.fromkeys(contents)))  # touch has no field, so that its two are one
-    assert viewed(database[1]) == expected(events)
-    seen = {(row[3], row[4], row[7]) for row in viewed(database[1])}
+    assert viewed(database) == expected(events)
+    seen = {(row[3], row[4], row[7]) for row in viewed(database)}
     assert seen == {(quantity.event_type, quantity.quantity, quantity.unit) for quantity in QUANTITIES}
 
 
-STRANGE = {
-    "samples": event("humidity", {"temperature": 20.5, "relativeHumidity": 40, "samples": SAMPLES, "updateTime": TIME}),
-    "no samples": event("humidity", {"temperature": 20.5, "relativeHumidity": 40, "updateTime": TIME}),
-    "empty samples": event("temperature", {"value": 21, "samples": [], "updateTime": TIME}),
-    "backfilled": event("temperature", {"value": 21, "isBackfilled": True, "updateTime": TIME}),
-    "no updateTime": event("temperature", {"value": 21}),
-    "times of no kind": event("temperature", {"value": 21, "samples": [{"value": 21, "sampleTime": TIME}], "x": 1}),
-    "null": event("temperature", {"value": None, "updateTime": TIME}),
-    "text for a number": event("temperature", {"value": "21", "updateTime": TIME}),
-    "bool for a number": event("temperature", {"value": True, "updateTime": TIME}),
-    "number for a text": event("contact", {"state": 1, "updateTime": TIME}),
-    "empty text": event("ethernetStatus", {"macAddress": "", "updateTime": TIME}),
-    "labels": event("contact", {"state": "OPEN", "updateTime": TIME}).replace(b"M\xc3\xb8terom", b"\\u0000"),
-    "lone surrogate": event("contact", {"state": "CLOSED", "updateTime": TIME}).replace(b"M\xc3\xb8terom", b"\\uD800x"),
-    "pair": event("contact", {"state": "OPEN", "b": 1}).replace(b"M\xc3\xb8terom", b"\\uD83D\\uDE00"),
-    "other type": event("pollen", {"grains": 7, "updateTime": TIME}),
-    "nothing": event("labelsChanged", {}),
-    "integer": event("touchCount", {"total": 2**53, "updateTime": TIME}),
-    "too large": event("temperature", {"value": 12345, "updateTime": TIME}).replace(b"12345", b"1e999"),
-    "too small": event("temperature", {"value": 0, "updateTime": TIME}).replace(b":0,", b":1e-999,"),
-}
-
-
-def test_the_views_read_what_core_reads(database: Database) -> None:
-    events = put_all(database, list(STRANGE.values()))
-    assert viewed(database[1]) == expected(events)
-
-
-def test_one_body_that_cannot_be_read_does_not_end_every_query(database: Database) -> None:
-    deep = b"[" * 900 + b"]" * 900
-    contents = [
-        event("contact", {"state": "OPEN", "updateTime": TIME}),
-        event("contact", {"state": "OPEN", "updateTime": "half past nine"}),
-        event("contact", {"state": "OPEN", "updateTime": TIME, "x": "DEEP"}).replace(b'"DEEP"', deep),
-        b"\xff\xfe",
-        b"not JSON",
-        b'{"event":[]}',
-        body(eventType="temperature", data={"temperature": [1]}, eventId="list"),
+def test_the_columns_are_the_same_everywhere(database: Database) -> None:
+    names = (
+        "key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, "
+        "is_backfilled, name, signed_by, event_time"
+    )
+    put_all(database, [body(), body(timestamp="2016-12-31T23:59:60Z", eventId="leap")])
+    for view in ("readings", "latest"):
+        rows = database.ask(f"SELECT * FROM {view} ORDER BY time")
+        assert rows == database.ask(f"SELECT {names} FROM {view} ORDER BY time")
+        assert {type(row[6]) for row in rows} == {float}
+    found = database.ask("SELECT signed_by, event_time, received_at FROM readings ORDER BY event_time")
+    times = ["2017-01-01T00:00:00.000000Z", "2024-05-29T10:34:03.970415Z"]
+    assert [(row[0], _micros(row[1]), _micros(row[2])) for row in found] == [
+        ("hs256:0", time, rfc3339(NOW)) for time in times
     ]
-    put_all(database, contents)
-    states = [row[0] for row in database[1]("SELECT text FROM readings")]
-    assert states.count("OPEN") >= 2
-    assert len(database[1]("SELECT key FROM latest")) == 1
+
+
+@each_table
+def test_the_views_read_what_core_reads(database: Database, cases: dict[str, bytes]) -> None:
+    events = put_all(database, cases.values())
+    assert viewed(database) == expected(events)
+    newest: dict[tuple[str | None, str | None], Event] = {}
+    for one in sorted(filter(lambda one: one.parsed and one.device_id, events), key=lambda one: str(one.timestamp)):
+        newest[one.device_id, one.event_type] = one
+    latest = database.ask("SELECT key FROM readings WHERE sample = 0")
+    keys = {one.key for one in newest.values()}
+    assert sorted(database.ask("SELECT key FROM latest")) == sorted(row for row in latest if row[0] in keys)
+
+
+@each_table
+def test_the_statements_of_the_page_run_over_whatever_is_stored(database: Database, cases: dict[str, bytes]) -> None:
+    put_all(database, cases.values())
+    statements = [each for each in PAGES[database.page].statements() if each.startswith("SELECT")]
+    assert len(statements) >= 2
+    for statement in statements:
+        database.ask(statement)
 
 
 @needs_fixtures
 def test_captured_events(database: Database) -> None:
     contents = [path.read_bytes() for path in sorted((FIXTURES / "bodies").glob("*.json")) if path.name != "INDEX.json"]
     events = put_all(database, contents)
-    assert viewed(database[1]) == expected(events)
-    assert len(viewed(database[1])) > 30
+    assert viewed(database) == expected(events)
+    assert len(viewed(database)) > 30
 
 
 def test_latest_is_by_event_time_and_not_by_arrival(database: Database) -> None:
@@ -183,7 +171,7 @@ def test_latest_is_by_event_time_and_not_by_arrival(database: Database) -> None:
         reading("oldest", 10, "2026-11-01T08:00:00.000000Z", True),
     ):
         put_all(database, [content])
-    assert [(row[4], row[5]) for row in viewed(database[1], "latest")] == [("temperature", 21)]
+    assert [(row[4], row[5]) for row in viewed(database, "latest")] == [("temperature", 21)]
     put_all(database, [reading("newest", 22, "2026-11-21T09:00:00.000000Z", False)])
-    assert [(row[4], row[5]) for row in viewed(database[1], "latest")] == [("temperature", 22)]
-    assert database[1]("SELECT DISTINCT name FROM latest") == [("Møterom 3 & <lab>",)]
+    assert [(row[4], row[5]) for row in viewed(database, "latest")] == [("temperature", 22)]
+    assert database.ask("SELECT DISTINCT name FROM latest") == [("Møterom 3 & <lab>",)]

@@ -342,8 +342,27 @@ def test_a_reading_carries_the_identity_of_its_event() -> None:
             unit="ppm",
             time=UPDATED,
             is_backfilled=False,
+            name="cold room",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ({"name": "a\0\ud83e"}, "a\ufffd\ufffd"),
+        ({"name": ""}, ""),
+        ({}, None),
+        ({"name": 7}, None),
+        ({"name": None}, None),
+        ({"name": {}}, None),
+        (["name"], None),
+        (None, None),
+    ],
+)
+def test_the_name_is_a_label(labels: Any, name: str | None) -> None:
+    event = from_body({"event": {"eventType": "touch", "data": {"touch": {}}}, "labels": labels})
+    assert [reading.name for reading in readings(event)] == [name]
 
 
 class TestTable:
