@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,17 +23,26 @@ from rich.text import Text
 from cli import CommandError
 from core.event import Event, reread, rfc3339
 from core.readings import Reading, readings
+from core.text import printable
 
 _EVENT_COLUMNS = (
-    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "parsed", "body"
+    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed",
+    "body",
 )  # fmt: skip
 _READING_COLUMNS = (
     "key", "device_id", "project_id", "event_type", "quantity", "value", "text", "unit", "time", "received_at",
-    "is_backfilled",
+    "is_backfilled", "name", "signed_by",
 )  # fmt: skip
 _FLAGS = ("parsed", "is_backfilled")
 
+# How much newer than its event a reading may be. DT dates an event when it arrives, after whatever is in it, and so do
+# all captured deliveries; what is left is a Cloud Connector whose clock is ahead.
+_AHEAD = timedelta(minutes=10)
 _CONNECT_TIMEOUT = 10.0
+# What begins a formula where a cell does: https://owasp.org/www-community/attacks/CSV_Injection. And the apostrophe
+# itself, so that taking one away always gives the text back.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+_FIRST = datetime.min.replace(tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _RELATIVE = re.compile(r"([0-9]+)([smhdw])").fullmatch
 # What is not a terminal has no width; wide enough for the longest key that DT's ids make.
@@ -67,16 +76,23 @@ class Query:
         """What a row has."""
         return _READING_COLUMNS if self.as_readings else _EVENT_COLUMNS
 
-    def sql(self, placeholder: Callable[[int], str]) -> tuple[str, list[Any]]:
+    @property
+    def view(self) -> str:
+        """Where the rows are."""
+        return "readings" if self.as_readings else "events"
+
+    def sql(self, placeholder: Callable[[int], str], there: Collection[str]) -> tuple[str, list[str | int]]:
         """Return the statement and its arguments.
 
         Args:
             placeholder: Writes the n-th parameter, n counting from 1.
+            there: The columns of `view`, of which a database that an older version made has fewer.
         """
-        view, time = ("readings", "time") if self.as_readings else ("events", "coalesce(timestamp, received_at)")
-        conditions, arguments = [], []
+        # As the index events_by_time has it, so that the newest are read from its end.
+        time = "time" if self.as_readings else "coalesce(timestamp, received_at)"
+        conditions, arguments = [], list[str | int]()
 
-        def parameter(value: Any) -> str:
+        def parameter(value: str | int) -> str:
             arguments.append(value)
             return placeholder(len(arguments))
 
@@ -85,14 +101,18 @@ class Query:
         if self.event_types:
             conditions.append(f"event_type IN ({', '.join(parameter(name) for name in self.event_types)})")
         if self.since is not None:
-            conditions.append(f"{time} >= {parameter(self.since)}")
+            conditions.append(f"{time} >= {parameter(rfc3339(self.since))}")
+            if "event_time" in there and self.since - _FIRST > _AHEAD:
+                # The time of a reading is in the body, and that of its event in the index.
+                conditions.append(f"event_time >= {parameter(rfc3339(self.since - _AHEAD))}")
         if self.until is not None:
-            conditions.append(f"{time} < {parameter(self.until)}")
+            conditions.append(f"{time} < {parameter(rfc3339(self.until))}")
+        columns = [name if name in there else f"NULL AS {name}" for name in self.columns]
         # Only names that are written here are put together; whatever was typed is a parameter.
-        statement = f"SELECT {', '.join(self.columns)} FROM {view}"  # noqa: S608
+        statement = f"SELECT {', '.join(columns)} FROM {self.view}"  # noqa: S608
         if conditions:
             statement += f" WHERE {' AND '.join(conditions)}"
-        statement += f" ORDER BY {time} DESC NULLS LAST, key"
+        statement += f" ORDER BY {time} DESC{' NULLS LAST' if self.as_readings else ''}, key"
         if self.limit:
             statement += f" LIMIT {parameter(self.limit)}"
         return statement, arguments
@@ -125,16 +145,16 @@ async def fetch(database: str, query: Query) -> AsyncIterator[Row]:
     """
     rows = _fetch_postgres if database.startswith(("postgres://", "postgresql://")) else _fetch_sqlite
     async for values in rows(database, query):
-        row = dict(zip(query.columns, map(_plain, values), strict=True))
+        row = dict(zip(query.columns, values, strict=True))
         # SQLite has no booleans.
         yield row | {name: bool(row[name]) for name in _FLAGS if name in row}
 
 
 async def _fetch_sqlite(database: str, query: Query) -> AsyncIterator[Iterable[Any]]:
-    statement, arguments = query.sql(lambda _: "?")
     try:
         with closing(_open(Path(database))) as connection:
-            for row in connection.execute(statement, [_plain(argument) for argument in arguments]):
+            there = [column[0] for column in connection.execute(f"SELECT * FROM {query.view} LIMIT 0").description]  # noqa: S608
+            for row in connection.execute(*query.sql(lambda _: "?", there)):
                 yield row
     except sqlite3.Error as error:
         raise CommandError(
@@ -159,16 +179,27 @@ async def _fetch_postgres(database: str, query: Query) -> AsyncIterator[Iterable
         asyncpg = importlib.import_module("asyncpg")
     except ImportError:
         raise CommandError("A Postgres database needs another package: pip install asyncpg") from None
-    statement, arguments = query.sql(lambda number: f"${number}")
     try:
         connection = await asyncpg.connect(
             database,
             ssl=_tls(database),
             timeout=_CONNECT_TIMEOUT,
-            server_settings={"application_name": "dtconn", "default_transaction_read_only": "on"},
+            server_settings={
+                "application_name": "dtconn",
+                "default_transaction_read_only": "on",
+                "datestyle": "ISO",
+                "timezone": "UTC",
+            },
         )
         try:
+            # As text: Postgres has times that Python has not, and one of them must not end the list.
+            await connection.set_type_codec(
+                "timestamptz", schema="pg_catalog", encoder=str, decoder=_postgres_time, format="text"
+            )
             async with connection.transaction(readonly=True):
+                empty = await connection.prepare(f"SELECT * FROM {query.view} LIMIT 0")  # noqa: S608
+                there = [attribute.name for attribute in empty.get_attributes()]
+                statement, arguments = query.sql(lambda number: f"${number}", there)
                 async for row in connection.cursor(statement, *arguments):
                     yield row
         finally:
@@ -191,24 +222,41 @@ def _tls(url: str) -> str | None:
     return "require"
 
 
-def _plain(value: Any) -> Any:
-    return rfc3339(value.astimezone(UTC)) if isinstance(value, datetime) else value
+def _postgres_time(text: str) -> str:
+    # What asyncpg makes of the first and the last microsecond of `datetime`: older versions stored them so.
+    if text == "-infinity":
+        return rfc3339(_FIRST)
+    if text == "infinity":
+        return rfc3339(datetime.max.replace(tzinfo=UTC))
+    try:
+        return rfc3339(datetime.fromisoformat(text))
+    except ValueError:
+        return text
 
 
 async def write_json(rows: AsyncIterator[Row]) -> None:
-    """Print one JSON object per row and line, with DT's own names."""
+    """Print one JSON object per row and line, with DT's own names, and whatever could steer a terminal escaped."""
     async for row in rows:
         named = {_name(column): value for column, value in _with_text(row).items()}
-        typer.echo(json.dumps(named, ensure_ascii=False))
+        line = json.dumps(named, ensure_ascii=False)
+        typer.echo("".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line))
 
 
 async def write_csv(rows: AsyncIterator[Row], columns: Sequence[str]) -> None:
-    """Print CSV with a header line, with DT's own names."""
+    """Print CSV with a header line, with DT's own names, and no cell that is a formula; see decision 29."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([_name(column) for column in columns] + ["encoding"] * ("body" in columns))
     async for row in rows:
-        values = _with_text(row).values()
-        writer.writerow(json.dumps(value) if isinstance(value, bool) else value for value in values)
+        writer.writerow(map(_csv_cell, _with_text(row).values()))
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value.startswith(_FORMULA) else value
+    return printable(text) if sys.stdout.isatty() else text
 
 
 async def write_events(rows: AsyncIterator[Row]) -> None:
@@ -236,7 +284,7 @@ async def write_events(rows: AsyncIterator[Row]) -> None:
 
 async def write_readings(rows: AsyncIterator[Row]) -> None:
     """Print a table of readings."""
-    table = _table("time (UTC)", "type", "quantity", "device", "value", "")
+    table = _table("time (UTC)", "type", "quantity", "device", "value", "name", "")
     async for row in rows:
         table.add_row(
             _time(row["time"]),
@@ -244,6 +292,7 @@ async def write_readings(rows: AsyncIterator[Row]) -> None:
             _cell(row["quantity"]),
             _cell(row["device_id"]),
             Text(_value(row["value"], row["text"], row["unit"])),
+            _cell(row["name"]),
             "backfilled" if row["is_backfilled"] else "",
         )
     _print(table)
@@ -308,5 +357,5 @@ def _delay(delay: timedelta) -> str:
 
 
 def _cell(text: str | None) -> Text:
-    """Show text that came from outside: no markup, and nothing that moves a terminal's cursor."""
-    return Text("".join(character if character.isprintable() else "?" for character in text or ""))
+    """Show text that came from outside: no markup, and nothing that steers a terminal."""
+    return Text(printable(text or ""))

@@ -2,33 +2,36 @@
 
 import asyncio
 import base64
+import contextlib
 import csv
 import importlib.util
 import io
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.bodies import EVENT_TYPES, Device
-from cli.events import parse_time
+from cli.events import Query, parse_time
 from cli.main import app
 from core.event import Event, parse, rfc3339
+from core.readings import readings
 from core.signature import Verified
 from local.sqlite import SqliteStore
-
-if TYPE_CHECKING:
-    from tests.support.postgres import Postgres
+from tests.support.cases import OWN, each_table
+from tests.support.postgres import Postgres, execute
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
@@ -43,7 +46,7 @@ def event(body: bytes, received_at: datetime) -> Event:
 
 
 def a_contact(state: str) -> bytes:
-    return OTHER.body("contact", NOW).replace(b'"OPEN"', json.dumps(state).encode())
+    return re.sub(rb'"OPEN"|"CLOSED"', lambda _: json.dumps(state).encode(), OTHER.body("contact", NOW))
 
 
 def fill(path: Path, events: Iterable[Event]) -> None:
@@ -70,6 +73,7 @@ def some_events() -> list[Event]:
 
 
 SOME_EVENTS = some_events()
+Databases = Callable[[Iterable[Event]], str]
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +132,8 @@ def test_newest_first_by_event_time(database: Path) -> None:
 def test_json_has_every_column_and_the_very_bytes(database: Path) -> None:
     rows = objects("--database", database, "--limit", "4")
     assert list(rows[0]) == [
-        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "body"),
-        "encoding",
+        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy"),
+        *("parsed", "body", "encoding"),
     ]
     assert rows[0]["timestamp"] == rfc3339(NOW)
     assert rows[0]["parsed"] is True
@@ -177,7 +181,7 @@ def test_readings_are_one_row_each(database: Path) -> None:
     assert len(rows) == 60
     assert list(rows[0]) == [
         *("key", "deviceId", "projectId", "eventType", "quantity", "value", "text", "unit", "time", "receivedAt"),
-        "isBackfilled",
+        *("isBackfilled", "name", "signedBy"),
     ]
     assert {(row["quantity"], row["unit"]) for row in rows} == {("temperature", "°C"), ("relativeHumidity", "%")}
     assert rows[0]["time"] == rfc3339(NOW - timedelta(hours=30))
@@ -189,12 +193,12 @@ def test_readings_are_one_row_each(database: Path) -> None:
 
 def test_readings_as_a_table_and_as_csv(database: Path) -> None:
     table = events("--database", database, "--readings", "--type", "co2").stdout.splitlines()
-    assert table[0].split() == ["time", "(UTC)", "type", "quantity", "device", "value"]
-    assert table[1].split()[2:] == ["co2", "ppm", ONE.device_id, "617", "ppm"]
+    assert table[0].split() == ["time", "(UTC)", "type", "quantity", "device", "value", "name"]
+    assert table[1].split()[2:] == ["co2", "ppm", ONE.device_id, "617", "ppm", "Kjølerom", "1"]
     header, row = events("--database", database, "--readings", "--type", "contact", "--csv").stdout.splitlines()
     assert header.startswith("key,deviceId,projectId,eventType,quantity,value,text,unit,time,")
     assert ",contact,state,,OPEN,," in row
-    assert row.endswith(",false")
+    assert ",false,Kjølerom 1," in row
 
 
 def test_backfilled_readings_are_marked(tmp_path: Path) -> None:
@@ -224,19 +228,157 @@ def test_it_reads_while_the_receiver_writes(tmp_path: Path) -> None:
     assert json.loads(asyncio.run(both()).stdout)["eventType"] == "touch"
 
 
-def test_text_of_a_device_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    fill(tmp_path / "e.db", [event(a_contact("[red]\x1b[2J\r"), NOW)])
-    for args in ((), ("--readings",)):
-        out = events("--database", tmp_path / "e.db", *args).stdout
-        assert "[red]?[2J?" in out
-        assert "\x1b" not in out
+LISTINGS = [(*form, *view) for form in ((), ("--json",), ("--csv",)) for view in ((), ("--readings",))]
 
 
-def test_a_text_that_is_no_unicode_does_not_end_the_list(tmp_path: Path) -> None:
-    fill(tmp_path / "e.db", [event(a_contact("\ud800"), NOW), event(ONE.body("touch", NOW), NOW)])
-    assert len(objects("--database", tmp_path / "e.db", "--readings")) == 2
-    for args in ((), ("--readings",), ("--csv",), ("--readings", "--csv")):
-        assert events("--database", tmp_path / "e.db", *args).exit_code == 0
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
+    """Return what makes a database with some events, and returns what --database has to say."""
+    if request.param == "postgres":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        return lambda events: filled(postgres, events)
+
+    def make(events: Iterable[Event]) -> str:
+        fill(tmp_path / "events.db", events)
+        return str(tmp_path / "events.db")
+
+    return make
+
+
+@each_table
+def test_whatever_is_stored_is_listed(databases: Databases, cases: dict[str, bytes]) -> None:
+    stored = [event(content, NOW) for content in cases.values()]
+    database = databases(stored)
+    for listing in LISTINGS:
+        result = events("--database", database, "--limit", "0", *listing)
+        assert result.exit_code == 0, (listing, result.output)
+        assert "--csv" in listing or result.stdout.replace("\n", "").isprintable(), listing
+    rows = {row["key"]: row for row in objects("--database", database, "--limit", "0")}
+    assert rows.keys() == {each.key for each in stored}
+    for each in stored:
+        row = rows[each.key]
+        assert (row["timestamp"] or None) == (each.timestamp and rfc3339(each.timestamp))
+        body = row["body"].encode() if row["encoding"] == "utf-8" else base64.b64decode(row["body"])
+        assert body == each.body
+    listed = objects("--database", database, "--limit", "0", "--readings")
+    found = [reading for each in stored if each.parsed for reading in readings(each)]
+    assert sorted(
+        map(str, ([row["key"], row["value"], row["text"], row["time"], row["name"]] for row in listed))
+    ) == sorted(map(str, ([each.key, each.value, each.text, each.time, each.name] for each in found)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+def test_no_listing_steers_a_terminal(tmp_path: Path) -> None:
+    database = tmp_path / "e.db"
+    fill(database, [event(a_contact("[red]\x1b[2J\r\x9b31m\u202e"), NOW), event(OWN["C1, raw"], NOW)])
+    for listing in LISTINGS:
+        shown = on_a_terminal("--database", str(database), *listing)
+        assert "[red]" in shown
+        # The terminal's own line ends, and rich's own bold; nothing that came from outside.
+        left = re.sub(r"\r\n|\x1b\[[0-9;]*m", "", shown)
+        assert left.isprintable(), listing
+
+
+def on_a_terminal(*args: str) -> str:
+    main, side = os.openpty()
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-m", "cli", "events", *args], env=environ, stdout=side)
+    os.close(side)
+    shown = b""
+    with contextlib.suppress(OSError):  # what Linux raises at the end
+        while part := os.read(main, 65_536):
+            shown += part
+    os.close(main)
+    assert process.wait() == 0
+    return shown.decode()
+
+
+@pytest.mark.parametrize("text", [*(f"{sign}1+1" for sign in "=+-@\t\r\n"), "'quoted", "plain", ""])
+def test_no_cell_is_a_formula_and_every_text_comes_back(tmp_path: Path, text: str) -> None:
+    fill(tmp_path / "e.db", [event(a_contact(text), NOW)])
+    out = events("--database", tmp_path / "e.db", "--readings", "--csv").stdout
+    [row] = csv.DictReader(io.StringIO(out, newline=""))
+    assert not row["text"].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert row["text"].removeprefix("'") == text
+
+
+def test_a_number_in_a_cell_stays_a_number(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", [event(OWN["number, -1.5E-3"], NOW)])
+    [row] = csv.DictReader(io.StringIO(events("--database", tmp_path / "e.db", "--readings", "--csv").stdout))
+    assert row["value"] == "-0.0015"
+
+
+OLD_SCHEMA = """
+CREATE TABLE events (
+    key {text} PRIMARY KEY, event_id {text}, event_type {text}, device_id {text}, project_id {text},
+    timestamp {time}, received_at {time} NOT NULL, parsed {bool} NOT NULL, body {bytes} NOT NULL
+);
+CREATE VIEW readings AS SELECT
+    key, device_id, project_id, event_type, 0 AS sample, 'ppm' AS quantity, 1 AS value, NULL AS text, 'ppm' AS unit,
+    timestamp AS time, received_at, parsed AS is_backfilled, 'name' AS name FROM events;
+INSERT INTO events VALUES ('one', 'e', 'co2', 'd', 'p', {times}, {bytes_of_body});
+"""
+
+
+def test_an_sqlite_database_of_the_version_before_is_listed(tmp_path: Path) -> None:
+    columns = {"text": "TEXT", "time": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}
+    times = "'0001-01-01T00:00:00.000000Z', '2026-11-21T09:00:00.000000Z', 1"
+    with closing(sqlite3.connect(tmp_path / "e.db")) as connection:
+        connection.executescript(OLD_SCHEMA.format(**columns, times=times, bytes_of_body="CAST('{}' AS BLOB)"))
+    check_old(str(tmp_path / "e.db"), ["0001-01-01T00:00:00.000000Z"])
+
+
+def test_a_postgres_database_of_the_version_before_is_listed(postgres: Postgres) -> None:
+    """With the times that Python does not have, which it kept as Postgres gave or took them."""
+    url = postgres.create_database()
+    columns = {"text": "text", "time": "timestamptz", "bool": "boolean", "bytes": "bytea"}
+    schema = OLD_SCHEMA.format(**columns, times="'-infinity', now(), true", bytes_of_body="'{}'")
+    for statement in ("DROP TABLE events CASCADE", *schema.split(";\n")[:-1]):
+        execute(url, statement)
+    for key, time_ in (("two", "infinity"), ("three", "12000-01-01T00:00:00Z"), ("four", "0001-01-01T00:00:00+01:00")):
+        execute(url, f"INSERT INTO events VALUES ('{key}', 'e', 'co2', 'd', 'p', '{time_}', now(), true, '{{}}')")
+    first, last = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+    check_old(url, [last, "12000-01-01 00:00:00+00", "0001-12-31 23:00:00+00 BC", first])
+
+
+def check_old(database: str, times: list[str]) -> None:
+    for listing in LISTINGS:
+        assert events("--database", database, *listing).exit_code == 0, listing
+    assert [row["timestamp"] for row in objects("--database", database)] == times
+    rows = objects("--database", database, "--readings", "--since", "0001-01-01")
+    assert {row["signedBy"] for row in [*objects("--database", database), *rows]} == {None}
+    assert rows
+
+
+def test_the_newest_are_read_from_the_index(databases: Databases) -> None:
+    database = databases(
+        event(Device(f"emu{index % 50:020}", "p").body("touch", NOW - timedelta(minutes=index)), NOW)
+        for index in range(2000)
+    )
+    hour = NOW - timedelta(hours=1)
+    for query in (
+        Query(),
+        Query(device_id=f"emu{7:020}"),
+        Query(event_types=["touch", "co2"]),
+        Query(since=hour),
+        Query(since=hour, until=NOW),
+        Query(since=hour, as_readings=True),
+    ):
+        plan = explain(database, query)
+        assert "events_by_time" in plan, plan
+
+
+def explain(database: str, query: Query) -> str:
+    there = ["event_time", *query.columns]
+    if not database.startswith("postgres"):
+        statement, arguments = query.sql(lambda _: "?", there)
+        with closing(sqlite3.connect(database)) as connection:
+            return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments))
+    statement, arguments = query.sql(lambda number: f"${number}", there)
+    for number, argument in reversed([*enumerate(arguments, 1)]):
+        statement = statement.replace(f"${number}", f"'{argument}'" if isinstance(argument, str) else str(argument))
+    execute(database, "ANALYZE events")
+    return "\n".join(row[0] for row in execute(database, f"EXPLAIN {statement}"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
@@ -284,7 +426,7 @@ def test_another_file_says_so(tmp_path: Path) -> None:
         assert "DT_DATABASE" in result.stderr
 
 
-def filled(postgres: "Postgres") -> str:
+def filled(postgres: Postgres, events: Iterable[Event] = SOME_EVENTS) -> str:
     """Return the URL of a new database with some events."""
     from heroku.postgres import PostgresStore
 
@@ -292,14 +434,14 @@ def filled(postgres: "Postgres") -> str:
 
     async def put() -> None:
         store = PostgresStore(url)
-        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in SOME_EVENTS))
+        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
         await store.close()
 
     asyncio.run(put())
     return url
 
 
-def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
+def test_postgres_says_the_same(database: Path, postgres: Postgres) -> None:
     url = filled(postgres)
     for args in (
         ("--limit", "0"),
@@ -317,12 +459,12 @@ def test_postgres_says_the_same(database: Path, postgres: "Postgres") -> None:
         assert ours == theirs
 
 
-def test_postgres_says_the_same_over_tls(database: Path, postgres_with_tls: "Postgres") -> None:
+def test_postgres_says_the_same_over_tls(database: Path, postgres_with_tls: Postgres) -> None:
     over_tls = filled(postgres_with_tls).replace("127.0.0.1", "127.0.0.2")
     assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout
 
 
-def test_postgres_without_a_table_says_so(postgres: "Postgres") -> None:
+def test_postgres_without_a_table_says_so(postgres: Postgres) -> None:
     result = events("--database", postgres.url("template1"))
     assert result.exit_code == 1
     assert "no events" in result.stderr
