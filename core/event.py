@@ -240,7 +240,7 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str and 0 < len(value) <= _MAX_FIELD and value.isprintable() else None
 
 
-# What is not JSON, NaN and Infinity, could be read back by no database.
+# NaN and Infinity are Python's, not JSON's: no database could read them back.
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
