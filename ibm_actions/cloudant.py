@@ -8,6 +8,8 @@ from typing import Any
 
 from core.event import Event, reread, rfc3339
 from core.store import Outcome, StoreUnavailable
+from ibm_actions.capacity import Capacity
+from ibm_actions.databases import Databases
 from ibm_actions.rest import Service, cause_of
 
 # What a partition can be called, of what devices' ids are made of:
@@ -16,8 +18,6 @@ _ID = re.compile("(?!_)[A-Za-z0-9_-]{1,256}").fullmatch
 # JSON has six characters for each of the former, and a document at most 1 MiB
 # (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits); not all versions of CouchDB take the latter.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
-# In the place of the month.
-UNDATED = "undated"
 
 
 class CloudantStore:
@@ -25,10 +25,10 @@ class CloudantStore:
 
     Durable: 201 means that a quorum of the nodes has the document. 202 means that fewer have it: `StoreUnavailable`,
     and DT's next delivery then finds it (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-documents).
-    Unique: by the document's id and its database, which follow from the body alone, for as long as the database lives.
-    There is one database per month of event time, made when its first event comes: Cloudant has no time to live, and a
-    deleted document leaves a trace for ever, so that months are deleted whole. A device's history is one partition in
-    the order of time, whatever part of it is asked for.
+    Unique: by the document's id, which follows from the body alone, in one database, which `Databases.find` returns for
+    all events of its time, for as long as that database lives. Cloudant has no time to live, and a deleted document
+    leaves a trace for ever, so that databases are deleted whole. A device's history is one partition in the order of
+    time, whatever part of it is asked for. A document that somebody has deleted is stored again if it comes again.
     Answers: 409 means that there is such a document, be it by an attempt of this very call whose answer was lost. It
     is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailable` with CouchDB's word,
     after another try if the service was busy (429, 5xx) or the network failed.
@@ -37,42 +37,49 @@ class CloudantStore:
 
     Args:
         cloudant: The instance.
-        prefix: What the names of the databases begin with: ``events`` makes ``events-2026-11``.
+        databases: Where events go, by their time.
+        capacity: What warns ahead of the limit of databases, if anything does.
     """
 
-    def __init__(self, cloudant: Service, prefix: str) -> None:
+    def __init__(self, cloudant: Service, databases: Databases, capacity: Capacity | None = None) -> None:
         self._cloudant = cloudant
-        self._prefix = prefix
+        self._databases = databases
+        self._capacity = capacity
 
     def put(self, event: Event, deadline: float) -> Outcome:
         """Put ``event`` unless it is there; see `core.store.Store`."""
-        database = f"/{self._prefix}-{rfc3339(event.timestamp)[:7] if event.timestamp else UNDATED}"
-        path = f"{database}/{document_id(event)}"
         document = _document(event)
+        place = self._databases.find(event.timestamp, deadline)
+        path = f"/{place.database}/{document_id(event)}"
         status, answer = self._cloudant.call("PUT", path, deadline, document)
         if status == 404:
-            self._create(database, deadline)
+            # Old databases are deleted, while the receiver runs.
+            place = self._databases.find(event.timestamp, deadline, anew=True)
+            path = f"/{place.database}/{document_id(event)}"
             status, answer = self._cloudant.call("PUT", path, deadline, document)
         if status == 201 and answer.get("rev"):
-            return Outcome.STORED
-        if status == 409:
-            return self._compare(path, document, event, deadline)
-        raise StoreUnavailable("202: no quorum" if status == 202 else cause_of(status, answer))
+            outcome, note = Outcome.STORED, None
+        elif status == 409:
+            outcome, note = Outcome.DUPLICATE, self._compare(path, document, deadline)
+        else:
+            raise StoreUnavailable("202: no quorum" if status == 202 else cause_of(status, answer))
+        warning = self._capacity.warning() if self._capacity else None
+        event.note = "; ".join(filter(None, (note, place.note, warning))) or None
+        return outcome
 
-    def _create(self, database: str, deadline: float) -> None:
-        status, answer = self._cloudant.call("PUT", f"{database}?partitioned=true", deadline)
-        # 412: another was faster. 202: not all nodes know of it yet, and the document's own quorum decides.
-        if status not in (201, 202, 412):
-            raise StoreUnavailable(f"no database: {cause_of(status, answer)}")
+    def _compare(self, path: str, document: Mapping[str, Any], deadline: float) -> str | None:
+        """Read back what is there; return what is to be said of it, if it is this event.
 
-    def _compare(self, path: str, document: Mapping[str, Any], event: Event, deadline: float) -> Outcome:
+        Raises:
+            StoreUnavailable: It is not, or could not be read.
+        """
         status, found = self._cloudant.call("GET", path, deadline)
-        if status != 200 or found.get("key") != event.key or type(found.get("body")) is not str:
+        if status != 200 or found.get("key") != document["key"] or type(found.get("body")) is not str:
             raise StoreUnavailable(f"409, and read back: {cause_of(status, found)}")
         if (found["body"], found.get("encoding")) != (document["body"], document.get("encoding")):
             # The same event, by its ids and its time; the labels of its device may have changed since.
-            event.note = "differs from what is stored"
-        return Outcome.DUPLICATE
+            return "differs from what is stored"
+        return None
 
 
 def document_id(event: Event) -> str:
@@ -85,13 +92,16 @@ def read_document(document: Mapping[str, Any]) -> Event:
     """Return the event that a document holds.
 
     Raises:
-        KeyError, TypeError, ValueError: It holds none.
+        ValueError: It holds none: somebody else's, or changed by somebody.
     """
-    body: str = document["body"]
-    is_base64 = document.get("encoding") == "base64"
-    return reread(
-        base64.b64decode(body) if is_base64 else body.encode(), datetime.fromisoformat(document["receivedAt"])
-    )
+    body, received_at, signed_by = (document.get(name) for name in ("body", "receivedAt", "signedBy"))
+    if type(body) is not str or type(received_at) is not str:
+        raise ValueError("no event")
+    arrival = datetime.fromisoformat(received_at)
+    if not arrival.tzinfo:
+        raise ValueError("no event")
+    content = base64.b64decode(body) if document.get("encoding") == "base64" else body.encode()
+    return reread(content, arrival, signed_by if type(signed_by) is str else "unknown")
 
 
 def _document(event: Event) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An example of a consumer: follows what is stored, month by month, and does something with each event.
+"""An example of a consumer: follows what is stored, in each database, and does something with each event.
 
 Replace `process`. An event is processed at least once: a consumer that dies half-way begins its batch again, and
 Cloudant may tell of a document twice (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-changes-feed). One that fails
@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,15 +22,16 @@ from core.readings import readings
 from core.receiver import DEADLINE
 from core.settings import SettingsError
 from core.store import StoreUnavailable
-from ibm_actions.cloudant import UNDATED, read_document
-from ibm_actions.environment import build_service, database_prefix
-from ibm_actions.history import months
+from core.text import printable
+from ibm_actions.cloudant import read_document
+from ibm_actions.databases import Databases, select, touches
+from ibm_actions.environment import build_databases, build_service
 from ibm_actions.rest import Service, cause_of
 
 BATCH = 100
 MAX_ATTEMPTS = 5
 IDLE_SECONDS = 5.0
-# Months before this time are looked at only in one of so many rounds: hardly an event comes so late.
+# Databases of before this time are looked at only in one of so many rounds: hardly an event comes so late.
 LATE = timedelta(days=35)
 OLD_EVERY = 60
 _EXAMPLES = """\
@@ -48,7 +49,7 @@ def process(event: Event) -> None:
     """Do what you want done with one event; raise if it could not be done."""
     for reading in readings(event):
         value = reading.text if reading.value is None else reading.value
-        print(reading.device_id, reading.quantity, value, reading.unit or "", flush=True)
+        print(printable(f"{reading.device_id} {reading.quantity} {value} {reading.unit or ''}"), flush=True)
 
 
 class Consumer:
@@ -56,15 +57,17 @@ class Consumer:
 
     Args:
         cloudant: The instance.
-        prefix: As in `ibm_actions.cloudant.CloudantStore`.
+        databases: Which there are.
         name: Consumers of different names see each event each; do not run two of one name.
         log: For what goes wrong.
         process: Called with each event.
     """
 
-    def __init__(self, cloudant: Service, prefix: str, name: str, log: Log, process: Process = process) -> None:
+    def __init__(
+        self, cloudant: Service, databases: Databases, name: str, log: Log, process: Process = process
+    ) -> None:
         self._cloudant = cloudant
-        self._prefix = prefix
+        self._databases = databases
         self._checkpoint = f"_local/consumer-{quote(name, safe='')}"
         self._log = log
         self._process = process
@@ -73,56 +76,76 @@ class Consumer:
         """Process until ``stopping`` is set; the batch at hand is finished first.
 
         Args:
-            since: Events of this month are the first.
+            since: What arrived before is passed over.
             stopping: Set it to end.
         """
         idle = 0
         while not stopping.is_set():
-            now = datetime.now(UTC)
-            first = since if idle % OLD_EVERY == 0 else max(since, now - LATE)
-            found = [
-                self._take(month, stopping)
-                for month in [*months(first, now + timedelta(days=1)), UNDATED]
-                if not stopping.is_set()
-            ]
+            found = self._round(since, stopping, is_whole=idle % OLD_EVERY == 0)
             if not any(found):
                 # What could not be read is tried in the next round, however old it is.
                 idle += None not in found
                 stopping.wait(IDLE_SECONDS)
 
-    def _take(self, month: str, stopping: threading.Event) -> int | None:
-        """Process a batch; return how many changes were in it, None if that could not be told."""
-        database = f"/{self._prefix}-{month}"
+    def _round(self, since: datetime, stopping: threading.Event, *, is_whole: bool) -> list[int | None]:
+        """Process a batch of each database; return how many changes were in it, None where that could not be told."""
         try:
-            return self._take_batch(database, stopping)
+            names = self._databases.names(time.monotonic() + DEADLINE)
         except StoreUnavailable as error:
-            self._log.notice("WARNING", f"{database[1:]} cannot be read ({error.cause}); trying again.")
+            self._log.notice("WARNING", f"The databases cannot be read ({error.cause}); trying again.")
+            return [None]
+        now = datetime.now(UTC)
+        first, last = f"{now - LATE:%Y-%m}", f"{now + timedelta(days=1):%Y-%m}"
+        # The others were over before: from the first look on, what is new there is processed.
+        whole = select(names, since)
+        return [
+            self._take(name, since if name in whole else None, stopping)
+            for name in names
+            if (is_whole or touches(name, first, last)) and not stopping.is_set()
+        ]
+
+    def _take(self, name: str, since: datetime | None, stopping: threading.Event) -> int | None:
+        database = self._databases.full_name(name)
+        try:
+            return self._take_batch(f"/{database}", since, stopping)
+        except StoreUnavailable as error:
+            self._log.notice("WARNING", f"{database} cannot be read ({error.cause}); trying again.")
             return None
 
-    def _take_batch(self, database: str, stopping: threading.Event) -> int:
+    def _take_batch(self, database: str, since: datetime | None, stopping: threading.Event) -> int:
         place = self._call("GET", f"{database}/{self._checkpoint}", missing={})
-        since = {"since": place["since"]} if "since" in place else {}
-        query = urlencode({"include_docs": "true", "limit": BATCH, **since})
-        changes = self._call("GET", f"{database}/_changes?{query}", missing={"results": []})
-        for change in changes["results"]:
+        begin = place.get("since", "0" if since else "now")
+        query = urlencode({"include_docs": "true", "limit": BATCH, "since": begin})
+        found = self._call("GET", f"{database}/_changes?{query}", missing={"results": []})
+        changes = found.get("results")
+        if type(changes) is not list:
+            raise StoreUnavailable("HTTP 200")
+        for change in changes:
             document = change.get("doc") or {}
-            if "key" in document and not self._process_one(document, stopping):
+            if "key" in document and not self._process_one(document, since, stopping):
                 return 0
-        if changes["results"]:
-            self._call("PUT", f"{database}/{self._checkpoint}", {**place, "since": changes["last_seq"]})
-        return len(changes["results"])
+        if "last_seq" in found and (changes or begin == "now"):
+            self._call("PUT", f"{database}/{self._checkpoint}", {**place, "since": found["last_seq"]})
+        return len(changes)
 
-    def _process_one(self, document: dict[str, Any], stopping: threading.Event) -> bool:
+    def _process_one(self, document: Mapping[str, Any], since: datetime | None, stopping: threading.Event) -> bool:
         """Return whether to go on: not if it is to end while an event could not be processed."""
+        try:
+            event = read_document(document)
+        except ValueError:
+            self._log.notice("ERROR", f"The document {document.get('_id')} is no event.")
+            return True
+        if since and event.received_at < since:
+            return True
         for attempt in range(MAX_ATTEMPTS):
             if attempt and stopping.wait(2 ** (attempt - 1)):
                 return False
             try:
-                self._process(read_document(document))
+                self._process(event)
                 return True
             except Exception as error:
-                self._log.notice("ERROR", f"{document['key']} could not be processed: {type(error).__name__}")
-        self._log.notice("ERROR", f"{document['key']} is a dead letter after {MAX_ATTEMPTS} attempts.")
+                self._log.notice("ERROR", f"{event.key} could not be processed: {type(error).__name__}")
+        self._log.notice("ERROR", f"{event.key} is a dead letter after {MAX_ATTEMPTS} attempts.")
         return True
 
     def _call(self, method: str, path: str, document: object = None, missing: Any = None) -> dict[str, Any]:
@@ -143,7 +166,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--name", default="example", help="consumers of different names see each event each")
-    parser.add_argument("--since", help="the first month, such as 2026-01; last month if left out")
+    parser.add_argument(
+        "--since", help="pass over what arrived before this month, such as 2026-01; last month if left out"
+    )
     asked = parser.parse_args()
     try:
         since = datetime.fromisoformat(f"{asked.since}-01T00:00:00Z") if asked.since else datetime.now(UTC) - LATE
@@ -154,13 +179,14 @@ def main() -> None:
         # On a thread, because the event's lock may be held right where the signal interrupts.
         signal.signal(name, lambda *_: threading.Thread(target=stopping.set).start())
     try:
-        consumer = Consumer(build_service(os.environ), database_prefix(os.environ), asked.name, Log())
+        cloudant = build_service(os.environ)
+        consumer = Consumer(cloudant, build_databases(os.environ, cloudant), asked.name, Log())
     except SettingsError as error:
         sys.exit(str(error))
     consumer.run(since, stopping)
 
 
 if __name__ == "__main__":
-    # JSON allows lone surrogates, which no terminal does.
+    # Not every terminal has the degree sign.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main()

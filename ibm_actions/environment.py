@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
 from core.settings import SettingsError, is_secure_url, required
+from ibm_actions.capacity import Capacity
 from ibm_actions.cloudant import CloudantStore
+from ibm_actions.databases import PERIODS, Databases
 from ibm_actions.rest import FixedLogin, Login, Service
 
 _URL = re.compile(r"(https?)://(?:([^\s/?#@:]+):([^\s/?#@]*)@)?([^\s/?#@]+)/?").fullmatch
@@ -23,7 +25,8 @@ def build_store(environ: Mapping[str, str]) -> CloudantStore:
     Raises:
         core.settings.SettingsError: It cannot be built from this environment.
     """
-    return CloudantStore(build_service(environ), database_prefix(environ))
+    cloudant = build_service(environ)
+    return CloudantStore(cloudant, build_databases(environ, cloudant), Capacity(cloudant))
 
 
 def build_service(environ: Mapping[str, str]) -> Service:
@@ -39,12 +42,18 @@ def build_service(environ: Mapping[str, str]) -> Service:
     return Service(f"{scheme}://{host}", _login(environ, user, password))
 
 
-def database_prefix(environ: Mapping[str, str]) -> str:
-    """Return what the names of the databases begin with; errors as above."""
+def build_databases(environ: Mapping[str, str], cloudant: Service) -> Databases:
+    """Build what knows the databases of an instance; errors as above."""
     prefix = environ.get("DT_DATABASE_PREFIX") or "events"
-    if _PREFIX(prefix):
-        return prefix
-    raise SettingsError(["DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter."])
+    period = environ.get("DT_DATABASE_PERIOD") or "year"
+    faults = []
+    if not _PREFIX(prefix):
+        faults.append("DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter.")
+    if period not in PERIODS:
+        faults.append("DT_DATABASE_PERIOD must be month, quarter or year.")
+    if faults:
+        raise SettingsError(faults)
+    return Databases(cloudant, prefix, period)
 
 
 def _login(environ: Mapping[str, str], user: str | None, password: str | None) -> Login:

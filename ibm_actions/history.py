@@ -1,6 +1,7 @@
 """``python -m ibm_actions.history``: what a device has measured, from the documents in Cloudant."""
 
 import argparse
+import heapq
 import json
 import os
 import sys
@@ -8,84 +9,103 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from core.event import Event, rfc3339
 from core.readings import readings
 from core.receiver import DEADLINE
 from core.settings import SettingsError
 from core.store import StoreUnavailable
+from core.text import printable
 from ibm_actions.cloudant import read_document
-from ibm_actions.environment import build_service, database_prefix
+from ibm_actions.databases import Databases, select
+from ibm_actions.environment import build_databases, build_service
 from ibm_actions.rest import Service, cause_of
 
+Row = Mapping[str, Any]
+
 _PAGE = 200
+_WEEK, _YEAR = timedelta(days=7), timedelta(days=372)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _EXAMPLES = """\
 examples:
   python -m ibm_actions.history emucdd6ef2eu277bo8f52vg --newest
   python -m ibm_actions.history emucdd6ef2eu277bo8f52vg --newest --type temperature
   python -m ibm_actions.history emucdd6ef2eu277bo8f52vg --since 2026-11-01 --until 2026-11-08T12:00:00Z
+  python -m ibm_actions.history emucdd6ef2eu277bo8f52vg --all
 
 It takes the receiver's settings: DT_CLOUDANT, and DT_CLOUDANT_API_KEY on your desk. See ibm_actions/README.md.
 """
 
 
-def months(since: datetime, until: datetime) -> list[str]:
-    """Return the months that this time touches, such as ``2026-11``, oldest first."""
-    first, last = since.year * 12 + since.month - 1, until.year * 12 + until.month - 1
-    return [f"{month // 12:04}-{month % 12 + 1:02}" for month in range(first, last + 1)]
+class History:
+    """What the databases hold, device by device. What is no event there is passed over.
 
-
-def history(cloudant: Service, prefix: str, device: str, since: datetime, until: datetime) -> Iterator[Event]:
-    """Yield a device's events from ``since`` to before ``until``, oldest first.
-
-    Raises:
-        StoreUnavailable: Cloudant did not answer.
+    Args:
+        cloudant: The instance.
+        databases: Which there are.
     """
-    for month in months(since, until):
-        start = f"{device}:{rfc3339(since)}"
-        while start:
-            found = _page(cloudant, f"{prefix}-{month}", device, start_key=start, end_key=f"{device}:{rfc3339(until)}")
-            for row in found:
-                yield read_document(row["doc"])
-            start = f"{found[-1]['id']}\0" if len(found) == _PAGE else ""
 
+    def __init__(self, cloudant: Service, databases: Databases) -> None:
+        self._cloudant = cloudant
+        self._databases = databases
 
-def newest(cloudant: Service, prefix: str, device: str, event_type: str | None = None, back: int = 12) -> Event | None:
-    """Return a device's newest event, of one type if need be; None if there is none in the last ``back`` months.
+    def between(self, device: str, since: datetime, until: datetime) -> Iterator[Event]:
+        """Yield a device's events from ``since`` to before ``until``, oldest first.
 
-    Raises:
-        StoreUnavailable: Cloudant did not answer.
-    """
-    now = datetime.now(UTC)
-    # The month after this one, because a device's clock may be ahead.
-    for month in reversed(months(now - timedelta(days=31 * back), now + timedelta(days=1))):
+        Raises:
+            StoreUnavailable: Cloudant did not answer.
+        """
+        return self._events(self._names(since, until), device, rfc3339(since), rfc3339(max(since, until)))
+
+    def everything(self, device: str) -> Iterator[Event]:
+        """Yield all of a device's events, oldest first, and after them those that have no time; errors as above."""
+        return self._events(self._names(_FIRST, _LAST), device, "", "\ufff0")
+
+    def newest(self, device: str, event_type: str | None = None) -> Event | None:
+        """Return a device's newest event of the last year, of one type if need be; errors as above.
+
+        One that is more than a day ahead is passed over: the device's clock was wrong.
+        """
+        now = datetime.now(UTC)
+        since, until = now - _YEAR, now + timedelta(days=1)
         # One is enough, unless it is of another type.
-        start, limit = f"{device}:\ufff0", _PAGE if event_type else 1
+        limit = _PAGE if event_type else 1
+        events = self._events(self._names(since, until), device, rfc3339(until), rfc3339(since), limit)
+        return next((event for event in events if event_type in (None, event.event_type)), None)
+
+    def _names(self, since: datetime, until: datetime) -> list[str]:
+        return select(self._databases.names(time.monotonic() + DEADLINE), since, until)
+
+    def _events(self, names: list[str], device: str, first: str, last: str, limit: int = _PAGE) -> Iterator[Event]:
+        """Yield events from one time to another, backwards if that is before it; ``limit`` at once from a database."""
+        rows = (self._rows(name, device, first, last, limit) for name in names)
+        merged = heapq.merge(*rows, key=lambda row: row["id"], reverse=first > last)
+        return filter(None, map(_read, merged))
+
+    def _rows(self, name: str, device: str, first: str, last: str, limit: int) -> Iterator[Row]:
+        path = f"/{self._databases.full_name(name)}/_partition/{quote(device, safe='')}/_all_docs"
+        bounds = {"end_key": f"{device}:{last}", "descending": first > last, "include_docs": True, "limit": limit}
+        start, skip = f"{device}:{first}", 0
         while start:
-            found = _page(
-                cloudant, f"{prefix}-{month}", device, limit, start_key=start, end_key=f"{device}:", descending=True
-            )
-            for row in found:
-                event = read_document(row["doc"])
-                if event_type in (None, event.event_type):
-                    return event
-            start = found[-1]["id"] if len(found) == limit > 1 else ""
-    return None
+            options = {**bounds, "start_key": start, "skip": skip}
+            query = urlencode({name: json.dumps(value) for name, value in options.items()})
+            status, answer = self._cloudant.call("GET", f"{path}?{query}", time.monotonic() + DEADLINE)
+            # 404: it was deleted meanwhile.
+            rows = [] if status == 404 else answer.get("rows")
+            if status not in (200, 404) or type(rows) is not list:
+                raise StoreUnavailable(cause_of(status, answer))
+            yield from rows
+            start, skip = rows[-1]["id"] if len(rows) == limit else "", 1
 
 
-def _page(
-    cloudant: Service, database: str, device: str, limit: int = _PAGE, **options: str | bool
-) -> list[Mapping[str, Any]]:
-    query = urlencode({"include_docs": "true", "limit": limit, **{k: json.dumps(v) for k, v in options.items()}})
-    path = f"/{database}/_partition/{device}/_all_docs?{query}"
-    status, answer = cloudant.call("GET", path, time.monotonic() + DEADLINE)
-    if status == 404:  # no event came in that month
-        return []
-    if status != 200:
-        raise StoreUnavailable(cause_of(status, answer))
-    rows: list[Mapping[str, Any]] = answer["rows"]
-    return rows
+def _read(row: Row) -> Event | None:
+    """Return the event that a row holds, if it holds one."""
+    try:
+        return read_document(row["doc"] or {})
+    except ValueError:
+        print(f"{printable(row['id'])} is no event.", file=sys.stderr)
+        return None
 
 
 def _time(text: str) -> datetime:
@@ -94,6 +114,17 @@ def _time(text: str) -> datetime:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError("it must be a time, such as 2026-11-01 or 2026-11-01T12:00:00Z") from None
+
+
+def _asked_for(asked: argparse.Namespace) -> Iterator[Event]:
+    cloudant = build_service(os.environ)
+    history = History(cloudant, build_databases(os.environ, cloudant))
+    if asked.newest:
+        return filter(None, [history.newest(asked.device, asked.type)])
+    if asked.all:
+        return history.everything(asked.device)
+    until = asked.until or datetime.now(UTC)
+    return history.between(asked.device, asked.since or until - min(_WEEK, until - _FIRST), until)
 
 
 def main() -> None:
@@ -106,23 +137,17 @@ def main() -> None:
     )
     parser.add_argument("device", help="the device's id")
     parser.add_argument("--newest", action="store_true", help="only its newest event, of the last 12 months")
+    parser.add_argument("--all", action="store_true", help="all its events, whatever their time, if they have one")
     parser.add_argument("--type", help="only events of this type, such as temperature")
     parser.add_argument("--since", type=_time, help="from this time (UTC if it says no zone); 7 days ago if left out")
     parser.add_argument("--until", type=_time, help="before this time; now if left out")
     asked = parser.parse_args()
-    until = asked.until or datetime.now(UTC)
     try:
-        cloudant, prefix = build_service(os.environ), database_prefix(os.environ)
-        if asked.newest:
-            found = newest(cloudant, prefix, asked.device, asked.type)
-            events = iter([found] if found else [])
-        else:
-            events = history(cloudant, prefix, asked.device, asked.since or until - timedelta(days=7), until)
-        for event in events:
+        for event in _asked_for(asked):
             if asked.type in (None, event.event_type):
                 for reading in readings(event):
                     value = reading.value if reading.value is not None else reading.text or ""
-                    print(reading.time or "-", reading.quantity, value, reading.unit or "")
+                    print(printable(f"{reading.time or '-'} {reading.quantity} {value} {reading.unit or ''}"))
     except SettingsError as error:
         sys.exit(str(error))
     except StoreUnavailable as error:
@@ -130,6 +155,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # JSON allows lone surrogates, which no terminal does.
+    # Not every terminal has the degree sign.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main()

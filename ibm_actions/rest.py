@@ -87,7 +87,7 @@ class Service:
             document: The body, as JSON; none if None.
 
         Returns:
-            What the service answered, unless that is the answer of one who is busy or ill.
+            What the service answered, unless that is the answer of one who is busy or ill. A list is ``rows``.
 
         Raises:
             StoreUnavailable: There was no such answer.
@@ -106,7 +106,8 @@ class Service:
                 found = json.loads(answer.data)
             except (ValueError, RecursionError):
                 found = None
-            found = found if type(found) is dict else {}
+            # _all_dbs alone answers a list.
+            found = found if type(found) is dict else {"rows": found} if type(found) is list else {}
             cause = cause_of(answer.status, found)
             if answer.status == 401 and not was_refused:
                 was_refused = True

@@ -7,7 +7,7 @@
 set -eu
 
 # The role that may do what the receiver does. Writer writes documents and reads them; only Manager makes a database,
-# and one is made each month. Hence an instance of its own, and a policy for that instance alone:
+# and one is made each year. Hence an instance of its own, and a policy for that instance alone:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-managing-access-for-cloudant#ibm-cloudant-roles-ai
 ROLE=Manager
 # That of ibm_actions/Dockerfile.
@@ -46,8 +46,8 @@ The signature secret is asked for if Code Engine does not have it: it is taken f
 terminal, which does not show it, else it is the first line of standard input. It is never an argument of a command.
 
 Settings of the receiver that are in the environment go with it: DT_ORGANIZATION_ID, DT_SIGNATURE_POLICY,
-DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX. What is left out of a later run, settings and
-options, stays as it is.
+DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX, DT_DATABASE_PERIOD. What is left out of a
+later run, settings and options, stays as it is.
 
 examples:
   sh ibm_actions/deploy/code_engine.sh --region eu-de
@@ -331,7 +331,7 @@ esac
 if ic iam trusted-profile-policies "$profile" --output JSON | grep -qF "$cloudant_id"; then
     step "Its role in Cloudant: is there"
 else
-    step "Its role in Cloudant: $ROLE, of this one instance, because no smaller role makes a month's database"
+    step "Its role in Cloudant: $ROLE, of this one instance, because no smaller role makes a database"
     ic iam trusted-profile-policy-create "$profile" --roles "$ROLE" --service-name cloudantnosqldb \
         --service-instance "$cloudant_id"
 fi
@@ -365,6 +365,7 @@ else
 fi
 set -- "$@" --env "DT_CLOUDANT=$cloudant_url" --env "DT_TRUSTED_PROFILE=$id"
 [ -z "${DT_DATABASE_PREFIX-}" ] || set -- "$@" --env "DT_DATABASE_PREFIX=$DT_DATABASE_PREFIX"
+[ -z "${DT_DATABASE_PERIOD-}" ] || set -- "$@" --env "DT_DATABASE_PERIOD=$DT_DATABASE_PERIOD"
 [ -z "${DT_ORGANIZATION_ID-}" ] || set -- "$@" --env "DT_ORGANIZATION_ID=$DT_ORGANIZATION_ID"
 [ -z "$policy" ] || set -- "$@" --env "DT_SIGNATURE_POLICY=$policy"
 [ -z "${DT_ACCEPT_EXPIRED_FOR-}" ] || set -- "$@" --env "DT_ACCEPT_EXPIRED_FOR=$DT_ACCEPT_EXPIRED_FOR"

@@ -35,11 +35,12 @@ def proxy(couchdb: CouchDb) -> Iterator[Proxy]:
 
 @pytest.fixture
 def environ(proxy: Proxy, events: Events) -> dict[str, str]:
-    """The settings of a receiver that stores in ``events`` by way of ``proxy``."""
+    """The settings of a receiver that stores in ``events`` by way of ``proxy``, in many databases."""
     return {
         "DT_SIGNATURE_SECRET": SECRET,
         "DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}",
         "DT_DATABASE_PREFIX": events.prefix,
+        "DT_DATABASE_PERIOD": "month",
     }
 
 

@@ -19,18 +19,21 @@ from tests.support.cloudant_calls import (
     TIME,
     delivered,
     event,
+    listed,
     made,
+    on,
     page,
     put,
     refused,
     said,
+    service,
     store,
     written,
 )
 from tests.support.deliveries import body
-from tests.support.loopback import DROPPED, SILENT, Call, Loopback, Reply, in_turn, loopback
+from tests.support.loopback import DROPPED, SILENT, Answering, Call, Loopback, Reply, in_turn, loopback
 
-DATABASE = "/events-2024-05"
+DATABASE = "/events-2024"
 DOCUMENT = f"{DATABASE}/{DEVICE}:{TIME}_{KEY}"
 MISSING = said(404, "not_found")
 CONFLICT = said(409, "conflict")
@@ -56,7 +59,8 @@ def test_a_document_is_put_by_its_id_and_never_over_another() -> None:
     assert call.headers["content-type"] == "application/json"
     # With a revision it would be a new version, with batch=ok an answer before it is stored.
     assert call.parameters.keys() == {
-        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "body")
+        *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy"),
+        *("parsed", "body"),
     }
 
 
@@ -138,13 +142,25 @@ def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_
 # The database.
 
 
+def making(*replies: Reply | None, there: tuple[str, ...] = ()) -> Answering:
+    """Answer 404 to the first document, then which databases there are, and in turn to all that follows."""
+    return listed(in_turn(MISSING, *replies), *there)
+
+
+CREATION = ("PUT", f"{DATABASE}?partitioned=true")
+
+
 @pytest.mark.parametrize("status", [201, 202, 412])
 def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None:
     """202: not all nodes know of it yet; the document's own answer says whether enough of them do."""
-    with loopback(in_turn(MISSING, said(412, "file_exists") if status == 412 else made(status), written())) as server:
+    made_ = said(412, "file_exists") if status == 412 else made(status)
+    with loopback(making(made_, written())) as server:
         assert put(store(server), event(body())) is Outcome.STORED
-        assert asked(server) == [("PUT", DOCUMENT), ("PUT", f"{DATABASE}?partitioned=true"), ("PUT", DOCUMENT)]
-        assert server.calls[1].parameters is None
+        first, look, *others = asked(server)
+        assert first == ("PUT", DOCUMENT)
+        assert look[1].startswith("/_all_dbs?")
+        assert others == [CREATION, ("PUT", DOCUMENT)]
+        assert server.calls[2].parameters is None
 
 
 @pytest.mark.parametrize(
@@ -158,29 +174,86 @@ def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None
     ],
 )
 def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> None:
-    with loopback(lambda call: reply if "?" in call.path else MISSING) as server:
+    with loopback(making(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
         # Who is not let in is asked twice, in case it was for the token.
-        assert asked(server)[1:] == [("PUT", f"{DATABASE}?partitioned=true")] * (2 if "401" in cause else 1)
+        assert asked(server)[2:] == [CREATION] * (2 if "401" in cause else 1)
 
 
 def test_a_database_that_cannot_be_made_now_is_made_by_another_attempt() -> None:
-    with loopback(in_turn(MISSING, said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
-        assert put(store(server), event()) is Outcome.STORED
-        assert len(server.calls) == 5
+    with loopback(making(said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
+        assert put(store(server), event(body())) is Outcome.STORED
+        assert len(server.calls) == 6
 
 
 def test_a_database_that_is_made_and_still_missing_is_not_made_for_ever() -> None:
-    with loopback(lambda call: made() if "?" in call.path else MISSING) as server:
+    with loopback(listed(lambda call: made() if "?" in call.path else MISSING)) as server:
         assert refused(store(server), event()) == "404 not_found"
-        assert len(server.calls) == 3
+        assert len(server.calls) == 4
 
 
 def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> None:
     """Another receiver made it, and had the event from DT too."""
-    with loopback(in_turn(MISSING, said(412, "file_exists"), CONFLICT, found())) as server:
+    with loopback(making(said(412, "file_exists"), CONFLICT, found())) as server:
         assert put(store(server), event(body())) is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        (said(403, "forbidden"), "403 forbidden"),
+        (said(404, "not_found"), "404 not_found"),
+        (said(500, "x"), "500 x"),
+        (page(200), "HTTP 200"),
+        (Reply(200, b"{}"), "HTTP 200"),
+    ],
+)
+def test_without_a_list_of_the_databases_no_event_is_put(reply: Reply, cause: str) -> None:
+    """It may be in one that is not known, and would be stored twice."""
+    with loopback(in_turn(reply)) as server:
+        status, line = delivered(on(service(server)), body())
+        assert (status, line["reason"]) == (503, cause)
+        assert {call.method for call in server.calls} == {"GET"}
+
+
+REFUSED = said(403, "forbidden")
+OTHER = "/events-2023-12"
+MARK = f"{OTHER}/_local/holds-2024"
+ELSEWHERE = f"{OTHER}/{DEVICE}:{TIME}_{KEY}"
+
+
+@pytest.mark.parametrize("marked", [written(), CONFLICT])
+def test_where_no_database_can_be_made_the_one_before_takes_its_place(marked: Reply) -> None:
+    """After it says so, in a document that everybody sees who is about to make that database."""
+    with loopback(making(MISSING, REFUSED, marked, written(), there=("events-2023-12",))) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["outcome"], line["severity"]) == (200, "stored", "WARNING")
+        assert line["note"] == "databases: no room for events-2024, kept in events-2023-12"
+        assert asked(server)[2:] == [("GET", MARK), CREATION, ("PUT", MARK), ("PUT", ELSEWHERE)]
+
+
+def test_a_database_that_another_stands_in_for_is_never_made() -> None:
+    with loopback(making(Reply(200), CONFLICT, found(), there=("events-2023-12",))) as server:
+        assert put(store(server), event(body())) is Outcome.DUPLICATE
+        assert asked(server)[2:] == [("GET", MARK), ("PUT", ELSEWHERE), ("GET", ELSEWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("replies", "cause"),
+    [
+        ((said(403, "forbidden"),), "no database: 403 forbidden"),
+        ((page(302, Location="/elsewhere"),), "no database: HTTP 302"),
+        ((MISSING, said(400, "x")), "no database: 400 x"),
+        ((MISSING, REFUSED, said(403, "forbidden")), "no database: 403 forbidden"),
+        ((MISSING, REFUSED, written(202)), "no database: HTTP 202"),
+    ],
+)
+def test_a_mark_that_nobody_may_see_is_none(replies: tuple[Reply, ...], cause: str) -> None:
+    with loopback(making(*replies, there=("events-2023-12",))) as server:
+        status, line = delivered(store(server), body())
+        assert (status, line["reason"]) == (503, cause)
+        assert len(server.calls) == 2 + len(replies)
 
 
 # The document that is there.
@@ -288,7 +361,7 @@ def test_a_server_that_remembers_what_it_was_given_is_asked_nothing_else() -> No
         return DROPPED
 
     with loopback(answer) as server:
-        one = event(b"\x00")
+        one = event(body().replace(b"rom 3", "\ufffe".encode()))
         assert put(store(server), one) is Outcome.DUPLICATE
         assert one.note is None
         assert [call.method for call in server.calls] == ["PUT", "PUT", "GET"]

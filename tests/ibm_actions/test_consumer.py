@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -22,15 +23,22 @@ from core.event import Event, reread, rfc3339
 from core.log import Log
 from core.receiver import DEADLINE
 from ibm_actions.consumer import BATCH, MAX_ATTEMPTS, Consumer
+from ibm_actions.databases import Databases
 from ibm_actions.environment import build_service
 from tests.ibm_actions.conftest import Put
+from tests.support.cases import each_table
+from tests.support.cloudant_calls import listed, page
 from tests.support.couchdb import Events
 from tests.support.deliveries import body
+from tests.support.loopback import loopback
 from tests.support.processes import ROOT, Program
 from tests.support.proxy import Mode, Proxy
 
 MONTH = timedelta(days=31)
 NOW = datetime.now(UTC)
+OLD = [datetime(2024, month, 1, tzinfo=UTC) for month in (1, 3, 5)]
+# Of what a clock may show that was never set.
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def event(event_id: str = "", at: datetime = NOW, value: float = 21.5) -> Event:
@@ -80,7 +88,8 @@ class Following:
             process(event)
             self.seen.append(event.event_id)
 
-        consumer = Consumer(build_service(environ), prefix, name, Log(self.log), keep)
+        cloudant = build_service(environ)
+        consumer = Consumer(cloudant, Databases(cloudant, prefix), name, Log(self.log), keep)
         self.thread = threading.Thread(target=consumer.run, args=(since, self.stopping))
         self.thread.start()
 
@@ -109,16 +118,32 @@ def follow(environ: dict[str, str], events: Events) -> Iterator[Callable[..., Fo
 # Each event.
 
 
-def test_each_event_of_each_month_is_processed_once(put: Put, follow: Any) -> None:
-    """By one that nothing happens to. Those without a time have a database of their own."""
+def test_each_event_of_each_database_is_processed_once(put: Put, follow: Any) -> None:
+    """By one that nothing happens to. Those of no time, or of a strange one, are in a database of their own."""
     undated = reread(event("undated").body.replace(b'"timestamp"', b'"time"'), NOW)
-    put(event("a"), event("b", NOW - 2 * MONTH), event("c", NOW - 4 * MONTH), undated, event("early", NOW - 7 * MONTH))
-    following = follow(since=NOW - 4 * MONTH)
-    wait_until(lambda: len(following.seen) >= 4)
-    put(event("d"), event("e", NOW - MONTH / 31))
-    wait_until(lambda: len(following.seen) >= 6)
+    put(event("a"), event("b", NOW - 2 * MONTH), event("c", OLD[0]), undated, event("first", FIRST))
+    following = follow()
+    wait_until(lambda: len(following.seen) >= 5)
+    put(event("d"), event("e", NOW - MONTH / 31), event("last", LAST))
+    wait_until(lambda: len(following.seen) >= 8)
     time.sleep(0.3)
-    assert Counter(following.seen) == Counter(["a", "b", "c", "d", "e", "undated"])
+    assert Counter(following.seen) == Counter(["a", "b", "c", "d", "e", "undated", "first", "last"])
+    assert following.messages() == []
+
+
+def test_what_arrived_before_is_passed_over(put: Put, follow: Any) -> None:
+    """In whichever database; and those that were over long before are not read from their beginnings."""
+    early = [event("early"), event("long ago", OLD[0]), event("first", FIRST)]
+    for one in early:
+        one.received_at = NOW - MONTH
+    put(*early, event("a"), event("too late", OLD[1]), event("last before", OLD[2]))
+    following = follow(since=NOW)
+    # The last of them may hold what had no room elsewhere.
+    wait_until(lambda: len(following.seen) >= 2)
+    put(event("late", OLD[1]), event("also first", FIRST))
+    wait_until(lambda: len(following.seen) >= 4)
+    time.sleep(0.3)
+    assert sorted(following.seen, key=str) == ["a", "also first", "last before", "late"]
     assert following.messages() == []
 
 
@@ -150,16 +175,35 @@ def test_a_month_that_begins_while_it_runs_is_followed(put: Put, follow: Any, ev
     wait_until(lambda: following.seen == ["first"])
 
 
-def test_documents_of_others_are_passed_over(put: Put, follow: Any, events: Events, environ: dict[str, str]) -> None:
+def test_what_is_no_event_ends_nothing(put: Put, follow: Any, events: Events, environ: dict[str, str]) -> None:
+    """A view, a note, and what has the key of an event and not its body, or a time that is none."""
     put(event("a"))
     service = build_service(environ)
     [database] = events.databases()
-    status, _ = service.call("PUT", f"/{database}/_design/views", time.monotonic() + DEADLINE, {"views": {}})
-    assert status == 201
+    for name, document in {
+        "_design/views": {"views": {}},
+        "-:note": {"text": "mine"},
+        "-:bare": {"key": "k"},
+        "-:odd\x9b2J": {"key": {}, "body": "{}", "receivedAt": "12000-01-01T00:00:00Z"},
+    }.items():
+        path = f"/{database}/{quote(name)}"
+        assert service.call("PUT", path, time.monotonic() + DEADLINE, document)[0] == 201
     put(event("b"))
     following = follow()
     wait_until(lambda: len(following.seen) >= 2)
     assert sorted(following.seen) == ["a", "b"]
+    assert following.messages() == [f"The document -:{name} is no event." for name in ("bare", "odd\x9b2J")]
+    assert "\x9b" not in following.log.getvalue()
+
+
+@each_table
+def test_each_strange_body_is_processed(cases: dict[str, bytes], put: Put, follow: Any) -> None:
+    put(*(reread(each, datetime.now(UTC), "hs256:1") for each in cases.values()))
+    found: list[Event] = []
+    following = follow(process=found.append)
+    wait_until(lambda: len(found) >= len(cases))
+    assert sorted(each.body for each in found) == sorted(cases.values())
+    assert {each.signed_by for each in found} == {"hs256:1"}
     assert following.messages() == []
 
 
@@ -185,14 +229,9 @@ def test_its_place_is_kept_under_its_name(put: Put, follow: Any) -> None:
 
 def test_a_stop_comes_after_a_batch_at_most(put: Put, follow: Any) -> None:
     put(*(event(f"e{index}") for index in range(BATCH + 5)))
-    begin = threading.Event()
-
-    def process(_: Event) -> None:
-        assert begin.wait(10)
-        following.stopping.set()
-
-    following = follow(process=process)
-    begin.set()
+    begun = threading.Event()
+    following = follow(process=lambda _: begun.set())
+    assert begun.wait(10)
     following.stop()
     assert len(following.seen) == BATCH
 
@@ -305,6 +344,14 @@ def test_a_month_that_could_not_be_read_at_first_is_read_later(put: Put, follow:
     wait_until(lambda: "old" in following.seen, 2)
 
 
+def test_an_answer_that_is_none_of_cloudants_is_tried_again() -> None:
+    with loopback(listed(lambda _: page(200), "events-2026")) as server:
+        following = Following({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}, "events")
+        wait_until(following.messages)
+        following.stop()
+        assert set(following.messages()) == {"events-2026 cannot be read (HTTP 200); trying again."}
+
+
 def test_a_place_that_could_not_be_kept_costs_a_second_time(put: Put, follow: Any, proxy: Proxy) -> None:
     put(event("a"), event("b"))
 
@@ -333,14 +380,15 @@ from datetime import UTC, datetime
 
 from core.log import Log
 from ibm_actions.consumer import Consumer
-from ibm_actions.environment import build_service, database_prefix
+from ibm_actions.environment import build_databases, build_service
 
 def process(event):
     print("processed", event.event_id, flush=True)
     time.sleep(float(os.environ["SECONDS"]))
 
-consumer = Consumer(build_service(os.environ), database_prefix(os.environ), "own", Log(), process)
-consumer.run(datetime.now(UTC), threading.Event())
+cloudant = build_service(os.environ)
+consumer = Consumer(cloudant, build_databases(os.environ, cloudant), "own", Log(), process)
+consumer.run(datetime(2026, 1, 1, tzinfo=UTC), threading.Event())
 """
 
 
@@ -376,15 +424,15 @@ def test_a_kill_in_the_middle_of_a_batch_loses_no_event(
     wait_until(lambda: len(processed(second)) >= 20)
     # The batch at hand begins again.
     assert sorted(processed(second)) == sorted(f"e{index}" for index in range(20))
-    wait_until(lambda: _place_is_kept(environ))
+    wait_until(lambda: _place_is_kept(environ, "own"))
     second.stop(signal.SIGKILL)
     put(event("later"))
     third = programs("own", SECONDS="0", **environ)
     wait_until(lambda: processed(third) == ["later"])
 
 
-def _place_is_kept(environ: dict[str, str]) -> bool:
-    path = f"/{environ['DT_DATABASE_PREFIX']}-{NOW:%Y-%m}/_local/consumer-own"
+def _place_is_kept(environ: dict[str, str], name: str) -> bool:
+    path = f"/{environ['DT_DATABASE_PREFIX']}-{NOW:%Y-%m}/_local/consumer-{name}"
     return build_service(environ).call("GET", path, time.monotonic() + DEADLINE)[0] == 200
 
 
@@ -396,12 +444,12 @@ def test_the_example_prints_readings_and_stops_when_told(
 ) -> None:
     put(event("a"), event("b", NOW - MONTH / 31, value=0))
     text = event("c").body.replace(b"temperature", b"motion")
-    text = text.replace(b'"motion":{', b'"motion":{"state":"\\ud800",')
+    text = text.replace(b'"motion":{', b'"motion":{"state":"\\u009b2J\\u202e\\ud800",')
     put(reread(text, NOW))
     program = programs(MODULE, **environ)
-    # JSON allows lone surrogates, which no terminal does.
+    # No control reaches the terminal, nor half a pair of surrogates.
     device = "emucdd6ef2eu277bo8f52vg"
-    expected = {f"{device} temperature 21.5 °C", f"{device} temperature 0 °C", f"{device} state \\ud800"}
+    expected = {f"{device} temperature 21.5 °C", f"{device} temperature 0 °C", f"{device} state ?2J??"}
     wait_until(lambda: len(program.output().splitlines()) >= 3)
     assert {line.rstrip() for line in program.output().splitlines()} == expected
     # It waits for more, for seconds on end, and ends at once.
@@ -428,22 +476,21 @@ def _is_handling_signals(program: Program) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def test_since_names_the_first_month_and_name_the_place(put: Put, programs: Any, environ: dict[str, str]) -> None:
-    old, new = NOW - 5 * MONTH, NOW
-    put(event("old", old, value=1), event("older", old - 2 * MONTH, value=2), event("new", new, value=3))
-    command = [sys.executable, "-W", "error", "-m", MODULE, "--name", "x", "--since", f"{old:%Y-%m}"]
+def test_since_names_a_month_and_name_the_place(put: Put, programs: Any, environ: dict[str, str]) -> None:
+    old, new = event("old", value=1), event("new", value=2)
+    old.received_at = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+    new.received_at = datetime(2026, 2, 1, tzinfo=UTC)
+    put(old, new)
+    command = [sys.executable, "-W", "error", "-m", MODULE, "--name", "x", "--since", "2026-02"]
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=basics | environ, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout
-        found = [program.stdout.readline().split()[2] for _ in range(2)]
+        found = program.stdout.readline().split()[2]
         program.terminate()
         assert program.stdout.read() == ""
         assert program.wait(10) == 0
-    assert found == ["1", "3"]
-    status, _ = build_service(environ).call(
-        "GET", f"/{environ['DT_DATABASE_PREFIX']}-{old:%Y-%m}/_local/consumer-x", time.monotonic() + DEADLINE
-    )
-    assert status == 200
+    assert found == "2"
+    assert _place_is_kept(environ, "x")
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":

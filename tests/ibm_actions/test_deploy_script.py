@@ -341,6 +341,7 @@ SETTINGS = {
     "DT_EVENT_TYPES": "temperature",
     "DT_PROJECT_ID": "ccol8iuk9smqiha4e8l0",
     "DT_DATABASE_PREFIX": "dt",
+    "DT_DATABASE_PERIOD": "month",
 }
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from core.settings import SettingsError
 from core.store import Outcome, StoreUnavailable
-from ibm_actions.environment import build_service, build_store, database_prefix
-from tests.support.cloudant_calls import event, put, soon, written
+from ibm_actions.environment import build_databases, build_service, build_store
+from tests.support.cloudant_calls import event, listed, put, soon, written
 from tests.support.loopback import Loopback, in_turn, loopback, success
 
 HOST = "https://dt.cloudantnosqldb.appdomain.cloud"
@@ -22,6 +22,7 @@ WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its 
 ADDRESS = "DT_CLOUDANT must be an address such as https://INSTANCE.cloudantnosqldb.appdomain.cloud."
 IAM = "DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud."
 PREFIX = "DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter."
+PERIOD = "DT_DATABASE_PERIOD must be month, quarter or year."
 
 RIGHT = {
     "a trusted profile": CLOUDANT | PROFILE,
@@ -41,6 +42,7 @@ RIGHT = {
     "the private IAM": CLOUDANT | KEY | {"DT_IAM_URL": "https://private.iam.cloud.ibm.com"},
     "an IAM here": CLOUDANT | KEY | {"DT_IAM_URL": "http://127.0.0.1:8080"},
     "a prefix": CLOUDANT | KEY | {"DT_DATABASE_PREFIX": "a-z_0"},
+    "a period": CLOUDANT | KEY | {"DT_DATABASE_PERIOD": "quarter"},
 }
 
 
@@ -112,6 +114,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         f"prefix {prefix}": (CLOUDANT | KEY | {"DT_DATABASE_PREFIX": prefix}, PREFIX)
         for prefix in ("Events", "1", "_events", "-", "a/b", "a b", "ø", "a\n", "a.b", "a" * 101)
     },
+    **{
+        f"period {period}": (CLOUDANT | KEY | {"DT_DATABASE_PERIOD": period}, PERIOD)
+        for period in ("Year", "months", "day", "12", " year")
+    },
 }
 
 
@@ -134,16 +140,27 @@ def test_a_host_that_is_none_is_refused_at_the_start_or_by_a_cause(host: str) ->
 
 @pytest.mark.parametrize("prefix", ["a", "a" * 100])
 def test_a_prefix_is_taken_as_it_is(prefix: str) -> None:
-    assert database_prefix({"DT_DATABASE_PREFIX": prefix}) == prefix
-    assert database_prefix({}) == database_prefix({"DT_DATABASE_PREFIX": ""}) == "events"
+    cloudant = build_service(CLOUDANT | KEY)
+    assert build_databases({"DT_DATABASE_PREFIX": prefix}, cloudant).full_name("2026") == f"{prefix}-2026"
 
 
 def test_the_prefix_is_that_of_the_database() -> None:
-    with loopback(in_turn(written())) as server:
+    with loopback(listed(in_turn(written()))) as server:
         address = f"http://u:p@{server.host}/"
         for prefix in ("", "other_1"):
             assert put(build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": prefix}), event()) is Outcome.STORED
-        assert [call.path.split("/")[1] for call in server.calls] == ["events-2024-05", "other_1-2024-05"]
+        puts = [call.path for call in server.calls if "?partitioned=true" in call.path]
+        assert puts == ["/events-2024?partitioned=true", "/other_1-2024?partitioned=true"]
+
+
+@pytest.mark.parametrize(
+    ("period", "database"), [("month", "2024-05"), ("quarter", "2024-q2"), ("year", "2024"), ("", "2024")]
+)
+def test_the_period_is_that_of_a_database_that_is_made(period: str, database: str) -> None:
+    with loopback(listed(in_turn(written()))) as server:
+        environ = {"DT_CLOUDANT": f"http://u:p@{server.host}", "DT_DATABASE_PERIOD": period}
+        assert put(build_store(environ), event()) is Outcome.STORED
+        assert f"/events-{database}?partitioned=true" in [call.path for call in server.calls]
 
 
 # Who calls.

@@ -3,17 +3,24 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from core.event import Event, reread, rfc3339
+from core.receiver import DEADLINE
 from core.store import StoreUnavailable
-from ibm_actions.environment import build_service
-from ibm_actions.history import history, months, newest
-from ibm_actions.rest import Service
+from core.text import printable
+from ibm_actions.cloudant import document_id
+from ibm_actions.databases import Databases
+from ibm_actions.environment import build_databases, build_service
+from ibm_actions.history import History
+from tests.support.cases import each_table
+from tests.support.cloudant_calls import listed, page
 from tests.support.couchdb import Events
 from tests.support.deliveries import body
 from tests.support.loopback import loopback, success
@@ -39,35 +46,19 @@ def event(
 
 
 @pytest.fixture
-def cloudant(environ: dict[str, str]) -> Service:
-    return build_service(environ)
+def history(environ: dict[str, str]) -> History:
+    cloudant = build_service(environ)
+    return History(cloudant, build_databases(environ, cloudant))
 
 
 def ids(some: Any) -> list[str | None]:
     return [each.event_id for each in some]
 
 
-# Months.
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "expected"),
-    [
-        ("2026-11-01", "2026-11-01", ["2026-11"]),
-        ("2026-11-30", "2026-12-01", ["2026-11", "2026-12"]),
-        ("2025-12-31", "2026-02-01", ["2025-12", "2026-01", "2026-02"]),
-        ("2026-12-01", "2026-11-01", []),
-        ("0999-12-01", "1000-01-01", ["0999-12", "1000-01"]),
-    ],
-)
-def test_months_are_those_that_the_time_touches(since: str, until: str, expected: list[str]) -> None:
-    assert months(datetime.fromisoformat(since), datetime.fromisoformat(until)) == expected
-
-
 # History.
 
 
-def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, cloudant: Service, events: Events) -> None:
+def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, history: History, events: Events) -> None:
     times = [
         *("2025-11-30T23:59:59.999999Z", "2025-12-01T00:00:00Z", "2025-12-31T23:59:59Z", "2026-01-01T00:00:00.000001Z"),
         *("2026-03-15T12:00:00Z", "2026-03-15T12:00:00.1Z", "2026-03-15T12:00:00.100001Z", "2026-03-15T13:00:00+00:30"),
@@ -75,17 +66,16 @@ def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, cloudan
     put(*(event(at, f"e{index}") for index, at in reversed([*enumerate(times)])))
     # Those of the others begin with the same letters, and go on otherwise.
     put(*(event(at, "other", device) for at in times for device in (OTHER, f"{DEVICE}0", f"{DEVICE}_", "-")))
-    assert len(events.databases()) == 4
-    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == [f"e{index}" for index in range(8)]
-    assert ids(history(cloudant, events.prefix, OTHER, LONG_AGO, LONG_AFTER)) == ["other"] * 8
+    assert ids(history.between(DEVICE, LONG_AGO, LONG_AFTER)) == [f"e{index}" for index in range(8)]
+    assert ids(history.between(OTHER, LONG_AGO, LONG_AFTER)) == ["other"] * 8
 
 
-def test_a_history_begins_at_since_and_ends_before_until(put: Any, cloudant: Service, events: Events) -> None:
+def test_a_history_begins_at_since_and_ends_before_until(put: Any, history: History, events: Events) -> None:
     first, last = datetime(2026, 1, 31, 23, 59, 59, 999_999, UTC), datetime(2026, 3, 1, tzinfo=UTC)
     put(event(first, "first"), event(first, "same", kind="motion"), event(last, "last"))
 
     def between(since: datetime, until: datetime) -> list[str | None]:
-        return ids(history(cloudant, events.prefix, DEVICE, since, until))
+        return ids(history.between(DEVICE, since, until))
 
     assert between(first, last) == ["first", "same"]
     assert between(first, last + MICROSECOND) == ["first", "same", "last"]
@@ -95,32 +85,32 @@ def test_a_history_begins_at_since_and_ends_before_until(put: Any, cloudant: Ser
     assert between(last, first) == []
 
 
-def test_what_is_not_there_is_an_empty_history(put: Any, cloudant: Service, events: Events) -> None:
-    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == []
-    assert newest(cloudant, events.prefix, DEVICE) is None
+def test_what_is_not_there_is_an_empty_history(put: Any, history: History, events: Events) -> None:
+    assert ids(history.between(DEVICE, LONG_AGO, LONG_AFTER)) == []
+    assert history.newest(DEVICE) is None
     put(event(datetime.now(UTC), device=OTHER))
-    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == []
-    assert newest(cloudant, events.prefix, DEVICE) is None
+    assert ids(history.between(DEVICE, LONG_AGO, LONG_AFTER)) == []
+    assert history.newest(DEVICE) is None
 
 
 @pytest.mark.parametrize("count", [200, 201, 400])
-def test_a_history_of_several_pages_is_whole(count: int, put: Any, cloudant: Service, events: Events) -> None:
+def test_a_history_of_several_pages_is_whole(count: int, put: Any, history: History, events: Events) -> None:
     """A page has 200 documents. The last one may be full, too, and the next then empty."""
     begin = datetime(2026, 2, 1, tzinfo=UTC)
     put(*(event(begin + index * timedelta(seconds=1), f"e{index:03}") for index in range(count)))
     put(event(begin + timedelta(days=30), "next month"))
     expected = [*(f"e{index:03}" for index in range(count)), "next month"]
-    assert ids(history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)) == expected
+    assert ids(history.between(DEVICE, LONG_AGO, LONG_AFTER)) == expected
     since, until = begin + timedelta(seconds=1), begin + timedelta(seconds=count - 1)
-    assert ids(history(cloudant, events.prefix, DEVICE, since, until)) == expected[1 : count - 1]
+    assert ids(history.between(DEVICE, since, until)) == expected[1 : count - 1]
 
 
-def test_events_come_back_as_they_were_signed(put: Any, cloudant: Service, events: Events) -> None:
+def test_events_come_back_as_they_were_signed(put: Any, history: History, events: Events) -> None:
     some = [event("2026-02-01T00:00:00Z", "a"), event("2026-02-01T00:00:01Z", "b", kind="temperature", value=21.5)]
     # One of those that Cloudant could not hold as text.
     some.append(reread(some[0].body.replace(b'"a"', b'"c"').replace(b"rom 3", "\ufffe".encode()), datetime.now(UTC)))
     put(*some)
-    found = [*history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)]
+    found = [*history.between(DEVICE, LONG_AGO, LONG_AFTER)]
     assert sorted(each.body for each in found) == sorted(each.body for each in some)
     assert {each.key for each in found} == {each.key for each in some}
     assert all(abs((each.received_at - datetime.now(UTC)).total_seconds()) < 60 for each in found)
@@ -133,34 +123,31 @@ def ago(days: float) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-def test_the_newest_is_the_last_of_its_month_whatever_came_last(put: Any, cloudant: Service, events: Events) -> None:
+def test_the_newest_is_the_last_of_its_month_whatever_came_last(put: Any, history: History, events: Events) -> None:
     begin = ago(0).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     put(event(begin + MICROSECOND, "newest"))
     put(event(begin, "older"), event(ago(40), "last month"), event(ago(0), "other", OTHER))
-    found = newest(cloudant, events.prefix, DEVICE)
+    found = history.newest(DEVICE)
     assert found
     assert found.event_id == "newest"
 
 
 @pytest.mark.parametrize("days", [-0.9, 0, 45, 200, 364])
-def test_the_newest_may_be_months_old_or_a_day_ahead(days: float, put: Any, cloudant: Service, events: Events) -> None:
+def test_the_newest_may_be_months_old_or_a_day_ahead(days: float, put: Any, history: History, events: Events) -> None:
     put(event(ago(days + 0.01), "older"), event(ago(days), "newest"), event(ago(900), "ancient"))
-    found = newest(cloudant, events.prefix, DEVICE)
+    found = history.newest(DEVICE)
     assert found
     assert found.event_id == "newest"
 
 
-def test_what_is_older_than_a_year_and_a_month_is_not_looked_for(put: Any, cloudant: Service, events: Events) -> None:
+def test_what_is_older_than_a_year_and_a_month_is_not_looked_for(put: Any, history: History, events: Events) -> None:
     put(event(ago(31 * 14), "old"))
-    assert newest(cloudant, events.prefix, DEVICE) is None
-    found = newest(cloudant, events.prefix, DEVICE, back=15)
-    assert found
-    assert found.event_id == "old"
+    assert history.newest(DEVICE) is None
 
 
 @pytest.mark.parametrize("newer", [0, 199, 200, 400])
 def test_the_newest_of_a_type_may_be_pages_behind_others(
-    newer: int, put: Any, cloudant: Service, events: Events
+    newer: int, put: Any, history: History, events: Events
 ) -> None:
     begin = datetime.now(UTC)
     put(
@@ -169,16 +156,16 @@ def test_the_newest_of_a_type_may_be_pages_behind_others(
         event(begin + MICROSECOND, "newest", kind="temperature", value=3),
         *(event(begin + index * MICROSECOND) for index in range(2, 2 + newer)),
     )
-    found = newest(cloudant, events.prefix, DEVICE, "temperature")
+    found = history.newest(DEVICE, "temperature")
     assert found
     assert found.event_id == "newest"
     # And one that is not there is looked for in vain, and in finite time.
-    assert newest(cloudant, events.prefix, DEVICE, "humidity") is None
+    assert history.newest(DEVICE, "humidity") is None
 
 
-def test_a_type_is_looked_for_in_the_months_before(put: Any, cloudant: Service, events: Events) -> None:
+def test_a_type_is_looked_for_in_the_months_before(put: Any, history: History, events: Events) -> None:
     put(event(ago(0)), event(ago(100), "found", kind="temperature", value=1))
-    found = newest(cloudant, events.prefix, DEVICE, "temperature")
+    found = history.newest(DEVICE, "temperature")
     assert found
     assert found.event_id == "found"
 
@@ -195,7 +182,7 @@ def test_a_type_is_looked_for_in_the_months_before(put: Any, cloudant: Service, 
     ],
 )
 def test_the_ends_of_the_months_that_are_looked_through(
-    now: str, at: str, put: Any, cloudant: Service, events: Events, monkeypatch: pytest.MonkeyPatch
+    now: str, at: str, put: Any, history: History, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Clock(datetime):
         @classmethod
@@ -204,7 +191,7 @@ def test_the_ends_of_the_months_that_are_looked_through(
 
     put(event(at, "found"))
     monkeypatch.setattr("ibm_actions.history.datetime", Clock)
-    found = newest(cloudant, events.prefix, DEVICE)
+    found = history.newest(DEVICE)
     assert found
     assert found.event_id == "found"
 
@@ -212,27 +199,34 @@ def test_the_ends_of_the_months_that_are_looked_through(
 def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None:
     """All else would read what other devices sent, too, and be paid for as that."""
     rows = {"rows": [{"doc": {"body": event(LONG_AGO).body.decode(), "receivedAt": rfc3339(LONG_AGO)}, "id": "x"}]}
-    with loopback(lambda _: success(**rows)) as server:
+    with loopback(listed(lambda _: success(**rows), "events-2026")) as server:
         cloudant = build_service({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
-        assert newest(cloudant, "events", DEVICE)
-        assert len([*history(cloudant, "events", DEVICE, NOVEMBER, NOVEMBER)]) == 1
-        one, other = [call.path for call in server.calls]
-    assert one.partition("?")[0].endswith(f"/_partition/{DEVICE}/_all_docs")
+        history = History(cloudant, Databases(cloudant, "events"))
+        assert history.newest(DEVICE)
+        assert len([*history.between(DEVICE, NOVEMBER, NOVEMBER)]) == 1
+        one, other = [call.path for call in server.calls if not call.path.startswith("/_all_dbs?")]
+    assert one.partition("?")[0] == other.partition("?")[0] == f"/events-2026/_partition/{DEVICE}/_all_docs"
     assert "limit=1&" in f"{one}&"
-    assert other.partition("?")[0] == f"/events-2026-11/_partition/{DEVICE}/_all_docs"
     assert "limit=200&" in f"{other}&"
 
 
 # Cloudant away.
 
 
-def test_without_cloudant_it_says_so(proxy: Proxy, cloudant: Service, events: Events) -> None:
+def test_without_cloudant_it_says_so(proxy: Proxy, history: History, events: Events) -> None:
     proxy.set(Mode.CANNED)
     proxy.canned = b'HTTP/1.1 403 x\r\nContent-Length: 21\r\n\r\n{"error":"forbidden"}'
     with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
-        newest(cloudant, events.prefix, DEVICE)
+        history.newest(DEVICE)
     with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
-        [*history(cloudant, events.prefix, DEVICE, LONG_AGO, LONG_AFTER)]
+        [*history.between(DEVICE, LONG_AGO, LONG_AFTER)]
+
+
+def test_an_answer_that_is_none_of_cloudants_is_no_empty_history() -> None:
+    with loopback(listed(lambda _: page(200), "events-2026")) as server:
+        cloudant = build_service({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        with pytest.raises(StoreUnavailable, match=r"^HTTP 200$"):
+            [*History(cloudant, Databases(cloudant, "events")).everything(DEVICE)]
 
 
 # The program.
@@ -306,13 +300,54 @@ def test_it_prints_the_newest(environ: dict[str, str], put: Any, tmp_path: Path)
     assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "")
 
 
-def test_what_no_terminal_can_show_is_shown_otherwise(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
-    """JSON allows lone surrogates, and DT signs what a device has for a name of its state."""
-    text = body(eventId="e", eventType="motion", data={"motion": {"state": "MOVED"}}, timestamp=rfc3339(ago(1)))
-    put(reread(text.replace(b"MOVED", b"\\ud800"), datetime.now(UTC)))
+def test_what_could_steer_a_terminal_is_a_question_mark(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+    """DT signs what a device has for a name of its state, and for a time."""
+    data = {"state": "\x1b[2J\x9b2J\u202eHALF", "updateTime": "\x07now"}
+    content = body(eventId="e", eventType="motion", data={"motion": data}, timestamp=rfc3339(ago(1)))
+    put(reread(content.replace(b"HALF", b"\\ud800"), NOVEMBER))
     found = run(tmp_path, DEVICE, **environ)
     assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.split()[1:] == ["state", "\\ud800"]
+    assert found.stdout.split() == ["?now", "state", "?[2J?2J??"]
+
+
+@each_table
+def test_each_strange_body_is_listed(
+    cases: dict[str, bytes], environ: dict[str, str], put: Any, tmp_path: Path, history: History
+) -> None:
+    some = [reread(content, datetime.now(UTC), "hs256:1") for content in cases.values()]
+    put(*some)
+    devices = {document_id(each).partition(":")[0] for each in some}
+    listed = [each for device in devices for each in history.everything(device)]
+    assert sorted(each.body for each in listed) == sorted(cases.values())
+    assert {each.signed_by for each in listed} == {"hs256:1"}
+    device = next(each.device_id for each in some if each.device_id)
+    for arguments in (["--all"], ["--newest"], ["--since", "0001-01-01"], ["--until", "0001-01-02"]):
+        found = run(tmp_path, str(device), *arguments, **environ)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert printable(found.stdout.replace("\n", " ")) == found.stdout.replace("\n", " ")
+
+
+def test_what_is_no_event_ends_no_listing(
+    environ: dict[str, str], put: Any, history: History, events: Events, tmp_path: Path
+) -> None:
+    put(event(ago(1), "a", kind="temperature", value=1), event(ago(0.9), "b", kind="temperature", value=2))
+    database = events.databases()[-1]
+    cloudant = build_service(environ)
+    for name, document in {
+        f"{DEVICE}:{rfc3339(ago(0.95))}_bare": {},
+        f"{DEVICE}:{rfc3339(ago(0.8))}_odd\x9b": {"body": "{}", "receivedAt": 7},
+    }.items():
+        path = f"/{database}/{quote(name)}"
+        assert cloudant.call("PUT", path, time.monotonic() + DEADLINE, document)[0] == 201
+    assert ids(history.between(DEVICE, ago(7), ago(0))) == ["a", "b"]
+    newest = history.newest(DEVICE)
+    assert newest
+    assert newest.event_id == "b"
+    found = run(tmp_path, DEVICE, **environ)
+    assert [line.split()[2] for line in found.stdout.splitlines()] == ["1", "2"]
+    first, second = found.stderr.splitlines()
+    assert first.endswith("_bare is no event.")
+    assert second.endswith("_odd? is no event.")
 
 
 @pytest.mark.parametrize(

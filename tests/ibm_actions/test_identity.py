@@ -17,12 +17,11 @@ from ibm_cloud_sdk_core.token_managers.container_token_manager import ContainerT
 from core.attempts import ATTEMPT
 from core.receiver import DEADLINE
 from core.store import Outcome
-from ibm_actions.cloudant import CloudantStore
 from ibm_actions.environment import build_store
 from ibm_actions.identity import IamLogin, iam_login
 from ibm_actions.rest import Service
 from tests.support.certificates import certificate
-from tests.support.cloudant_calls import delivered, event, page, put, said, written
+from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, written
 from tests.support.couchdb import couchdb
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (
@@ -203,9 +202,9 @@ def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event
     is_well.set()
     with (
         login(lambda _: token(1) if is_well.is_set() else SILENT, clock) as (_, one),
-        loopback(in_turn(written())) as server,
+        loopback(listed(in_turn(written()), "events-2024")) as server,
     ):
-        store = CloudantStore(Service(server.url, one), "events")
+        store = on(Service(server.url, one))
         assert put(store, event()) is Outcome.STORED
         is_well.clear()
         clock.ahead = HOUR * 0.9
@@ -247,7 +246,7 @@ def test_no_secret_is_logged_or_shown(tmp_path: Path, caplog: pytest.LogCaptureF
         by_key = iam_login(None, API_KEY, iam.url)
         services = [Service(server.url, each) for each in (by_profile, by_key)]
         for each in services:
-            status, line = delivered(CloudantStore(each, "events"), fresh_body())
+            status, line = delivered(on(each), fresh_body())
             assert (status, line["reason"]) == (503, "IAM: HTTP 500")
         shown = caplog.text + repr(by_profile) + repr(by_key) + repr([vars(each) for each in services]) + repr(line)
     assert caplog.records

@@ -10,10 +10,9 @@ from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
 from core.attempts import ATTEMPT, ATTEMPTS
 from core.store import Outcome, StoreUnavailable
-from ibm_actions.cloudant import CloudantStore
 from ibm_actions.identity import iam_login
 from ibm_actions.rest import FixedLogin, Service
-from tests.support.cloudant_calls import delivered, event, page, put, said, soon, written
+from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, soon, written
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (
     API_KEY,
@@ -179,8 +178,12 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
         begin.wait()
         return put(store, event())
 
-    with login(tokens()) as (iam, one), loopback(cloudant) as server, ThreadPoolExecutor(20) as threads:
-        store = CloudantStore(Service(server.url, one), "events")
+    with (
+        login(tokens()) as (iam, one),
+        loopback(listed(cloudant, "events-2024")) as server,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        store = on(Service(server.url, one))
         assert list(threads.map(run, range(20))) == [Outcome.STORED] * 20
         assert len(iam.calls) == 2
         assert put(store, event()) is Outcome.STORED
@@ -189,7 +192,7 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
 
 def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
     with login(tokens()) as (iam, one), loopback(in_turn(said(401, "unauthorized"))) as server:
-        status, line = delivered(CloudantStore(Service(server.url, one), "events"), fresh_body())
+        status, line = delivered(on(Service(server.url, one)), fresh_body())
         assert (status, line["reason"]) == (503, "401 unauthorized")
         assert [call.headers["authorization"][-1] for call in server.calls] == ["1", "2"]
         assert len(iam.calls) == 2
@@ -197,7 +200,7 @@ def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
 
 def test_a_token_that_is_not_accepted_and_cannot_be_replaced_is_used_no_more() -> None:
     with login(in_turn(token(1), fault(400))) as (_, one), loopback(in_turn(said(401, "unauthorized"))) as server:
-        store = CloudantStore(Service(server.url, one), "events")
+        store = on(Service(server.url, one))
         for calls in (1, 1):
             status, line = delivered(store, fresh_body())
             assert (status, line["reason"]) == (503, "IAM: HTTP 400")

@@ -80,7 +80,7 @@ ANSWERS: dict[str, tuple[Reply, Answer]] = {
     "an object of another status": (said(404, "not_found"), (404, {"error": "not_found", "reason": HIDDEN})),
     "a page": (page(200), (200, {})),
     "nothing": (Reply(200, b""), (200, {})),
-    "a list": (Reply(200, b"[{}]"), (200, {})),
+    "a list": (Reply(200, b'["a"]'), (200, {"rows": ["a"]})),
     "a text": (Reply(200, b'"x"'), (200, {})),
     "null": (Reply(200, b"null"), (200, {})),
     "not UTF-8": (Reply(200, b'{"a":"\xff"}'), (200, {})),

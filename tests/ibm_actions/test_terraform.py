@@ -176,6 +176,7 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Planned:
         event_types="temperature",
         project_ids="ccol8iuk9smqiha4e8l0",
         database_prefix="dt",
+        database_period="month",
         min_instances="1",
         concurrency="8",
         logs_instance=LOGS,
@@ -278,6 +279,7 @@ def test_only_the_provider_that_is_required_is_used() -> None:
         ({"concurrency": "0"}, "From 1 to 1000"),
         ({"cloudant_plan": "dedicated"}, "standard or lite"),
         ({"database_prefix": "Events"}, "Lower-case letters"),
+        ({"database_period": "day"}, "year, quarter or month"),
         ({"accept_expired_for": "86401"}, "From 0 to 86400"),
         ({"logs_instance": "my-logs"}, "A GUID, which"),
         ({"event_notifications_instance": NOTIFICATIONS}, "give logs_instance too"),
@@ -381,6 +383,7 @@ COMMON = {
     "DT_CLOUDANT": f"https://{HOST}",
     "DT_TRUSTED_PROFILE": "Profile-1234",
     "DT_DATABASE_PREFIX": "events",
+    "DT_DATABASE_PERIOD": "year",
     "DT_SIGNATURE_POLICY": "any",
     "DT_ACCEPT_EXPIRED_FOR": "0",
 }
@@ -393,6 +396,7 @@ def test_environment(application: Planned, function: Planned, existing: Planned)
         "DT_CLOUDANT": f"https://{HOST}",
         "DT_TRUSTED_PROFILE": "Profile-1234",
         "DT_DATABASE_PREFIX": "dt",
+        "DT_DATABASE_PERIOD": "month",
         "DT_ORGANIZATION_ID": '["one","two"]',
         "DT_SIGNATURE_POLICY": "both",
         "DT_ACCEPT_EXPIRED_FOR": "46800",
@@ -517,7 +521,8 @@ WINDOWS = {"minutes_5_or_unspecified", "minutes_10", "minutes_20", "minutes_15",
 
 def test_alerts(application: Planned, function: Planned, existing: Planned) -> None:
     assert application.instances("ibm_logs_alert_definition") == {}
-    for planned, names in ((function, {"failed", "refused", "platform"}), (existing, {"failed", "refused"})):
+    both = {"failed", "refused", "databases"}
+    for planned, names in ((function, {*both, "platform"}), (existing, both)):
         alerts = planned.resources["ibm_logs_alert_definition.more_than"]
         assert alerts.keys() == names
         for name, alert in alerts.items():
@@ -552,6 +557,8 @@ def test_queries_are_of_the_lines_that_the_receiver_writes(function: Planned) ->
     assert set(re.findall(r"message\.outcome:'(\w+)'", text)) <= outcomes
     assert set(re.findall(r"'outcome (\w+)'", text)) <= outcomes
     assert all(f'"{it}"' in IBM.locals["outcome"] for it in outcomes)
+    # As the notes of ibm_actions.databases and ibm_actions.capacity begin.
+    assert "(message.note:databases* OR 'note databases')" in text
 
 
 def test_alerts_are_sent_on_if_there_is_somewhere_to(function: Planned, existing: Planned) -> None:

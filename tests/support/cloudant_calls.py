@@ -14,9 +14,10 @@ from core.receiver import DEADLINE, Receiver
 from core.settings import Settings
 from core.store import Outcome, StoreUnavailable
 from ibm_actions.cloudant import CloudantStore
+from ibm_actions.databases import Databases
 from ibm_actions.rest import FixedLogin, Service
 from tests.support.deliveries import SECRET, delivery, fresh_body
-from tests.support.loopback import Loopback, Reply, gives_nothing_away
+from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, in_turn
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 # Of the event that `tests.support.deliveries.body` gives.
@@ -52,9 +53,25 @@ def service(server: Loopback) -> Service:
     return Service(server.url, FixedLogin(BASIC))
 
 
+def listed(answering: Answering, *names: str) -> Answering:
+    """Answer which databases there are, and everything else as a test has it."""
+    there = Reply(200, json.dumps(names).encode())
+    return lambda call: there if call.path.startswith("/_all_dbs?") else answering(call)
+
+
+def on(cloudant: Service) -> CloudantStore:
+    """Return a store on an instance."""
+    return CloudantStore(cloudant, Databases(cloudant, "events"))
+
+
 def store(server: Loopback) -> CloudantStore:
-    """Return a store on it."""
-    return CloudantStore(service(server), "events")
+    """Return a store on a server, which knows already that there is the database of `body` and `fresh_body`."""
+    there = on(service(server))
+    answering, server.answering = server.answering, listed(in_turn(written()), "events-2024")
+    there.put(event(), soon())
+    server.answering = answering
+    server.calls.clear()
+    return there
 
 
 def event(content: bytes | None = None, received_at: datetime = NOW) -> Event:

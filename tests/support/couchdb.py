@@ -1,6 +1,6 @@
 """PouchDB's server in the place of Cloudant, which is a CouchDB: in a process of its own, with what Cloudant adds.
 
-It is one node, so it has no quorum and never answers 202; it knows no limits, neither of requests nor of sizes.
+It is one node, so it has no quorum and never answers 202; of limits it knows that of databases alone.
 """
 
 import base64
@@ -30,6 +30,7 @@ class CouchDb(StandIn):
     Args:
         login: ``user:password``, if it is to ask for them.
         token: What is let in as ``Authorization: Bearer``, as IAM's tokens are; it asks for a login or this.
+        limit: How many databases there may be, if that is limited.
 
     Attributes:
         port: Where it listens, on 127.0.0.1.
@@ -37,11 +38,12 @@ class CouchDb(StandIn):
         login: As given.
     """
 
-    def __init__(self, login: str = "", token: str = "") -> None:
+    def __init__(self, login: str = "", token: str = "", limit: int | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.login = login
         self._token = token
+        self._limit = [str(limit)] if limit else []
         self._folder = tempfile.TemporaryDirectory()
 
     def start(self) -> None:
@@ -50,6 +52,7 @@ class CouchDb(StandIn):
         if not node or not (_FOLDER / "node_modules" / "express-pouchdb").is_dir():
             pytest.skip("no express-pouchdb: install Node.js 20 or newer with npm, then `make test` installs it")
         program = [node, str(_FOLDER / "couchdb.mjs"), str(self.port), self._folder.name, self.login, self._token]
+        program += self._limit
         # Whatever it may write beside its databases is written into the same folder.
         self.process = subprocess.Popen(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
         wait_for(self.port, self.process)
@@ -98,9 +101,9 @@ def _body(document: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def couchdb(login: str = "", token: str = "") -> Iterator[CouchDb]:
+def couchdb(login: str = "", token: str = "", limit: int | None = None) -> Iterator[CouchDb]:
     """Give a server of one's own, or skip where there is none."""
-    server = CouchDb(login, token)
+    server = CouchDb(login, token, limit)
     try:
         server.start()
         yield server

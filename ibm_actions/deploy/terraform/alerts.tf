@@ -31,6 +31,13 @@ locals {
         window      = "hour_1"
         priority    = "p3"
       }
+      databases = {
+        description = "Cloudant holds almost as many databases as it may, or there was no room for one. Delete what is old, or have databases for longer: note in the log says how many there are, and where events are kept instead."
+        query       = "${local.of_receiver} AND (message.note:databases* OR \"note databases\")"
+        threshold   = 0
+        window      = "minutes_5_or_unspecified"
+        priority    = "p3"
+      }
     },
     # What the platform answers by itself, such as 299 when the time is over, makes no line of the receiver's. Whether
     # it makes one of Code Engine's, IBM does not say.

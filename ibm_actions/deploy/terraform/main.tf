@@ -19,6 +19,7 @@ locals {
     DT_CLOUDANT           = local.cloudant_url
     DT_TRUSTED_PROFILE    = ibm_iam_trusted_profile.receiver.id
     DT_DATABASE_PREFIX    = var.database_prefix
+    DT_DATABASE_PERIOD    = var.database_period
     DT_ORGANIZATION_ID    = var.organization_id
     DT_SIGNATURE_POLICY   = var.signature_policy
     DT_ACCEPT_EXPIRED_FOR = tostring(var.accept_expired_for)
@@ -161,13 +162,13 @@ resource "ibm_iam_trusted_profile_link" "receiver" {
   }
 }
 
-# Writer writes documents and reads them; only Manager makes a database, and one is made each month. Hence an instance
+# Writer writes documents and reads them; only Manager makes a database, and one is made each year. Hence an instance
 # of its own, and a policy for that instance alone:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-managing-access-for-cloudant#ibm-cloudant-roles-ai
 resource "ibm_iam_trusted_profile_policy" "cloudant" {
   profile_id  = ibm_iam_trusted_profile.receiver.id
   roles       = ["Manager"]
-  description = "${var.name}: events, and a database for each month"
+  description = "${var.name}: events, and a database for each ${var.database_period}"
 
   resources {
     service              = "cloudantnosqldb"

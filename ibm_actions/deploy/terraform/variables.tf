@@ -113,11 +113,22 @@ variable "cloudant_plan" {
 variable "database_prefix" {
   type        = string
   default     = "events"
-  description = "What the names of the databases begin with, one for each month: events makes events-2026-11."
+  description = "What the names of the databases begin with, one for each year: events makes events-2026."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9_-]{0,99}$", var.database_prefix))
     error_message = "Lower-case letters, digits, _ and -, the first a letter."
+  }
+}
+
+variable "database_period" {
+  type        = string
+  default     = "year"
+  description = "For how long a new database is: year, quarter or month. Old events are deleted a database at a time, and an instance holds 20 of them, or 200 with the plan standard."
+
+  validation {
+    condition     = contains(["year", "quarter", "month"], var.database_period)
+    error_message = "year, quarter or month."
   }
 }
 

@@ -1,4 +1,4 @@
-// PouchDB's server in Cloudant's place, on 127.0.0.1: node couchdb.mjs PORT FOLDER [USER:PASSWORD [TOKEN]].
+// PouchDB's server in Cloudant's place, on 127.0.0.1: node couchdb.mjs PORT FOLDER [USER:PASSWORD [TOKEN [LIMIT]]].
 // What Cloudant has and it has not is here, after CouchDB's documentation (docs.couchdb.org) and, where that is silent,
 // its source (github.com/apache/couchdb).
 import { existsSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import expressPouchDb from "express-pouchdb";
 import PouchDB from "pouchdb";
 
-const [port, folder, login = "", token = ""] = process.argv.slice(2);
+const [port, folder, login = "", token = "", limit = Infinity] = process.argv.slice(2);
 const Databases = PouchDB.defaults({ prefix: join(folder, "/") });
 // Its full mode writes a configuration and a log, and has logins that one cannot set from outside.
 const app = expressPouchDb({ mode: "minimumForPouchDB" });
@@ -31,7 +31,10 @@ let creations = Promise.resolve();
 function create(name, partitioned) {
   creations = creations.then(async () => {
     if (!/^[a-z][a-z0-9_$()+-]*$/.test(name)) return [400, "illegal_database_name", `Name: '${name}'.`];
-    if ((await Databases.allDbs()).includes(name)) return [412, "file_exists", "The file already exists."];
+    const names = await Databases.allDbs();
+    if (names.includes(name)) return [412, "file_exists", "The file already exists."];
+    // cloud.ibm.com/docs/Cloudant?topic=Cloudant-deprecations-for-ibm-cloudant, which does not have the words.
+    if (names.length >= limit) return [403, "forbidden", "The limit of databases is reached."];
     if (partitioned) writeFileSync(mark(name), "");
     else rmSync(mark(name), { force: true });
     await open(name).info();
@@ -75,6 +78,12 @@ async function answer(request) {
     return [401, "unauthorized", "Name or password is incorrect."];
   }
   const [path, search] = request.url.split("?");
+  if (path === "/_api/v2/user/capacity/databases" && limit < Infinity) {
+    return [200, { current: { databases: { total: Number(limit) } } }];
+  }
+  if (path === "/_api/v2/user/current/databases" && limit < Infinity) {
+    return [200, { databases: { total: (await Databases.allDbs()).length } }];
+  }
   const [name, ...rest] = path.slice(1).split("/").map(decodeURIComponent);
   // The keys have two spellings, api/ddoc/views.
   const query = {};

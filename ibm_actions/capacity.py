@@ -1,0 +1,53 @@
+"""A warning before the instance may have no more databases."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from core.receiver import DEADLINE
+from core.store import StoreUnavailable
+from ibm_actions.rest import Service
+
+# Of databases that are left. With one for each month, a quarter of a year's notice.
+FEW = 3
+_DAY = 86_400.0
+
+
+class Capacity:
+    """How many databases there may be, asked once a day, when an event has been stored, on a thread of its own.
+
+    So it takes two requests a day from each process, and no answer waits for it. Who may not ask, and an Apache
+    CouchDB, which has no limit, get no warning.
+    https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-deprecations-for-ibm-cloudant#cloudant-database-size-limit
+
+    Args:
+        cloudant: The instance.
+    """
+
+    def __init__(self, cloudant: Service) -> None:
+        self._cloudant = cloudant
+        self._asked_at = float("-inf")
+        self._warning: str | None = None
+
+    def warning(self) -> str | None:
+        """Return what the log should say, once for each time that it was asked."""
+        now = time.monotonic()
+        if now - self._asked_at >= _DAY:
+            self._asked_at = now
+            threading.Thread(target=self._ask, daemon=True).start()
+        warning, self._warning = self._warning, None
+        return warning
+
+    def _ask(self) -> None:
+        try:
+            limit = self._get("capacity")["current"]["databases"]["total"]
+            used = self._get("current")["databases"]["total"]
+            if 0 <= limit - used <= FEW:
+                self._warning = f"databases: {used} of {limit} are used"
+        except (StoreUnavailable, KeyError, TypeError):
+            pass
+
+    def _get(self, what: str) -> Mapping[str, Any]:
+        path = f"/_api/v2/user/{what}/databases"
+        return self._cloudant.call("GET", path, time.monotonic() + DEADLINE)[1]

@@ -1,0 +1,185 @@
+"""Which databases there are, and which of them an event is in.
+
+docs/decisions/0028-cloudant-databases.md says why it is so. A database is called by what follows the prefix in its
+name: the month, quarter or year of the events' own time in UTC, such as ``2026-11``, ``2026-q4`` and ``2026``, or
+``undated``.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Container
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from core.attempts import ATTEMPT
+from core.store import StoreUnavailable
+from ibm_actions.rest import Service, cause_of
+
+PERIODS = ("month", "quarter", "year")
+UNDATED = "undated"
+# Databases are made for these years alone. With one for each, all that there can be fit an instance of the Lite plan,
+# which holds 20, whatever time a device's clock may show: https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits
+YEARS = range(2024, 2042)
+_NAME = re.compile(r"\d{4}(-(0[1-9]|1[0-2]|q[1-4]))?|undated").fullmatch
+
+
+class Place(NamedTuple):
+    """Where an event goes.
+
+    Attributes:
+        database: The database's whole name.
+        note: What the log line of the event should say of it.
+    """
+
+    database: str
+    note: str | None = None
+
+
+class Databases:
+    """The databases of one prefix; safe to use from several threads.
+
+    Args:
+        cloudant: The instance.
+        prefix: What their names begin with, before a hyphen.
+        period: Of `PERIODS`, how long the time is that a new one is for.
+    """
+
+    def __init__(self, cloudant: Service, prefix: str, period: str = "year") -> None:
+        self._cloudant = cloudant
+        self._prefix = prefix
+        self._period = period
+        self._places: dict[str, Place] = {}
+        self._lock = threading.Lock()
+
+    def full_name(self, name: str) -> str:
+        """Return the name with the prefix."""
+        return f"{self._prefix}-{name}"
+
+    def names(self, deadline: float) -> list[str]:
+        """Ask which there are; return their names in the order of time, `UNDATED` last.
+
+        Raises:
+            StoreUnavailable: The instance did not say.
+        """
+        first = self.full_name("")
+        bounds = urlencode({"start_key": json.dumps(first), "end_key": json.dumps(f"{first}\ufff0")})
+        status, answer = self._cloudant.call("GET", f"/_all_dbs?{bounds}", deadline)
+        if status != 200 or "rows" not in answer:
+            raise StoreUnavailable(cause_of(status, answer))
+        found = (str(name).removeprefix(first) for name in answer["rows"])
+        return sorted(filter(_NAME, found), key=_order)
+
+    def find(self, at: datetime | None, deadline: float, *, anew: bool = False) -> Place:
+        """Return where events of this time go, which is where the first of them went. One is made if there is none.
+
+        Args:
+            at: The event's own time.
+            deadline: As in `core.store.Store.put`.
+            anew: Look which databases there are although that is known: one of them was not there.
+
+        Raises:
+            StoreUnavailable: There is no database, and none could be made.
+        """
+        names, known = _covering(at), self._places
+        place = None if anew else _first(known, names)
+        if place:
+            return place
+        # One thread looks for all that wait.
+        if not self._lock.acquire(timeout=max(deadline - ATTEMPT - time.monotonic(), 0)):
+            raise StoreUnavailable("deadline")
+        try:
+            place = None if self._places is known else _first(self._places, names)
+            return place or self._look(names, deadline)
+        finally:
+            self._lock.release()
+
+    def _look(self, names: list[str], deadline: float) -> Place:
+        found = self.names(deadline)
+        self._places = {name: Place(self.full_name(name)) for name in found}
+        if place := _first(self._places, names):
+            return place
+        name = UNDATED if UNDATED in names else names[PERIODS.index(self._period)]
+        place = self._make(name, _stand_in(name, found), deadline)
+        self._places = {**self._places, name: place}
+        return place
+
+    def _make(self, name: str, other: str | None, deadline: float) -> Place:
+        """Make a database; where that is refused, take the other one in its place, from then on and for good."""
+        database = self.full_name(name)
+        creation = f"/{database}?partitioned=true"
+        # 412: another was faster. 202: not all nodes know of it yet, and the document's own quorum decides.
+        made = (201, 202, 412)
+        if not other:
+            self._expect(made, "PUT", creation, deadline)
+            return Place(database)
+        kept = self.full_name(other)
+        # Without it, what the other holds would be stored once more as soon as there is room for a database.
+        mark = f"/{kept}/_local/holds-{name}"
+        if self._expect((200, 404), "GET", mark, deadline) == 404:
+            if self._expect((*made, 403), "PUT", creation, deadline) in made:
+                return Place(database)
+            self._expect((201, 409), "PUT", mark, deadline, {})
+        return Place(kept, f"databases: no room for {database}, kept in {kept}")
+
+    def _expect(
+        self, statuses: Container[int], method: str, path: str, deadline: float, document: object = None
+    ) -> int:
+        status, answer = self._cloudant.call(method, path, deadline, document)
+        if status not in statuses:
+            raise StoreUnavailable(f"no database: {cause_of(status, answer)}")
+        return status
+
+
+def select(names: list[str], since: datetime, until: datetime | None = None) -> list[str]:
+    """Return those that may hold events of this time, which are more than those that are named after it.
+
+    What had no room in a database of its own is in one of the same years, in the last one before, or in the first of
+    all; `Databases.find` saw to that. Years for which no database is made may be in any.
+    """
+    if since.year not in YEARS or (until and until.year not in YEARS):
+        return names
+    first, last = f"{since.year}-01", f"{until.year}-12" if until else UNDATED
+    before = [name for name in names if _months(name)[1] < first]
+    chosen = {*(before[-1:] or names[:1]), UNDATED, *(name for name in names if touches(name, first, last))}
+    return [name for name in names if name in chosen]
+
+
+def touches(name: str, first: str, last: str) -> bool:
+    """Tell whether a database is for any time between two months, such as ``2026-01``, or for what has no time."""
+    begin, end = _months(name)
+    return name == UNDATED or (begin <= last and end >= first)
+
+
+def _covering(at: datetime | None) -> list[str]:
+    """Return what databases can be called that are for this time, the shortest time first."""
+    if not at:
+        return [UNDATED]
+    year = f"{at.year:04}"
+    names = [f"{year}-{at.month:02}", f"{year}-q{(at.month + 2) // 3}", year]
+    return names if at.year in YEARS else [*names, UNDATED]
+
+
+def _months(name: str) -> tuple[str, str]:
+    """Return the first and the last month of a database; `UNDATED` follows them all."""
+    year, _, part = name.partition("-")
+    if part.startswith("q"):
+        return f"{year}-{3 * int(part[1]) - 2:02}", f"{year}-{3 * int(part[1]):02}"
+    return (name, name) if part or name == UNDATED else (f"{year}-01", f"{year}-12")
+
+
+def _order(name: str) -> tuple[str, str]:
+    return _months(name)[::-1]
+
+
+def _stand_in(name: str, names: list[str]) -> str | None:
+    """Return the last database that begins before this one ends, or else the first that there is."""
+    dated = [each for each in names if each != UNDATED] or names
+    before = [each for each in dated if _months(each)[0] <= _months(name)[1]]
+    return next(iter(before[-1:] or dated), None)
+
+
+def _first(places: dict[str, Place], names: list[str]) -> Place | None:
+    return next((places[name] for name in names if name in places), None)

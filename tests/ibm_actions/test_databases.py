@@ -1,0 +1,343 @@
+"""Which database an event is in, and that there is never a second copy in another."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from core.attempts import READ_TIMEOUT
+from core.event import Event
+from core.log import Log
+from core.store import Outcome, StoreUnavailable
+from ibm_actions.cloudant import CloudantStore, document_id
+from ibm_actions.consumer import Consumer
+from ibm_actions.databases import YEARS, select
+from ibm_actions.environment import build_databases, build_service, build_store
+from ibm_actions.history import History
+from tests.support.cloudant_calls import DEVICE, delivered, event, listed, on, put, said, service, soon, written
+from tests.support.couchdb import CouchDb, Events, couchdb
+from tests.support.deliveries import body, fresh_body
+from tests.support.loopback import DROPPED, SILENT, Call, Reply, in_turn, loopback
+
+STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
+
+
+def of(at: str, event_id: str = "e") -> Event:
+    """Return an event of this time, which is none if it is empty."""
+    return event(body(eventId=event_id, timestamp=at))
+
+
+class Instance:
+    """An instance with databases of one's own.
+
+    Attributes:
+        environ: The settings of a receiver that stores there.
+        events: What is there.
+    """
+
+    def __init__(self, server: CouchDb) -> None:
+        self.events = Events(server)
+        address = f"http://user:password@127.0.0.1:{server.port}"
+        self.environ = {"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": self.events.prefix}
+        self._server = server
+
+    def store(self, **changes: str) -> CloudantStore:
+        """Return the store of a receiver that has just started."""
+        return build_store(self.environ | changes)
+
+    def make(self, *names: str) -> None:
+        """Make databases, as an older version or a person did."""
+        for name in names:
+            self.ask("PUT", f"{name}?partitioned=true")
+
+    def ask(self, method: str, path: str) -> None:
+        status, _ = build_service(self.environ).call(method, f"/{self.events.prefix}-{path}", soon())
+        assert status in (200, 201)
+
+    def names(self) -> list[str]:
+        return [name.removeprefix(f"{self.events.prefix}-") for name in self.events.databases()]
+
+    def history(self) -> History:
+        cloudant = build_service(self.environ)
+        return History(cloudant, build_databases(self.environ, cloudant))
+
+    def consumed(self, count: int, since: datetime) -> list[str | None]:
+        """Return the ids of the first events that a consumer processes."""
+        stopping, found = threading.Event(), list[str | None]()
+
+        def process(event: Event) -> None:
+            found.append(event.event_id)
+            if len(found) == count:
+                stopping.set()
+
+        cloudant = build_service(self.environ)
+        following = Consumer(cloudant, build_databases(self.environ, cloudant), "tests", Log(), process)
+        following.run(since, stopping)
+        return found
+
+
+@pytest.fixture
+def there(couchdb: CouchDb) -> Instance:
+    return Instance(couchdb)
+
+
+@contextmanager
+def limited(limit: int) -> Iterator[Instance]:
+    """Give an instance that holds so many databases and no more."""
+    with couchdb("user:password", limit=limit) as server:
+        yield Instance(server)
+
+
+# One after another version, or another setting.
+
+
+def test_a_month_that_an_older_version_has_begun_goes_on(there: Instance) -> None:
+    there.make("2026-10", "2026-11", "0001-01")
+    first, strange = of("2026-11-05T10:00:00Z"), of("0001-01-01T00:00:00Z")
+    assert [put(there.store(), each) for each in (first, strange)] == [STORED] * 2
+    again = there.store()
+    assert [put(again, each) for each in (first, strange)] == [DUPLICATE] * 2
+    assert put(again, of("2026-11-30T23:59:59.999999Z")) is STORED
+    assert there.names() == ["0001-01", "2026-10", "2026-11"]
+    assert put(again, of("2026-12-01T00:00:00Z")) is STORED
+    assert there.names() == ["0001-01", "2026", "2026-10", "2026-11"]
+    assert [put(there.store(), each) for each in (first, strange)] == [DUPLICATE] * 2
+
+
+@pytest.mark.parametrize("period", ["month", "quarter", "year"])
+@pytest.mark.parametrize("before", ["month", "quarter", "year"])
+def test_with_another_period_an_event_stays_what_it_is(before: str, period: str, there: Instance) -> None:
+    one, later = of("2026-10-05T10:00:00Z"), of("2026-12-05T10:00:00Z")
+    assert put(there.store(DT_DATABASE_PERIOD=before), one) is STORED
+    assert put(there.store(DT_DATABASE_PERIOD=period), one) is DUPLICATE
+    assert put(there.store(DT_DATABASE_PERIOD=period), later) is STORED
+    assert put(there.store(DT_DATABASE_PERIOD=before), later) is DUPLICATE
+    assert len(there.events.documents()) == 2
+
+
+def test_somebody_elses_databases_are_left_alone(there: Instance) -> None:
+    there.make("test-2026", "2026-13", "2026-q5", "12026", "2026-1", "2026-11-x", "undated-2")
+    assert put(there.store(), of("2026-11-05T10:00:00Z")) is STORED
+    assert "2026" in there.names()
+
+
+# The limit.
+
+
+def test_whatever_clocks_show_the_databases_fit_a_lite_instance() -> None:
+    years = [1, 1969, 1970, 2000, *range(2019, 2046), 2070, 2106, 9999]
+    with limited(20) as there:
+        store = there.store()
+        some = [of(f"{year:04}-06-01T00:00:00Z") for year in years] + [of("")]
+        assert [put(store, each) for each in some] == [STORED] * len(some)
+        # And one is left for something else.
+        assert len(there.names()) == len(YEARS) + 1 == 19
+        assert not any("room" in (each.note or "") for each in some)
+
+
+FULL = ["2026-08", "2026-09", "2026-10"]
+
+
+@pytest.mark.parametrize("at", ["2026-11-05T10:00:00Z", "2027-02-05T10:00:00Z", "2025-02-05T10:00:00Z", ""])
+def test_where_there_is_no_room_an_event_is_stored_once_and_found(at: str) -> None:
+    """And stays where it is when there is room again."""
+    with limited(len(FULL)) as there:
+        there.make(*FULL)
+        one = of(at)
+        status, line = delivered(there.store(), one.body)
+        assert (status, line["outcome"], line["severity"]) == (200, "stored", "WARNING")
+        assert line["note"].startswith("databases: no room for ")
+        assert delivered(there.store(), one.body)[1]["outcome"] == "duplicate"
+        # As people do: the oldest that is not the one that took it.
+        there.ask("DELETE", "2026-09")
+        assert put(there.store(), one) is DUPLICATE
+        assert there.names() == ["2026-08", "2026-10"]
+        assert [document["body"] for document in there.events.documents()] == [one.body]
+        assert [each.body for each in there.history().everything(DEVICE)] == [one.body]
+        if one.timestamp:
+            day = one.timestamp.replace(hour=0)
+            assert [each.body for each in there.history().between(DEVICE, day, day.replace(hour=23))] == [one.body]
+        assert there.consumed(1, since=datetime(2026, 11, 1, tzinfo=UTC)) == ["e"]
+        # The next year has one of its own.
+        assert put(there.store(), of("2028-01-01T00:00:00Z")) is STORED
+        assert "2028" in there.names()
+
+
+def test_twenty_at_once_find_one_place(there: Instance) -> None:
+    with limited(1) as there:
+        there.make("2025")
+        stores = [there.store() for _ in range(4)]
+        same = [event(fresh_body()) for _ in range(5)]
+        with ThreadPoolExecutor(20) as threads:
+            found = list(threads.map(put, stores * 5, [each for each in same for _ in stores]))
+        assert sorted(outcome.value for outcome in found) == ["duplicate"] * 15 + ["stored"] * 5
+        assert len(there.events.documents()) == 5
+
+
+def test_where_the_one_that_took_it_is_deleted_there_is_another() -> None:
+    with limited(2) as there:
+        there.make("2025", "2026")
+        store, one = there.store(), of("2027-02-05T10:00:00Z")
+        assert put(store, one) is STORED
+        there.ask("DELETE", "2026")
+        assert [put(store, one), put(store, one)] == [STORED, DUPLICATE]
+        assert there.names() == ["2025", "2027"]
+
+
+def test_an_instance_that_is_full_of_others_takes_nothing() -> None:
+    with limited(1) as there:
+        there.make("other")
+        with pytest.raises(StoreUnavailable, match=r"^no database: 403 forbidden$"):
+            put(there.store(), of("2027-02-05T10:00:00Z"))
+
+
+def test_those_that_come_at_once_look_once() -> None:
+    begin = threading.Barrier(20)
+
+    def answer(call: Call) -> Reply:
+        time.sleep(0.05)
+        return written()
+
+    def run(_: int) -> Outcome:
+        begin.wait()
+        return put(store, event())
+
+    with loopback(listed(answer, "events-2024")) as server, ThreadPoolExecutor(20) as threads:
+        store = on(service(server))
+        assert list(threads.map(run, range(20))) == [STORED] * 20
+        assert sum(call.path.startswith("/_all_dbs?") for call in server.calls) == 1
+
+
+def test_a_look_that_takes_too_long_is_refused_in_time_to_all_that_wait() -> None:
+    with loopback(in_turn(SILENT)) as server, ThreadPoolExecutor(4) as threads:
+        store, started = on(service(server)), time.monotonic()
+
+        def cause(_: int) -> str:
+            with pytest.raises(StoreUnavailable) as caught:
+                store.put(event(), started + 4)
+            return caught.value.cause
+
+        assert sorted(threads.map(cause, range(4))) == ["ReadTimeoutError", "deadline", "deadline", "deadline"]
+        assert time.monotonic() - started < 4
+
+
+# Which may hold events of a time.
+
+SOME = ["2024", "2025-01", "2025-03", "2025-q3", "2026", "2027-01", "undated"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        ("2026-05-01", "2026-06-01", ["2025-q3", "2026", "undated"]),
+        ("2025-05-01", "2025-06-01", ["2024", "2025-01", "2025-03", "2025-q3", "undated"]),
+        ("2026-12-31", "2027-01-01", ["2025-q3", "2026", "2027-01", "undated"]),
+        ("2024-01-01", "2024-01-02", ["2024", "undated"]),
+        ("2030-01-01", "2030-01-02", ["2027-01", "undated"]),
+        ("2026-05-01", "", ["2025-q3", "2026", "2027-01", "undated"]),
+        ("0001-01-01", "2024-01-02", SOME),
+        ("2026-01-01", "9999-01-01", SOME),
+    ],
+)
+def test_a_time_is_looked_for_in_its_years_and_where_they_may_have_gone(
+    since: str, until: str, expected: list[str]
+) -> None:
+    end = datetime.fromisoformat(until) if until else None
+    assert select(SOME, datetime.fromisoformat(since), end) == expected
+
+
+def test_where_there_is_none_none_is_looked_for() -> None:
+    assert select([], datetime(2026, 1, 1, tzinfo=UTC)) == []
+
+
+# The warning.
+
+
+def noted(store: CloudantStore, wait_for: Callable[[str | None], bool]) -> str | None:
+    """Put events until what the line of one says is that; return it."""
+    deadline = time.monotonic() + 5
+    while True:
+        one = event()
+        assert put(store, one) is STORED
+        if wait_for(one.note):
+            return one.note
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_limit_that_is_near_is_a_warning_in_the_line_of_one_event() -> None:
+    with limited(6) as there:
+        there.make("2021", "2022")
+        store = there.store()
+        assert noted(store, bool) == "databases: 3 of 6 are used"
+        one = event()
+        assert put(store, one) is STORED
+        assert one.note is None
+
+
+ASKED = "/_api/v2/user/"
+NO_LIMIT: dict[str, Reply | None] = {
+    "may not ask": said(403, "forbidden"),
+    "CouchDB": said(404, "not_found"),
+    "closed": DROPPED,
+    "no number": Reply(200, b'{"current":{"databases":{"total":null}},"databases":{"total":1}}'),
+    "a limit that is none": Reply(200, b'{"current":{"databases":{"total":-1}},"databases":{"total":1}}'),
+    "far away": Reply(200, b'{"current":{"databases":{"total":20}},"databases":{"total":16}}'),
+    "a text": Reply(200, b'"x"'),
+}
+
+
+@pytest.mark.parametrize("reply", NO_LIMIT.values(), ids=NO_LIMIT.keys())
+def test_without_a_limit_that_is_near_there_is_no_warning(reply: Reply | None) -> None:
+    asked = threading.Semaphore(0)
+
+    def answer(call: Call) -> Reply | None:
+        if not call.path.startswith(ASKED):
+            return written()
+        asked.release()
+        return reply
+
+    with loopback(listed(answer, "events-2024")) as server:
+        store = build_store({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        assert put(store, event()) is STORED
+        assert asked.acquire(timeout=5)
+        time.sleep(0.05)
+        one = event()
+        assert put(store, one) is STORED
+        assert one.note is None
+
+
+def test_no_event_waits_for_the_warning() -> None:
+    begun = threading.Event()
+
+    def answer(call: Call) -> Reply:
+        if not call.path.startswith(ASKED):
+            return written()
+        begun.set()
+        return SILENT
+
+    with loopback(listed(answer, "events-2024")) as server:
+        store = build_store({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        started = time.monotonic()
+        assert put(store, event()) is STORED
+        assert begun.wait(5)
+        assert put(store, event()) is STORED
+        assert time.monotonic() - started < READ_TIMEOUT
+
+
+# What somebody has deleted.
+
+
+def test_a_document_that_somebody_deleted_is_stored_when_it_comes_again(there: Instance) -> None:
+    store, one = there.store(), of("2026-11-05T10:00:00Z")
+    assert put(store, one) is STORED
+    path = f"/{there.events.prefix}-2026/{document_id(one)}"
+    cloudant = build_service(there.environ)
+    revision = cloudant.call("GET", path, soon())[1]["_rev"]
+    assert cloudant.call("DELETE", f"{path}?rev={revision}", soon())[0] == 200
+    assert [put(store, one), put(store, one)] == [STORED, DUPLICATE]
+    assert [document["body"] for document in there.events.documents()] == [one.body]
