@@ -33,8 +33,8 @@ _MESSAGE = (
     f"<InsertionTime>{_TIME}</InsertionTime><ExpirationTime>{_TIME}</ExpirationTime>"
     f"<PopReceipt>1</PopReceipt><TimeNextVisible>{_TIME}</TimeNextVisible></QueueMessage></QueueMessagesList>"
 )
-# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's document;
-# Google's look-up.
+# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's list of
+# databases, and document; Google's look-up.
 # Everything else is stored.
 _ANSWERS = (
     (b"/account/events/messages", _http(201, _MESSAGE.encode(), "Content-Type: application/xml")),
@@ -42,6 +42,7 @@ _ANSWERS = (
     (b"/account/", _http(204, b"", "ETag: 1")),
     (b"GetSecretValue", _answer({"SecretString": SECRET})),
     (b":publish", _answer({"messageIds": ["1"]})),
+    (b"GET /_all_dbs", _answer([], kind="application/json")),
     (b"PUT /events-", _answer({"ok": True, "id": "1", "rev": "1-1"}, 201, "application/json")),
     (b"GET ", _answer({"error": {"code": 404, "status": "NOT_FOUND"}}, 404)),
     (b"", _answer({})),
