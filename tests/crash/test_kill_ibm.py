@@ -1,6 +1,8 @@
 """Promise 5 on IBM Cloud: whatever dies at any moment costs a second delivery at most, never an event."""
 
+import base64
 import signal
+import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +50,22 @@ def test_the_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path
     assert too_many == 0
     # The first event's database was made once, whoever died meanwhile.
     assert len(events.databases()) == 1
+
+
+def test_the_receiver_killed_where_there_is_no_room_for_a_database(tmp_path: Path) -> None:
+    """Another database takes the events, and each receiver that starts finds them there."""
+    with couchdb("user:password", limit=1) as server:
+        events = Events(server)
+        start = starting("application", server, events, tmp_path)
+        other = f"{events.prefix}-2023"
+        asked = urllib.request.Request(f"{server.url}/{other}?partitioned=true", method="PUT")
+        asked.add_header("Authorization", f"Basic {base64.b64encode(server.login.encode()).decode()}")
+        urllib.request.urlopen(asked, timeout=5).close()
+        senders = kill_often(start, kill, KILLS // 4)
+        acknowledged, too_many = outcome(senders, bodies(events))
+        assert acknowledged > 0
+        assert too_many == 0
+        assert events.databases() == [other]
 
 
 def frozen(server: CouchDb) -> tuple[Callable[[], None], Callable[[], None]]:
