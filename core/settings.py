@@ -26,6 +26,7 @@ VARIABLES = frozenset(
         "DT_CLOUDANT",
         "DT_CLOUDANT_API_KEY",
         "DT_DATABASE",
+        "DT_DATABASE_PERIOD",
         "DT_DATABASE_PREFIX",
         "DT_EVENT_TYPES",
         "DT_FIRESTORE",
