@@ -4,12 +4,33 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore import exceptions
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 from botocore.config import Config
 from botocore.session import Session
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from core.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.settings import SettingsError
+from core.sockets import bounded
 from core.store import StoreUnavailable
+from core.transport import BoundedConnection, BoundedTlsConnection
+
+
+class _Connection(AWSHTTPConnection, BoundedConnection):  # type: ignore[misc]
+    pass
+
+
+class _TlsConnection(AWSHTTPSConnection, BoundedTlsConnection):  # type: ignore[misc]
+    pass
+
+
+# botocore's pools stay, and so do proxies, CA bundles and whatever else it knows; what they make is ours.
+AWSHTTPConnectionPool.ConnectionCls = _Connection
+AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
 
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT,
@@ -62,7 +83,8 @@ def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters
     cause = "deadline"
     for _ in attempts(deadline):
         try:
-            return operation(**parameters)
+            with bounded(ATTEMPT):
+                return operation(**parameters)
         except exceptions.ClientError as error:
             cause = str(error.response.get("Error", {}).get("Code", "unknown"))
             if cause == "ConditionalCheckFailedException":
