@@ -1,5 +1,6 @@
 """DT's keys from a real server on this machine: good, broken, slow, and hostile."""
 
+import gzip
 import http.server
 import json
 import socket
@@ -69,16 +70,15 @@ def status(code: int, **headers: str) -> Answer:
     def answer(handler: Handler) -> None:
         handler.send_response(code)
         for name, value in headers.items():
-            handler.send_header(name, value)
+            handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
 
     return answer
 
 
-def content(data: bytes) -> Answer:
+def content(data: bytes, **headers: str) -> Answer:
     def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
+        status(200, **headers)(handler)
         handler.wfile.write(data)
 
     return answer
@@ -260,6 +260,7 @@ def unused_port() -> int:
 
 
 NESTED = b"[" * LIMIT
+PACKED = gzip.compress(json.dumps(jwks()).encode())
 URIS: list[Any] = [
     *(None, "", "/keys", "keys", [], {}, 5, True, ["https://127.0.0.1"], "https://", "http://[::1", "\ud800"),
     *("http://192.0.2.1/keys", "file:///etc/hostname", "data:application/json,{}", "ftp://127.0.0.1/keys"),
@@ -293,8 +294,17 @@ FAILURES: dict[str, dict[str, Answer]] = {
     "keys of no use": {KEYS: document(jwks(use="enc"))},
     "discovery too large": {DISCOVERY: content(b'{"jwks_uri":""}' + b" " * LIMIT)},
     "keys too large": {KEYS: content(json.dumps(jwks()).encode().ljust(LIMIT + 1))},
-    "keys redirected": {KEYS: status(302, Location="/elsewhere")},
-    "discovery redirected": {DISCOVERY: status(301, Location="/elsewhere")},
+    "keys redirected to another host": {KEYS: status(302, Location="https://localhost/elsewhere")},
+    "keys redirected to http": {KEYS: status(302, Location="http://192.0.2.1/elsewhere")},
+    "keys redirected to a file": {KEYS: status(302, Location="file:///etc/hostname")},
+    "keys redirected to nowhere": {KEYS: status(302)},
+    "discovery redirected to another host": {DISCOVERY: status(301, Location="//localhost/elsewhere")},
+    "keys said to be gzip": {KEYS: content(json.dumps(jwks()).encode(), Content_Encoding="gzip")},
+    "keys packed and cut": {KEYS: content(PACKED[:-9], Content_Encoding="gzip")},
+    "keys of 64 MB when unpacked": {KEYS: content(gzip.compress(bytes(1 << 26)), Content_Encoding="gzip")},
+    "keys of 65537 bytes when unpacked": {
+        KEYS: content(gzip.compress(json.dumps(jwks()).encode().ljust(LIMIT + 1)), Content_Encoding="gzip")
+    },
 }
 
 
@@ -356,6 +366,44 @@ def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> N
     assert keys.get(KID)
 
 
+def test_a_host_that_refuses_the_agent_of_python_is_told_another(keys: PublishedKeys, issuer: Issuer) -> None:
+    """As the fronts of many hosts do."""
+    agents = []
+
+    def wary(handler: Handler) -> None:
+        agents.append(handler.headers["User-Agent"])
+        (status(403) if "ython" in agents[-1] else document(jwks()))(handler)
+
+    issuer.answers[KEYS] = wary
+    keys.refresh()
+    assert keys.get(KID)
+    assert agents == ["data-connector-receiver"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_keys_that_come_packed_unasked_are_unpacked(encoding: str, keys: PublishedKeys, issuer: Issuer) -> None:
+    issuer.answers[KEYS] = content(PACKED, Content_Encoding=encoding)
+    keys.refresh()
+    assert keys.get(KID)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_to_the_same_host_is_followed(code: int, keys: PublishedKeys, issuer: Issuer) -> None:
+    issuer.answers |= {KEYS: status(code, Location="/1"), "/1": status(code, Location=f"{issuer.url}/2")}
+    issuer.answers |= {"/2": status(code, Location="3"), "/3": document(jwks())}
+    keys.refresh()
+    assert keys.get(KID)
+    assert issuer.asked == [DISCOVERY, KEYS, "/1", "/2", "/3"]
+
+
+def test_redirects_in_a_circle_end(keys: PublishedKeys, issuer: Issuer) -> None:
+    issuer.answers[KEYS] = status(302, Location=KEYS)
+    keys.refresh()
+    with pytest.raises(KeysUnavailable):
+        keys.get(KID)
+    assert issuer.asked == [DISCOVERY, *[KEYS] * 4]
+
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -392,14 +440,17 @@ def test_name_that_is_slow_to_look_up_is_left_in_time(
     monkeypatch.setattr(core.jwks, "TIMEOUT", 0.2)
     look_up = socket.getaddrinfo
 
-    def slow_look_up(*args: Any, **options: Any) -> Any:
-        time.sleep(1.5)
-        return look_up(*args, **options)
+    def slow_look_up(*args: Any, flags: int = 0, **options: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            time.sleep(1.5)
+        return look_up(*args, flags=flags, **options)
 
+    issuer.answers[DISCOVERY] = document({"jwks_uri": issuer.url.replace("127.0.0.1", "localhost") + KEYS})
     monkeypatch.setattr(socket, "getaddrinfo", slow_look_up)
     started = time.monotonic()
     keys.refresh()
     assert time.monotonic() - started < 1
+    assert issuer.asked == [DISCOVERY]
 
 
 # Where

@@ -1,0 +1,87 @@
+"""urllib3 under one bound: what it makes of a peer that takes too long, and that all else is as ever."""
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
+
+from core.sockets import bounded
+from core.transport import POOLS, pool_manager
+from tests.support.certificates import certificate
+from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
+
+
+@contextmanager
+def server(folder: Path, scheme: str, *replies: Reply) -> Iterator[tuple[Loopback, urllib3.PoolManager]]:
+    """Give a server that answers so, and pools that trust it."""
+    files = [folder / "certificate.pem", folder / "key.pem"]
+    for file, content in zip(files, certificate(), strict=True):
+        file.write_bytes(content)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*files)
+    with loopback(in_turn(*replies), tls if scheme == "https" else None) as running:
+        pools = pool_manager(2, str(files[0]))
+        yield running, pools
+        pools.clear()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_one_connection_serves_one_call_after_the_other(scheme: str, tmp_path: Path) -> None:
+    with server(tmp_path, scheme, success(a="b")) as (running, pools):
+        for _ in range(3):
+            with bounded(5):
+                assert pools.urlopen("POST", running.url, body=b"{}").json() == {"a": "b"}
+        assert running.connections == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_body_that_drips_ends_in_time_and_its_connection_with_it(scheme: str, tmp_path: Path) -> None:
+    with server(tmp_path, scheme, Reply(200, Drops(b"x" * 60)), success()) as (running, pools):
+        started, threads = time.monotonic(), threading.active_count()
+        with pytest.raises(HTTPError), bounded(0.3):
+            pools.urlopen("POST", running.url, body=b"{}")
+        assert 0.25 < time.monotonic() - started < 0.6
+        assert threading.active_count() <= threads + 1  # the server's
+        with bounded(5):
+            assert pools.urlopen("POST", running.url, body=b"{}").json() == {}
+        assert running.connections == 2
+
+
+def test_pools_with_a_context_of_their_own_keep_to_the_bound_too(tmp_path: Path) -> None:
+    """As botocore's have."""
+    with server(tmp_path, "https", Reply(200, Drops(b"x" * 60))) as (running, _):
+        context = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
+        with urllib3.PoolManager(ssl_context=context, retries=False) as pools:
+            pools.pool_classes_by_scheme = POOLS
+            started = time.monotonic()
+            with pytest.raises(HTTPError), bounded(0.3):
+                pools.urlopen("POST", running.url, body=b"{}")
+        assert time.monotonic() - started < 0.6
+
+
+def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(certificate()[0])
+    with server(tmp_path, "https", success()) as (running, _):
+        with pytest.raises(SSLError):
+            pool_manager(1, str(other)).urlopen("GET", running.url)
+        assert running.calls == []
+
+
+@pytest.mark.parametrize(
+    ("url", "seconds", "error"),
+    [
+        ("http://127.0.0.1:9", 5, NewConnectionError),
+        ("http://a..b", 5, NameResolutionError),
+        ("https://127.0.0.1:9", 0, ConnectTimeoutError),
+    ],
+)
+def test_an_error_of_connecting_is_urllib3s_own(url: str, seconds: float, error: type[Exception]) -> None:
+    with pytest.raises(error), bounded(seconds):
+        pool_manager(1, "").urlopen("GET", url)
