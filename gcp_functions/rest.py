@@ -9,16 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import certifi
-import google.auth
-import urllib3
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-from google.auth.transport.urllib3 import AuthorizedHttp
+from google.auth.transport import Request
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from core.attempts import ATTEMPT, attempts
+from core.sockets import bounded
 from core.store import StoreUnavailable
+from core.transport import pool_manager
+from gcp_functions.identity import LOGIN, Identity, NoToken, application_default
 
-_SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/datastore")
 # As many threads as functions-framework may well be given; terraform/ gives it 20.
 _CONNECTIONS = 32
 _WORD = re.compile("[A-Z_]{1,40}").fullmatch
@@ -29,19 +31,13 @@ class Service:
 
     Args:
         url: The address that all paths are relative to.
-        login: Returns who calls, or raises google-auth's errors. Asked at the first call, and again if that failed.
+        find: Returns who calls; see `gcp_functions.identity.Identity`.
     """
 
-    def __init__(self, url: str, login: Callable[[], Credentials]) -> None:
+    def __init__(self, url: str, find: Callable[[Request], Credentials]) -> None:
         self._url = url
-        self._login = login
-        self._pool = urllib3.PoolManager(
-            maxsize=_CONNECTIONS,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-            retries=False,
-            ca_certs=certifi.where(),
-        )
-        self._http: AuthorizedHttp | None = None
+        self._pool = pool_manager(_CONNECTIONS, certifi.where())
+        self._identity = Identity(self._pool, find)
 
     def call(self, method: str, path: str, deadline: float, document: object = None) -> dict[str, Any]:
         """Make a request, as often as `core.attempts` has it, and return the object that comes back.
@@ -60,15 +56,15 @@ class Service:
         cause = "deadline"
         for _ in attempts(deadline):
             try:
-                if self._http is None:
-                    self._http = AuthorizedHttp(self._login(), self._pool)
-                answer = self._http.urlopen(
-                    method, self._url + path, body=body, headers={"Content-Type": "application/json"}
-                )
+                with bounded(ATTEMPT):
+                    answer = self._send(method, path, body)
             except DefaultCredentialsError:
-                cause = "No credentials of Google Cloud. On your machine: gcloud auth application-default login."
+                cause = f"No credentials of Google Cloud. {LOGIN}"
                 break
-            except (urllib3.exceptions.HTTPError, GoogleAuthError) as error:
+            except NoToken as error:
+                cause = f"no token: {error}"
+                continue
+            except (HTTPError, GoogleAuthError) as error:
                 cause = type(error).__name__
                 continue
             try:
@@ -83,6 +79,18 @@ class Service:
                 break
         raise StoreUnavailable(cause)
 
+    def _send(self, method: str, path: str, body: bytes | None) -> BaseHTTPResponse:
+        answer = self._send_once(method, path, body)
+        if answer.status == 401:
+            self._identity.renew()
+            answer = self._send_once(method, path, body)
+        return answer
+
+    def _send_once(self, method: str, path: str, body: bytes | None) -> BaseHTTPResponse:
+        headers = {"Content-Type": "application/json"}
+        self._identity.apply(headers)
+        return self._pool.urlopen(method, self._url + path, body=body, headers=headers)
+
 
 def connect(url: str, emulator: str | None) -> Service:
     """Return the service at ``url``, or the emulator of it on this machine.
@@ -92,8 +100,8 @@ def connect(url: str, emulator: str | None) -> Service:
         emulator: Host and port, as Google's emulators print them.
     """
     if emulator:
-        return Service(f"http://{emulator}", AnonymousCredentials)
-    return Service(url, lambda: google.auth.default(_SCOPES)[0])
+        return Service(f"http://{emulator}", lambda _: AnonymousCredentials())
+    return Service(url, application_default)
 
 
 def _code(document: Any) -> str | None:

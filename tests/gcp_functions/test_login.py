@@ -6,6 +6,7 @@ address when it is imported.
 
 import json
 import re
+import time
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.support.loopback import (
     loopback,
     success,
 )
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, run_alone
 
 
@@ -34,7 +36,7 @@ def _logged_in(server: Loopback) -> Service:
     credentials = Credentials(  # type: ignore[no-untyped-call]
         "token-0", refresh_token=SECRET, token_uri=f"{server.url}/token", client_id="i", client_secret=SECRET
     )
-    return Service(server.url, lambda: credentials)
+    return Service(server.url, lambda _: credentials)
 
 
 def _tokens(answering: Answering) -> Answering:
@@ -63,12 +65,11 @@ def test_a_token_that_is_refused_is_replaced_within_the_attempt() -> None:
         assert _published(server)[2:] == ["Bearer token-1"]
 
 
-def test_who_is_refused_with_new_tokens_too_is_given_up_after_one_attempt() -> None:
-    """google-auth fetches a new one twice, and asks again each time."""
+def test_who_is_refused_with_a_new_token_too_is_given_up_after_one_attempt() -> None:
     with loopback(_tokens(in_turn(google_fault(401, "UNAUTHENTICATED", SECRET)))) as server:
         service = _logged_in(server)
         assert cause_of(service) == "UNAUTHENTICATED"
-        assert _published(server) == ["Bearer token-0", "Bearer token-1", "Bearer token-2"]
+        assert _published(server) == ["Bearer token-0", "Bearer token-1"]
 
 
 def test_a_login_that_has_ended_is_said_by_a_class(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,11 +84,6 @@ PROGRAM = """
 import logging, sys, time, traceback
 
 logging.basicConfig(level=logging.DEBUG)
-
-from google.auth import _exponential_backoff
-
-# google-auth waits 1, 2, 4 and 8 s between its attempts.
-_exponential_backoff._BaseExponentialBackoff.__init__.__defaults__ = (3, 0.01, 0.1, 2.0)
 
 from core.store import StoreUnavailable
 from gcp_functions.rest import connect
@@ -197,13 +193,44 @@ def test_on_google_cloud_the_metadata_server_says_who_calls(tmp_path: Path) -> N
     assert TOKEN not in output
 
 
-@pytest.mark.parametrize("status", [500, 503, 404, 403])
-def test_a_metadata_server_that_refuses_is_said_by_a_class(status: int, tmp_path: Path) -> None:
-    with loopback(_metadata([], html(status))) as server:
+REFUSALS = [
+    (html(500), "no token: HTTP 500", ATTEMPTS),
+    (html(503), "no token: HTTP 503", ATTEMPTS),
+    (html(429), "no token: HTTP 429", ATTEMPTS),
+    (DROPPED, "no token: ProtocolError", ATTEMPTS),
+    (html(404), "RefreshError", ATTEMPTS),
+    (html(403), "RefreshError", ATTEMPTS),
+]
+
+
+@pytest.mark.parametrize(("reply", "cause", "asked"), REFUSALS)
+def test_a_metadata_server_that_refuses_is_asked_once_an_attempt(
+    reply: Reply | None, cause: str, asked: int, tmp_path: Path
+) -> None:
+    """google-auth would ask five times, and sleep for 15 s meanwhile."""
+    with loopback(_metadata([], reply)) as server:
+        started = time.monotonic()
         output = _run(tmp_path, server.url, 1, **_on_google_cloud(server))
+        assert time.monotonic() - started < 8
         assert [call for call in server.calls if call.method == "POST"] == []
-    assert _said(output, "cause") == ["RefreshError"]
+        assert len(_asked_for_tokens(server)) == asked
+    assert _said(output, "cause") == [cause]
     assert SECRET not in output
+
+
+def test_where_there_is_no_metadata_server_it_says_what_to_do(tmp_path: Path) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    output = _run(tmp_path, "http://127.0.0.1:9", 1, GCE_METADATA_HOST=nowhere, GCE_METADATA_IP=nowhere)
+    [cause] = _said(output, "cause")
+    assert cause == "no token: NewConnectionError. On your machine: gcloud auth application-default login."
+
+
+def test_a_token_that_cannot_be_replaced_yet_is_used_to_its_end(tmp_path: Path) -> None:
+    """Its last minutes, in which google-auth would have it replaced."""
+    with loopback(_metadata([60], html(503))) as server:
+        output = _run(tmp_path, server.url, 2, **_on_google_cloud(server))
+        assert len(_asked_for_tokens(server)) == 2
+    assert _said(output, "answer") == [str({"name": "n"})] * 2
 
 
 def test_a_metadata_server_that_refused_is_asked_again_by_the_next_delivery(tmp_path: Path) -> None:

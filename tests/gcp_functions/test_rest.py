@@ -222,7 +222,7 @@ def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 
 
 def _anonymous(server: Loopback) -> Service:
-    return Service(server.url, AnonymousCredentials)
+    return Service(server.url, lambda _: AnonymousCredentials())
 
 
 def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,96 @@
+"""Who the function is to Google's services: google-auth's credentials, whose tokens are fetched within a bound."""
+
+from collections.abc import Callable
+from typing import Any
+
+import google.auth
+from google.auth.credentials import Credentials, TokenState
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport import DEFAULT_RETRYABLE_STATUS_CODES, Request
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
+
+from core.attempts import READ_TIMEOUT
+from core.sockets import bounded
+
+_SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/datastore")
+LOGIN = "On your machine: gcloud auth application-default login."
+
+
+class NoToken(GoogleAuthError):
+    """There is no token to be had. ``str()`` is the class of what happened, or the HTTP status."""
+
+
+class Identity:
+    """Who calls, and the token that says so.
+
+    google-auth's `before_request` is not used. On Google Cloud it also asks the metadata server for the universe, by a
+    client of its own that tries for 15 seconds and more, and has a thread look up a region's boundary.
+
+    Args:
+        pool: What tokens are fetched by.
+        find: Returns who calls, or raises google-auth's errors. Asked at the first call, and again if that failed.
+    """
+
+    def __init__(self, pool: PoolManager, find: Callable[[Request], Credentials]) -> None:
+        self._request = _Request(pool)
+        self._find = find
+        self._credentials: Credentials | None = None
+
+    def apply(self, headers: dict[str, str]) -> None:
+        """Add to ``headers`` what says who calls, with a token that is fetched first where need be.
+
+        Raises:
+            google.auth.exceptions.GoogleAuthError: There is none to be had.
+        """
+        # Some of an attempt is left for the call itself.
+        with bounded(READ_TIMEOUT):
+            if self._credentials is None:
+                self._credentials = self._find(self._request)
+            if not self._credentials.valid:
+                try:
+                    self._credentials.refresh(self._request)
+                except GoogleAuthError:
+                    # It is replaced some minutes before it ends.
+                    if self._credentials.token_state is TokenState.INVALID:
+                        raise
+        self._credentials.apply(headers)
+
+    def renew(self) -> None:
+        """Fetch another token, because this one was refused; errors as above."""
+        assert self._credentials
+        with bounded(READ_TIMEOUT):
+            self._credentials.refresh(self._request)
+
+
+class _Request(Request):
+    """How google-auth fetches: once. It sleeps for up to 15 s between attempts after what it knows as worth another."""
+
+    def __init__(self, pool: PoolManager) -> None:
+        self._pool = pool
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Any = None,
+        timeout: float | None = None,  # noqa: ARG002 - the bound is the caller's
+        **_: Any,
+    ) -> Any:
+        try:
+            answer = self._pool.urlopen(method, url, body=body, headers=headers)
+        except HTTPError as error:
+            raise NoToken(type(error).__name__) from None
+        if answer.status in DEFAULT_RETRYABLE_STATUS_CODES:
+            raise NoToken(f"HTTP {answer.status}")
+        return answer
+
+
+def application_default(request: Request) -> Credentials:
+    """Return who calls: on Google Cloud the function's service account, elsewhere whoever is logged in."""
+    try:
+        credentials: Credentials = google.auth.default(_SCOPES, request=request)[0]
+    except NoToken as error:  # of the metadata server, which is asked where nothing else says who calls
+        raise NoToken(f"{error}. {LOGIN}") from None
+    return credentials
