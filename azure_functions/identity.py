@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT
+from core.attempts import READ_TIMEOUT
+from core.sockets import bounded
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
@@ -30,11 +31,11 @@ class _Identity:
 
     def __init__(self, client_id: str | None) -> None:
         # Imported here, as below: it takes as long as a store's SDK, and a connection string does without.
-        from azure.core.pipeline.transport import RequestsTransport
+        from azure_functions.transport import transport
 
         self._client_id = client_id
         # Its own defaults are 5 attempts of up to 300 s. The transport outlives a credential that others still use.
-        self._transport = RequestsTransport(connection_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+        self._transport = transport()
         self._credential = self._anew()
 
     def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
@@ -50,7 +51,9 @@ class _Identity:
     def _ask(self, method: str, *scopes: str, **options: Any) -> Any:
         credential = self._credential
         try:
-            return getattr(credential, method)(*scopes, **options)
+            # Some of an attempt is left for the call itself.
+            with bounded(READ_TIMEOUT):
+                return getattr(credential, method)(*scopes, **options)
         except Exception as error:
             if self._credential is credential:
                 self._credential = self._anew()

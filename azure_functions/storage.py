@@ -5,17 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import requests
 from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline.transport import RequestsTransport
-from requests.adapters import HTTPAdapter
 
 from azure_functions.identity import managed_identity
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from azure_functions.transport import transport
+from core.attempts import ATTEMPT, attempts
+from core.sockets import bounded
 from core.store import StoreUnavailable
 
-# As many threads as infra/main.bicep gives the worker.
-_CONNECTIONS = 16
 _WORD = re.compile("[A-Za-z]{1,60}").fullmatch
 
 T = TypeVar("T")
@@ -31,16 +28,9 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
         client_id: As in `azure_functions.identity.managed_identity`.
         names: What the class calls that which it is the client of, and its name.
     """
-    session = requests.Session()
-    session.trust_env = False  # no proxy in between, and no look for one at each call
-    session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     options: dict[str, Any] = {
         **names,
-        "transport": RequestsTransport(
-            session=session,
-            connection_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-        ),
+        "transport": transport(),
         # Their own retries go on for minutes, those of tables for up to a week.
         "retry_total": 0,
     }
@@ -66,7 +56,8 @@ def call(operation: Callable[..., T], deadline: float, *arguments: Any, **option
     cause = "deadline"
     for _ in attempts(deadline):
         try:
-            return operation(*arguments, **options)
+            with bounded(ATTEMPT):
+                return operation(*arguments, **options)
         except HttpResponseError as error:
             cause = _code(error)
             status = error.status_code or 500
