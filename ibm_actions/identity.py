@@ -1,17 +1,21 @@
 """Who the receiver is to Cloudant: a trusted profile, whose tokens take the place of keys, or what else there is."""
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-from ibm_cloud_sdk_core import ApiException
+import certifi
 from ibm_cloud_sdk_core.token_managers.container_token_manager import ContainerTokenManager
 from ibm_cloud_sdk_core.token_managers.iam_request_based_token_manager import IAMRequestBasedTokenManager
 from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
-from core.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from core.attempts import ATTEMPT, attempts
+from core.sockets import bounded
 from core.store import StoreUnavailable
+from core.transport import pool_manager
 
 # Of its life, a token's share after which a new one is asked for; IBM's SDK has the same.
 _RENEW_AFTER = 0.8
@@ -19,6 +23,14 @@ _RENEW_AFTER = 0.8
 _COOLDOWN = 60.0
 # Of the SDK, which has no class for it.
 _NOT_LINKED = "no compute resource token. Is the trusted profile linked to this application?"
+
+
+class _Refused(Exception):
+    """IAM answered, and not with a token."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class IamLogin:
@@ -33,13 +45,10 @@ class IamLogin:
     """
 
     def __init__(self, manager: IAMRequestBasedTokenManager, clock: Callable[[], float] = time.monotonic) -> None:
-        # Its own time-out is 60 s. No proxy comes between, nor is a key sent on to wherever an answer says.
-        manager.http_config = {
-            "timeout": (CONNECT_TIMEOUT, READ_TIMEOUT),
-            "proxies": {"http": None, "https": None, "all": None},
-            "allow_redirects": False,
-        }
+        # Its own is `requests.request`, with a time-out for each read.
+        manager._request = self._send
         self._manager = manager
+        self._pool = pool_manager(1, certifi.where())
         self._clock = clock
         self._header = ""
         self._renew_at = self._expires_at = float("-inf")
@@ -73,11 +82,12 @@ class IamLogin:
         for _ in attempts(deadline):
             asked_at = self._clock()
             try:
-                answer = self._manager.request_token()
+                with bounded(ATTEMPT):
+                    answer = self._manager.request_token()
                 header, life = f"Bearer {_word(answer['access_token'])}", int(answer["expires_in"])
-            except ApiException as error:
-                self._fault = f"HTTP {error.status_code}"
-                if error.status_code < 500 and error.status_code != 429:
+            except _Refused as error:
+                self._fault = f"HTTP {error.status}"
+                if error.status < 500 and error.status != 429:
                     break
             except Exception as error:  # of the network, of the file with Code Engine's token, of an unreadable answer
                 self._fault = type(error).__name__ if type(error) is not Exception else _NOT_LINKED
@@ -88,6 +98,16 @@ class IamLogin:
         if self._clock() >= self._renew_at:
             self._renew_at = min(self._clock() + _COOLDOWN, self._expires_at)
         self._asked += 1
+
+    def _send(
+        self, method: str, url: str, *, headers: Mapping[str, str | None], data: Mapping[str, str], **_: Any
+    ) -> Any:
+        """Send what the SDK has put together, by a connection that keeps to the bound; no key goes on to elsewhere."""
+        sent = {name: value for name, value in headers.items() if value}
+        answer = self._pool.urlopen(method, url, body=urlencode(data), headers=sent, redirect=False)
+        if answer.status != 200:
+            raise _Refused(answer.status)
+        return json.loads(answer.data)
 
 
 def iam_login(profile: str | None, api_key: str | None, url: str) -> IamLogin:

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import certifi
-import urllib3
+from urllib3.exceptions import HTTPError
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, attempts
+from core.attempts import ATTEMPT, attempts
+from core.sockets import bounded
 from core.store import StoreUnavailable
+from core.transport import pool_manager
 
 # As many as the application has threads.
 CONNECTIONS = 32
@@ -70,12 +72,7 @@ class Service:
     def __init__(self, url: str, login: Login) -> None:
         self._url = url
         self._login = login
-        self._pool = urllib3.PoolManager(
-            maxsize=CONNECTIONS,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-            retries=False,
-            ca_certs=certifi.where(),
-        )
+        self._pool = pool_manager(CONNECTIONS, certifi.where())
 
     def call(self, method: str, path: str, deadline: float, document: object = None) -> Answer:
         """Make a request, as often as `core.attempts` has it.
@@ -98,8 +95,9 @@ class Service:
             header = self._login.header(deadline)
             headers = {"Authorization": header, "Content-Type": "application/json"}
             try:
-                answer = self._pool.urlopen(method, self._url + path, body=body, headers=headers, redirect=False)
-            except urllib3.exceptions.HTTPError as error:
+                with bounded(ATTEMPT):
+                    answer = self._pool.urlopen(method, self._url + path, body=body, headers=headers, redirect=False)
+            except HTTPError as error:
                 cause = type(error).__name__
                 continue
             try:
