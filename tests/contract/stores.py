@@ -138,6 +138,7 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     faults: Faults = {
         "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
         "silent": (lambda: proxy.set(Mode.SILENT), speaks),
+        "drip": (lambda: proxy.set(Mode.DRIP), speaks),
         "throttled": (lambda: begin_refusing("", "53300"), end_refusing),
         "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
         "row": (lambda: begin_refusing(poison, "23514"), end_refusing),
@@ -193,6 +194,7 @@ def _faults(proxy: Proxy, throttled: bytes, denied: bytes) -> Faults:
         "unavailable": (lambda: proxy.set(Mode.REFUSE), passes),
         "silent": (lambda: proxy.set(Mode.SILENT), passes),
         "slow": (lambda: proxy.set(Mode.SLOW), passes),
+        "drip": (lambda: proxy.set(Mode.DRIP), passes),
         "throttled": (answers(throttled), passes),
         "denied": (answers(denied), passes),
         "lost answer": (lambda: proxy.set(Mode.LOSE_ANSWER), passes),
@@ -363,6 +365,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
             "unavailable": (lambda: proxy.set(Mode.REFUSE), ends),
             "silent": (lambda: proxy.set(Mode.SILENT), ends),
             "slow": (lambda: bus.set("slow"), ends),
+            "drip": (lambda: proxy.set(Mode.DRIP), ends),
             "throttled": (lambda: bus.set("busy"), ends),
             "denied": (lambda: bus.set("unauthorized"), ends),
             "lost answer": (lambda: bus.set("lost", times=1), ends),
@@ -424,14 +427,15 @@ class Entry:
     again: Outcome = Outcome.DUPLICATE
 
 
-_CLOUD_FAULTS = frozenset({"unavailable", "silent", "slow", "throttled", "lost answer", "denied"})
-# unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. throttled: says
+_CLOUD_FAULTS = frozenset({"unavailable", "silent", "slow", "drip", "throttled", "lost answer", "denied"})
+# unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. drip: answers, a
+# byte a second. throttled: says
 # that it has no room. denied: says that we may not. lost answer: stores, and then the connection drops. row: refuses
 # the event with the id "poison". no quorum: has the event, in too few places.
 STORES = {
     "sqlite": Entry(sqlite, frozenset({"unavailable", "silent", "row"}), is_grouped=True),
     "postgres": Entry(
-        postgres, frozenset({"unavailable", "silent", "throttled", "lost answer", "row"}), is_grouped=True
+        postgres, frozenset({"unavailable", "silent", "drip", "throttled", "lost answer", "row"}), is_grouped=True
     ),
     "dynamodb": Entry(dynamodb, _CLOUD_FAULTS),
     "sqs": Entry(_sqs(fifo=False), _CLOUD_FAULTS, refuses_copies=False),

@@ -17,6 +17,8 @@ class Mode(Enum):
     LOSE_ANSWER = "lose answer"
     # Each answer of the service comes 3 seconds late.
     SLOW = "slow"
+    # Each answer of the service comes a byte a second.
+    DRIP = "drip"
     # Nothing is passed on; `Proxy.canned` is the answer to whatever comes.
     CANNED = "canned"
 
@@ -90,7 +92,9 @@ class Proxy:
                     break
                 if self._mode is Mode.SLOW and is_answer:
                     await asyncio.sleep(3)
-                if self._mode is Mode.CANNED:
+                if self._mode is Mode.DRIP and is_answer:
+                    await self._drip(data, writer)
+                elif self._mode is Mode.CANNED:
                     client.write(self.canned)
                 elif self._mode is not Mode.SILENT:
                     writer.write(data)
@@ -99,3 +103,10 @@ class Proxy:
             pass
         finally:
             writer.close()
+
+    async def _drip(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        for byte in data:
+            if writer.is_closing():
+                return
+            writer.write(bytes([byte]))
+            await asyncio.sleep(1)
