@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from aws_lambda.clients import call
 from core.event import Event
-from core.store import Outcome
+from core.store import Outcome, StoreUnavailable
 
 
 class DynamoDbStore:
@@ -18,8 +18,8 @@ class DynamoDbStore:
     Unique: by partition key and sort key, which follow from the body alone, for as long as the item lives. The device
     is the partition, and the sort key begins with the event's time, so a device's history is one query.
     Answers: ConditionalCheckFailedException means that the event is there, be it by an attempt of this very call whose
-    answer was lost. Everything else is `StoreUnavailable` with the service's code, after another try if it was
-    throttled, a failure of AWS's, or of the network.
+    answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailable` with the service's
+    code, after another try if it was throttled, a failure of AWS's, or of the network.
 
     Args:
         client: botocore's client for DynamoDB.
@@ -35,7 +35,7 @@ class DynamoDbStore:
     def put(self, event: Event, deadline: float) -> Outcome:
         """Write ``event`` unless it is there; see `core.store.Store`."""
         try:
-            call(
+            answer = call(
                 self._put,
                 deadline,
                 TableName=self._table,
@@ -44,6 +44,8 @@ class DynamoDbStore:
             )
         except ClientError:
             return Outcome.DUPLICATE
+        if not answer["ResponseMetadata"].get("RequestId"):
+            raise StoreUnavailable("no RequestId")
         return Outcome.STORED
 
     def _item(self, event: Event) -> dict[str, dict[str, Any]]:

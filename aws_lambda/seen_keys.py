@@ -25,7 +25,7 @@ class DynamoDbSeenKeys:
     def contains(self, key: str, deadline: float) -> bool:
         """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
         found = call(self._get, deadline, TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True)
-        return "Item" in found
+        return dict(found.get("Item") or {}).get("key") == {"S": key}
 
     def mark(self, key: str, deadline: float) -> None:
         """Remember ``key``; see `core.store.SeenKeys`."""

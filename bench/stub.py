@@ -45,7 +45,7 @@ _ANSWERS = (
     (b"GET /_all_dbs", _answer([], kind="application/json")),
     (b"PUT /events-", _answer({"ok": True, "id": "1", "rev": "1-1"}, 201, "application/json")),
     (b"GET ", _answer({"error": {"code": 404, "status": "NOT_FOUND"}}, 404)),
-    (b"", _answer({})),
+    (b"", _http(200, b"{}", "Content-Type: application/x-amz-json-1.0", "x-amzn-RequestId: 1")),
 )
 
 

@@ -21,13 +21,13 @@ PREFIX = "e."
 NO_FIELDS = "mask.fieldPaths=__name__"
 
 
-def is_document(answer: Mapping[str, Any]) -> None:
-    """See that the answer is a document, which has a name.
+def is_document(answer: Mapping[str, Any], path: str) -> None:
+    """See that the answer is the document of that path.
 
     Raises:
-        StoreUnavailable: It is not Firestore's.
+        StoreUnavailable: It is another, or not Firestore's.
     """
-    if not answer.get("name"):
+    if not str(answer.get("name")).endswith(f"/documents/{path}"):
         raise StoreUnavailable("no name")
 
 
@@ -50,19 +50,21 @@ class FirestoreStore:
 
     def __init__(self, firestore: Service, database: str, keep_days: int) -> None:
         self._firestore = firestore
-        self._documents = f"/v1/{database}/documents/devices"
+        self._documents = f"/v1/{database}/documents"
         self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
         """Create ``event`` unless it is there; see `core.store.Store`."""
         device = event.device_id if event.device_id and _ID(event.device_id) else "-"
-        path = f"{self._documents}/{device}/events?documentId={PREFIX}{event.key}&{NO_FIELDS}"
+        events, name = f"devices/{device}/events", f"{PREFIX}{event.key}"
+        path = f"{self._documents}/{events}?documentId={name}&{NO_FIELDS}"
         try:
-            is_document(self._firestore.call("POST", path, deadline, {"fields": self._fields(event)}))
+            answer = self._firestore.call("POST", path, deadline, {"fields": self._fields(event)})
         except StoreUnavailable as error:
             if error.cause == "ALREADY_EXISTS":
                 return Outcome.DUPLICATE
             raise
+        is_document(answer, f"{events}/{name}")
         return Outcome.STORED
 
     def _fields(self, event: Event) -> dict[str, dict[str, Any]]:

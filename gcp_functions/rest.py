@@ -73,7 +73,7 @@ class Service:
                 found = None
             if answer.status == 200 and type(found) is dict:
                 return found
-            cause = _code(found) or f"HTTP {answer.status}"
+            cause = _code(found, answer.status) or f"HTTP {answer.status}"
             # ABORTED is a 409 as ALREADY_EXISTS is, and means: try again.
             if answer.status < 500 and answer.status != 429 and cause != "ABORTED":
                 break
@@ -104,8 +104,13 @@ def connect(url: str, emulator: str | None) -> Service:
     return Service(url, application_default)
 
 
-def _code(document: Any) -> str | None:
-    """Return Google's own word for an error, which is in capitals; nothing else that the answer says is for the log."""
+def _code(document: Any, status: int) -> str | None:
+    """Return Google's own word for an error, which is in capitals; nothing else that the answer says is for the log.
+
+    An error of Google's repeats the answer's status, so that no page of something between is taken for one.
+    """
     error = document.get("error") if type(document) is dict else None
-    status = error.get("status") if type(error) is dict else None
-    return status if type(status) is str and _WORD(status) else None
+    if type(error) is not dict or error.get("code") != status:
+        return None
+    word = error.get("status")
+    return word if type(word) is str and _WORD(word) else None

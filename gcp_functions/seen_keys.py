@@ -27,11 +27,12 @@ class FirestoreSeenKeys:
     def contains(self, key: str, deadline: float) -> bool:
         """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
         try:
-            is_document(self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline))
+            answer = self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline)
         except StoreUnavailable as error:
             if error.cause == "NOT_FOUND":
                 return False
             raise
+        is_document(answer, f"seenKeys/{PREFIX}{key}")
         return True
 
     def mark(self, key: str, deadline: float) -> None:

@@ -221,6 +221,22 @@ def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
     return caught.value.cause
 
 
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        (Reply(200, b"{}", {"x-amzn-RequestId": ""}), "no RequestId"),
+        (Reply(200, b"", {"x-amzn-RequestId": ""}), "no RequestId"),
+        (Reply(409, b"<p>ConditionalCheckFailedException", {"Content-Type": "text/html"}), "409"),
+        (fault("TransactionConflictException"), "TransactionConflictException"),
+    ],
+)
+def test_what_something_between_answers_is_neither_stored_nor_a_duplicate(reply: Reply, cause: str, aws: Any) -> None:
+    with loopback(in_turn(reply)) as server:
+        dynamodb = aws(server.url)("dynamodb")
+        assert cause_of(DynamoDbStore(dynamodb, "t", 30).put, event()) == cause
+        dynamodb.close()
+
+
 def test_a_table_that_is_not_there_is_said_and_found_once_it_is(moto: MotoServer, dynamodb: Any) -> None:
     store, one, name = DynamoDbStore(dynamodb, f"{ABSENT}-events", 30), event(), f"{ABSENT}-events"
     assert cause_of(store.put, one) == "ResourceNotFoundException"
@@ -454,6 +470,14 @@ def test_a_key_is_read_consistently(aws: Any) -> None:
         [call] = server.calls
     assert call.operation == "GetItem"
     assert call.parameters == {"TableName": "t", "Key": {"key": {"S": "a.b.c"}}, "ConsistentRead": True}
+
+
+@pytest.mark.parametrize("item", [None, {}, {"expiresAt": {"N": "1"}}, {"key": {"S": "a.b.d"}}])
+def test_what_is_another_item_or_none_is_no_key_that_was_seen(item: object, aws: Any) -> None:
+    with loopback(in_turn(success(Item=item))) as server:
+        dynamodb = aws(server.url)("dynamodb")
+        assert DynamoDbSeenKeys(dynamodb, "t", 0).contains("a.b.c", soon()) is False
+        dynamodb.close()
 
 
 @pytest.fixture

@@ -208,7 +208,8 @@ def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
         assert len(server.calls) == 1
     for code in ("TableBeingDeleted", "TableAlreadyExists", "UpdateConditionNotSatisfied"):
         assert answered(error(409, code, how)) == code
-    assert answered(Reply(409, b"")) == "HTTP 409"
+    for page in (b"", b"<p>EntityAlreadyExists", b'{"code":"EntityAlreadyExists"}'):
+        assert answered(Reply(409, page)) == "HTTP 409"
 
 
 def test_a_table_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:

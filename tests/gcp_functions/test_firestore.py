@@ -17,6 +17,7 @@ from gcp_functions.seen_keys import FirestoreSeenKeys
 from tests.support import google
 from tests.support.deliveries import body
 from tests.support.google import Emulator, Firestore, emulator
+from tests.support.google_calls import html
 from tests.support.google_events import (
     DEVICE,
     KEY,
@@ -197,6 +198,20 @@ def test_a_document_is_created_and_never_written_over() -> None:
 def test_what_is_no_document_is_not_acknowledged(answer: Reply) -> None:
     """As something between us and Google might answer."""
     with loopback(in_turn(answer)) as server:
+        assert cause_of(FirestoreStore(connect("", server.host), "projects/p/databases/d", 0).put, event())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        html(409),
+        Reply(409, b'{"error":{"status":"ALREADY_EXISTS"}}'),
+        google_fault(409, "ABORTED"),
+        Reply(500, google_fault(409, "ALREADY_EXISTS").content),
+    ],
+)
+def test_a_conflict_that_is_none_of_firestores_is_no_duplicate(reply: Reply) -> None:
+    with loopback(in_turn(reply)) as server:
         assert cause_of(FirestoreStore(connect("", server.host), "projects/p/databases/d", 0).put, event())
 
 

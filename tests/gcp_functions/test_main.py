@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -506,7 +507,8 @@ def test_a_server_that_is_told_to_stop_finishes_what_is_at_hand(tmp_path: Path) 
     def slow(call: Call) -> Reply:
         at_hand.set()
         time.sleep(1)
-        return success(name="n")
+        events, _, query = call.path.partition("?")
+        return success(name=f"{events.removeprefix('/v1/')}/{dict(parse_qsl(query))['documentId']}")
 
     with loopback(slow) as server:
         environ = {"DT_STORE": "firestore", "DT_FIRESTORE": DATABASE, "FIRESTORE_EMULATOR_HOST": server.host}

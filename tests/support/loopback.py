@@ -41,7 +41,8 @@ class Reply:
     Attributes:
         status: The status.
         content: The body.
-        headers: What is sent beside Content-Length, and beside a Content-Type of JSON unless it has one.
+        headers: What is sent beside Content-Length, a Content-Type of JSON, and to an operation of AWS a request id,
+            unless it has those.
     """
 
     status: int
@@ -138,6 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(reply.status)
         basics = {"Content-Type": "application/json", "Content-Length": str(len(reply.content))}
+        if operation:
+            basics["x-amzn-RequestId"] = "T7QK"
         for name, value in {**basics, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
