@@ -96,6 +96,7 @@ def test_an_item_is_the_event_and_nothing_more(dynamodb: Any, table: str) -> Non
         "projectId": {"S": PROJECT},
         "timestamp": {"S": "2024-05-29T10:34:03.970415Z"},
         "receivedAt": {"S": "2026-11-21T09:00:00.123456Z"},
+        "signedBy": {"S": "unknown"},
         "parsed": {"BOOL": True},
         "body": {"B": one.body},
         "expiresAt": {"N": str(EPOCH + 30 * 86_400)},
@@ -115,6 +116,7 @@ def test_what_an_event_lacks_its_item_lacks(dynamodb: Any, table: str) -> None:
         "key": {"S": key},
         "eventType": {"S": "pollen"},
         "receivedAt": {"S": "2026-11-21T09:00:00.123456Z"},
+        "signedBy": {"S": "unknown"},
         "parsed": {"BOOL": False},
         "body": {"B": content},
     }
@@ -327,11 +329,12 @@ def test_a_message_carries_the_fields_of_its_event(sqs: Any) -> None:
         "projectId": PROJECT,
         "timestamp": "2024-05-29T10:34:03.970415Z",
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": True,
         "body": body(),
     }
     [other] = found.values()
-    assert other.keys() == {"key", "eventType", "receivedAt", "parsed", "body"}
+    assert other.keys() == {"key", "eventType", "receivedAt", "signedBy", "parsed", "body"}
     assert other["parsed"] is False
 
 
@@ -356,8 +359,8 @@ def test_a_message_has_at_most_the_ten_attributes_that_sqs_takes(aws: Any) -> No
     one = event(body().replace(b"lab", "\ufffe".encode()))
     assert one.parsed
     attributes = sent(aws, one)["MessageAttributes"]
-    fields = {"key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "parsed", "encoding"}
-    assert attributes.keys() == fields
+    fields = {"key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy", "parsed"}
+    assert attributes.keys() == fields | {"encoding"}
     assert len(attributes) <= 10
     assert {attribute["DataType"] for attribute in attributes.values()} == {"String"}
     assert all(attribute["StringValue"] for attribute in attributes.values())

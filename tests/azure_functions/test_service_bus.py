@@ -56,6 +56,7 @@ def test_a_message_is_the_body_beside_the_fields_of_its_event(bus: ServiceBus, c
             "projectId": PROJECT,
             "timestamp": "2024-05-29T10:34:03.970415Z",
             "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "signedBy": "unknown",
             "parsed": True,
         },
         "body": base64(body()),
@@ -70,6 +71,7 @@ def test_what_an_event_lacks_its_message_lacks(bus: ServiceBus, connect: Connect
         "key": one.key,
         "eventType": "pollen",
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": False,
     }
 

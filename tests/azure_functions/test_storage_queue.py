@@ -90,6 +90,7 @@ def test_a_message_is_the_body_among_the_fields_of_its_event(message: Any) -> No
         "projectId": PROJECT,
         "timestamp": "2024-05-29T10:34:03.970415Z",
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": True,
         "body": body().decode(),
     }
@@ -101,6 +102,7 @@ def test_what_an_event_lacks_its_message_lacks(message: Any) -> None:
         "key": one.key,
         "eventType": "pollen",
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": False,
         "body": '{"event":{"eventType":"pollen"}}',
     }

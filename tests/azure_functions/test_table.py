@@ -98,6 +98,7 @@ def test_an_entity_is_the_event_and_nothing_more(table: TableClient, store: Tabl
         "projectId": PROJECT,
         "timestamp": TIME,
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": True,
         "body": body(),
     }
@@ -114,6 +115,7 @@ def test_what_an_event_lacks_its_entity_lacks(table: TableClient, store: TableSt
         "key": key,
         "eventType": "pollen",
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": False,
         "body": content,
     }

@@ -61,6 +61,7 @@ def test_a_document_is_the_event_and_nothing_more(firestore: Emulator, database:
         "projectId": {"stringValue": PROJECT},
         "timestamp": {"timestampValue": "2024-05-29T10:34:03.970415Z"},
         "receivedAt": {"timestampValue": "2026-11-21T09:00:00.123456Z"},
+        "signedBy": {"stringValue": "unknown"},
         "parsed": {"booleanValue": True},
         "body": {"bytesValue": base64(body())},
         "expiresAt": {"timestampValue": "2026-12-21T09:00:00.123456Z"},
@@ -74,6 +75,7 @@ def test_what_an_event_lacks_its_document_lacks(firestore: Emulator, database: F
         "key": {"stringValue": hashed(POLLEN)},
         "eventType": {"stringValue": "pollen"},
         "receivedAt": {"timestampValue": "2026-11-21T09:00:00.123456Z"},
+        "signedBy": {"stringValue": "unknown"},
         "parsed": {"booleanValue": False},
         "body": {"bytesValue": base64(POLLEN)},
     }

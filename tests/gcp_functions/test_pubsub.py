@@ -55,6 +55,7 @@ def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, 
             "projectId": PROJECT,
             "timestamp": "2024-05-29T10:34:03.970415Z",
             "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "signedBy": "unknown",
             "parsed": "true",
         },
     }
@@ -68,6 +69,7 @@ def test_what_an_event_lacks_its_message_lacks(pubsub: Emulator, topic: PubSub) 
             "key": hashed(POLLEN),
             "eventType": "pollen",
             "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "signedBy": "unknown",
             "parsed": "false",
         },
     }
@@ -83,6 +85,7 @@ def test_a_ping_which_no_device_sends_is_a_message(pubsub: Emulator, topic: PubS
             "projectId": PROJECT,
             "timestamp": "2024-05-29T10:34:03.970415Z",
             "receivedAt": "2026-11-21T09:00:00.123456Z",
+            "signedBy": "unknown",
             "parsed": "true",
         },
     }
@@ -95,6 +98,7 @@ def test_an_empty_body_is_a_message_without_data(pubsub: Emulator, topic: PubSub
     assert message["attributes"] == {
         "key": hashed(b""),
         "receivedAt": "2026-11-21T09:00:00.123456Z",
+        "signedBy": "unknown",
         "parsed": "false",
     }
 
