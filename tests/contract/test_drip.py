@@ -4,9 +4,6 @@ Everything that waits does so at the same time.
 """
 
 import asyncio
-import gc
-import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +30,7 @@ from tests.contract.stores import STORES, Harness
 from tests.contract.test_stores import NOW
 from tests.support.aws import environment
 from tests.support.deliveries import delivery, fresh_body
+from tests.support.held import held, let_go
 from tests.support.loopback import in_turn, loopback, success
 from tests.support.proxy import Mode, Proxy
 
@@ -46,22 +44,6 @@ def event() -> Event:
 
 def soon() -> float:
     return time.monotonic() + DEADLINE
-
-
-def held() -> tuple[int, int]:
-    """Return how many threads there are, and how many files and sockets."""
-    gc.collect()
-    return threading.active_count(), len(os.listdir("/dev/fd"))
-
-
-def let_go(before: tuple[int, int]) -> bool:
-    """Tell whether there is no more than before, once the other end has noticed too."""
-    until = time.monotonic() + 5
-    while not (is_so := all(now <= then for now, then in zip(held(), before, strict=True))):
-        if time.monotonic() > until:
-            break
-        time.sleep(0.05)
-    return is_so
 
 
 async def fill(store: AsyncStore) -> None:
@@ -96,7 +78,7 @@ def test_no_store_waits_for_a_service_that_drips(tmp_path: Path, request: pytest
             end()
         for store in stores:
             await fill(store)
-        assert await asyncio.to_thread(let_go, before)
+        assert await let_go(before)
         for store in stores:
             await store.close()  # type: ignore[attr-defined]
 
@@ -159,4 +141,4 @@ def test_no_key_secret_or_token_is_waited_for_when_it_drips(monkeypatch: pytest.
         # Each met it, and none was held up by it.
         assert {name for name, each in took.items() if not 1.5 < each < DEADLINE} == set(), took
         proxy.close()
-        assert let_go(before)
+        assert asyncio.run(let_go(before))
