@@ -43,18 +43,25 @@ class Identity:
         Raises:
             google.auth.exceptions.GoogleAuthError: There is none to be had.
         """
+        credentials = self._credentials
+        if credentials is None or not credentials.valid:
+            credentials = self._fetch()
+        credentials.apply(headers)
+
+    def _fetch(self) -> Credentials:
         # Some of an attempt is left for the call itself.
         with bounded(READ_TIMEOUT):
             if self._credentials is None:
                 self._credentials = self._find(self._request)
-            if not self._credentials.valid:
+            credentials = self._credentials
+            if not credentials.valid:
                 try:
-                    self._credentials.refresh(self._request)
+                    credentials.refresh(self._request)
                 except GoogleAuthError:
                     # It is replaced some minutes before it ends.
-                    if self._credentials.token_state is TokenState.INVALID:
+                    if credentials.token_state is TokenState.INVALID:
                         raise
-        self._credentials.apply(headers)
+        return credentials
 
     def renew(self) -> None:
         """Fetch another token, because this one was refused; errors as above."""
