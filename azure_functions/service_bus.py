@@ -32,6 +32,9 @@ _MAX_AGE = 1800.0
 # Seconds for the parting words to a connection that failed, which are part of the attempt.
 _CLOSE = 0.5
 _SEND = ATTEMPT - _CLOSE
+# Events on their way at once; the others wait. Under a broker that says nothing there would be hundreds otherwise, each
+# with a connection, and opening so many has the loop miss their deadlines.
+_AT_ONCE = 32
 
 
 class _Connection:
@@ -64,7 +67,8 @@ class ServiceBusStore:
     (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a second copy and
     drops it, so that it cannot be told from the first: it is STORED too.
     Answers: everything but accepted is `StoreUnavailable` with the SDK's class for it, after another try unless that is
-    of no use. There is a connection for each event at the same time; one that failed is closed, and not used again.
+    of no use. There is a connection for each event at the same time, 32 at most; one that failed is closed, and not
+    used again.
 
     A body above 200,000 bytes is compressed, and the property ``encoding`` says so; DT's measure below 4,000.
 
@@ -78,9 +82,21 @@ class ServiceBusStore:
         self._queue = queue
         # The first is made at once, though not opened, so that what is wrong with its address is said at the start.
         self._idle = [self._new()]
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def put(self, event: Event, deadline: float) -> Outcome:
         """Send ``event``; see `core.store.AsyncStore`."""
+        try:
+            async with asyncio.timeout(deadline - ATTEMPT - time.monotonic()):
+                await self._places.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("deadline") from None
+        try:
+            return await self._put(event, deadline)
+        finally:
+            self._places.release()
+
+    async def _put(self, event: Event, deadline: float) -> Outcome:
         message = _message(event)
         cause = None
         async for _ in async_attempts(deadline):
