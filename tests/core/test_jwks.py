@@ -438,7 +438,7 @@ def test_name_that_is_slow_to_look_up_is_left_in_time(
 ) -> None:
     """A resolver may take 10 s and more over one that it cannot reach, and no timeout of a socket covers that."""
     monkeypatch.setattr(core.jwks, "TIMEOUT", 0.2)
-    look_up = socket.getaddrinfo
+    look_up: Any = socket.getaddrinfo
 
     def slow_look_up(*args: Any, flags: int = 0, **options: Any) -> Any:
         if not flags & socket.AI_NUMERICHOST:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from core.sockets import BoundedTlsSocket, bounded, create_connection
-from tests.support.certificates import certificate
+from tests.support.certificates import serving
 
 BOUND = 0.3
 
-Serve = Callable[[socket.socket], None]
+Serve = Callable[[socket.socket], object]
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
 def resolver(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> list[str]:
     """Have names, though not addresses, looked up so; return what is asked."""
     asked: list[str] = []
-    real = socket.getaddrinfo
+    real: Any = socket.getaddrinfo
 
     def look_up(host: str, *arguments: Any, flags: int = 0, **options: Any) -> Any:
         if flags & socket.AI_NUMERICHOST:
@@ -227,12 +227,8 @@ class Tls:
     """A server's context, and a client's that trusts it."""
 
     def __init__(self, folder: Path) -> None:
-        files = [folder / "certificate.pem", folder / "key.pem"]
-        for file, content in zip(files, certificate(), strict=True):
-            file.write_bytes(content)
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(*files)
-        self.client = ssl.create_default_context(cafile=files[0])
+        path, self.server = serving(folder)
+        self.client = ssl.create_default_context(cafile=path)
         self.client.sslsocket_class = BoundedTlsSocket
 
     def serving(self, serve: Serve) -> Serve:

@@ -13,20 +13,16 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 
 from core.sockets import bounded
 from core.transport import POOLS, pool_manager
-from tests.support.certificates import certificate
+from tests.support.certificates import certificate, serving
 from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
 
 
 @contextmanager
 def server(folder: Path, scheme: str, *replies: Reply) -> Iterator[tuple[Loopback, urllib3.PoolManager]]:
     """Give a server that answers so, and pools that trust it."""
-    files = [folder / "certificate.pem", folder / "key.pem"]
-    for file, content in zip(files, certificate(), strict=True):
-        file.write_bytes(content)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*files)
+    path, tls = serving(folder)
     with loopback(in_turn(*replies), tls if scheme == "https" else None) as running:
-        pools = pool_manager(2, str(files[0]))
+        pools = pool_manager(2, str(path))
         yield running, pools
         pools.clear()
 

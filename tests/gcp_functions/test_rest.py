@@ -4,7 +4,6 @@ Against an HTTP server of the tests' own, by google-auth and urllib3 as they are
 """
 
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from core.attempts import ATTEMPT, ATTEMPTS
 from core.receiver import DEADLINE
 from gcp_functions.rest import Service, connect
-from tests.support.certificates import certificate
+from tests.support.certificates import serving
 from tests.support.google_calls import DOCUMENT, PATH, SECRET, cause_of, html, publish
 from tests.support.loopback import (
     DROPPED,
@@ -211,22 +210,12 @@ def test_a_connection_that_the_service_closed_meanwhile_costs_no_attempt() -> No
 # TLS.
 
 
-def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a self-signed certificate for ``name``, and what a server speaks TLS with that has it."""
-    path, key_path = folder / "certificate.pem", folder / "key.pem"
-    for file, content in zip((path, key_path), certificate(name), strict=True):
-        file.write_bytes(content)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, key_path)
-    return path, context
-
-
 def _anonymous(server: Loopback) -> Service:
     return Service(server.url, lambda _: AnonymousCredentials())
 
 
 def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, tls = _certificate(tmp_path, "127.0.0.1")
+    path, tls = serving(tmp_path, "127.0.0.1")
     with loopback(in_turn(success(name="n")), tls) as server:
         assert cause_of(_anonymous(server)) == "SSLError"
         assert server.calls == []
@@ -239,7 +228,7 @@ def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkey
 def test_a_server_with_the_certificate_of_another_is_sent_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, tls = _certificate(tmp_path, "127.0.0.2")
+    path, tls = serving(tmp_path, "127.0.0.2")
     monkeypatch.setattr(certifi, "where", lambda: str(path))
     with loopback(in_turn(success(name="n")), tls) as server:
         assert cause_of(_anonymous(server)) == "SSLError"

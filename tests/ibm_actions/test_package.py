@@ -187,7 +187,7 @@ WAYS = {
         {"DT_TRUSTED_PROFILE": "Profile-x"},
         "IAM: no compute resource token. Is the trusted profile linked to this application?",
     ),
-    "an API key": ({"DT_CLOUDANT_API_KEY": "a key", "DT_IAM_URL": "http://127.0.0.1:9"}, "IAM: ConnectionError"),
+    "an API key": ({"DT_CLOUDANT_API_KEY": "a key", "DT_IAM_URL": "http://127.0.0.1:9"}, "IAM: NewConnectionError"),
 }
 
 

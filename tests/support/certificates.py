@@ -1,7 +1,9 @@
 """Self-signed certificates for servers of the tests."""
 
 import datetime
+import ssl
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -32,6 +34,16 @@ def certificate(*hosts: str) -> tuple[bytes, bytes]:
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return made.public_bytes(pem), private
+
+
+def serving(folder: Path, *hosts: str) -> tuple[Path, ssl.SSLContext]:
+    """Return the file of a certificate for these hosts, and what a server speaks TLS with that has it."""
+    path, key_path = folder / "certificate.pem", folder / "key.pem"
+    for file, content in zip((path, key_path), certificate(*hosts), strict=True):
+        file.write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key_path)
+    return path, context
 
 
 def _name(host: str) -> x509.GeneralName:
