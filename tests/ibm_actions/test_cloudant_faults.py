@@ -156,7 +156,7 @@ EACH_SLOW: dict[str, tuple[Answers, Answers | None, str | Outcome]] = {
     "a token that is slow to come a second time": (
         in_turn(said(401, "unauthorized"), SILENT),
         in_turn(success(access_token="t", expires_in=3600), SILENT),
-        "IAM: ReadTimeout",
+        "IAM: ReadTimeoutError",
     ),
     "no token": (in_turn(written()), slowly(in_turn(BUSY)), "IAM: HTTP 503"),
 }
