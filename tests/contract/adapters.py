@@ -7,7 +7,7 @@ import asyncio
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,7 @@ class Adapter:
         bodies: Reads the stored bodies, past the receiver.
         block: Takes the store away.
         unblock: Gives it back.
+        proxies: What is between the receiver and its store.
         longest_header: The bytes of a header that the server before it lets through; of those that are tried.
         again: What is answered to a second copy: Service Bus drops one without a word.
     """
@@ -71,6 +72,7 @@ class Adapter:
     bodies: Callable[[], list[bytes]]
     block: Callable[[], object]
     unblock: Callable[[], object]
+    proxies: Sequence[Proxy] = ()
     longest_header: int = 102_400
     again: str = "duplicate"
 
@@ -133,7 +135,13 @@ def _aws_lambda(front_door: FrontDoor, store: str = "dynamodb") -> Factory:
         endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
         try:
             with sandbox({**moto.environment, **endpoint, **names, **environ}, folder, front_door) as running_sandbox:
-                yield Adapter(running_sandbox, bodies, lambda: proxy.set(Mode.REFUSE), lambda: proxy.set(Mode.PASS))
+                yield Adapter(
+                    running_sandbox,
+                    bodies,
+                    lambda: proxy.set(Mode.REFUSE),
+                    lambda: proxy.set(Mode.PASS),
+                    [proxy],
+                )
         finally:
             proxy.close()
 
@@ -171,7 +179,14 @@ def _google_cloud(store: str) -> Factory:
         try:
             with running("functions_framework", {**names, **environ}, folder) as program:
                 # gunicorn answers 400 to a longer header: https://docs.gunicorn.org/en/stable/settings.html#security
-                yield Adapter(program, bodies, lambda: behave(Mode.REFUSE), lambda: behave(Mode.PASS), 8000)
+                yield Adapter(
+                    program,
+                    bodies,
+                    lambda: behave(Mode.REFUSE),
+                    lambda: behave(Mode.PASS),
+                    proxies,
+                    longest_header=8000,
+                )
         finally:
             for proxy in proxies:
                 proxy.close()
@@ -222,6 +237,7 @@ def _azure(store: str) -> Factory:
                 bodies,
                 lambda: behave(Mode.REFUSE),
                 lambda: behave(Mode.PASS),
+                proxies,
                 # Kestrel, which the host is made of, takes 32 KiB of headers:
                 # https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
                 longest_header=30_000,
@@ -250,6 +266,7 @@ def _ibm(front_door: str | None) -> Factory:
                     lambda: [document["body"] for document in events.documents()],
                     lambda: proxy.set(Mode.REFUSE),
                     lambda: proxy.set(Mode.PASS),
+                    [proxy],
                     longest_header=65_000,
                 )
         finally:

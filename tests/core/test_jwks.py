@@ -284,7 +284,7 @@ FAILURES: dict[str, dict[str, Answer]] = {
     "discovery a text": {DISCOVERY: document("jwks_uri")},
     "discovery null": {DISCOVERY: document(None)},
     "discovery without jwks_uri": {DISCOVERY: document({"issuer": "x"})},
-    **{f"jwks_uri {uri!r}": {DISCOVERY: document({"jwks_uri": uri})} for uri in URIS},
+    **{f"jwks_uri {number}": {DISCOVERY: document({"jwks_uri": uri})} for number, uri in enumerate(URIS)},
     "discovery nested": {DISCOVERY: content(NESTED)},
     "keys nested": {KEYS: content(NESTED)},
     "keys a list": {KEYS: document([])},

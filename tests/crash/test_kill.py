@@ -9,27 +9,29 @@ import random
 import signal
 import sqlite3
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.support import postgres as postgresql
 from tests.support.deliveries import SECRET
-from tests.support.load import Load
+from tests.support.ledger import Ledger
+from tests.support.load import Connection, Load
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import Program
+from tests.support.senders import LIMIT, outcome
 
 KILLS = int(os.environ.get("KILLS") or 50)
 ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
 
 
-def kill_often(module: str, environ: dict[str, str], folder: Path) -> Load:
+def kill_often(module: str, environ: dict[str, str], folder: Path) -> Ledger:
     """Kill the program at random moments under load, from its first instruction on; then let it finish."""
-    load = Load(0)
+    ports: list[int] = []
+    load = Load(Ledger(LIMIT), lambda: Connection(lambda: ports[-1]))
     for number in range(KILLS):
         program = Program(module, environ, folder)
-        load.port = program.port
+        ports.append(program.port)
         if number % 10 == 0:
             load.start()
             time.sleep(random.uniform(0, 0.6))
@@ -41,34 +43,34 @@ def kill_often(module: str, environ: dict[str, str], folder: Path) -> Load:
         load.stop()
         program.close()
     # Enough was acknowledged for the test to mean something, and some was cut off.
-    assert len(load.sent) > len(load.acknowledged) > KILLS
+    assert load.ledger.sent > load.ledger.acknowledged > KILLS
     program = Program(module, environ, folder)
     program.wait_until_ready()
-    load.port = program.port
+    ports.append(program.port)
     load.finish()
     assert program.stop() == 0
     program.close()
-    return load
+    return load.ledger
 
 
-def is_all_there_once(load: Load, bodies: list[bytes]) -> None:
-    assert load.acknowledged == load.sent
-    assert Counter(bodies) == Counter(load.sent)
+def is_all_there_once(ledger: Ledger, bodies: list[bytes]) -> None:
+    assert outcome(ledger, bodies) == (ledger.sent, 0)
+    assert len(bodies) == ledger.sent
 
 
 def test_local_killed_under_load(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
-    load = kill_often("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path)
+    ledger = kill_often("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path)
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    is_all_there_once(load, [row[0] for row in connection.execute("SELECT body FROM events")])
+    is_all_there_once(ledger, [row[0] for row in connection.execute("SELECT body FROM events")])
     connection.close()
 
 
 def test_heroku_killed_under_load(tmp_path: Path, postgres: Postgres) -> None:
     url = postgres.create_database()
-    load = kill_often("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path)
-    is_all_there_once(load, [row["body"] for row in execute(url, "SELECT body FROM events")])
+    ledger = kill_often("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path)
+    is_all_there_once(ledger, [row["body"] for row in execute(url, "SELECT body FROM events")])
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
@@ -78,11 +80,11 @@ def test_postgres_lost_and_found_under_load(fault: str, tmp_path: Path) -> None:
         url = server.create_database()
         program = Program("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path)
         program.wait_until_ready()
-        load = Load(program.port)
+        load = Load(Ledger(LIMIT), lambda: Connection(lambda: program.port))
         load.start()
         for _ in range(3):
             time.sleep(random.uniform(0.3, 0.6))
-            refused = load.refused
+            refused = load.ledger.statuses[503]
             if fault == "killed":
                 server.kill()
                 time.sleep(0.5)
@@ -91,11 +93,10 @@ def test_postgres_lost_and_found_under_load(fault: str, tmp_path: Path) -> None:
                 server.signal(signal.SIGSTOP)
                 time.sleep(4)
                 server.signal(signal.SIGCONT)
-            assert load.refused > refused
+            assert load.ledger.statuses[503] > refused
         load.stop()
         assert program.stop() == 0
         program.close()
-        stored = Counter(row["body"] for row in execute(url, "SELECT body FROM events"))
-        assert load.acknowledged <= stored.keys()
-        assert len(load.acknowledged) > 100
-        assert set(stored.values()) == {1}
+        acknowledged, twice = outcome(load.ledger, [row["body"] for row in execute(url, "SELECT body FROM events")])
+        assert acknowledged > 100
+        assert twice == 0

@@ -48,8 +48,8 @@ def test_the_function_killed_under_load(store: str, pubsub: Emulator, firestore:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     environ = environment(store, topic, database, pubsub, firestore)
     environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), str(ROOT)))
-    senders = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
-    acknowledged, too_many = outcome(senders, bodies(store, topic, database))
+    ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
+    acknowledged, too_many = outcome(ledger, bodies(store, topic, database))
     assert acknowledged > KILLS
     # One second copy of each request at hand for each death between the sending and the mark.
     assert too_many <= (0 if store == "firestore" else KILLS * SENDERS)
@@ -61,8 +61,8 @@ def test_google_frozen_under_load(store: str, tmp_path: Path) -> None:
         topic, database = PubSub(pubsub.host), Firestore(firestore.host)
         environ = environment(store, topic, database, pubsub, firestore)
         frozen = firestore if store == "firestore" else pubsub
-        with running("functions_framework", environ, tmp_path) as program, sending(lambda: program) as senders:
-            away(senders, frozen.freeze, frozen.thaw)
-        _, too_many = outcome(senders, bodies(store, topic, database))
+        with running("functions_framework", environ, tmp_path) as program, sending(lambda: program) as ledger:
+            away(ledger, frozen.freeze, frozen.thaw)
+        _, too_many = outcome(ledger, bodies(store, topic, database))
         # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
         assert too_many <= (0 if store == "firestore" else SENDERS * 3)

@@ -2,7 +2,6 @@
 
 import random
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,11 @@ import pytest
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
 from tests.support.deliveries import SECRET
 from tests.support.front_doors import AWS_FRONT_DOORS
+from tests.support.ledger import Ledger
+from tests.support.load import posting
 from tests.support.moto import MotoServer
 from tests.support.sandbox import sandbox
-from tests.support.senders import Sender, outcome
+from tests.support.senders import LIMIT, outcome
 
 KILLS = 25
 
@@ -29,19 +30,19 @@ def test_lambda_killed_under_load(moto: MotoServer, tmp_path: Path, store: str) 
         "DT_QUEUE_URL": queue,
         "DT_SIGNATURE_SECRET": SECRET,
     }
-    sender = Sender()
+    ledger = Ledger(LIMIT)
     for _ in range(KILLS):
         with sandbox(environ, tmp_path, AWS_FRONT_DOORS["Function URL"]) as started:
             assert started.request("GET", "/healthz").status == 200
             killer = threading.Timer(random.uniform(0.0, 0.1), started.process.kill)
             killer.start()
-            with suppress(AssertionError):  # it is dead
-                while True:
-                    if sender.send(started) != 200:
-                        pytest.fail(started.output())
+            post = posting(lambda started=started: started)()  # type: ignore[misc]
+            while ledger.attempt(post):
+                pass
             killer.join()
     stored = items(dynamodb, table) if store == "dynamodb" else messages(sqs, queue)
-    acknowledged, too_many = outcome([sender], [each["body"] for each in stored])
+    acknowledged, too_many = outcome(ledger, [each["body"] for each in stored])
+    assert ledger.statuses.keys() == {200, None}
     assert acknowledged > KILLS
     # One second copy for each death between the sending and the mark.
     assert too_many <= (0 if store == "dynamodb" else KILLS)

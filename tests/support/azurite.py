@@ -17,7 +17,7 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from tests.support.ports import free_port, wait_for
-from tests.support.processes import StandIn
+from tests.support.processes import StandIn, spawn
 
 _FOLDER = Path(__file__).with_name("node")
 # Azurite's only account, which its documentation names, with the key that it has everywhere.
@@ -43,7 +43,7 @@ class Azurite(StandIn):
         ports = [f"--blobPort={free_port()}", f"--queuePort={self.queue_port}", f"--tablePort={self.table_port}"]
         # The SDKs are newer than the newest API that it knows.
         options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", f"--location={self._folder.name}"]
-        self.process = subprocess.Popen([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
+        self.process = spawn([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
         for port in (self.queue_port, self.table_port):
             wait_for(port, self.process)
 

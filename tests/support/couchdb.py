@@ -19,7 +19,7 @@ from ibm_cloud_sdk_core.authenticators import BasicAuthenticator, NoAuthAuthenti
 from ibmcloudant.cloudant_v1 import CloudantV1
 
 from tests.support.ports import free_port, wait_for
-from tests.support.processes import StandIn
+from tests.support.processes import StandIn, spawn
 
 _FOLDER = Path(__file__).with_name("node")
 
@@ -54,7 +54,7 @@ class CouchDb(StandIn):
         program = [node, str(_FOLDER / "couchdb.mjs"), str(self.port), self._folder.name, self.login, self._token]
         program += self._limit
         # Whatever it may write beside its databases is written into the same folder.
-        self.process = subprocess.Popen(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
+        self.process = spawn(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
         wait_for(self.port, self.process)
 
     def close(self) -> None:

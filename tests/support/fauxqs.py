@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port, wait_for
+from tests.support.processes import spawn
 
 _FOLDER = Path(__file__).with_name("node")
 
@@ -20,7 +21,7 @@ def fauxqs() -> Iterator[str]:
     if not node or not (_FOLDER / "node_modules" / "fauxqs").is_dir():
         pytest.skip("no fauxqs: install Node.js 20 or newer with npm, then `make test` installs it")
     port = free_port()
-    process = subprocess.Popen([node, "fauxqs.mjs", str(port)], cwd=_FOLDER, stdout=subprocess.DEVNULL)
+    process = spawn([node, "fauxqs.mjs", str(port)], cwd=_FOLDER, stdout=subprocess.DEVNULL)
     try:
         wait_for(port, process)
         yield f"http://127.0.0.1:{port}"

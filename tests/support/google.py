@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.ports import free_port, wait_for
-from tests.support.processes import StandIn
+from tests.support.processes import StandIn, spawn
 
 _SDKS = (
     *([Path(os.environ["CLOUDSDK_ROOT_DIR"])] if os.environ.get("CLOUDSDK_ROOT_DIR") else []),
@@ -58,7 +58,7 @@ class Emulator(StandIn):
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
         # In English, or else Firestore's looks for texts that it does not have.
-        self.process = subprocess.Popen(
+        self.process = spawn(
             ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ Docker.
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from botocore.config import Config
 
 from tests.support.aws import REGION, environment
 from tests.support.ports import free_port
-from tests.support.processes import StandIn
+from tests.support.processes import StandIn, spawn
 
 ACCOUNT = "123456789012"
 
@@ -47,7 +46,7 @@ class MotoServer(StandIn):
 
     def start(self) -> None:
         """Start, and return once it answers."""
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
             stdout=self._log,
             stderr=self._log,

@@ -19,6 +19,7 @@ import asyncpg
 from heroku.release import migrate
 from tests.support.certificates import certificate
 from tests.support.ports import free_port
+from tests.support.processes import spawn
 
 
 def find_binaries() -> Path | None:
@@ -105,7 +106,7 @@ class Postgres:
         settings = ("listen_addresses=127.0.0.1,127.0.0.2", tls, "max_connections=200", *self._settings)
         options = [option for setting in settings for option in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(
+            return spawn(
                 [
                     str(self._binaries / "postgres"),
                     *("-D", str(self._folder / "data"), "-p", str(self.port), "-k", str(self._folder), *options),

@@ -1,5 +1,6 @@
 """The real programs, started as a person starts them, and spoken to over real sockets."""
 
+import ctypes
 import http.client
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,25 @@ from typing import Any
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+# https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def spawn(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a server that ends when the thread that starts it does, so that no killed test run leaves one behind.
+
+    Only Linux has that; elsewhere the server ends when the test closes it.
+
+    Args:
+        command: What to run.
+        options: Those of `subprocess.Popen`.
+    """
+    return subprocess.Popen(command, preexec_fn=_end_with_parent if sys.platform == "linux" else None, **options)
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass
@@ -130,6 +150,7 @@ class Program(Printing, Requesting):
         root: Where the code is; this repository unless it is a staged package.
         python: The interpreter.
         port: Where it listens; a free one if None.
+        stdout: Where it prints, if that is not kept.
     """
 
     def __init__(
@@ -140,16 +161,17 @@ class Program(Printing, Requesting):
         root: Path = ROOT,
         python: str = sys.executable,
         port: int | None = None,
+        stdout: int | None = None,
     ) -> None:
         super().__init__()
         self.port = port or free_port()
         # Warnings are errors there too.
         basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [python, "-m", module],
             cwd=folder,
             env={**basics, "PORT": str(self.port), **environ},
-            stdout=self._log,
+            stdout=stdout or self._log,
             stderr=subprocess.STDOUT,
         )
 

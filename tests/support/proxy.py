@@ -69,7 +69,11 @@ class Proxy:
         if self._mode is Mode.REFUSE:
             writer.close()
             return
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # the service is down
+            writer.close()
+            return
         self._writers |= {writer, there_writer}
         await asyncio.gather(
             self._pump(reader, there_writer, writer, is_answer=False),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.front_doors import FrontDoor
-from tests.support.processes import ROOT, Answer, Printing
+from tests.support.processes import ROOT, Answer, Printing, spawn
 
 HANDLER = "aws_lambda.handler.handler"
 _PREFIX = "/2018-06-01/runtime/"
@@ -127,7 +127,7 @@ class Sandbox(Printing):
             "AWS_LAMBDA_LOG_STREAM_NAME": "receiver",
             "LAMBDA_TASK_ROOT": str(root),
         }
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [*python, "-m", "awslambdaric", HANDLER],
             cwd=folder,
             env={**basics, **environ},

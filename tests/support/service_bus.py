@@ -22,7 +22,7 @@ import pytest
 
 from tests.support.certificates import certificate
 from tests.support.ports import free_port, wait_for
-from tests.support.processes import ROOT, StandIn
+from tests.support.processes import ROOT, StandIn, spawn
 
 
 class ServiceBus(StandIn):
@@ -57,7 +57,7 @@ class ServiceBus(StandIn):
 
     def start(self) -> None:
         """Start, with what was stored before, and return once it listens."""
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [sys.executable, "-m", "tests.support.service_bus_peer", *self._options],
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -1,0 +1,168 @@
+"""What was sent, what was answered, and what has to be stored because of it."""
+
+import threading
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http.client import HTTPException
+
+from tests.support.numbered import number_of, numbered
+
+# Sends a body, signed, and returns the answer's status.
+Post = Callable[[bytes], int]
+# Seconds until a delivery that was not acknowledged is sent again, and how many may wait for that.
+PAUSE = 0.2
+WAITING = 256
+
+
+@dataclass
+class Period:
+    """A time with one fault, and what became of the attempts that began in it.
+
+    Attributes:
+        fault: Its name, or nothing.
+        is_overwritten: Whether a user's own action deletes what is acknowledged in it.
+        statuses: How often each was answered; None is a connection that broke, or an answer that did not come.
+        slowest: The seconds that the slowest answer took.
+        acknowledged: The deliveries whose last 200 belongs here.
+        lost: Those of them that are not in the store.
+        twice: Those of them that are in one store more than once.
+        waiting: The attempts that are not answered yet.
+    """
+
+    fault: str
+    is_overwritten: bool = False
+    statuses: Counter[int | None] = field(default_factory=Counter)
+    slowest: float = 0.0
+    acknowledged: int = 0
+    lost: int = 0
+    twice: int = 0
+    waiting: int = 0
+
+
+class Ledger:
+    """Hands out numbers of deliveries, and keeps one byte or two about each; safe to use from several threads.
+
+    Args:
+        limit: How many deliveries there are at most.
+        duplicates: Each so many deliveries one is sent twice on purpose; 0: none is.
+
+    Attributes:
+        allowed: How many of them may be sent by now.
+        sent: How many were sent at least once.
+        periods: The faults so far; the last is the one at present.
+        altered: How many stored bodies are none that was sent.
+    """
+
+    def __init__(self, limit: int, duplicates: int = 0) -> None:
+        self.allowed = limit
+        self.sent = 0
+        self.periods = [Period("")]
+        self.altered = 0
+        self._duplicates = duplicates
+        self._acknowledged = bytearray(limit)
+        self._period = array("H", bytes(2 * limit))
+        self._stored = bytearray(limit)
+        self._again: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def acknowledged(self) -> int:
+        """Return how many deliveries were answered 200."""
+        return len(self._acknowledged) - self._acknowledged.count(0)
+
+    @property
+    def statuses(self) -> Counter[int | None]:
+        """Return how often each status was answered."""
+        return sum((period.statuses for period in self.periods), Counter())
+
+    def begin(self, fault: str, is_overwritten: bool = False) -> None:
+        """Begin a period."""
+        with self._lock:
+            self.periods.append(Period(fault, is_overwritten))
+
+    def attempt(self, post: Post) -> bool:
+        """Send what is due, or else a fresh delivery; return whether there was one, and it was acknowledged."""
+        with self._lock:
+            number = self._next()
+            if number is None:
+                return False
+            self.periods[-1].waiting += 1
+            place = len(self.periods) - 1
+        return self._send(number, post, place)
+
+    def take(self, count: int) -> range:
+        """Return fresh numbers for `send`, as many as are allowed."""
+        with self._lock:
+            first = self.sent
+            self.sent = min(first + count, self.allowed)
+            return range(first, self.sent)
+
+    def send(self, number: int, post: Post) -> bool:
+        """Send a delivery; return whether it was acknowledged. If not, `attempt` sends it again."""
+        with self._lock:
+            self.periods[-1].waiting += 1
+            place = len(self.periods) - 1
+        return self._send(number, post, place)
+
+    def _send(self, number: int, post: Post, place: int) -> bool:
+        period, started = self.periods[place], time.monotonic()
+        try:
+            status: int | None = post(numbered(number))
+        except (OSError, HTTPException, AssertionError):  # the receiver is dead, or dies
+            status = None
+        ended = time.monotonic()
+        with self._lock:
+            period.waiting -= 1
+            period.statuses[status] += 1
+            period.slowest = max(period.slowest, ended - started)
+            if status == 200:
+                self._acknowledged[number] = 1
+                self._period[number] = max(self._period[number], place)
+            else:
+                self._again.append((ended + PAUSE, number))
+        return status == 200
+
+    def _next(self) -> int | None:
+        if self._again and self._again[0][0] <= time.monotonic():
+            return self._again.popleft()[1]
+        if self.sent >= self.allowed or len(self._again) >= WAITING:
+            return None
+        number = self.sent
+        self.sent += 1
+        if self._duplicates and number % self._duplicates == 0:
+            self._again.appendleft((0.0, number))
+        return number
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether all that may be sent was sent, and acknowledged."""
+        with self._lock:
+            return self.sent >= self.allowed and not self._again and not any(each.waiting for each in self.periods)
+
+    def wait_for_earlier(self) -> None:
+        """Return once everything that was sent in an earlier period is answered."""
+        while any(period.waiting for period in self.periods[:-1]):
+            time.sleep(0.01)
+
+    def count(self, stored: Iterable[bytes]) -> None:
+        """Count the bodies in one store."""
+        seen = bytearray(len(self._stored))
+        for content in stored:
+            number = number_of(content)
+            if number is None or number >= self.sent:
+                self.altered += 1
+                continue
+            if seen[number]:
+                self.periods[self._period[number]].twice += 1
+            seen[number] = self._stored[number] = 1
+
+    def close(self) -> None:
+        """Find what is lost, when everything is counted."""
+        for number in range(self.sent):
+            if self._acknowledged[number]:
+                period = self.periods[self._period[number]]
+                period.acknowledged += 1
+                period.lost += not self._stored[number] and not period.is_overwritten
