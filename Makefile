@@ -25,10 +25,10 @@ NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules
 
 # All tests run in four processes, since most of them wait. With ARGS one process runs a part, which says nothing about
 # coverage. Whether core's is whole, `make test-core` decides.
-MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage
+MEASURED := COVERAGE_PROCESS_START=pyproject.toml COVERAGE_PARALLEL=true
 
 test: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
-	@$(if $(ARGS),,$(MEASURED)) .venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
+	@$(if $(ARGS),,rm -f .coverage.* && $(MEASURED)) .venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
 	@$(if $(ARGS),:,.venv/bin/python -m coverage combine --quiet && .venv/bin/python -m coverage report --fail-under=0)
 
 campaign: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Send deliveries while faults happen (ARGS="--help")
@@ -122,7 +122,7 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-azure-host .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-azure-host .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------

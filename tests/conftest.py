@@ -21,7 +21,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # The coverage of this process is measured; that of the programs that the tests start is not.
+        # Coverage measures this process, but not the programs that the tests start.
         os.environ.pop("COVERAGE_PROCESS_START", None)
 
 

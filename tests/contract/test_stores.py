@@ -94,6 +94,7 @@ def test_a_second_copy_changes_nothing(harness: Harness) -> None:
     assert _time(row["received_at"]) == NOW
 
 
+@pytest.mark.alone  # or else the SDK of Service Bus is too slow for it
 def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
     one = event()
 
@@ -109,6 +110,7 @@ def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
         assert outcomes[Outcome.STORED] == 1 or harness.again is Outcome.STORED
 
 
+@pytest.mark.alone  # as above
 def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
     """As two processes do, or a new release beside the old one."""
     events = [event() for _ in range(30)]

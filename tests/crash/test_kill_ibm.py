@@ -45,8 +45,7 @@ def bodies(events: Events) -> list[bytes]:
 def test_the_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Path) -> None:
     events = Events(couchdb)
     ledger = kill_often(starting(program, couchdb, events, tmp_path), kill, KILLS)
-    acknowledged, too_many = outcome(ledger, bodies(events))
-    assert acknowledged > KILLS
+    _, too_many = outcome(ledger, bodies(events))
     assert too_many == 0
     # The first event's database was made once, whoever died meanwhile.
     assert len(events.databases()) == 1

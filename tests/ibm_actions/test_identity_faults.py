@@ -167,6 +167,7 @@ def test_who_waits_for_the_token_of_another_leaves_time_for_the_call() -> None:
 # A token that Cloudant does not accept.
 
 
+@pytest.mark.alone
 def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> None:
     begin = threading.Barrier(20)
 

@@ -33,15 +33,13 @@ def kill_often(
     start: Callable[[], AbstractContextManager[Program]],
     kill: Callable[[Program], object],
     times: int,
-    within: float = 0.3,
 ) -> Ledger:
     """Send to a program that dies at random moments and is started again; return the ledger when it is over.
 
     Args:
         start: Gives the program, ready.
         kill: Kills it.
-        times: How often.
-        within: The seconds that it lives at most.
+        times: How often; every other time it has stored something before.
     """
     programs: list[Program] = []
     begun = Event()
@@ -52,11 +50,13 @@ def kill_often(
 
     with sending(current) as ledger:
         try:
-            for _ in range(times):
+            for number in range(times):
                 with start() as program:
                     programs.append(program)
                     begun.set()
-                    time.sleep(random.uniform(0.0, within))
+                    if number % 2:
+                        wait_for(ledger, ledger.acknowledged + 1)
+                    time.sleep(random.uniform(0.0, 0.3))
                     kill(program)
                     program.process.wait()
         finally:
