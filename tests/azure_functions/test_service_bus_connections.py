@@ -163,6 +163,7 @@ def test_a_broker_that_ended_all_of_them_costs_each_event_an_attempt(bus: Servic
     assert len(bus.messages()) == 17
 
 
+@pytest.mark.alone
 def test_a_hundred_refusals_leave_no_file_open(bus: ServiceBus, connect: Connect) -> None:
     """Without the collector: where the broker is there to hear it, a connection is closed in so many words."""
 
@@ -182,6 +183,7 @@ def test_a_hundred_refusals_leave_no_file_open(bus: ServiceBus, connect: Connect
         gc.enable()
 
 
+@pytest.mark.alone
 def test_a_hundred_connections_that_broke_leave_none_open_once_collected(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.gather(*(put(store) for _ in range(20)))
@@ -212,6 +214,7 @@ def test_a_second_copy_is_dropped_by_a_broker_that_was_started_again(bus: Servic
     assert len(bus.messages()) == 1
 
 
+@pytest.mark.alone
 def test_a_broker_that_dies_takes_nothing_with_it_that_was_stored(bus: ServiceBus, connect: Connect) -> None:
     """Twenty at once, in the middle of which it dies, and it is there again while they still try."""
 

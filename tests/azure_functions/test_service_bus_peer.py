@@ -125,6 +125,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.alone
 def test_what_comes_of_each_mode(bus: ServiceBus, mode: str) -> None:
     sender = _sender(bus)
     assert _send(sender) is None

@@ -32,6 +32,7 @@ examples:
   make campaign ARGS="local"
   make campaign ARGS="local heroku --deliveries 1000000"
   make campaign ARGS="clouds --deliveries 2000 --at-once 4"
+  make campaign ARGS="local --fault deleted"
   make campaign ARGS="sqs --deliveries 500 --seconds 120"
 
 One fault after the other is injected while signed deliveries are sent; what is not answered 200 is sent again. The
@@ -51,16 +52,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("targets", nargs="+", choices=[*TARGETS, "clouds"], metavar="TARGET", help="see below")
     parser.add_argument("--deliveries", type=_positive, metavar="N", default=20_000, help="to each target (20000)")
     parser.add_argument("--seconds", type=_positive, metavar="N", default=1800, help="at most, for each target (1800)")
+    parser.add_argument("--fault", metavar="TEXT", default="", help="only the faults with this in their names")
     parser.add_argument("--at-once", type=_positive, metavar="N", default=1, help="targets at the same time (1)")
     chosen = parser.parse_args(arguments)
     names = [name for target in chosen.targets for name in (CLOUDS if target == "clouds" else [target])]
+    stopping = threading.Event()
+
+    def run(name: str) -> list[str]:
+        """Run one campaign, print its table, and return what is not as promised."""
+        ledger = Ledger(chosen.deliveries, DUPLICATES)
+        try:
+            with tempfile.TemporaryDirectory() as folder, TARGETS[name](Path(folder)) as target:
+                target.faults = {fault: it for fault, it in target.faults.items() if chosen.fault in fault}
+                if not target.faults:
+                    return [f'{name}: no fault has "{chosen.fault}" in its name.']
+                campaign = Campaign(name, target, ledger, _say, time.monotonic() + chosen.seconds, stopping)
+                campaign.run()
+        except pytest.skip.Exception as missing:
+            return [f"{name}: not run: {missing}"]
+        print(table(campaign), end="\n\n", flush=True)
+        return failures(campaign)
 
     # As Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stopping = threading.Event()
     found: list[str] = []
     with ThreadPoolExecutor(chosen.at_once) as pool:
-        running = [pool.submit(_run, name, chosen.deliveries, chosen.seconds, stopping) for name in names]
+        running = [pool.submit(run, name) for name in names]
         try:
             for done in as_completed(running):
                 found += done.result()
@@ -72,19 +89,6 @@ def main(arguments: list[str]) -> int:
     for sentence in found:
         print(sentence)
     return 1 if found else 0
-
-
-def _run(name: str, deliveries: int, seconds: int, stopping: threading.Event) -> list[str]:
-    """Run one campaign, print its table, and return what is not as promised."""
-    try:
-        with tempfile.TemporaryDirectory() as folder, TARGETS[name](Path(folder)) as target:
-            deadline = time.monotonic() + seconds
-            campaign = Campaign(name, target, Ledger(deliveries, DUPLICATES), _say, deadline, stopping)
-            campaign.run()
-    except pytest.skip.Exception as missing:
-        return [f"{name}: not run: {missing}"]
-    print(table(campaign), end="\n\n", flush=True)
-    return failures(campaign)
 
 
 def _say(line: str) -> None:

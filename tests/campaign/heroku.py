@@ -17,17 +17,19 @@ from tests.support.ledger import Ledger
 from tests.support.postgres import Postgres, execute
 from tests.support.proxy import Proxy
 
+# As in the smallest plan: https://devcenter.heroku.com/articles/heroku-postgres-plans
+CONNECTIONS = 20
 # Rows that are read at once.
 _PAGE = 20_000
 # What two apps are sent in opposite order: so many rounds of so many deliveries at once.
-_ROUNDS, _CROSSING = 16, 32
+_ROUNDS, _CROSSING = 5, 100
 
 
 @contextmanager
 def heroku(folder: Path) -> Iterator[Target]:
     """Give ``python -m heroku`` behind a proxy, and a second one that is asked now and then."""
     with ExitStack() as stack:
-        server = stack.enter_context(postgres.running())
+        server = stack.enter_context(postgres.running(f"max_connections={CONNECTIONS}"))
         url = server.create_database()
         proxy = Proxy(server.port)
         stack.callback(proxy.close)
@@ -42,8 +44,9 @@ def heroku(folder: Path) -> Iterator[Target]:
             """Two dynos are given the same events in opposite order."""
             one, other = ([app.connect() for _ in range(_CROSSING)] for app in (first, second))
             with ThreadPoolExecutor(2 * _CROSSING) as pool:
-                for _ in range(_ROUNDS):
-                    numbers = ledger.take(_CROSSING)
+                taken = ledger.take(_ROUNDS * _CROSSING)
+                for start in range(0, len(taken), _CROSSING):
+                    numbers = taken[start : start + _CROSSING]
                     pairs = [*zip(numbers, numbers[::-1], strict=True)]
                     wait(
                         pool.submit(ledger.send, number, connection)
@@ -103,7 +106,7 @@ def _database(server: Postgres, url: str) -> dict[str, Fault]:
 
     def indexed(_: Ledger) -> None:
         """A unique index of the user's own, which 16 events fit, and no other."""
-        since = datetime.now(UTC) + timedelta(seconds=0.5)
+        since = datetime.now(UTC) + timedelta(seconds=0.1)
         execute(url, f"CREATE UNIQUE INDEX of_the_user ON events (right(event_id, 1)) WHERE received_at > '{since}'")
         time.sleep(4)
         execute(url, "DROP INDEX of_the_user")

@@ -121,6 +121,12 @@ def local(folder: Path) -> Iterator[Target]:
         if (below / files.path.name).exists():
             files.kept.append(below / files.path.name)
 
+    def folder_away(_: Ledger) -> None:
+        away = files.new()
+        files.place.rename(away)
+        time.sleep(3)
+        away.rename(files.place)
+
     def log_unread(_: Ledger) -> None:
         receiver.leave_log()
         time.sleep(10)
@@ -152,6 +158,7 @@ def local(folder: Path) -> Iterator[Target]:
         "file deleted": deleted,
         "-wal deleted": wal_deleted,
         "locked by another program": locked,
+        "folder away": folder_away,
         "disk unmounted": unmounted,
         "log not read": log_unread,
         "half-sent bodies": half_sent,
