@@ -1,21 +1,30 @@
 """Ports of this machine."""
 
+import secrets
 import socket
 import subprocess
 import time
 
+# Below those that the system gives to outgoing connections, one of which might take the port before a server does:
+# https://docs.kernel.org/networking/ip-sysctl.html (ip_local_port_range).
+_FIRST, _LAST = 20_000, 32_000
+
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listened on a moment ago, and that another process is not likely to be given too."""
+    while True:
+        port = _FIRST + secrets.randbelow(_LAST - _FIRST)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Return once ``process`` accepts connections."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, f"it ended with {process.returncode}"
         try:

@@ -177,7 +177,7 @@ class Program(Printing, Requesting):
 
     def wait_until_ready(self) -> "Program":
         """Return once it answers."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
             try:
