@@ -47,7 +47,7 @@ class Connection:
         """Send a body, and return the answer's status.
 
         Raises:
-            OSError: There was no answer.
+            Exception: There was no answer, or none of HTTP's.
         """
         try:
             if self._socket is None:
@@ -55,7 +55,7 @@ class Connection:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(head(content, len(content)) + content)
             return self._answer(self._socket)
-        except OSError:
+        except Exception:
             self.close()
             raise
 
