@@ -5,8 +5,9 @@ import socket
 import subprocess
 import time
 
-# Below those that the system gives to outgoing connections, one of which might take the port before a server does:
-# https://docs.kernel.org/networking/ip-sysctl.html (ip_local_port_range).
+# Below those that the system gives to outgoing connections: one might take the port before its server does, and one to
+# a port where nobody listens yet might meet itself. https://docs.kernel.org/networking/ip-sysctl.html
+# (ip_local_port_range).
 _FIRST, _LAST = 20_000, 32_000
 
 
