@@ -34,7 +34,7 @@ async def _flood(program: Program) -> list[float]:
     while not flooding.done():
         content = fresh_body()
         began = time.monotonic()
-        answer = await asyncio.to_thread(program.request, "POST", "/", signed(content), content)
+        answer = await asyncio.to_thread(program.request, "POST", "/events", signed(content), content)
         assert answer.status == 200
         latencies.append(time.monotonic() - began)
         await asyncio.sleep(0.02)
@@ -46,7 +46,7 @@ async def _send_half(port: int, after: float) -> None:
     await asyncio.sleep(after)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nX-Dt-Signature: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
+        writer.write(b"POST /events HTTP/1.1\r\nHost: x\r\nX-Dt-Signature: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
         writer.write(HALF)
         # Answered when others need the place, or when its time is up.
         assert b" 503 " in await asyncio.wait_for(reader.read(100), 20)

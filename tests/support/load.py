@@ -27,7 +27,7 @@ def posting(server: Callable[[], Server]) -> Callable[[], Post]:
 
     def post(content: bytes) -> int:
         headers = {"Content-Type": "application/json", "X-Dt-Signature": sign(content).decode()}
-        return server().request("POST", "/", headers, content).status
+        return server().request("POST", "/events", headers, content).status
 
     return lambda: post
 
@@ -82,7 +82,7 @@ class Connection:
 def head(content: bytes, length: int) -> bytes:
     """Return the head of a delivery that says it has so many bytes."""
     return (
-        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"X-Dt-Signature: %b\r\nContent-Length: %d\r\n\r\n" % (sign(content), length)
     )
 
