@@ -23,8 +23,9 @@ _PARAMETERS = {
     "$5": f"'{PROJECT}'",
     "$6": "now()",
     "$7": "now()",
-    "$8": "true",
-    "$9": ":body",
+    "$8": "'hs256:0'",
+    "$9": "true",
+    "$10": ":body",
 }
 # The time of each transaction is written down for some, as writing it for all would cost pgbench a little.
 _SAMPLING_RATE = "0.1"
@@ -83,7 +84,7 @@ def pgbench(command: Path, url: str, connections: int, threads: int, seconds: in
     script = folder / "insert.sql"
     script.write_text(
         f"\\set id random(1, 9223372036854775807)\n\\set device random({DEVICES.start}, {DEVICES.stop - 1})\n"
-        + " ".join(re.sub(r"\$\d", lambda found: _PARAMETERS[found[0]], _INSERT).split())
+        + " ".join(re.sub(r"\$\d+", lambda found: _PARAMETERS[found[0]], _INSERT).split())
         + ";\n"
     )
     for log in folder.glob("log.*"):

@@ -39,12 +39,15 @@ class GroupedStore(ABC):
         self._writer: asyncio.Task[None] | None = None
 
     @abstractmethod
-    async def write(self, events: Sequence[Event], deadline: float) -> Sequence[Outcome]:
+    async def write(self, events: Sequence[Event], deadline: float) -> Sequence[Outcome | None]:
         """Make all of ``events`` durable, or none of them. Called for one group at a time.
 
         Args:
             events: At least one.
             deadline: As in `core.store.Store.put`, of the oldest.
+
+        Returns:
+            What became of each. None is one that is not there although the store refused nothing: a trigger dropped it.
 
         Raises:
             StoreUnavailable: They are not confirmed.
@@ -93,8 +96,12 @@ class GroupedStore(ABC):
             _settle(group, bug)
         else:
             for (_, _, stored), outcome in zip(group, outcomes, strict=True):
-                if not stored.done():
+                if stored.done():
+                    continue
+                if outcome:
                     stored.set_result(outcome)
+                else:
+                    stored.set_exception(StoreUnavailable("not_stored"))
 
 
 def _settle(group: list[tuple[Event, float, asyncio.Future[Outcome]]], error: Exception) -> None:

@@ -4,29 +4,16 @@ from collections.abc import Mapping
 
 from core.asgi import App
 from core.receiver import AsyncReceiver
-from core.settings import Settings, SettingsError
+from core.settings import Settings
 from heroku.postgres import PostgresStore
-
-
-def database_url(environ: Mapping[str, str]) -> str:
-    """Return DATABASE_URL.
-
-    Raises:
-        core.settings.SettingsError: It is not set.
-    """
-    url = environ.get("DATABASE_URL")
-    if not url:
-        raise SettingsError(
-            ["DATABASE_URL is not set. Add a database: heroku addons:create heroku-postgresql:essential-0"]
-        )
-    return url
+from heroku.url import database_url
 
 
 def build_store(environ: Mapping[str, str]) -> PostgresStore:
     """Build the store that DATABASE_URL names.
 
     Raises:
-        core.settings.SettingsError: It is not set.
+        core.settings.SettingsError: It is not set, or cannot be used.
     """
     return PostgresStore(database_url(environ))
 

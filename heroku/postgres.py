@@ -1,30 +1,37 @@
 """Events in Postgres."""
 
 import asyncio
-import time
-from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, async_attempts
 from core.event import Event
 from core.grouped import GroupedStore, RowsRefused
 from core.settings import SettingsError
 from core.store import Outcome, StoreUnavailable
-
-CONNECT_TIMEOUT = 1.0
-WRITE_TIMEOUT = 2.0
-_ATTEMPTS = 2
+from heroku.url import normalized, one_per_host
 
 _INSERT = """
-INSERT INTO events (key, event_id, event_type, device_id, project_id, timestamp, received_at, parsed, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING key
+INSERT INTO events
+    (key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body)
+VALUES ($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9, $10)
+ON CONFLICT (key) DO NOTHING RETURNING key
 """
+_LOOK_UP = "SELECT key FROM events WHERE key = ANY($1::text[])"
+# What waits for a lock ends by itself, before this side hangs up: Postgres does not notice that while it waits.
+# In ms: lock_timeout is longer than deadlock_timeout, 1 s by default, so that a deadlock is called one.
+_SETTINGS = "SET {0} synchronous_commit = on; SET {0} lock_timeout = 1200; SET {0} statement_timeout = 1500"
 
-# Refusals of what is in a row: data exceptions, violated constraints, and what a user's own trigger raises.
-_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
-_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+# What asyncpg raises when something is wrong with a database, or on the way to it.
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# No fault of a row: connection, transaction state, statement name, conflict of transactions, resources, state of an
+# object (locks), operator, system, internal; https://www.postgresql.org/docs/current/errcodes-appendix.html.
+_NOT_OF_A_ROW = ("08", "25", "26", "40", "53", "55", "57", "58", "XX", "42P05")
+# Worth another try at once. A statement that was canceled, and a lock that was not to be had, took their time already.
+_AGAIN = ("08", "26", "40", "42P05", "57P")
 
 
 class NotDurableError(SettingsError):
@@ -32,25 +39,33 @@ class NotDurableError(SettingsError):
 
 
 class PostgresStore(GroupedStore):
-    """One row per event; concurrent deliveries share one statement and one commit.
+    """One row per event; concurrent deliveries share one transaction.
 
-    Durable: with synchronous_commit=on, which is asserted on each new connection, COMMIT returns after the log is
+    Durable: with synchronous_commit=on, which each session or transaction sets, COMMIT returns after the log is
     flushed to disk (https://www.postgresql.org/docs/current/runtime-config-wal.html). A managed database that fails
     over to an asynchronous follower may still lose its last moments; Heroku's Premium plans do so.
-    Unique: ``key`` is the primary key, for as long as the row lives; a second copy changes nothing.
-    Answers: a data exception or a violated constraint is the row's fault, so its group is written one by one; anything
-    else is `StoreUnavailable` with the SQLSTATE, and the connection is made anew. A write whose confirmation was lost
-    is tried once more: it may then meet its own row, which is the event.
+    Unique: ``key`` is the primary key, for as long as the row lives; a second copy changes nothing. A key that the
+    insert did not return is a duplicate if the row was read back, and otherwise refused: a trigger may have dropped it.
+    Answers: what is said of a row refuses its group, which is written one by one. Anything else is `StoreUnavailable`
+    with the SQLSTATE, after another try or two where the connection was lost or transactions were in each other's way;
+    a write whose confirmation was lost may then meet its own row, which is the event.
+    Poolers: behind PgBouncer, which shares its sessions, nothing is prepared or set beyond one transaction.
 
     Args:
         url: What Heroku calls DATABASE_URL.
+
+    Raises:
+        core.settings.SettingsError: It cannot be used.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._url = url
+        # The next one after each failure: a host may be silent, or a standby.
+        self._urls = deque(one_per_host(normalized(url)))
         self._connection: asyncpg.Connection | None = None
+        # None behind a pooler.
         self._insert: PreparedStatement | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connect now rather than at the first event. A database that cannot be reached is no reason not to start.
@@ -59,57 +74,111 @@ class PostgresStore(GroupedStore):
             NotDurableError: The database would lose events.
         """
         try:
-            await self._connected()
-        except (TimeoutError, asyncpg.PostgresError, *_LOST):
-            await self._disconnect()
+            async with asyncio.timeout(CONNECT_TIMEOUT + READ_TIMEOUT):
+                await self._connected()
+        except NotDurableError:
+            raise
+        except Exception:
+            self._disconnect()
 
     async def close(self) -> None:
         """Write what waits, and disconnect."""
         await self.drain()
-        await self._disconnect()
+        self._disconnect()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
 
-    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
         """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
-        rows = [_row(event) for event in events]
-        for attempt in range(_ATTEMPTS):
+        # In one order, so that two receivers with the same events do not wait for each other.
+        rows = sorted(map(_row, events))
+        cause = "no_time"
+        async for _ in async_attempts(deadline):
             try:
-                async with asyncio.timeout(min(deadline - time.monotonic(), CONNECT_TIMEOUT + WRITE_TIMEOUT)):
-                    insert = await self._connected()
-                    # One statement, pipelined for all rows, in one implicit transaction: all are committed, or none.
-                    stored = {row[0] for row in await insert.fetchmany(rows, timeout=WRITE_TIMEOUT)}
-                return [_outcome(event.key, stored) for event in events]
-            except _REFUSED as error:
-                raise RowsRefused(_name(error)) from None
-            except (TimeoutError, NotDurableError, asyncpg.PostgresError, *_LOST) as error:
-                await self._disconnect()
-                # The server closes connections when it restarts; a new one is worth a try, a second silence is not.
-                if attempt + 1 == _ATTEMPTS or not isinstance(error, _LOST) or isinstance(error, TimeoutError):
-                    raise StoreUnavailable(_name(error)) from None
-        raise AssertionError("unreachable")
+                stored, known = await self._write(rows)
+            except Exception as error:  # whatever the driver raises, nothing is confirmed
+                cause = name_of(error)
+                if _is_of_a_row(error):
+                    raise RowsRefused(cause) from None
+                self._disconnect()
+                if not _is_worth_another_try(error):
+                    break
+            else:
+                return [_outcome(event.key, stored, known) for event in events]
+        raise StoreUnavailable(cause)
 
-    async def _connected(self) -> PreparedStatement:
+    async def _write(self, rows: Sequence[tuple[object, ...]]) -> tuple[set[str], set[str]]:
+        """Return the keys that are new, and those of the others that were read back."""
+        async with asyncio.timeout(CONNECT_TIMEOUT + READ_TIMEOUT):
+            connection = await self._connected()
+            async with asyncio.timeout(READ_TIMEOUT):
+                if self._insert:
+                    # Pipelined for all rows, in one implicit transaction: all are committed, or none.
+                    stored = _keys(await self._insert.fetchmany(rows))
+                else:
+                    stored = _keys(await _transaction(connection, rows))
+                missing = [row[0] for row in rows if row[0] not in stored]
+                return stored, _keys(await connection.fetch(_LOOK_UP, missing)) if missing else set()
+
+    async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            connection = await asyncpg.connect(
-                self._url,
-                ssl=tls(self._url),
-                timeout=CONNECT_TIMEOUT,
-                server_settings={"application_name": "data-connector", "synchronous_commit": "on"},
-            )
+            # No statement of its own has a name: behind a pooler the next may meet another session.
+            connection = await asyncpg.connect(self._urls[0], timeout=CONNECT_TIMEOUT, statement_cache_size=0)
             try:
-                self._insert = await connection.prepare(_INSERT)
-                # After the prepare, which asyncpg ends without a Sync: until the next statement the server holds a
-                # lock on the table for it, and a release that alters the table would wait for the first event.
-                await _assert_durable(connection)
+                self._insert = await _prepared(connection)
             except BaseException:
-                connection.terminate()
+                self._leave(connection)
                 raise
             self._connection = connection
-        return self._insert
+        return self._connection
 
-    async def _disconnect(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.terminate()
+            self._leave(self._connection)
             self._connection = self._insert = None
+        self._urls.rotate()
+
+    def _leave(self, connection: asyncpg.Connection) -> None:
+        """Cancel what runs and say good-bye, in the background. A backend that is cut off goes on waiting for a lock."""
+        task = asyncio.get_running_loop().create_task(_close(connection))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=CONNECT_TIMEOUT)
+    except Exception:
+        connection.terminate()
+
+
+async def _transaction(connection: asyncpg.Connection, rows: Sequence[tuple[object, ...]]) -> list[asyncpg.Record]:
+    """Insert with what a pooler can be asked for: settings of this transaction, and no named statement."""
+    # Not connection.transaction(), which would roll back after a time-out, and wait for that without one.
+    try:
+        await connection.execute(f"BEGIN; {_SETTINGS.format('LOCAL')}")
+        stored: list[asyncpg.Record] = await connection.fetchmany(_INSERT, rows)
+        await connection.execute("COMMIT")
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK")
+        raise
+    return stored
+
+
+async def _prepared(connection: asyncpg.Connection) -> PreparedStatement | None:
+    """Make a session ready to write; None where it is a pooler's, and shared."""
+    pid, fsync = await connection.fetchrow("SELECT pg_backend_pid(), current_setting('fsync')")
+    if fsync != "on":
+        raise NotDurableError([f"The database has fsync={fsync}: it confirms what it may lose. Set fsync=on."])
+    # A pooler gives out process ids of its own.
+    if pid != connection.get_server_pid():
+        return None
+    await connection.execute(_SETTINGS.format("SESSION"))
+    insert = await connection.prepare(_INSERT, name="insert")
+    # asyncpg ends a prepare without a Sync: until the next statement the server holds a lock on the table for it, and a
+    # release that alters the table would wait for the first event.
+    await connection.execute("SELECT")
+    return insert
 
 
 def _row(event: Event) -> tuple[object, ...]:
@@ -119,39 +188,39 @@ def _row(event: Event) -> tuple[object, ...]:
         event.event_type,
         event.device_id,
         event.project_id,
-        event.timestamp,
-        event.received_at,
+        # As text: asyncpg makes infinity of the first and the last moment that Python has.
+        event.timestamp.isoformat() if event.timestamp else None,
+        event.received_at.isoformat(),
+        event.signed_by,
         event.parsed,
         event.body,
     )
 
 
-def _outcome(key: str, stored: set[str]) -> Outcome:
+def _keys(rows: Iterable[asyncpg.Record]) -> set[str]:
+    return {row[0] for row in rows}
+
+
+def _outcome(key: str, stored: set[str], known: set[str]) -> Outcome | None:
     if key in stored:
         stored.remove(key)  # so that a second copy in the same group is one
+        known.add(key)
         return Outcome.STORED
-    return Outcome.DUPLICATE
+    return Outcome.DUPLICATE if key in known else None
 
 
-async def _assert_durable(connection: asyncpg.Connection) -> None:
-    for name, durable in (("synchronous_commit", ("on", "remote_apply")), ("fsync", ("on",))):
-        value = await connection.fetchval("SELECT current_setting($1)", name)
-        if value not in durable:
-            raise NotDurableError([f"The database has {name}={value}: it confirms what it may lose. Set {name}=on."])
+def _is_of_a_row(error: Exception) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and not (error.sqlstate or "XX").startswith(_NOT_OF_A_ROW)
 
 
-def tls(url: str) -> str | None:
-    """Encrypt wherever the network is not this machine. Heroku's certificates are self-signed, hence no more than that.
-
-    A ``sslmode`` in the URL decides instead, such as ``verify-full`` with a ``sslrootcert``.
-    """
-    parts = urlsplit(url)
-    if "sslmode" in parse_qs(parts.query) or (parts.hostname or "localhost") in ("localhost", "127.0.0.1", "::1"):
-        return None
-    return "require"
+def _is_worth_another_try(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "XX").startswith(_AGAIN)
+    # A server closes connections when it restarts; a second silence is not worth waiting for.
+    return isinstance(error, DRIVER_ERRORS) and not isinstance(error, TimeoutError)
 
 
-def _name(error: Exception) -> str:
+def name_of(error: Exception) -> str:
     """Return the SQLSTATE and the class: the text may quote the row."""
     code = getattr(error, "sqlstate", None)
     return f"{code}:{type(error).__name__}" if code else type(error).__name__

@@ -1,4 +1,5 @@
--- The events, and two views over them. Applied by the release phase (Procfile); may be applied again at any time.
+-- The events, and two views over them. Applied by release.py, which also builds the indexes; may be applied again at any
+-- time, while events are written.
 
 CREATE TABLE IF NOT EXISTS events (
     key          text PRIMARY KEY,
@@ -8,16 +9,25 @@ CREATE TABLE IF NOT EXISTS events (
     project_id   text,
     timestamp    timestamptz,
     received_at  timestamptz NOT NULL,
+    signed_by    text,                   -- NULL in rows that are older than this column
     parsed       boolean NOT NULL,
     body         bytea NOT NULL,         -- the bytes that DT signed, of which text and jsonb refuse some
     attempts     smallint NOT NULL DEFAULT 0,
     processed_at timestamptz             -- both for worker.py
 );
 
-CREATE INDEX IF NOT EXISTS events_of_device ON events (device_id, event_type, timestamp DESC);
+-- Only where it is missing: ALTER TABLE waits for all who read the table, and whoever comes after waits for it.
+DO $$ BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = 'signed_by' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE events ADD COLUMN signed_by text;
+    END IF;
+END $$;
 
 -- A body as jsonb, or NULL where it is none. jsonb refuses \u0000 and lone surrogates, which JSON allows, say in a
--- label: U+FFFD stands in for them here, so that the rest of the event can be queried. The body keeps them.
+-- label: U+FFFD stands in for them here, so that the rest of the event can be queried. The body keeps them. The first
+-- lookbehind passes over escaped backslashes: "\\u0000" is text.
 CREATE OR REPLACE FUNCTION event_document(body bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 BEGIN
     RETURN convert_from(body, 'UTF8')::jsonb;
@@ -25,7 +35,7 @@ EXCEPTION WHEN others THEN
     BEGIN
         RETURN regexp_replace(
             convert_from(body, 'UTF8'),
-            '\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}',
+            '(?<=(?<!\\)(\\\\)*)(\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2})',
             '\\ufffd', 'gi'
         )::jsonb;
     EXCEPTION WHEN others THEN
@@ -33,17 +43,27 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- A time as DT writes it, or NULL where it is none: one bad row must not end every query.
+-- A time of RFC 3339, or NULL where it is none: one bad row must not end every query. Only years that clients can read;
+-- nanoseconds are cut off, as core does, and a leap second is the next second's start.
 CREATE OR REPLACE FUNCTION event_time(text) RETURNS timestamptz LANGUAGE plpgsql STABLE STRICT AS $$
+DECLARE
+    written text := $1;
+    time timestamptz;
 BEGIN
-    RETURN $1::timestamptz;
+    IF written !~* '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$' THEN
+        RETURN NULL;
+    END IF;
+    IF length(written) > 27 OR strpos(written, ':60.') > 0 THEN
+        written := regexp_replace(regexp_replace(written, ':60\.\d+', ':60'), '(\.\d{6})\d+', '\1');
+    END IF;
+    time := written;
+    RETURN CASE WHEN time >= '0001-01-01T00:00:00Z' AND time < '10000-01-01T00:00:00Z' THEN time END;
 EXCEPTION WHEN others THEN
     RETURN NULL;
 END $$;
 
 -- One row per sample and quantity, with its unit. The quantities are those of core/readings.py; a test compares them.
-CREATE OR REPLACE VIEW readings AS
-WITH quantities (event_type, field, quantity, unit) AS (VALUES
+CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('touch', NULL, 'touch', NULL),
     ('temperature', 'value', 'temperature', '°C'),
     ('humidity', 'temperature', 'temperature', '°C'),
@@ -68,30 +88,51 @@ WITH quantities (event_type, field, quantity, unit) AS (VALUES
     ('cellularStatus', 'signalStrength', 'signalStrength', '%'),
     ('connectionLatency', 'avgLatencyMillis', 'avgLatencyMillis', 'ms'),
     ('connectionLatency', 'minLatencyMillis', 'minLatencyMillis', 'ms'),
-    ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms')
-)
+    ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms');
+
+CREATE OR REPLACE VIEW readings AS
 SELECT
     key, device_id, project_id, event_type, (number - 1)::int AS sample, quantity,
     -- A number below the smallest double is 0, as Python reads it.
     CASE WHEN type = 'number' THEN
-        CASE WHEN abs((fields ->> field)::numeric) < 1e-307 THEN 0 ELSE (fields ->> field)::double precision END
+        CASE WHEN abs(found::numeric) < 1e-307 THEN 0 ELSE found::double precision END
     END AS value,
-    CASE WHEN type = 'string' THEN fields ->> field END AS text,
+    CASE WHEN type = 'string' THEN found #>> '{}' END AS text,
     unit,
-    coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), timestamp) AS time,
+    CASE WHEN written IS NULL THEN timestamp ELSE event_time(written) END AS time,
     received_at,
     coalesce(payload -> 'isBackfilled' = 'true', FALSE) AS is_backfilled,
-    document #>> '{labels,name}' AS name
+    document #>> '{labels,name}' AS name,
+    -- CREATE OR REPLACE VIEW takes new columns at the end alone.
+    signed_by,
+    coalesce(timestamp, received_at) AS event_time
 FROM events
-CROSS JOIN LATERAL (SELECT event_document(body) AS document OFFSET 0) AS documents
-CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', event_type] AS payload) AS payloads
--- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone.
-CROSS JOIN LATERAL jsonb_array_elements(
-    CASE WHEN jsonb_typeof(payload #> '{samples,0}') = 'object'
-        THEN payload -> 'samples' ELSE jsonb_build_array(payload) END
-) WITH ORDINALITY AS samples (fields, number)
+-- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone. Each
+-- OFFSET keeps what is in its parentheses from being computed more than once a row.
+CROSS JOIN LATERAL (
+    SELECT document, payload, fields, number
+    FROM (SELECT event_document(body) AS document OFFSET 0) AS documents
+    CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', event_type] AS payload) AS payloads
+    CROSS JOIN LATERAL jsonb_array_elements(
+        CASE
+            WHEN event_type = 'temperature' AND payload @? 'strict $.samples[*] ? (@.value.type() == "number")'
+                THEN payload -> 'samples'
+            WHEN event_type = 'humidity' AND payload @?
+                'strict $.samples[*] ? (@.temperature.type() == "number" || @.relativeHumidity.type() == "number")'
+                THEN payload -> 'samples'
+            ELSE jsonb_build_array(payload)
+        END
+    ) WITH ORDINALITY AS samples (fields, number)
+    OFFSET 0
+) AS samples
 JOIN quantities USING (event_type)
-CROSS JOIN LATERAL (SELECT jsonb_typeof(fields -> field) AS type) AS types
+CROSS JOIN LATERAL (
+    SELECT
+        found, jsonb_typeof(found) AS type,
+        coalesce(nullif(fields ->> 'sampleTime', ''), nullif(payload ->> 'updateTime', '')) AS written
+    FROM (SELECT fields -> field AS found) AS found
+    OFFSET 0
+) AS types
 WHERE
     parsed
     AND jsonb_typeof(fields) = 'object'
@@ -99,18 +140,33 @@ WHERE
         WHEN field IS NULL THEN TRUE
         WHEN unit IS NULL THEN type = 'string'
         -- what double precision can hold; JSON can say 1e999
-        WHEN type = 'number' THEN abs((fields ->> field)::numeric) < 1e308
+        WHEN type = 'number' THEN abs(found::numeric) < 1e308
         ELSE FALSE
     END;
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
+-- It steps from one device to the next, and from one type of a device to the next, by the index events_of_device
+-- (https://wiki.postgresql.org/wiki/Loose_indexscan): its time grows with the devices, not with the events.
 CREATE OR REPLACE VIEW latest AS
-SELECT readings.*
-FROM (
-    SELECT DISTINCT ON (device_id, event_type) key
-    FROM events
-    WHERE parsed AND device_id IS NOT NULL
-    ORDER BY device_id, event_type, timestamp DESC
+WITH RECURSIVE devices (device_id) AS (
+    SELECT min(device_id) FROM events
+    UNION ALL
+    SELECT (SELECT min(events.device_id) FROM events WHERE events.device_id > devices.device_id)
+    FROM devices WHERE device_id IS NOT NULL
+)
+SELECT
+    key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled, name,
+    signed_by, event_time
+FROM devices
+CROSS JOIN (SELECT DISTINCT event_type FROM quantities) AS types
+CROSS JOIN LATERAL (
+    SELECT key FROM events
+    WHERE parsed AND events.device_id = devices.device_id AND events.event_type = types.event_type
+    ORDER BY timestamp DESC LIMIT 1
 ) AS newest
-JOIN readings USING (key)
-WHERE sample = 0;
+-- OFFSET keeps this apart, so that it is asked for each key rather than read for all.
+CROSS JOIN LATERAL (
+    SELECT
+        project_id, sample, quantity, value, text, unit, time, received_at, is_backfilled, name, signed_by, event_time
+    FROM readings WHERE readings.key = newest.key AND sample = 0 OFFSET 0
+) AS readings;

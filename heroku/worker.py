@@ -18,8 +18,9 @@ from core.event import Event, reread
 from core.log import Log
 from core.readings import readings
 from core.settings import SettingsError
-from heroku.app import database_url
-from heroku.postgres import tls
+from heroku.postgres import DRIVER_ERRORS, name_of
+from heroku.release import alone, build_index, connected
+from heroku.url import database_url
 
 BATCH = 50
 MAX_ATTEMPTS = 5
@@ -27,15 +28,15 @@ IDLE_SECONDS = 2.0
 
 # SKIP LOCKED: what another worker has taken is passed over, not waited for.
 _TAKE = """
-SELECT key, body, received_at FROM events
+SELECT key, body, received_at, signed_by FROM events
 WHERE processed_at IS NULL AND attempts < $1
 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# Here and not in schema.sql, because without a worker it would grow with each event. Two workers may start at once.
-_INDEX = """
-SELECT pg_advisory_xact_lock(7381003);
-CREATE INDEX IF NOT EXISTS events_to_process ON events (received_at) WHERE processed_at IS NULL
-"""
+# Here and not in release.py, because without a worker it would grow with each event. Two workers may start at once.
+_INDEX = ("events_to_process", "(received_at) WHERE processed_at IS NULL")
+_LOCK = 7381003
+# What the network may lose without a word must not keep a worker for ever.
+_COMMAND_TIMEOUT = 60.0
 
 
 Process = Callable[[Event], Awaitable[None]]
@@ -45,7 +46,12 @@ async def process(event: Event) -> None:
     """Do what you want done with one event; raise if it could not be done."""
     for reading in readings(event):
         value = reading.text if reading.value is None else reading.value
-        print(reading.device_id, reading.quantity, value, reading.unit or "", flush=True)
+        print(reading.device_id, reading.quantity, printable(value), reading.unit or "", flush=True)
+
+
+def printable(value: object) -> str:
+    """Write a value that came from outside: nothing in it moves a terminal's cursor, or turns its text around."""
+    return "".join(character if character.isprintable() else "?" for character in str(value))
 
 
 async def process_batch(connection: asyncpg.Connection, log: Log, process: Process = process) -> int:
@@ -54,7 +60,7 @@ async def process_batch(connection: asyncpg.Connection, log: Log, process: Proce
         rows = await connection.fetch(_TAKE, MAX_ATTEMPTS, BATCH)
         for row in rows:
             try:
-                await process(reread(row["body"], row["received_at"]))
+                await process(reread(row["body"], row["received_at"], row["signed_by"] or "unknown"))
                 await connection.execute("UPDATE events SET processed_at = now() WHERE key = $1", row["key"])
             except Exception as error:
                 if connection.is_closed():
@@ -72,16 +78,14 @@ async def work(url: str) -> None:
     log = Log()
     while not stopping.is_set():
         try:
-            connection = await asyncpg.connect(url, ssl=tls(url), timeout=10)
-            try:
-                await connection.execute(_INDEX)
+            async with connected(url) as lock, connected(url) as connection, alone(lock, _LOCK):
+                await build_index(connection, *_INDEX)
+            async with connected(url, command_timeout=_COMMAND_TIMEOUT) as connection:
                 while not stopping.is_set():
                     if await process_batch(connection, log) < BATCH:
                         await _sleep(stopping)
-            finally:
-                await connection.close(timeout=2)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.notice("WARNING", f"The database is away ({type(error).__name__}); trying again.")
+        except DRIVER_ERRORS as error:
+            log.notice("WARNING", f"The database is away ({name_of(error)}); trying again.")
             await _sleep(stopping)
 
 
@@ -91,8 +95,6 @@ async def _sleep(stopping: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    # JSON allows lone surrogates, which no terminal does.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         asyncio.run(work(database_url(os.environ)))
     except SettingsError as error:

@@ -18,7 +18,7 @@ from core.event import Event, reread
 from core.receiver import DEADLINE
 from core.store import Outcome
 from heroku import release
-from heroku.postgres import NotDurableError, PostgresStore, tls
+from heroku.postgres import NotDurableError, PostgresStore
 from tests.support import postgres as postgresql
 from tests.support.deliveries import SECRET, body, fresh_body, signed
 from tests.support.postgres import Postgres, execute
@@ -122,20 +122,6 @@ def test_tls_as_heroku_demands_it(postgres_with_tls: Postgres) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("postgres://u:p@ec2-1-2-3-4.compute-1.amazonaws.com:5432/d", "require"),
-        ("postgres://u:p@example.com/d?sslmode=verify-full&sslrootcert=/x", None),
-        ("postgres://u:p@127.0.0.1/d", None),
-        ("postgres://u:p@localhost/d", None),
-        ("postgres:///d?host=/tmp", None),
-    ],
-)
-def test_tls_is_for_all_but_this_machine(url: str, expected: str | None) -> None:
-    assert tls(url) == expected
 
 
 def test_the_schema_may_be_applied_again_and_at_once(postgres: Postgres) -> None:

@@ -1,0 +1,111 @@
+"""The URL of a Postgres database, as people have it, in the form that every driver reads alike."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from core.settings import SettingsError
+
+# SQLAlchemy names the driver after a plus.
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
+_HOST = re.compile(r"(?P<name>[^\s:,\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# https://www.postgresql.org/docs/current/libpq-ssl.html; no-verify is what node-postgres calls require.
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full", "no-verify")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_PARAMETERS = (
+    *("host", "port", "user", "password", "dbname", "sslmode", *_FILES, "target_session_attrs"),
+    *("application_name", "options", "search_path"),
+)
+_EXAMPLE = "postgres://user:password@host:5432/name"
+
+
+def database_url(environ: Mapping[str, str]) -> str:
+    """Return DATABASE_URL as `normalized` writes it.
+
+    Raises:
+        core.settings.SettingsError: It is not set, or cannot be used.
+    """
+    url = environ.get("DATABASE_URL")
+    if not url:
+        raise SettingsError(
+            ["DATABASE_URL is not set. Add a database: heroku addons:create heroku-postgresql:essential-0"]
+        )
+    return normalized(url)
+
+
+def normalized(url: str) -> str:
+    """Return a URL that libpq and asyncpg read alike, with every reserved character encoded.
+
+    Blanks, line ends and quotes around it are taken off, and a driver's name in the scheme. TLS is asked for wherever
+    the network is not this machine, and no certificate is checked, since Heroku's are self-signed; an ``sslmode``
+    decides otherwise.
+
+    Args:
+        url: ``postgres://user:password@host:port/name?sslmode=...``; several hosts have commas between them.
+
+    Raises:
+        core.settings.SettingsError: It cannot be used. The error says why, and quotes nothing of the URL.
+    """
+    url = url.strip()
+    if len(url) > 1 and url[0] == url[-1] and url[0] in "\"'":
+        url = url[1:-1].strip()
+    scheme = _SCHEME.match(url)
+    if not scheme:
+        raise _fault(f"must begin with postgres:// or postgresql://, such as {_EXAMPLE}")
+    authority, path, query = _parts(url[scheme.end() :])
+    user, _, hosts = authority.rpartition("@")
+    name, _, password = user.partition(":")
+    found = [_HOST.fullmatch(host) for host in hosts.split(",")] if hosts else []
+    if not all(host and int(host["port"] or 5432) < 65_536 for host in found):
+        raise _fault("has a host or a port that is none. In a password, write / as %2F, ? as %3F and # as %23")
+    parameters = _parameters(query)
+    if not (path or parameters.get("dbname")):
+        raise _fault(f"names no database: add its name at the end, as in {_EXAMPLE}")
+    is_remote = any(host and unquote(host["name"]).lower() not in _LOCAL for host in found)
+    if is_remote and not hosts.startswith("%2F") and "sslmode" not in parameters:
+        parameters["sslmode"] = "require"
+    login = quote(unquote(name), "") + (f":{quote(unquote(password), '')}" if password else "") + "@" * bool(user)
+    suffix = f"?{urlencode(parameters)}" if parameters else ""
+    return f"postgres://{login}{hosts}/{quote(unquote(path), '')}{suffix}"
+
+
+def one_per_host(url: str) -> list[str]:
+    """Return a URL for each host that a normalized one names."""
+    login, at, rest = url.removeprefix("postgres://").rpartition("@")
+    hosts, slash, tail = rest.partition("/")
+    return [f"postgres://{login}{at}{host}{slash}{tail}" for host in hosts.split(",")]
+
+
+def _parts(rest: str) -> tuple[str, str, str]:
+    """Split what follows the scheme into authority, path and query."""
+    parts = re.fullmatch(r"(?P<authority>[^/?#]*)(?:/(?P<path>[^/?#@]*))?(?:\?(?P<query>[^#@]*))?", rest)
+    if not parts:
+        # Most likely a password with one of these in it: where it ends cannot be told.
+        raise _fault(
+            "has a reserved character where none may be. In user and password, write @ as %40, / as %2F, ? as %3F and "
+            "# as %23"
+        )
+    return parts["authority"], parts["path"] or "", parts["query"] or ""
+
+
+def _parameters(query: str) -> dict[str, str]:
+    try:
+        parameters = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise _fault("ends in parameters that are none: they are written as ?name=value&name=value") from None
+    if not parameters.keys() <= {*_PARAMETERS}:
+        raise _fault(f"has a parameter that is not known. Known are {', '.join(_PARAMETERS)}")
+    if parameters.get("sslmode", "require") not in _SSL_MODES:
+        raise _fault(f"has an sslmode that is none. There are {', '.join(_SSL_MODES)}")
+    if parameters.get("sslmode") == "no-verify":
+        parameters["sslmode"] = "require"
+    for name in _FILES:
+        if name in parameters and not Path(parameters[name]).is_file():
+            raise _fault(f"names a file by {name} that is not there")
+    return parameters
+
+
+def _fault(what: str) -> SettingsError:
+    return SettingsError([f"DATABASE_URL {what}."])
