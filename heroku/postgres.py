@@ -139,7 +139,7 @@ class PostgresStore(GroupedStore):
         self._urls.rotate()
 
     def _leave(self, connection: asyncpg.Connection) -> None:
-        """Cancel what runs and say good-bye, in the background. A backend that is cut off goes on waiting for a lock."""
+        """Cancel what runs and say good-bye, in the background: one that is cut off goes on waiting for a lock."""
         task = asyncio.get_running_loop().create_task(_close(connection))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -82,8 +82,8 @@ async def connected(url: str, command_timeout: float | None = None) -> AsyncIter
 async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[None]:
     """Hold an advisory lock by a transaction, which stays in one session behind a pooler too.
 
-    It is asked for again and again rather than waited for, since CREATE INDEX CONCURRENTLY waits for every snapshot that
-    is older: a second release that waits in a statement would have one. In READ COMMITTED there is none between
+    It is asked for again and again rather than waited for, since CREATE INDEX CONCURRENTLY waits for every snapshot
+    that is older: a second release that waits in a statement would have one. In READ COMMITTED there is none between
     statements.
     """
     while True:

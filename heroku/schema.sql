@@ -43,20 +43,22 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- A time of RFC 3339, or NULL where it is none: one bad row must not end every query. Only years that clients can read;
--- nanoseconds are cut off, as core does, and a leap second is the next second's start.
+-- A time of RFC 3339, or NULL where it is none: one bad row must not end every query. As core.event.read_time: only
+-- years that Python has, nanoseconds are cut off, and 23:59:60 is the second after it.
 CREATE OR REPLACE FUNCTION event_time(text) RETURNS timestamptz LANGUAGE plpgsql STABLE STRICT AS $$
 DECLARE
-    written text := $1;
     time timestamptz;
 BEGIN
-    IF written !~* '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$' THEN
+    IF $1 !~* '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$' THEN
         RETURN NULL;
     END IF;
-    IF length(written) > 27 OR strpos(written, ':60.') > 0 THEN
-        written := regexp_replace(regexp_replace(written, ':60\.\d+', ':60'), '(\.\d{6})\d+', '\1');
+    IF length($1) <= 27 AND substr($1, 18, 2) <> '60' THEN
+        time := $1;
+    ELSIF substr($1, 18, 2) <> '60' THEN
+        time := regexp_replace($1, '(\.\d{6})\d+', '\1');
+    ELSE
+        time := regexp_replace(overlay($1 PLACING '59' FROM 18), '(\.\d{6})\d+', '\1')::timestamptz + interval '1 s';
     END IF;
-    time := written;
     RETURN CASE WHEN time >= '0001-01-01T00:00:00Z' AND time < '10000-01-01T00:00:00Z' THEN time END;
 EXCEPTION WHEN others THEN
     RETURN NULL;
@@ -99,10 +101,10 @@ SELECT
     END AS value,
     CASE WHEN type = 'string' THEN found #>> '{}' END AS text,
     unit,
-    CASE WHEN written IS NULL THEN timestamp ELSE event_time(written) END AS time,
+    coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), timestamp) AS time,
     received_at,
     coalesce(payload -> 'isBackfilled' = 'true', FALSE) AS is_backfilled,
-    document #>> '{labels,name}' AS name,
+    CASE WHEN jsonb_typeof(document #> '{labels,name}') = 'string' THEN document #>> '{labels,name}' END AS name,
     -- CREATE OR REPLACE VIEW takes new columns at the end alone.
     signed_by,
     coalesce(timestamp, received_at) AS event_time
@@ -114,25 +116,15 @@ CROSS JOIN LATERAL (
     FROM (SELECT event_document(body) AS document OFFSET 0) AS documents
     CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', event_type] AS payload) AS payloads
     CROSS JOIN LATERAL jsonb_array_elements(
-        CASE
-            WHEN event_type = 'temperature' AND payload @? 'strict $.samples[*] ? (@.value.type() == "number")'
-                THEN payload -> 'samples'
-            WHEN event_type = 'humidity' AND payload @?
-                'strict $.samples[*] ? (@.temperature.type() == "number" || @.relativeHumidity.type() == "number")'
-                THEN payload -> 'samples'
-            ELSE jsonb_build_array(payload)
-        END
+        CASE WHEN jsonb_typeof(payload -> 'samples') = 'array' AND jsonb_typeof(payload #> '{samples,0}') = 'object'
+            THEN payload -> 'samples' ELSE jsonb_build_array(payload) END
     ) WITH ORDINALITY AS samples (fields, number)
     OFFSET 0
 ) AS samples
 JOIN quantities USING (event_type)
 CROSS JOIN LATERAL (
-    SELECT
-        found, jsonb_typeof(found) AS type,
-        coalesce(nullif(fields ->> 'sampleTime', ''), nullif(payload ->> 'updateTime', '')) AS written
-    FROM (SELECT fields -> field AS found) AS found
-    OFFSET 0
-) AS types
+    SELECT found, jsonb_typeof(found) AS type FROM (SELECT fields -> field AS found) AS found OFFSET 0
+) AS found
 WHERE
     parsed
     AND jsonb_typeof(fields) = 'object'

@@ -10,7 +10,8 @@ from core.settings import SettingsError
 # SQLAlchemy names the driver after a plus.
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _HOST = re.compile(r"(?P<name>[^\s:,\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# A path is the folder of a socket.
+_LOCAL = re.compile(r"/.*|(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?").fullmatch
 # https://www.postgresql.org/docs/current/libpq-ssl.html; no-verify is what node-postgres calls require.
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full", "no-verify")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
@@ -63,8 +64,8 @@ def normalized(url: str) -> str:
     parameters = _parameters(query)
     if not (path or parameters.get("dbname")):
         raise _fault(f"names no database: add its name at the end, as in {_EXAMPLE}")
-    is_remote = any(host and unquote(host["name"]).lower() not in _LOCAL for host in found)
-    if is_remote and not hosts.startswith("%2F") and "sslmode" not in parameters:
+    names = [unquote(host["name"]) for host in found if host] or parameters.get("host", "/").split(",")
+    if "sslmode" not in parameters and not all(_LOCAL(name.lower()) for name in names):
         parameters["sslmode"] = "require"
     login = quote(unquote(name), "") + (f":{quote(unquote(password), '')}" if password else "") + "@" * bool(user)
     suffix = f"?{urlencode(parameters)}" if parameters else ""

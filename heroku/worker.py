@@ -18,6 +18,7 @@ from core.event import Event, reread
 from core.log import Log
 from core.readings import readings
 from core.settings import SettingsError
+from core.text import printable
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.release import alone, build_index, connected
 from heroku.url import database_url
@@ -46,12 +47,7 @@ async def process(event: Event) -> None:
     """Do what you want done with one event; raise if it could not be done."""
     for reading in readings(event):
         value = reading.text if reading.value is None else reading.value
-        print(reading.device_id, reading.quantity, printable(value), reading.unit or "", flush=True)
-
-
-def printable(value: object) -> str:
-    """Write a value that came from outside: nothing in it moves a terminal's cursor, or turns its text around."""
-    return "".join(character if character.isprintable() else "?" for character in str(value))
+        print(reading.device_id, reading.quantity, printable(str(value)), reading.unit or "", flush=True)
 
 
 async def process_batch(connection: asyncpg.Connection, log: Log, process: Process = process) -> int:

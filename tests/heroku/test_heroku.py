@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from core.receiver import DEADLINE
 from core.store import Outcome
 from heroku import release
 from heroku.postgres import NotDurableError, PostgresStore
+from tests.heroku.programs import run_module
 from tests.support import postgres as postgresql
 from tests.support.deliveries import SECRET, body, fresh_body, signed
 from tests.support.postgres import Postgres, execute
@@ -29,12 +29,6 @@ ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
 
 def post(program: Program, content: bytes) -> Answer:
     return program.request("POST", "/", signed(content), content)
-
-
-def run_module(module: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0", "HOST": "127.0.0.1"}
-    command = [sys.executable, "-m", module]
-    return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=20, check=False)
 
 
 @pytest.mark.parametrize("module", ["heroku", "heroku.release", "heroku.worker"])
