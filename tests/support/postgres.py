@@ -32,7 +32,7 @@ def find_binaries() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
 
 
-def _owner() -> str | None:
+def owner() -> str | None:
     """Name the user to run as: PostgreSQL refuses root."""
     if os.getuid() != 0:
         return None
@@ -52,7 +52,7 @@ class Postgres:
         self._binaries = binaries
         self._settings = settings
         self._folder = folder
-        self._owner = _owner()
+        self._owner = owner()
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.port = free_port()

@@ -1,0 +1,48 @@
+"""PgBouncer between a store and the tests' PostgreSQL, where it is installed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port, wait_for
+from tests.support.postgres import owner
+
+# Debian installs it where the PATH of most users does not look.
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+
+needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no PgBouncer on this machine: apt-get install pgbouncer")
+
+
+@contextmanager
+def pgbouncer(port: int, mode: str, folder: Path) -> Iterator[int]:
+    """Give the port of a PgBouncer with its defaults and four sessions.
+
+    Args:
+        port: PostgreSQL's.
+        mode: ``session`` or ``transaction``: what a client has a session of PostgreSQL for.
+        folder: Where it may write.
+    """
+    assert PROGRAM
+    user = owner()
+    listen = free_port()
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\n"
+        f"unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\n"
+    )
+    # It refuses root, and another user may not enter a folder of pytest's: it reads from a file that is open.
+    with settings.open() as opened, (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [PROGRAM, "/dev/stdin"], stdin=opened, stdout=log, stderr=log, user=user, cwd="/", start_new_session=True
+        )
+    try:
+        wait_for(listen, process)
+        yield listen
+    finally:
+        process.kill()
+        process.wait()
