@@ -98,7 +98,7 @@ class PostgresStore(GroupedStore):
                 stored, known = await self._write(rows)
             except Exception as error:  # whatever the driver raises, nothing is confirmed
                 cause = name_of(error)
-                if _is_of_a_row(error):
+                if self._connection and _is_of_a_row(error):
                     raise RowsRefused(cause) from None
                 self._disconnect()
                 if not _is_worth_another_try(error):

@@ -208,6 +208,18 @@ def test_two_workers_share_the_rows_and_stop_when_told(postgres: Postgres, tmp_p
     assert lines == ["emucdd6ef2eu277bo8f52vg temperature 27 °C"] * 301
 
 
+def test_what_a_worker_prints_moves_no_cursor(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.create_database()
+    state = "\x1b[2J\x9b31m\u202eOPEN\ud800\0"
+    content = body(eventType="contact", data={"contact": {"state": "STATE"}})
+    put_all(url, [content.replace(b'"STATE"', json.dumps(state).encode())])
+    worker = Program("heroku.worker", {"DATABASE_URL": url}, tmp_path)
+    wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
+    assert worker.stop() == 0
+    assert worker.output() == "emucdd6ef2eu277bo8f52vg state ?[2J?31m?OPEN?? \n"
+    worker.close()
+
+
 def test_a_row_that_cannot_be_processed_is_a_dead_letter_in_the_end(postgres: Postgres) -> None:
     from core.log import Log
     from heroku import worker

@@ -1,0 +1,152 @@
+"""A database of the version before is brought up to date while events are written to it."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import Outcome, StoreUnavailable
+from heroku import release
+from heroku.postgres import PostgresStore
+from tests.support.deliveries import body, fresh_body
+from tests.support.postgres import Postgres, execute
+
+NOW = datetime.now(UTC)
+# What it had, and how it wrote.
+BEFORE = Path(__file__).with_name("schema_0.sql").read_text()
+_INSERT = """
+INSERT INTO events (key, event_id, event_type, device_id, project_id, timestamp, received_at, parsed, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING key
+"""
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    url = postgres.create_database()
+    execute(url, "DROP TABLE events CASCADE")
+    execute(url, "DROP VIEW quantities")
+    asyncio.run(run_script(url, BEFORE))
+    return url
+
+
+async def run_script(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(script)
+    await connection.close()
+
+
+def event() -> Event:
+    return reread(fresh_body(), NOW)
+
+
+def row(one: Event) -> tuple[object, ...]:
+    return (
+        *(one.key, one.event_id, one.event_type, one.device_id, one.project_id, one.timestamp, one.received_at),
+        *(one.parsed, one.body),
+    )
+
+
+async def write_as_before(url: str, stopping: asyncio.Event, written: list[str]) -> None:
+    """Write as the version before did, by a statement that is prepared all along, with its time-out."""
+    connection = await asyncpg.connect(url, server_settings={"synchronous_commit": "on"})
+    insert = await connection.prepare(_INSERT)
+    while not stopping.is_set():
+        events = [event() for _ in range(5)]
+        written += [one[0] for one in await insert.fetchmany([row(each) for each in events], timeout=2)]
+        await asyncio.sleep(0)
+    await connection.close()
+
+
+def columns(url: str, view: str) -> list[str]:
+    found = execute(
+        url,
+        "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position",
+        view,
+    )
+    return [row["column_name"] for row in found]
+
+
+def indexes(url: str) -> dict[str, bool]:
+    found = execute(
+        url, "SELECT indexrelid::regclass::text AS name, indisvalid FROM pg_index WHERE indrelid = 'events'::regclass"
+    )
+    return {row["name"]: row["indisvalid"] for row in found}
+
+
+def test_while_the_version_before_writes(url: str) -> None:
+    """With a reader that keeps the table for a while, as a backup does, and two releases at once."""
+    names = {view: columns(url, view) for view in ("readings", "latest")}
+    written: list[str] = []
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        writing = [asyncio.ensure_future(write_as_before(url, stopping, written)) for _ in range(2)]
+        reader = await asyncpg.connect(url)
+        async with reader.transaction():
+            await reader.fetch("SELECT FROM events LIMIT 1")
+            releasing = asyncio.gather(release.migrate(url), release.migrate(url))
+            await asyncio.sleep(1)
+            assert not releasing.done()
+        await reader.close()
+        await releasing
+        store = PostgresStore(url)
+        assert await store.put(event(), time.monotonic() + DEADLINE) is Outcome.STORED
+        await store.close()
+        count = len(written)
+        while len(written) < count + 10:
+            await asyncio.sleep(0.01)
+        stopping.set()
+        await asyncio.gather(*writing)
+
+    asyncio.run(run())
+    stored = {row["key"] for row in execute(url, "SELECT key FROM events")}
+    assert stored >= set(written)
+    assert len(stored) == len(written) + 1
+    for view, before in names.items():
+        assert columns(url, view) == [*before, "signed_by", "event_time"]
+    assert indexes(url) == {"events_pkey": True, "events_of_device": True, "events_by_time": True}
+    assert [row[0] for row in execute(url, "SELECT DISTINCT signed_by FROM readings ORDER BY 1")] == ["unknown", None]
+
+
+def test_an_index_that_was_left_half_way_is_built_anew(url: str) -> None:
+    execute(url, "CREATE INDEX events_by_time ON events ((coalesce(timestamp, received_at)))")
+    execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_by_time'::regclass")
+    asyncio.run(release.migrate(url))
+    assert indexes(url)["events_by_time"]
+
+
+def test_the_first_and_the_last_moment_are_times_again(url: str) -> None:
+    times = {"first": "0001-01-01T00:00:00Z", "last": "9999-12-31T23:59:59.999999Z"}
+    events = [reread(body(eventId=name, timestamp=written), NOW) for name, written in times.items()]
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.fetchmany(_INSERT, [row(one) for one in events])
+        assert await connection.fetchval("SELECT count(*) FROM events WHERE isfinite(timestamp)") == 0
+        await connection.close()
+        await release.migrate(url)
+
+    asyncio.run(run())
+    found = {row["event_id"]: row["timestamp"] for row in execute(url, "SELECT event_id, timestamp FROM events")}
+    assert found == {one.event_id: one.timestamp for one in events}
+
+
+def test_the_new_code_before_the_release_refuses_and_loses_nothing(url: str) -> None:
+    one = event()
+
+    async def run() -> None:
+        store = PostgresStore(url)
+        await store.open()
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.put(one, time.monotonic() + DEADLINE)
+        assert caught.value.cause == "42703:UndefinedColumnError"
+        await release.migrate(url)
+        assert await store.put(one, time.monotonic() + DEADLINE) is Outcome.STORED
+        await store.close()
+
+    asyncio.run(run())
