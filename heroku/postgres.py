@@ -123,7 +123,13 @@ class PostgresStore(GroupedStore):
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             # No statement of its own has a name: behind a pooler the next may meet another session.
-            connection = await asyncpg.connect(self._urls[0], timeout=CONNECT_TIMEOUT, statement_cache_size=0)
+            connection = await asyncpg.connect(
+                self._urls[0],
+                timeout=CONNECT_TIMEOUT,
+                statement_cache_size=0,
+                # One of the few that PgBouncer takes.
+                server_settings={"application_name": "data-connector"},
+            )
             try:
                 self._insert = await _prepared(connection)
             except BaseException:

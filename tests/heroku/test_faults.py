@@ -204,28 +204,16 @@ def test_transactions_in_each_others_way_are_tried_again(url: str, code: str) ->
 
 
 def test_a_lock_on_the_table_leaks_no_connection(url: str) -> None:
-    """Four refusals under one lock, and what their backends are once it is gone."""
-
     async def run() -> list[Outcome | str]:
         async with opened(url) as store:
-            locker = await asyncpg.connect(url)
-            async with locker.transaction():
-                await locker.execute("LOCK TABLE events")
+            async with locked(url):
                 causes = [await put(store, event()) for _ in range(4)]
                 # Its own, and one that has just been told to go.
-                assert await backends(locker) <= 2
-            await locker.close()
+                assert await backends(url) <= 2
             assert await put(store, event()) is Outcome.STORED
             return causes
 
     assert set(asyncio.run(run())) == {"55P03:LockNotAvailableError"}
-
-
-async def backends(connection: asyncpg.Connection) -> int:
-    count: int = await connection.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    return count
 
 
 def test_what_is_cut_off_while_it_runs_is_cancelled(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,18 +221,34 @@ def test_what_is_cut_off_while_it_runs_is_cancelled(url: str, monkeypatch: pytes
     monkeypatch.setattr(store_module, "_SETTINGS", "SET {0} synchronous_commit = on")
 
     async def run() -> None:
-        async with opened(url) as store:
-            locker = await asyncpg.connect(url)
-            async with locker.transaction():
-                await locker.execute("LOCK TABLE events")
-                assert await put(store, event()) == "TimeoutError"
-                deadline = time.monotonic() + 2
-                while await backends(locker):
-                    assert time.monotonic() < deadline
-                    await asyncio.sleep(0.05)
-            await locker.close()
+        async with opened(url) as store, locked(url):
+            assert await put(store, event()) == "TimeoutError"
+            deadline = time.monotonic() + 5
+            while await backends(url):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
 
     asyncio.run(run())
+
+
+@asynccontextmanager
+async def locked(url: str) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE events")
+        yield
+    await connection.close()
+
+
+async def backends(url: str) -> int:
+    """Count the store's, each time in a session of its own: a transaction would see the same for as long as it lasts."""
+    connection = await asyncpg.connect(url)
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'data-connector'"
+    )
+    await connection.close()
+    return count
 
 
 def test_a_server_that_drips_is_not_waited_for(url: str, postgres: Postgres, proxy: Proxy) -> None:
