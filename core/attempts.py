@@ -20,7 +20,7 @@ def attempts(deadline: float) -> Iterator[None]:
     Args:
         deadline: ``time.monotonic()`` seconds.
     """
-    for pause in _pauses(deadline):
+    for pause in pauses(deadline):
         if pause:
             time.sleep(pause)
         yield
@@ -28,7 +28,7 @@ def attempts(deadline: float) -> Iterator[None]:
 
 async def async_attempts(deadline: float) -> AsyncIterator[None]:
     """Yield as `attempts` does, for an event loop."""
-    for pause in _pauses(deadline):
+    for pause in pauses(deadline):
         if pause:
             import asyncio  # here, because a cold start that has no event loop should not wait for it
 
@@ -36,7 +36,8 @@ async def async_attempts(deadline: float) -> AsyncIterator[None]:
         yield
 
 
-def _pauses(deadline: float) -> Iterator[float]:
+def pauses(deadline: float) -> Iterator[float]:
+    """Yield the seconds to wait before each attempt, as `attempts` does; for whoever waits in a way of its own."""
     for number in range(ATTEMPTS):
         pause = random.uniform(0, 0.1 * 2**number) if number else 0.0  # noqa: S311
         if time.monotonic() + pause + ATTEMPT > deadline:

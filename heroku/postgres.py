@@ -2,22 +2,30 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT, async_attempts
+from core.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, pauses
 from core.event import Event
 from core.grouped import GroupedStore, RowsRefused
 from core.settings import SettingsError
 from core.store import Outcome, StoreUnavailable
 from heroku.url import normalized, one_per_host
 
+# asyncpg makes infinity of the first and the last moment that Python has: they are made times again.
 _INSERT = """
 INSERT INTO events
     (key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body)
-VALUES ($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9, $10)
+VALUES (
+    $1, $2, $3, $4, $5,
+    CASE $6::timestamptz
+        WHEN '-infinity' THEN '0001-01-01T00:00:00Z' WHEN 'infinity' THEN '9999-12-31T23:59:59.999999Z' ELSE $6
+    END,
+    $7, $8, $9, $10
+)
 ON CONFLICT (key) DO NOTHING RETURNING key
 """
 _LOOK_UP = "SELECT key FROM events WHERE key = ANY($1::text[])"
@@ -74,7 +82,7 @@ class PostgresStore(GroupedStore):
             NotDurableError: The database would lose events.
         """
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT + READ_TIMEOUT):
+            async with asyncio.timeout(ATTEMPT):
                 await self._connected()
         except NotDurableError:
             raise
@@ -91,11 +99,15 @@ class PostgresStore(GroupedStore):
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
         """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
         # In one order, so that two receivers with the same events do not wait for each other.
-        rows = sorted(map(_row, events))
+        rows = [_row(event) for event in sorted(events, key=attrgetter("key"))]
         cause = "no_time"
-        async for _ in async_attempts(deadline):
+        for pause in pauses(deadline):  # async_attempts leaves a generator behind, for which a loop makes a task
+            if pause:
+                await asyncio.sleep(pause)
             try:
-                stored, known = await self._write(rows)
+                async with asyncio.timeout(READ_TIMEOUT if self._connection else ATTEMPT):
+                    stored, known = await self._insert_all(rows)
+                return [_outcome(event.key, stored, known) for event in events]
             except Exception as error:  # whatever the driver raises, nothing is confirmed
                 cause = name_of(error)
                 if self._connection and _is_of_a_row(error):
@@ -103,22 +115,21 @@ class PostgresStore(GroupedStore):
                 self._disconnect()
                 if not _is_worth_another_try(error):
                     break
-            else:
-                return [_outcome(event.key, stored, known) for event in events]
         raise StoreUnavailable(cause)
 
-    async def _write(self, rows: Sequence[tuple[object, ...]]) -> tuple[set[str], set[str]]:
+    async def _insert_all(self, rows: Sequence[tuple[object, ...]]) -> tuple[set[str], set[str]]:
         """Return the keys that are new, and those of the others that were read back."""
-        async with asyncio.timeout(CONNECT_TIMEOUT + READ_TIMEOUT):
-            connection = await self._connected()
-            async with asyncio.timeout(READ_TIMEOUT):
-                if self._insert:
-                    # Pipelined for all rows, in one implicit transaction: all are committed, or none.
-                    stored = _keys(await self._insert.fetchmany(rows))
-                else:
-                    stored = _keys(await _transaction(connection, rows))
-                missing = [row[0] for row in rows if row[0] not in stored]
-                return stored, _keys(await connection.fetch(_LOOK_UP, missing)) if missing else set()
+        connection = await self._connected()
+        if self._insert:
+            # Pipelined for all rows, in one implicit transaction: all are committed, or none.
+            found = await self._insert.fetchmany(rows)
+        else:
+            found = await _transaction(connection, rows)
+        stored = {row[0] for row in found}
+        if len(stored) == len(rows):
+            return stored, set()
+        missing = [row[0] for row in rows if row[0] not in stored]
+        return stored, {row[0] for row in await connection.fetch(_LOOK_UP, missing)} if missing else set()
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
@@ -194,17 +205,12 @@ def _row(event: Event) -> tuple[object, ...]:
         event.event_type,
         event.device_id,
         event.project_id,
-        # As text: asyncpg makes infinity of the first and the last moment that Python has.
-        event.timestamp.isoformat() if event.timestamp else None,
-        event.received_at.isoformat(),
+        event.timestamp,
+        event.received_at,
         event.signed_by,
         event.parsed,
         event.body,
     )
-
-
-def _keys(rows: Iterable[asyncpg.Record]) -> set[str]:
-    return {row[0] for row in rows}
 
 
 def _outcome(key: str, stored: set[str], known: set[str]) -> Outcome | None:

@@ -241,7 +241,7 @@ async def locked(url: str) -> AsyncIterator[None]:
 
 
 async def backends(url: str) -> int:
-    """Count the store's, each time in a session of its own: a transaction would see the same for as long as it lasts."""
+    """Count the store's, in a session of its own: a transaction would see the same for as long as it lasts."""
     connection = await asyncpg.connect(url)
     count: int = await connection.fetchval(
         "SELECT count(*) FROM pg_stat_activity "
