@@ -19,6 +19,7 @@ from heroku.url import database_url, normalized
 # docs/decisions/0025-postgres.md has what each costs and gains.
 INDEXES = {
     "events_of_device": "(device_id, event_type, timestamp DESC)",
+    "events_by_device": '(device_id COLLATE "C")',
     # Not descending: what comes in order is then appended.
     "events_by_time": "((coalesce(timestamp, received_at)))",
 }

@@ -64,7 +64,7 @@ EXCEPTION WHEN others THEN
     RETURN NULL;
 END $$;
 
--- One row per sample and quantity, with its unit. The quantities are those of core/readings.py; a test compares them.
+-- Those of core/readings.py; a test compares them.
 CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('touch', NULL, 'touch', NULL),
     ('temperature', 'value', 'temperature', '°C'),
@@ -92,6 +92,7 @@ CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('connectionLatency', 'minLatencyMillis', 'minLatencyMillis', 'ms'),
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms');
 
+-- One row per sample and quantity, with its unit. A bound on event_time is a bound on the index events_by_time.
 CREATE OR REPLACE VIEW readings AS
 SELECT
     key, device_id, project_id, event_type, (number - 1)::int AS sample, quantity,
@@ -137,19 +138,20 @@ WHERE
     END;
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
--- It steps from one device to the next, and from one type of a device to the next, by the index events_of_device
--- (https://wiki.postgresql.org/wiki/Loose_indexscan): its time grows with the devices, not with the events.
+-- It steps from one device to the next by the index events_by_device, and looks up each type of each device in
+-- events_of_device (https://wiki.postgresql.org/wiki/Loose_indexscan): its time grows with the devices, not with the
+-- events. By collation "C", because that index has it, which halves the cost of a step.
 CREATE OR REPLACE VIEW latest AS
-WITH RECURSIVE devices (device_id) AS (
-    SELECT min(device_id) FROM events
+WITH RECURSIVE steps (device_id) AS (
+    SELECT min(device_id COLLATE "C") FROM events
     UNION ALL
-    SELECT (SELECT min(events.device_id) FROM events WHERE events.device_id > devices.device_id)
-    FROM devices WHERE device_id IS NOT NULL
+    SELECT (SELECT min(events.device_id COLLATE "C") FROM events WHERE events.device_id > steps.device_id)
+    FROM steps WHERE device_id IS NOT NULL
 )
 SELECT
     key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled, name,
     signed_by, event_time
-FROM devices
+FROM (SELECT device_id COLLATE "default" AS device_id FROM steps) AS devices
 CROSS JOIN (SELECT DISTINCT event_type FROM quantities) AS types
 CROSS JOIN LATERAL (
     SELECT key FROM events
@@ -160,5 +162,6 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT
         project_id, sample, quantity, value, text, unit, time, received_at, is_backfilled, name, signed_by, event_time
-    FROM readings WHERE readings.key = newest.key AND sample = 0 OFFSET 0
+    FROM readings WHERE readings.key = newest.key AND readings.event_type = types.event_type AND sample = 0
+    OFFSET 0
 ) AS readings;

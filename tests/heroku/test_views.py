@@ -1,0 +1,46 @@
+"""What the views of Postgres have beyond those of every database, and that they are asked by the indexes."""
+
+import json
+
+from tests.support.postgres import Postgres, execute
+
+
+def plan(url: str, statement: str) -> str:
+    """Return how a table that is large would be read: one that is not is read whole unless that is forbidden."""
+    database = url.rsplit("/", 1)[1]
+    execute(url, f"ALTER DATABASE {database} SET enable_seqscan = off")
+    return json.dumps(json.loads(execute(url, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]))
+
+
+def test_a_value_is_a_double_and_the_new_columns_are_the_last(postgres: Postgres) -> None:
+    url = postgres.create_database()
+    for view in ("readings", "latest"):
+        found = execute(
+            url,
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 "
+            "ORDER BY ordinal_position",
+            view,
+        )
+        assert dict(found)["value"] == "double precision"
+        assert [row[0] for row in found][-2:] == ["signed_by", "event_time"]
+
+
+def test_a_bound_on_event_time_is_one_on_the_index(postgres: Postgres) -> None:
+    url = postgres.create_database()
+    found = plan(url, "SELECT * FROM readings WHERE event_time > now() - interval '1 hour'")
+    assert "events_by_time" in found
+    assert "Index Cond" in found
+
+
+def test_the_newest_events_are_the_end_of_the_index(postgres: Postgres) -> None:
+    found = plan(
+        postgres.create_database(), "SELECT key FROM events ORDER BY coalesce(timestamp, received_at) DESC LIMIT 20"
+    )
+    assert "events_by_time" in found
+    assert '"Sort"' not in found
+
+
+def test_latest_steps_over_the_indexes(postgres: Postgres) -> None:
+    found = plan(postgres.create_database(), "SELECT * FROM latest WHERE device_id = 'emu'")
+    assert {"events_by_device", "events_of_device", "events_pkey"} <= set(found.split('"'))
+    assert "Seq Scan" not in found
