@@ -30,7 +30,7 @@ class Disk(GroupedStore):
         self.released = asyncio.Event()
         self.released.set()
 
-    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
         names = [str(event.event_id) for event in events]
         self.groups.append(names)
         self.deadlines.append(deadline)
@@ -39,7 +39,7 @@ class Disk(GroupedStore):
             raise RowsRefused("23514")
         if self.errors and (error := self.errors.pop(0)):
             raise error
-        return [Outcome.STORED] * len(names)
+        return [None if name == "dropped" else Outcome.STORED for name in names]
 
 
 def soon() -> float:
@@ -114,6 +114,19 @@ def test_a_refused_row_is_refused_alone() -> None:
         assert outcomes[0] is outcomes[2] is Outcome.STORED
         assert str(outcomes[1]) == "row_refused:23514"
         assert disk.groups == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+
+    asyncio.run(run())
+
+
+def test_a_row_that_is_not_there_is_refused_and_its_neighbours_are_stored() -> None:
+    async def run() -> None:
+        disk = Disk()
+        outcomes = await asyncio.gather(
+            *(disk.put(event(name), soon()) for name in ("a", "dropped", "b")), return_exceptions=True
+        )
+        assert outcomes[0] is outcomes[2] is Outcome.STORED
+        assert str(outcomes[1]) == "not_stored"
+        assert disk.groups == [["a", "dropped", "b"]]
 
     asyncio.run(run())
 
