@@ -46,7 +46,9 @@ from tests.support.service_bus import service_bus
 
 Row = dict[str, Any]
 Faults = dict[str, tuple[Callable[[], object], Callable[[], object]]]
-COLUMNS = ("key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "parsed", "body")
+COLUMNS = (
+    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed", "body"
+)  # fmt: skip
 
 
 @dataclass
@@ -404,7 +406,7 @@ def cloudant(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 def _row(item: Row) -> Row:
     """Give the attributes the names of `COLUMNS`."""
     names = {"eventId": "event_id", "eventType": "event_type", "deviceId": "device_id", "projectId": "project_id"}
-    names |= {"receivedAt": "received_at"}
+    names |= {"receivedAt": "received_at", "signedBy": "signed_by"}
     return dict.fromkeys(COLUMNS) | {names.get(name, name): value for name, value in item.items()}
 
 

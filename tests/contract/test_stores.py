@@ -37,7 +37,7 @@ async def opened(harness: Harness) -> AsyncIterator[AsyncStore]:
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return reread(fresh_body() if content is None else content, NOW, "hs256:0")
 
 
 async def put(store: AsyncStore, event: Event) -> Outcome:
@@ -70,7 +70,7 @@ def test_every_attribute_and_every_byte_survives(harness: Harness, cases: dict[s
         assert bytes(row["body"]) == one.body, name
         assert (row["event_id"], row["event_type"]) == (one.event_id, one.event_type), name
         assert (row["device_id"], row["project_id"]) == (one.device_id, one.project_id), name
-        assert bool(row["parsed"]) is one.parsed, name
+        assert (row["signed_by"], bool(row["parsed"])) == (one.signed_by, one.parsed), name
         assert _time(row["timestamp"]) == one.timestamp, name
         assert _time(row["received_at"]) == NOW, name
 
