@@ -22,11 +22,6 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
 def proxy(postgres: Postgres) -> Iterator[Proxy]:
     proxy = Proxy(postgres.port)
     yield proxy

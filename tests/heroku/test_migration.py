@@ -14,7 +14,7 @@ from core.store import Outcome, StoreUnavailable
 from heroku import release
 from heroku.postgres import PostgresStore
 from tests.support.deliveries import body, fresh_body
-from tests.support.postgres import Postgres, execute
+from tests.support.postgres import execute
 
 NOW = datetime.now(UTC)
 # What it had, and how it wrote.
@@ -26,8 +26,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING key
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> str:
-    url = postgres.create_database()
+def old(url: str) -> str:
     execute(url, "DROP TABLE events CASCADE")
     execute(url, "DROP VIEW quantities")
     asyncio.run(run_script(url, BEFORE))
@@ -78,23 +77,23 @@ def indexes(url: str) -> dict[str, bool]:
     return {row["name"]: row["indisvalid"] for row in found}
 
 
-def test_while_the_version_before_writes(url: str) -> None:
+def test_while_the_version_before_writes(old: str) -> None:
     """With a reader that keeps the table for a while, as a backup does, and two releases at once."""
-    names = {view: columns(url, view) for view in ("readings", "latest")}
+    names = {view: columns(old, view) for view in ("readings", "latest")}
     written: list[str] = []
 
     async def run() -> None:
         stopping = asyncio.Event()
-        writing = [asyncio.ensure_future(write_as_before(url, stopping, written)) for _ in range(2)]
-        reader = await asyncpg.connect(url)
+        writing = [asyncio.ensure_future(write_as_before(old, stopping, written)) for _ in range(2)]
+        reader = await asyncpg.connect(old)
         async with reader.transaction():
             await reader.fetch("SELECT FROM events LIMIT 1")
-            releasing = asyncio.gather(release.migrate(url), release.migrate(url))
+            releasing = asyncio.gather(release.migrate(old), release.migrate(old))
             await asyncio.sleep(1)
             assert not releasing.done()
         await reader.close()
         await releasing
-        store = PostgresStore(url)
+        store = PostgresStore(old)
         assert await store.put(event(), time.monotonic() + DEADLINE) is Outcome.STORED
         await store.close()
         count = len(written)
@@ -104,48 +103,48 @@ def test_while_the_version_before_writes(url: str) -> None:
         await asyncio.gather(*writing)
 
     asyncio.run(run())
-    stored = {row["key"] for row in execute(url, "SELECT key FROM events")}
+    stored = {row["key"] for row in execute(old, "SELECT key FROM events")}
     assert stored >= set(written)
     assert len(stored) == len(written) + 1
     for view, before in names.items():
-        assert columns(url, view) == [*before, "signed_by", "event_time"]
-    assert indexes(url) == dict.fromkeys(("events_pkey", *release.INDEXES), True)
-    assert [row[0] for row in execute(url, "SELECT DISTINCT signed_by FROM readings ORDER BY 1")] == ["unknown", None]
+        assert columns(old, view) == [*before, "signed_by", "event_time"]
+    assert indexes(old) == dict.fromkeys(("events_pkey", *release.INDEXES), True)
+    assert [row[0] for row in execute(old, "SELECT DISTINCT signed_by FROM readings ORDER BY 1")] == ["unknown", None]
 
 
-def test_an_index_that_was_left_half_way_is_built_anew(url: str) -> None:
-    execute(url, "CREATE INDEX events_by_time ON events ((coalesce(timestamp, received_at)))")
-    execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_by_time'::regclass")
-    asyncio.run(release.migrate(url))
-    assert indexes(url)["events_by_time"]
+def test_an_index_that_was_left_half_way_is_built_anew(old: str) -> None:
+    execute(old, "CREATE INDEX events_by_time ON events ((coalesce(timestamp, received_at)))")
+    execute(old, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_by_time'::regclass")
+    asyncio.run(release.migrate(old))
+    assert indexes(old)["events_by_time"]
 
 
-def test_the_first_and_the_last_moment_are_times_again(url: str) -> None:
+def test_the_first_and_the_last_moment_are_times_again(old: str) -> None:
     times = {"first": "0001-01-01T00:00:00Z", "last": "9999-12-31T23:59:59.999999Z"}
     events = [reread(body(eventId=name, timestamp=written), NOW) for name, written in times.items()]
 
     async def run() -> None:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(old)
         await connection.fetchmany(_INSERT, [row(one) for one in events])
         assert await connection.fetchval("SELECT count(*) FROM events WHERE isfinite(timestamp)") == 0
         await connection.close()
-        await release.migrate(url)
+        await release.migrate(old)
 
     asyncio.run(run())
-    found = {row["event_id"]: row["timestamp"] for row in execute(url, "SELECT event_id, timestamp FROM events")}
+    found = {row["event_id"]: row["timestamp"] for row in execute(old, "SELECT event_id, timestamp FROM events")}
     assert found == {one.event_id: one.timestamp for one in events}
 
 
-def test_the_new_code_before_the_release_refuses_and_loses_nothing(url: str) -> None:
+def test_the_new_code_before_the_release_refuses_and_loses_nothing(old: str) -> None:
     one = event()
 
     async def run() -> None:
-        store = PostgresStore(url)
+        store = PostgresStore(old)
         await store.open()
         with pytest.raises(StoreUnavailable) as caught:
             await store.put(one, time.monotonic() + DEADLINE)
         assert caught.value.cause == "42703:UndefinedColumnError"
-        await release.migrate(url)
+        await release.migrate(old)
         assert await store.put(one, time.monotonic() + DEADLINE) is Outcome.STORED
         await store.close()
 

@@ -23,9 +23,8 @@ pytestmark = needs_pgbouncer
 
 
 @pytest.fixture(params=["session", "transaction"])
-def urls(request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path) -> Iterator[tuple[str, str]]:
+def urls(request: pytest.FixtureRequest, postgres: Postgres, url: str, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Give the URL of a database through PgBouncer, and its own."""
-    url = postgres.create_database()
     with pgbouncer(postgres.port, request.param, tmp_path) as port:
         yield url.replace(str(postgres.port), str(port)), url
 
