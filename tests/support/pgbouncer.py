@@ -32,8 +32,9 @@ def pgbouncer(port: int, mode: str, folder: Path) -> Iterator[int]:
     listen = free_port()
     settings = folder / "pgbouncer.ini"
     settings.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\n"
-        f"unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\n"
+        f"[databases]\n* = host=127.0.0.1 port={port} user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\n"
     )
     # It refuses root, and another user may not enter a folder of pytest's: it reads from a file that is open.
     with settings.open() as opened, (folder / "log").open("w") as log:
