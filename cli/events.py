@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import typer
 from rich.console import Console
@@ -23,7 +22,9 @@ from rich.text import Text
 from cli import CommandError
 from core.event import Event, reread, rfc3339
 from core.readings import Reading, readings
+from core.settings import SettingsError
 from core.text import printable
+from heroku.url import is_url, normalized
 
 _EVENT_COLUMNS = (
     "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed",
@@ -39,6 +40,7 @@ _FLAGS = ("parsed", "is_backfilled")
 # all captured deliveries; what is left is a Cloud Connector whose clock is ahead.
 _AHEAD = timedelta(minutes=10)
 _CONNECT_TIMEOUT = 10.0
+_COLUMNS_THERE = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
 # What begins a formula where a cell does: https://owasp.org/www-community/attacks/CSV_Injection. And the apostrophe
 # itself, so that taking one away always gives the text back.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -143,7 +145,7 @@ async def fetch(database: str, query: Query) -> AsyncIterator[Row]:
     Raises:
         CommandError: The database cannot be read.
     """
-    rows = _fetch_postgres if database.startswith(("postgres://", "postgresql://")) else _fetch_sqlite
+    rows = _fetch_postgres if is_url(database) else _fetch_sqlite
     async for values in rows(database, query):
         row = dict(zip(query.columns, values, strict=True))
         # SQLite has no booleans.
@@ -181,15 +183,11 @@ async def _fetch_postgres(database: str, query: Query) -> AsyncIterator[Iterable
         raise CommandError("A Postgres database needs another package: pip install asyncpg") from None
     try:
         connection = await asyncpg.connect(
-            database,
-            ssl=_tls(database),
+            normalized(database),
             timeout=_CONNECT_TIMEOUT,
-            server_settings={
-                "application_name": "dtconn",
-                "default_transaction_read_only": "on",
-                "datestyle": "ISO",
-                "timezone": "UTC",
-            },
+            # Behind a pooler, what has a name may meet another session, and only this setting passes.
+            statement_cache_size=0,
+            server_settings={"application_name": "dtconn"},
         )
         try:
             # As text: Postgres has times that Python has not, and one of them must not end the list.
@@ -197,29 +195,25 @@ async def _fetch_postgres(database: str, query: Query) -> AsyncIterator[Iterable
                 "timestamptz", schema="pg_catalog", encoder=str, decoder=_postgres_time, format="text"
             )
             async with connection.transaction(readonly=True):
-                empty = await connection.prepare(f"SELECT * FROM {query.view} LIMIT 0")  # noqa: S608
-                there = [attribute.name for attribute in empty.get_attributes()]
+                await connection.execute("SET LOCAL datestyle = ISO; SET LOCAL timezone = UTC")
+                there = {row[0] for row in await connection.fetch(_COLUMNS_THERE, query.view)}
+                if not there:
+                    raise CommandError("This database has no events. Deploy the receiver, which makes the tables.")
                 statement, arguments = query.sql(lambda number: f"${number}", there)
-                async for row in connection.cursor(statement, *arguments):
-                    yield row
+                await connection.execute(f"DECLARE listed NO SCROLL CURSOR FOR {statement}", *arguments)
+                while rows := await connection.fetch("FETCH 500 FROM listed"):
+                    for row in rows:
+                        yield row
         finally:
             await connection.close()
-    except asyncpg.UndefinedTableError:
-        raise CommandError("This database has no events. Deploy the receiver, which makes the tables.") from None
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except SettingsError as error:
+        raise CommandError(str(error), 2) from None
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         # The class alone: the text may quote the URL, and that has the password.
         raise CommandError(
             f"Cannot read the Postgres database: {type(error).__name__}. Check the URL that --database, DT_DATABASE or "
             "DATABASE_URL gives; Heroku's is what `heroku config:get DATABASE_URL` prints."
         ) from None
-
-
-def _tls(url: str) -> str | None:
-    """Encrypt wherever the network is not this machine, as the receiver does, unless the URL has an ``sslmode``."""
-    parts = urlsplit(url)
-    if "sslmode" in parse_qs(parts.query) or (parts.hostname or "localhost") in ("localhost", "127.0.0.1", "::1"):
-        return None
-    return "require"
 
 
 def _postgres_time(text: str) -> str:

@@ -36,6 +36,11 @@ def database_url(environ: Mapping[str, str]) -> str:
     return normalized(url)
 
 
+def is_url(text: str) -> bool:
+    """Return whether a text is meant as the URL of a Postgres database."""
+    return bool(_SCHEME.match(_bare(text)))
+
+
 def normalized(url: str) -> str:
     """Return a URL that libpq and asyncpg read alike, with every reserved character encoded.
 
@@ -49,9 +54,7 @@ def normalized(url: str) -> str:
     Raises:
         core.settings.SettingsError: It cannot be used. The error says why, and quotes nothing of the URL.
     """
-    url = url.strip()
-    if len(url) > 1 and url[0] == url[-1] and url[0] in "\"'":
-        url = url[1:-1].strip()
+    url = _bare(url)
     scheme = _SCHEME.match(url)
     if not scheme:
         raise _fault(f"must begin with postgres:// or postgresql://, such as {_EXAMPLE}")
@@ -77,6 +80,11 @@ def one_per_host(url: str) -> list[str]:
     login, at, rest = url.removeprefix("postgres://").rpartition("@")
     hosts, slash, tail = rest.partition("/")
     return [f"postgres://{login}{at}{host}{slash}{tail}" for host in hosts.split(",")]
+
+
+def _bare(url: str) -> str:
+    url = url.strip()
+    return url[1:-1].strip() if len(url) > 1 and url[0] == url[-1] and url[0] in "\"'" else url
 
 
 def _parts(rest: str) -> tuple[str, str, str]:

@@ -31,6 +31,7 @@ from core.readings import readings
 from core.signature import Verified
 from local.sqlite import SqliteStore
 from tests.support.cases import OWN, each_table
+from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.postgres import Postgres, execute
 
 ROOT = Path(__file__).parents[2]
@@ -478,14 +479,31 @@ def test_postgres_without_its_package_says_what_to_install(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("asyncpg"), reason="asyncpg is not installed")
-@pytest.mark.parametrize("url", ["postgresql://me:hush@127.0.0.1:{}/none", "postgres://me:hush:{}/none@a@b:c"])
-def test_postgres_that_does_not_answer_and_no_password(url: str) -> None:
+def test_postgres_that_does_not_answer_and_no_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    result = events(DATABASE_URL=url.format(port))
+    result = events(DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/none")
     assert result.exit_code == 1
     assert "heroku config:get DATABASE_URL" in result.stderr
     assert "hush" not in result.output
+
+
+def test_postgres_with_a_url_that_cannot_be_used_says_so_without_the_password() -> None:
+    result = events(DATABASE_URL="postgres://me:hu#sh@127.0.0.1:5432/none")
+    assert result.exit_code == 2
+    assert "# as %23" in result.stderr
+    assert "hu" not in result.output.replace("Heroku", "")
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_postgres_says_the_same_through_a_pooler(database: Path, postgres: Postgres, mode: str, tmp_path: Path) -> None:
+    url = filled(postgres)
+    with pgbouncer(postgres.port, mode, tmp_path) as port:
+        for args in ((), ("--readings", "--since", "1d"), ()):
+            pooled = events(*args, DATABASE_URL=f'"{url.replace(str(postgres.port), str(port))}"')
+            assert pooled.stdout == events(*args, "--database", url).stdout
+            assert pooled.stdout.count("\n") > 1
 
 
 @pytest.mark.parametrize(

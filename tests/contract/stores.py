@@ -47,7 +47,8 @@ from tests.support.service_bus import service_bus
 Row = dict[str, Any]
 Faults = dict[str, tuple[Callable[[], object], Callable[[], object]]]
 COLUMNS = (
-    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed", "body"
+    "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed",
+    "body",
 )  # fmt: skip
 
 
