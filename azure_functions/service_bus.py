@@ -32,9 +32,9 @@ _MAX_AGE = 1800.0
 # Seconds for the parting words to a connection that failed, which are part of the attempt.
 _CLOSE = 0.5
 _SEND = ATTEMPT - _CLOSE
-# Events on their way at once; the others wait. Under a broker that says nothing there would be hundreds otherwise, each
-# with a connection, and opening so many has the loop miss their deadlines.
-_AT_ONCE = 32
+# Events on their way at once, as many as infra/main.bicep has an instance take; the others wait. Before a broker that
+# says nothing there would be hundreds, each with a connection, and opening so many has the loop miss their deadlines.
+_AT_ONCE = 16
 
 
 class _Connection:
@@ -67,7 +67,7 @@ class ServiceBusStore:
     (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a second copy and
     drops it, so that it cannot be told from the first: it is STORED too.
     Answers: everything but accepted is `StoreUnavailable` with the SDK's class for it, after another try unless that is
-    of no use. There is a connection for each event at the same time, 32 at most; one that failed is closed, and not
+    of no use. There is a connection for each event at the same time, 16 at most; one that failed is closed, and not
     used again.
 
     A body above 200,000 bytes is compressed, and the property ``encoding`` says so; DT's measure below 4,000.

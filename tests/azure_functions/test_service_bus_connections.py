@@ -32,17 +32,17 @@ def test_events_one_after_the_other_share_a_connection(bus: ServiceBus, connect:
     assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 1, 1)
 
 
-def test_a_crowd_before_a_silent_broker_has_32_connections(bus: ServiceBus, connect: Connect) -> None:
+def test_a_crowd_before_a_silent_broker_has_16_connections(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.to_thread(bus.set, "silent")
         causes = await asyncio.gather(*(cause_of(store, seconds=ONE_ATTEMPT) for _ in range(100)))
-        assert {cause: causes.count(cause) for cause in causes} == {"TimeoutError": 32, "deadline": 68}
+        assert {cause: causes.count(cause) for cause in causes} == {"TimeoutError": 16, "deadline": 84}
         await asyncio.to_thread(bus.set, "normal")
         assert await put(store) is Outcome.STORED
 
     run(connect, work)
     # The first is made beforehand.
-    assert connect.count == 32 + 1
+    assert connect.count == 16 + 1
 
 
 def test_events_at_the_same_time_have_a_connection_each(bus: ServiceBus, connect: Connect) -> None:
