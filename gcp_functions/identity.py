@@ -48,26 +48,26 @@ class Identity:
             credentials = self._fetch()
         credentials.apply(headers)
 
-    def _fetch(self) -> Credentials:
-        # Some of an attempt is left for the call itself.
-        with bounded(READ_TIMEOUT):
-            if self._credentials is None:
-                self._credentials = self._find(self._request)
-            credentials = self._credentials
-            if not credentials.valid:
-                try:
-                    credentials.refresh(self._request)
-                except GoogleAuthError:
-                    # It is replaced some minutes before it ends.
-                    if credentials.token_state is TokenState.INVALID:
-                        raise
-        return credentials
-
     def renew(self) -> None:
         """Fetch another token, because this one was refused; errors as above."""
+        self._fetch(is_refused=True)
+
+    def _fetch(self, is_refused: bool = False) -> Credentials:
+        try:
+            # Some of an attempt is left for the call itself.
+            with bounded(READ_TIMEOUT):
+                if self._credentials is None:
+                    self._credentials = self._find(self._request)
+                if is_refused or not self._credentials.valid:
+                    self._credentials.refresh(self._request)
+        except Exception as error:
+            # A token is replaced some minutes before it ends.
+            lasts = self._credentials and self._credentials.token_state is not TokenState.INVALID
+            if is_refused or not lasts:
+                # What google-auth raises of an answer that it cannot read is not always an error of its own.
+                raise error if isinstance(error, GoogleAuthError) else NoToken(type(error).__name__) from None
         assert self._credentials
-        with bounded(READ_TIMEOUT):
-            self._credentials.refresh(self._request)
+        return self._credentials
 
 
 class _Request(Request):

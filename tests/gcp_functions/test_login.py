@@ -198,6 +198,9 @@ REFUSALS = [
     (html(503), "no token: HTTP 503", ATTEMPTS),
     (html(429), "no token: HTTP 429", ATTEMPTS),
     (DROPPED, "no token: ProtocolError", ATTEMPTS),
+    (html(200), "no token: TypeError", ATTEMPTS),
+    (success(), "no token: KeyError", ATTEMPTS),
+    (success(access_token="t", expires_in="soon"), "no token: TypeError", ATTEMPTS),
     (html(404), "RefreshError", ATTEMPTS),
     (html(403), "RefreshError", ATTEMPTS),
 ]
