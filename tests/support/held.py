@@ -13,11 +13,17 @@ def held() -> tuple[int, int]:
     return threading.active_count(), len(os.listdir("/dev/fd"))
 
 
-async def let_go(before: tuple[int, int]) -> bool:
-    """Tell whether no more is held than before, or is within 5 s: the other end of a connection has to notice."""
+async def let_go(before: tuple[int, int], more: int = 0) -> bool:
+    """Tell whether no more is held than before, or is within 5 s: the other end of a connection has to notice.
+
+    Args:
+        before: What was held then.
+        more: So many more files and sockets are none too many.
+    """
+    most = before[0], before[1] + more
     until = time.monotonic() + 5
     while True:
-        is_so = all(now <= then for now, then in zip(held(), before, strict=True))
+        is_so = all(now <= then for now, then in zip(held(), most, strict=True))
         if is_so or time.monotonic() > until:
             return is_so
         await asyncio.sleep(0.05)
