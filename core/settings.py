@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from core.event import EVENT_TYPES
 from core.signature import ISSUER, Keys, Policy, Secrets, Verifier
+from core.spelling import VARIABLES, nearest
 
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
 # RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
@@ -17,42 +18,6 @@ _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
 _SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])([:/]\S*)?").fullmatch
 
 
-# The variables of all adapters, to tell a typing error from somebody else's variable; docs/settings.md has them too.
-VARIABLES = frozenset(
-    {
-        "DT_ACCEPT_EXPIRED_FOR",
-        "DT_ACCEPT_SHA1",
-        "DT_AUTH_LEVEL",
-        "DT_CLOUDANT",
-        "DT_CLOUDANT_API_KEY",
-        "DT_DATABASE",
-        "DT_DATABASE_PERIOD",
-        "DT_DATABASE_PREFIX",
-        "DT_EVENT_TYPES",
-        "DT_FIRESTORE",
-        "DT_IAM_URL",
-        "DT_ISSUER",
-        "DT_JWKS",
-        "DT_KEEP_DAYS",
-        "DT_LEEWAY",
-        "DT_ORDERING",
-        "DT_ORGANIZATION_ID",
-        "DT_PROJECT_ID",
-        "DT_QUEUE",
-        "DT_QUEUE_URL",
-        "DT_SEEN_KEYS",
-        "DT_SEEN_TABLE",
-        "DT_SERVICE_BUS",
-        "DT_SIGNATURE_POLICY",
-        "DT_SIGNATURE_SECRET",
-        "DT_SIGNATURE_SECRET_ID",
-        "DT_STORAGE",
-        "DT_STORE",
-        "DT_TABLE",
-        "DT_TOPIC",
-        "DT_TRUSTED_PROFILE",
-    }
-)
 # What stands where a platform, a shell or a person should have put the secret: text that anybody can guess. See
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html for the first.
 _REFERENCE = re.compile(
@@ -173,14 +138,14 @@ class _Reader:
                     f"{name} is a reference that Key Vault did not resolve. May the function's identity read that "
                     "secret, and is the reference the whole setting?"
                 )
-            if name not in VARIABLES and (meant := _nearest(name, VARIABLES)):
+            if name not in VARIABLES and (meant := nearest(name, VARIABLES)):
                 self._warnings.append(f"{name} is not a setting. Do you mean {meant}?")
 
     def _check_event_type(self, name: str) -> None:
         if name in EVENT_TYPES:
             return
         # Right but for a letter, it would drop everything.
-        if meant := _nearest(name, EVENT_TYPES):
+        if meant := nearest(name, EVENT_TYPES):
             self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is no event type. Do you mean {meant!r}?")
         else:
             self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
@@ -324,24 +289,6 @@ def several(text: str) -> list[str] | None:
 def is_reference(secret: str) -> bool:
     """Tell whether a secret is only a reference to one."""
     return bool(_REFERENCE(secret.strip()))
-
-
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one that ``name`` may be meant to be: the same but for case and one letter, or two neighbours."""
-    return next((each for each in sorted(names) if _is_close(name.lower(), each.lower())), None)
-
-
-def _is_close(one: str, other: str) -> bool:
-    at = next(
-        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    rest, others = one[at:], other[at:]
-    return (
-        rest[1:] == others[1:]
-        or rest[1:] == others
-        or rest == others[1:]
-        or (rest[:2] == others[1::-1] and rest[2:] == others[2:])
-    )
 
 
 def _is_utf8(secret: str) -> bool:

@@ -46,7 +46,7 @@ Process = Callable[[Event], Awaitable[None]]
 async def process(event: Event) -> None:
     """Do what you want done with one event; raise if it could not be done."""
     for reading in readings(event):
-        value = reading.text if reading.value is None else reading.value
+        value = reading.text if reading.value is None else f"{reading.value:.10g}"
         print(reading.device_id, reading.quantity, printable(str(value)), reading.unit or "", flush=True)
 
 

@@ -48,7 +48,7 @@ Process = Callable[[Event], None]
 def process(event: Event) -> None:
     """Do what you want done with one event; raise if it could not be done."""
     for reading in readings(event):
-        value = reading.text if reading.value is None else reading.value
+        value = reading.text if reading.value is None else f"{reading.value:.10g}"
         print(printable(f"{reading.device_id} {reading.quantity} {value} {reading.unit or ''}"), flush=True)
 
 

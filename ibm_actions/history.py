@@ -146,7 +146,7 @@ def main() -> None:
         for event in _asked_for(asked):
             if asked.type in (None, event.event_type):
                 for reading in readings(event):
-                    value = reading.value if reading.value is not None else reading.text or ""
+                    value = reading.text or "" if reading.value is None else f"{reading.value:.10g}"
                     print(printable(f"{reading.time or '-'} {reading.quantity} {value} {reading.unit or ''}"))
     except SettingsError as error:
         sys.exit(str(error))

@@ -79,7 +79,7 @@ STRANGE = {
     "lone surrogate": (b'{"event":{"eventId":"\\ud800"}}', "no eventType"),
     "nested": (b"[" * 200_000, "not JSON"),
     "numbers": (b'{"event":{"eventType":"touch","data":[1e999,NaN]}}', "not JSON"),
-    "duplicate keys": (b'{"event":{"eventType":"touch"},"event":{}}', "no eventType"),
+    "duplicate keys": (b'{"event":{"eventType":"touch"},"event":{}}', "duplicate keys"),
     "empty": (b"", "not JSON"),
 }
 

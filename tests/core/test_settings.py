@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from core.jwks import PinnedKeys, PublishedKeys
-from core.settings import VARIABLES as KNOWN
 from core.settings import Settings, SettingsError, keep_days, one_of, required
 from core.signature import ISSUER, SignatureError
+from core.spelling import VARIABLES as KNOWN
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
 from tests.support.es256 import JWKS, KID, jwks
 

@@ -216,7 +216,7 @@ def test_what_a_worker_prints_moves_no_cursor(postgres: Postgres, tmp_path: Path
     worker = Program("heroku.worker", {"DATABASE_URL": url}, tmp_path)
     wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)")
     assert worker.stop() == 0
-    assert worker.output() == "emucdd6ef2eu277bo8f52vg state ?[2J?31m?OPEN?? \n"
+    assert worker.output() == "emucdd6ef2eu277bo8f52vg state ?[2J?31m?OPEN\ufffd\ufffd \n"
     worker.close()
 
 

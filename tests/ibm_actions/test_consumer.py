@@ -443,13 +443,12 @@ def test_the_example_prints_readings_and_stops_when_told(
     put: Put, programs: Any, environ: dict[str, str], proxy: Proxy
 ) -> None:
     put(event("a"), event("b", NOW - MONTH / 31, value=0))
-    text = event("c").body.replace(b"temperature", b"motion")
-    text = text.replace(b'"motion":{', b'"motion":{"state":"\\u009b2J\\u202e\\ud800",')
-    put(reread(text, NOW))
+    text = body(eventType="motion", eventId="c", data={"motion": {"state": "HERE"}}, timestamp=rfc3339(NOW))
+    put(reread(text.replace(b"HERE", b"\\u009b2J\\u202e\\ud800"), NOW))
     program = programs(MODULE, **environ)
     # No control reaches the terminal, nor half a pair of surrogates.
     device = "emucdd6ef2eu277bo8f52vg"
-    expected = {f"{device} temperature 21.5 °C", f"{device} temperature 0 °C", f"{device} state ?2J??"}
+    expected = {f"{device} temperature 21.5 °C", f"{device} temperature 0 °C", f"{device} state ?2J?\ufffd"}
     wait_until(lambda: len(program.output().splitlines()) >= 3)
     assert {line.rstrip() for line in program.output().splitlines()} == expected
     # It waits for more, for seconds on end, and ends at once.
