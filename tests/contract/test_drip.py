@@ -78,7 +78,7 @@ def test_no_store_waits_for_a_service_that_drips(tmp_path: Path, request: pytest
             end()
         for store in stores:
             await fill(store)
-        # How many of its connections a pool has kept is chance. One left by each attempt would be twice as many.
+        # How many threads and connections there were at once is chance. One for each attempt would be twice as many.
         assert await let_go(before, AT_ONCE * len(stores))
         for store in stores:
             await store.close()  # type: ignore[attr-defined]

@@ -18,12 +18,11 @@ async def let_go(before: tuple[int, int], more: int = 0) -> bool:
 
     Args:
         before: What was held then.
-        more: So many more files and sockets are none too many.
+        more: So many more threads, and as many more files and sockets, are none too many.
     """
-    most = before[0], before[1] + more
     until = time.monotonic() + 5
     while True:
-        is_so = all(now <= then for now, then in zip(held(), most, strict=True))
+        is_so = all(now <= then + more for now, then in zip(held(), before, strict=True))
         if is_so or time.monotonic() > until:
             return is_so
         await asyncio.sleep(0.05)
