@@ -1,4 +1,4 @@
--- The events, and two views over them. Applied when a database is older than the version that sqlite.py names.
+-- The events, and two views over them. Applied to a database whose view `schema_version` is missing or another.
 
 CREATE TABLE IF NOT EXISTS events (
     key         TEXT PRIMARY KEY NOT NULL,
@@ -9,11 +9,27 @@ CREATE TABLE IF NOT EXISTS events (
     timestamp   TEXT,             -- UTC with six fraction digits, so that it sorts
     received_at TEXT NOT NULL,    -- likewise
     parsed      INTEGER NOT NULL,
-    body        BLOB NOT NULL     -- the bytes that DT signed
+    body        BLOB NOT NULL,    -- the bytes that DT signed
+    signed_by   TEXT              -- NULL for what a version before this column stored
 );
 
-CREATE INDEX IF NOT EXISTS events_of_device ON events (device_id, event_type, timestamp);
+-- When each device last sent each type, for `latest`. A trigger keeps it, so that it is right whoever inserts; an index by
+-- device would cost each write a page of its own (docs/decisions/0024-indexes.md).
+CREATE TABLE IF NOT EXISTS newest (
+    device_id  TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    timestamp  TEXT NOT NULL,
+    PRIMARY KEY (device_id, event_type)
+) WITHOUT ROWID;
 
+CREATE TRIGGER IF NOT EXISTS events_newest AFTER INSERT ON events
+WHEN new.parsed AND new.device_id IS NOT NULL
+BEGIN
+    INSERT INTO newest VALUES (new.device_id, new.event_type, new.timestamp)
+    ON CONFLICT DO UPDATE SET timestamp = excluded.timestamp WHERE excluded.timestamp > timestamp;
+END;
+
+DROP VIEW IF EXISTS schema_version;
 DROP VIEW IF EXISTS latest;
 DROP VIEW IF EXISTS readings;
 
@@ -47,49 +63,89 @@ WITH quantities (event_type, field, quantity, unit) AS (VALUES
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms')
 ),
 documents AS (
-    -- json_valid, although Python has parsed it: one body that only Python could read must not end every query.
-    SELECT *, CASE WHEN parsed AND json_valid(CAST(body AS TEXT)) THEN CAST(body AS TEXT) END AS document FROM events
-),
-payloads AS (
-    SELECT *, json_extract(document, '$.event.data.' || event_type) AS payload FROM documents
+    -- The payload and the name as one JSON array in an array: json_each, which yields one row of it or none, reads each
+    -- body once. json_valid, although Python has parsed it: one body that only Python could read must not end every query.
+    SELECT events.*, each.value AS document
+    FROM events CROSS JOIN json_each(CASE WHEN parsed AND json_valid(CAST(body AS TEXT)) THEN '[' || json_extract(
+        -- SQLite ends a text at a NUL, so U+FFFD stands in for it. A backslash that is escaped begins no escape.
+        CASE WHEN instr(body, CAST('\u0000' AS BLOB))
+            THEN replace(replace(replace(CAST(body AS TEXT), '\\', char(1)), '\u0000', '\ufffd'), char(1), '\\')
+            ELSE CAST(body AS TEXT) END,
+        '$.event.data.' || event_type, '$.labels.name'
+    ) || ']' ELSE '[]' END) AS each
 ),
 samples AS (
     -- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone.
-    SELECT payloads.*, each.key AS sample, each.value AS fields
-    FROM payloads, json_each(
-        CASE WHEN json_type(payload, '$.samples[0]') = 'object'
-            THEN json_extract(payload, '$.samples') ELSE json_array(json(payload)) END
+    SELECT documents.*, each.key AS sample, each.value AS fields
+    FROM documents CROSS JOIN json_each(
+        CASE WHEN json_type(document, '$[0].samples[0]') = 'object'
+            THEN json_extract(document, '$[0].samples') ELSE json_array(json_extract(document, '$[0]')) END
     ) AS each
     WHERE each.type = 'object'
 ),
+times AS (
+    SELECT samples.*, each.value AS time
+    FROM samples CROSS JOIN json_each(json_array(
+        upper(coalesce(json_extract(fields, '$.sampleTime'), json_extract(document, '$[0].updateTime')))
+    )) AS each
+),
 fields AS (
     SELECT
-        samples.*, quantity, unit, field,
+        times.*, quantity, unit, field,
         json_type(fields, '$.' || field) AS type, json_extract(fields, '$.' || field) AS found,
-        coalesce(json_extract(fields, '$.sampleTime'), json_extract(payload, '$.updateTime'), timestamp) AS time
-    FROM samples JOIN quantities USING (event_type)
+        -- RFC 3339 in its parts, since SQLite would round the fraction to milliseconds.
+        substr(time, 1, 19) AS second, substr(time, CASE WHEN time LIKE '%Z' THEN -1 ELSE -6 END) AS zone,
+        json_extract(document, '$[1]') AS label
+    FROM times CROSS JOIN quantities USING (event_type)
 )
 SELECT
     key, device_id, project_id, event_type, sample, quantity,
-    CASE WHEN type IN ('integer', 'real') THEN found END AS value,
+    CASE WHEN type IN ('integer', 'real') THEN CAST(found AS REAL) END AS value,
     CASE WHEN type = 'text' THEN found END AS text,
     unit,
-    -- six fraction digits, whether DT sent none, six or nine
-    substr(rtrim(time, 'Z') || CASE WHEN instr(time, '.') THEN '000000' ELSE '.000000' END, 1, 26) || 'Z' AS time,
+    coalesce(
+        CASE
+            -- A leap second, which SQLite does not know, is the start of the next.
+            WHEN second LIKE '____-__-__T__:__:60'
+                THEN strftime('%Y-%m-%dT%H:%M:%S.000000Z', substr(second, 1, 17) || '59' || zone, '+1 second')
+            WHEN second LIKE '____-__-__T__:__:__'
+                THEN strftime('%Y-%m-%dT%H:%M:%S.', second || zone)
+                    || substr(substr(time, 21, length(time) - 20 - length(zone)) || '000000', 1, 6) || 'Z'
+        END,
+        timestamp
+    ) AS time,
     received_at,
-    coalesce(json_extract(payload, '$.isBackfilled'), FALSE) AS is_backfilled,
-    json_extract(document, '$.labels.name') AS name
+    coalesce(json_extract(document, '$[0].isBackfilled'), FALSE) AS is_backfilled,
+    -- Half of a surrogate pair is JSON, but no UTF-8, and readers refuse it: U+FFFD stands in for it.
+    CASE WHEN hex(label) GLOB '*ED[AB]*' THEN (
+        WITH RECURSIVE letters (number, clean) AS (
+            SELECT 0, ''
+            UNION ALL
+            SELECT number + 1, clean || CASE
+                WHEN hex(substr(label, number + 1, 1)) GLOB 'ED[AB]*' THEN char(65533)
+                ELSE substr(label, number + 1, 1)
+            END
+            FROM letters WHERE number < length(label)
+        )
+        SELECT clean FROM letters WHERE number = length(label)
+    ) ELSE label END AS name,
+    signed_by,
+    coalesce(timestamp, received_at) AS event_time
 FROM fields
 WHERE
     field IS NULL
     OR (unit IS NULL AND type = 'text')
-    OR (unit IS NOT NULL AND type IN ('integer', 'real') AND abs(found) < 1e308);
+    OR (unit IS NOT NULL AND type IN ('integer', 'real') AND abs(CAST(found AS REAL)) < 9e999);
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
 CREATE VIEW latest AS
 SELECT readings.*
-FROM (
-    SELECT key, max(timestamp) FROM events WHERE parsed AND device_id IS NOT NULL GROUP BY device_id, event_type
-) AS newest
-JOIN readings USING (key)
+FROM newest
+CROSS JOIN readings ON newest.device_id = readings.device_id AND key = (
+    SELECT key FROM events
+    WHERE coalesce(timestamp, received_at) = +newest.timestamp AND events.device_id = newest.device_id
+        AND events.event_type = newest.event_type AND parsed
+    LIMIT 1
+)
 WHERE sample = 0;
+

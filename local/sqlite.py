@@ -1,9 +1,11 @@
 """Events in an SQLite database of your own."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,19 +14,20 @@ from typing import TypeVar
 from core.event import Event, rfc3339
 from core.grouped import GroupedStore, RowsRefused
 from core.store import Outcome, StoreUnavailable
+from local.database import TIMEOUT, Database, Row
+from local.files import Fate
 
 T = TypeVar("T")
 
-_SCHEMA = Path(__file__).with_name("schema.sql")
-# Raised with each change of schema.sql.
-_VERSION = 1
-# Within the deadline there is room for a write that waits this long and for the next group's.
-_TIMEOUT = 2.0
-
-_INSERT = """
-INSERT INTO events (key, event_id, event_type, device_id, project_id, timestamp, received_at, parsed, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
-"""
+# Events between two checkpoints: 2 to 20 MB of log, as they come in groups or one by one.
+_CHECKPOINT = 1_000
+# Events that are kept while readers hold a checkpoint up: about 10 MB.
+_MAX_UNSAVED = 10_000
+# Files may be replaced while they are being replaced.
+_ATTEMPTS = 3
+# Seconds for which a file that was put in place has to be unchanged, and how long that is waited for.
+_STILL = 0.2
+_MAX_WAIT = 1.0
 
 
 class SqliteStore(GroupedStore):
@@ -32,19 +35,27 @@ class SqliteStore(GroupedStore):
 
     Durable: with journal_mode=WAL and synchronous=FULL, COMMIT returns after the log is synced to the disk
     (https://www.sqlite.org/pragma.html#pragma_synchronous); on macOS, fullfsync makes that the disk and not its cache.
+    Before the answer the files are looked at: where they are no longer those of the connection, the events go into the
+    database that is now in place, and with them those that may have been in the log alone
+    (docs/decisions/0023-sqlite-file.md).
     Unique: ``key`` is the primary key, for as long as the database lives; a second copy changes nothing.
     Answers: any error rolls the whole group back. A full disk, a lock held by another program, or a damaged file is
-    `StoreUnavailable` with SQLite's own name for it, and the next group opens the database anew.
+    `StoreUnavailable` with SQLite's own name for it.
 
     Args:
-        path: The database file; it and its folder are made when they are not there.
+        path: The database file; it is made when it is not there, and its folder when the store is first opened.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
+        self._database: Database | None = None
+        # The folder of the database when it was last opened; None before.
+        self._folder: tuple[int, int] | None = None
+        # Rows that are committed, and that no checkpoint has put into the file; whether they may be missing there.
+        self._unsaved: deque[Row] = deque(maxlen=_MAX_UNSAVED)
+        self._is_behind = False
+        self._since_checkpoint = 0
         # SQLite waits for the disk, so it does that on a thread of its own: one, since it has one writer anyway.
         self._thread = ThreadPoolExecutor(1, "sqlite")
 
@@ -54,7 +65,7 @@ class SqliteStore(GroupedStore):
         Raises:
             StoreUnavailable: It cannot be opened.
         """
-        await self._call(self._opened, _TIMEOUT)
+        await self._call(self._opened, TIMEOUT)
 
     async def close(self) -> None:
         """Write what waits, and close the database."""
@@ -64,7 +75,8 @@ class SqliteStore(GroupedStore):
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
         """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
-        return await self._call(lambda: self._insert(events), min(deadline - time.monotonic(), 2 * _TIMEOUT))
+        rows = [_row(event) for event in events]
+        return await self._call(lambda: self._write(rows), min(deadline - time.monotonic(), 2 * TIMEOUT))
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:
         try:
@@ -73,58 +85,127 @@ class SqliteStore(GroupedStore):
         except TimeoutError:
             raise StoreUnavailable("timeout") from None
 
-    def _insert(self, events: Sequence[Event]) -> list[Outcome]:
-        connection = self._opened()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            counts = [connection.execute(_INSERT, _row(event)).rowcount for event in events]
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._close()  # which rolls back
-            raise _translated(error) from None
-        return [Outcome.STORED if count else Outcome.DUPLICATE for count in counts]
-
-    def _opened(self) -> sqlite3.Connection:
-        # A file that was deleted or replaced under us would take events and lose them without an error.
-        if self._connection and not self._is_same_file():
-            self._close()
-        if not self._connection:
+    def _write(self, rows: Sequence[Row]) -> list[Outcome]:
+        is_new = [False] * len(rows)
+        for attempt in range(_ATTEMPTS):
+            database = self._opened()
+            error = None
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._connection = _connect(self._path)
-                self._inode = self._path.stat().st_ino
+                inserted = database.insert(rows, self._unsaved if self._is_behind else ())
+                # An event of which the first attempt left a copy was new then.
+                is_new = [one or other for one, other in zip(is_new, inserted, strict=True)]
+            except sqlite3.Error as failure:
+                error = failure
+            if not self._is_in_place(database):
+                continue
+            if error is None:
+                self._keep(database, rows)
+                return [Outcome.STORED if new else Outcome.DUPLICATE for new in is_new]
+            # SQLITE_ERROR is what a statement meets in a restored database of the first version.
+            if attempt or _name(error) != "SQLITE_ERROR" or not self._migrated(database):
+                raise _translated(error) from None
+        raise StoreUnavailable("replaced")
+
+    def _keep(self, database: Database, rows: Sequence[Row]) -> None:
+        """Keep ``rows``, which are committed, until a checkpoint has put them into the file."""
+        self._is_behind = False
+        self._unsaved.extend(rows)
+        self._since_checkpoint += len(rows)
+        if self._since_checkpoint >= _CHECKPOINT:
+            self._since_checkpoint = 0
+            self._checkpoint(database)
+
+    def _checkpoint(self, database: Database) -> None:
+        # What it cannot do now, for want of space say, the next one can.
+        with contextlib.suppress(sqlite3.Error):
+            if database.checkpoint():
+                self._unsaved.clear()
+
+    def _migrated(self, database: Database) -> bool:
+        with contextlib.suppress(sqlite3.Error):
+            database.apply_schema()
+            return True
+        return False
+
+    def _is_in_place(self, database: Database) -> bool:
+        """Whether the files are still those of the connection; leave them if not."""
+        fate = database.fate(self._unsaved)
+        if fate is Fate.SAME:
+            return True
+        self._database = None
+        if database.leave(fate) and not _has_content(self._path):
+            # All of it is in the file that was moved, or that somebody wanted deleted.
+            self._unsaved.clear()
+        else:
+            self._is_behind = True
+        return False
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            try:
+                self._prepare()
+                self._database = Database(self._path)
             except OSError as error:
                 raise StoreUnavailable(type(error).__name__) from None
             except sqlite3.Error as error:
                 raise StoreUnavailable(_name(error)) from None
-        return self._connection
+            if not self._is_behind:
+                self._checkpoint(self._database)
+            self._thread.submit(self._build_index)
+        return self._database
 
-    def _is_same_file(self) -> bool:
-        try:
-            return os.stat(self._path).st_ino == self._inode
-        except OSError:
-            return False
+    def _prepare(self) -> None:
+        """Make the folder, at the start; later only what a person put in place is opened.
+
+        An empty folder may be where a disk was mounted: a new database there would be hidden once it is mounted again.
+        """
+        is_first = self._folder is None
+        folder = Path(os.path.realpath(self._path)).parent
+        if is_first:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        identity = found.st_dev, found.st_ino
+        if not _has_content(self._path):
+            if identity != (self._folder or identity) and not self._path.exists():
+                raise StoreUnavailable("database_missing")
+            # SQLite would delete it: https://www.sqlite.org/tempfiles.html#write_ahead_log_wal_files
+            if _has_content(Path(f"{os.path.realpath(self._path)}-wal")):
+                raise StoreUnavailable("log_without_database")
+        elif not is_first:
+            self._wait_until_still()
+        self._folder = identity
+
+    def _wait_until_still(self) -> None:
+        """Return once nobody writes to a file that was put in place, a copy that is not finished, say."""
+        end = time.monotonic() + _MAX_WAIT
+        while 0 <= time.time() - self._path.stat().st_mtime < _STILL:
+            if time.monotonic() > end:
+                raise StoreUnavailable("being_replaced")
+            time.sleep(0.02)
+
+    def _build_index(self) -> None:
+        # Without it all works, slowly; the next start tries again.
+        with contextlib.suppress(sqlite3.Error):
+            if self._database:
+                self._database.build_index()
 
     def _close(self) -> None:
-        if self._connection:
-            self._connection.close()
-            self._connection = None
+        with contextlib.suppress(StoreUnavailable):
+            if self._database and not self._is_in_place(self._database) and self._is_behind:
+                self._write([])
+        if self._database:
+            self._database.close()
+            self._database = None
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
+def _has_content(path: Path) -> bool:
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA.read_text()}; PRAGMA user_version={_VERSION}; COMMIT")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
-def _row(event: Event) -> tuple[object, ...]:
+def _row(event: Event) -> Row:
     return (
         event.key,
         event.event_id,
@@ -135,6 +216,7 @@ def _row(event: Event) -> tuple[object, ...]:
         rfc3339(event.received_at),
         event.parsed,
         event.body,
+        event.signed_by,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from local.database import Database
 from tests.support.deliveries import SECRET, fresh_body, signed
 from tests.support.processes import ROOT, Answer, Program, running
 
@@ -143,13 +144,12 @@ def test_a_full_disk_is_503_and_over_when_there_is_room(tmp_path: Path) -> None:
 
 
 def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
-    from local.sqlite import _connect
-
-    connection = _connect(tmp_path / "events.db")
+    database = Database(tmp_path / "events.db")
+    connection = database._connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA fullfsync").fetchone() == (1,)
-    connection.close()
+    database.close()
 
 
 @pytest.mark.parametrize(("argument", "status", "said"), [("--help", 0, "make run"), ("--port=1", 2, "--port=1")])

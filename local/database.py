@@ -1,0 +1,236 @@
+"""One open SQLite database: its schema, what makes it durable, and how it is left when its files are not its own."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.grouped import RowsRefused
+from local.files import DatabaseFiles, Fate
+
+Row = tuple[object, ...]
+
+# A write waits this long, in seconds, for another program's. Within the deadline there is room for it and for the next.
+TIMEOUT = 2.0
+
+_HERE = Path(__file__).parent
+# Raised with each change of schema.sql. `user_version` stays at 1: at another number the first version of this
+# receiver, which may still write to the same database, puts its own views and index back.
+_VERSION = 2
+
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "fullfsync=ON",
+    "checkpoint_fullfsync=ON",
+    "wal_autocheckpoint=0",
+)
+
+_INSERT = """
+INSERT INTO events
+(key, event_id, event_type, device_id, project_id, timestamp, received_at, parsed, body, signed_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+"""
+
+_NEWEST = "SELECT key FROM events ORDER BY rowid DESC LIMIT 1"
+
+
+class Database:
+    """A connection for one thread, and the files that it has open.
+
+    Checkpoints are made by `checkpoint` alone, so that it is known what is in the log and not yet in the file.
+
+    Args:
+        path: The file, made readable to its owner alone when it is not there; its folder is there.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+        OSError: The same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        self._connection = sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None)
+        try:
+            for pragma in _PRAGMAS:
+                self._connection.execute(f"PRAGMA {pragma}")
+            self.apply_schema()
+            self.files = DatabaseFiles(path)
+            self._remember()
+        except (sqlite3.Error, OSError):
+            self._connection.close()
+            raise
+
+    def apply_schema(self) -> None:
+        """Bring the tables and views up to this version, in one short transaction; see `build_index`."""
+        if self._version() == _VERSION:
+            return
+        real = os.path.realpath(self._path)
+        for name in (real, f"{real}-wal", f"{real}-shm"):
+            # Who may read a file that is another user's is that user's to say.
+            with contextlib.suppress(OSError):
+                os.chmod(name, 0o600)
+        with self._transaction():
+            if self._version() == _VERSION:
+                return  # another receiver was first
+            columns = [column[1] for column in self._connection.execute("PRAGMA table_info(events)")]
+            if columns and "signed_by" not in columns:
+                self._connection.execute("ALTER TABLE events ADD COLUMN signed_by TEXT")
+            self._run("schema.sql")
+            if self._has("events_of_device"):
+                self._run("newest_of_version_1.sql")
+            self._connection.execute(f"CREATE VIEW schema_version AS SELECT {_VERSION} AS version")
+            self._connection.execute("PRAGMA user_version=1")
+
+    def build_index(self) -> None:
+        """Make the index by time where it is missing, as in a database of the first version.
+
+        Nobody else can write meanwhile: about 3 s for a million events. Interrupted, it is as if it had not begun.
+
+        Raises:
+            sqlite3.Error: It cannot be made now; all works without it, slowly.
+        """
+        if self._has("events_by_time") and not self._has("events_of_device"):
+            return
+        with self._transaction():
+            self._run("indexes.sql")
+
+    def insert(self, rows: Sequence[Row], again: Iterable[Row] = ()) -> list[bool]:
+        """Commit ``rows`` in one transaction.
+
+        Args:
+            rows: In the order of the columns.
+            again: Rows that were committed before, and may be missing.
+
+        Returns:
+            Whether each of ``rows`` was new.
+
+        Raises:
+            core.grouped.RowsRefused: One is neither inserted nor there.
+            sqlite3.Error: None is committed.
+        """
+        with self._transaction():
+            self._connection.executemany(_INSERT, again)
+            if self._connection.executemany(_INSERT, rows).rowcount == len(rows) or not rows:
+                return [True] * len(rows)
+            # Some were there. One by one tells which, at a third more than all at once.
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_INSERT, again)
+            return [self._insert_one(row) for row in rows]
+
+    def _insert_one(self, row: Row) -> bool:
+        if self._connection.execute(_INSERT, row).rowcount:
+            return True
+        if self._connection.execute("SELECT 1 FROM events WHERE key = ?", row[:1]).fetchone() is None:
+            raise RowsRefused("not_stored")  # a trigger of the user's own, say
+        return False
+
+    def checkpoint(self, mode: str = "PASSIVE") -> bool:
+        """Copy the log into the file as far as readers let it; return whether all of it is there.
+
+        Args:
+            mode: As https://www.sqlite.org/pragma.html#pragma_wal_checkpoint has it.
+
+        Raises:
+            sqlite3.Error: It failed; nothing is lost.
+        """
+        _, in_log, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        is_complete: bool = 0 <= in_log == copied
+        self._remember()
+        return is_complete
+
+    def fate(self, keys: Collection[object]) -> Fate:
+        """Return what happened to the files; never `Fate.WRITTEN`, which is looked into.
+
+        Args:
+            keys: Of the events that may be in the log alone.
+        """
+        fate = self.files.fate()
+        if fate is not Fate.WRITTEN:
+            return fate
+        if not self._is_checkpoint(keys):
+            return Fate.SPOILED
+        self.files.remember()
+        return Fate.SAME
+
+    def leave(self, fate: Fate) -> bool:
+        """Close the connection to files of which this became.
+
+        Returns:
+            Whether all that was committed is in the file that was opened, wherever that is now.
+        """
+        is_complete = False
+        with contextlib.suppress(sqlite3.Error, OSError):
+            if fate is Fate.MOVED or self.files.lost_only_names():
+                self._connection.execute("PRAGMA busy_timeout=100")  # readers, who may stay long
+                is_complete = self.checkpoint("TRUNCATE")
+        if fate is Fate.SPOILED:
+            self.files.discard_log()
+        self._connection.close()
+        self.files.delete_log()
+        self.files.close()
+        return is_complete
+
+    def close(self) -> None:
+        """Close the connection to files that are in place."""
+        self._connection.close()
+        self.files.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+            raise
+
+    def _run(self, script: str) -> None:
+        statement = ""
+        for line in (_HERE / script).read_text().splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                self._connection.execute(statement)
+                statement = ""
+
+    def _version(self) -> int | None:
+        if not self._has("schema_version"):
+            return None
+        version: int = self._value("SELECT version FROM schema_version")
+        return version
+
+    def _has(self, name: str) -> bool:
+        return self._value("SELECT 1 FROM sqlite_master WHERE name = ?", name) is not None
+
+    def _value(self, query: str, *arguments: object) -> Any:
+        found = self._connection.execute(query, arguments).fetchone()
+        return found and found[0]
+
+    def _remember(self) -> None:
+        """Take what is in the file now for our own."""
+        self.files.remember()
+        self._others = self._value("PRAGMA data_version")
+        self._newest = self._value(_NEWEST)
+
+    def _is_checkpoint(self, keys: Collection[object]) -> bool:
+        """Whether what somebody wrote to the file can have come out of the log, as another connection's checkpoint."""
+        with contextlib.suppress(sqlite3.Error):
+            # Another connection that commits makes checkpoints, too.
+            others = self._value("PRAGMA data_version")
+            if others != self._others:
+                self._others = others
+                return True
+            # The file alone, without the log.
+            with contextlib.closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?immutable=1", uri=True)) as file:
+                is_ours = file.execute("PRAGMA schema_version").fetchone()[0] == self._value("PRAGMA schema_version")
+                newest = file.execute(_NEWEST).fetchone()
+                return is_ours and ((newest and newest[0]) == self._newest or (newest and newest[0]) in keys)
+        return False

@@ -1,0 +1,217 @@
+"""The database file is moved, replaced, restored or damaged while hundreds of events are on their way into it."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from core.event import Event, reread
+from core.receiver import DEADLINE
+from core.store import StoreUnavailable
+from local.sqlite import SqliteStore
+from tests.support.deliveries import fresh_body
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+AT_ONCE = 200
+
+
+class Load:
+    """Puts events, `AT_ONCE` at a time, each until it is acknowledged, and knows what was acknowledged when."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = SqliteStore(path)
+        self.acknowledged: set[str] = set()
+        self.refusals: list[str] = []
+
+    async def put(self, event: Event) -> None:
+        while True:
+            try:
+                await self.store.put(event, time.monotonic() + DEADLINE)
+            except StoreUnavailable as error:
+                self.refusals.append(error.cause)
+                await asyncio.sleep(0.05)
+            else:
+                self.acknowledged.add(event.key)
+                return
+
+    async def put_many(self, count: int) -> set[str]:
+        waiting = [reread(fresh_body(), NOW) for _ in range(count)]
+        keys = {event.key for event in waiting}
+
+        async def one_after_the_other() -> None:
+            while waiting:
+                await self.put(waiting.pop())
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+        return keys
+
+
+def keys(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return {row[0] for row in connection.execute("SELECT key FROM events")}
+
+
+def put_through(path: Path, fault: Callable[[], object], before: int = 1500) -> tuple[set[str], set[str], Load]:
+    """Return the keys acknowledged before ``fault``, and those of events first sent after it."""
+
+    async def run() -> tuple[set[str], set[str], Load]:
+        load = Load(path)
+        await load.store.open()
+        first = await load.put_many(before)
+        meanwhile = asyncio.create_task(load.put_many(1000))
+        await asyncio.sleep(0.03)
+        first |= set(load.acknowledged)
+        await asyncio.to_thread(fault)
+        later = await load.put_many(600)
+        await meanwhile
+        await load.store.close()
+        return first, later, load
+
+    return asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def back_up(path: Path) -> Path:
+    backup = path.with_name("backup.db")
+    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(backup)) as copy:
+        live.backup(copy)
+    return backup
+
+
+def copy_over(source: Path, path: Path) -> None:
+    """As cp does, into the same inode."""
+    path.write_bytes(source.read_bytes())
+
+
+@pytest.mark.parametrize("before", [50, 1500])
+def test_a_file_that_is_moved_has_all_that_came_before(before: int, tmp_path: Path) -> None:
+    path, archive = tmp_path / "events.db", tmp_path / "archive.db"
+    first, later, _ = put_through(path, lambda: path.rename(archive), before)
+    assert later <= keys(path)
+    assert first <= keys(archive) | keys(path)
+    assert len(keys(archive)) >= before
+
+
+def test_a_file_that_logrotate_moves_and_makes_anew(tmp_path: Path) -> None:
+    path, archive = tmp_path / "events.db", tmp_path / "events.db.1"
+
+    def rotate() -> None:
+        path.rename(archive)
+        path.touch(0o640)
+
+    first, later, _ = put_through(path, rotate)
+    assert later <= keys(path)
+    assert first <= keys(archive) | keys(path)
+
+
+@pytest.mark.parametrize("how", ["mv", "cp", "restore", "vacuum", "rm and cp", "reader"])
+def test_what_comes_after_a_restored_backup_is_in_it(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    backed_up: set[str] = set()
+    readers: list[sqlite3.Connection] = []
+
+    def restore() -> None:
+        backup = path.with_name("backup.db")
+        if how == "vacuum":
+            with closing(sqlite3.connect(path)) as live:
+                live.execute("VACUUM INTO ?", (str(backup),))
+        else:
+            back_up(path)
+        backed_up.update(keys(backup))
+        time.sleep(0.05)
+        match how:
+            case "mv" | "vacuum":
+                backup.rename(path)
+            case "cp":
+                copy_over(backup, path)
+            case "restore":
+                with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(backup)) as copy:
+                    copy.backup(live)
+            case "rm and cp":
+                path.unlink()
+                copy_over(backup, path)
+            case "reader":
+                reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM events").fetchone()
+                readers.append(reader)
+                backup.rename(path)
+
+    _, later, _ = put_through(path, restore)
+    for reader in readers:
+        reader.close()
+    assert backed_up | later <= keys(path)
+
+
+@pytest.mark.parametrize("before", [50, 1500])
+@pytest.mark.parametrize("names", [["-wal"], ["-shm"], ["-wal", "-shm"], ["truncate"]])
+def test_without_its_log_nothing_is_lost(names: list[str], before: int, tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+
+    def damage() -> None:
+        for name in names:
+            if name == "truncate":
+                os.truncate(f"{path}-wal", 0)
+            else:
+                os.unlink(f"{path}{name}")
+
+    first, later, _ = put_through(path, damage, before)
+    assert first | later <= keys(path)
+
+
+def test_a_file_that_is_truncated_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    _, later, _ = put_through(path, lambda: os.truncate(path, 0))
+    assert later <= keys(path)
+
+
+def test_a_symbolic_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
+    path, one, other = tmp_path / "events.db", tmp_path / "one" / "a.db", tmp_path / "other" / "b.db"
+    for file in (one, other):
+        file.parent.mkdir()
+        file.touch()
+    path.symlink_to(one)
+
+    def switch() -> None:
+        (tmp_path / "new").symlink_to(other)
+        (tmp_path / "new").rename(path)
+
+    first, later, _ = put_through(path, switch)
+    assert later <= keys(other)
+    assert first <= keys(one) | keys(other)
+
+
+def test_a_folder_that_is_moved_takes_all_along_and_no_new_one_is_made(tmp_path: Path) -> None:
+    path, archive = tmp_path / "var" / "events.db", tmp_path / "archive"
+
+    async def run() -> tuple[set[str], Load]:
+        load = Load(path)
+        await load.store.open()
+        first = await load.put_many(500)
+        path.parent.rename(archive)
+        refused = asyncio.create_task(load.put_many(300))
+        await asyncio.sleep(0.3)
+        assert load.acknowledged == first
+        # As where a disk was mounted.
+        path.parent.mkdir()
+        await asyncio.sleep(0.3)
+        assert load.acknowledged == first
+        assert list(path.parent.iterdir()) == []
+        assert first <= keys(archive / "events.db")
+        path.parent.rmdir()
+        archive.rename(path.parent)
+        await refused
+        await load.store.close()
+        return first, load
+
+    _, load = asyncio.run(asyncio.wait_for(run(), 30))
+    assert load.acknowledged == keys(path)
+    assert {"FileNotFoundError", "database_missing"} <= set(load.refusals)
