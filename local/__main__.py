@@ -77,7 +77,7 @@ def main() -> None:
 def own_secret(path: Path) -> str:
     """Return the secret in the file ``path``, which is made, readable to its owner alone, when it is not there."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
     return path.read_text().strip()

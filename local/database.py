@@ -30,7 +30,7 @@ _PRAGMAS = (
 
 _INSERT = """
 INSERT INTO events
-(key, event_id, event_type, device_id, project_id, timestamp, received_at, parsed, body, signed_by)
+(key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 

@@ -1,4 +1,4 @@
--- The events, and two views over them. Applied to a database whose view `schema_version` is missing or another.
+-- The events, and two views over them. Applied to a database that is of another version than database.py names.
 
 CREATE TABLE IF NOT EXISTS events (
     key         TEXT PRIMARY KEY NOT NULL,
@@ -8,13 +8,13 @@ CREATE TABLE IF NOT EXISTS events (
     project_id  TEXT,
     timestamp   TEXT,             -- UTC with six fraction digits, so that it sorts
     received_at TEXT NOT NULL,    -- likewise
+    signed_by   TEXT,             -- NULL for what the first version stored
     parsed      INTEGER NOT NULL,
-    body        BLOB NOT NULL,    -- the bytes that DT signed
-    signed_by   TEXT              -- NULL for what a version before this column stored
+    body        BLOB NOT NULL     -- the bytes that DT signed
 );
 
--- When each device last sent each type, for `latest`. A trigger keeps it, so that it is right whoever inserts; an index by
--- device would cost each write a page of its own (docs/decisions/0024-indexes.md).
+-- When each device last sent each type, for `latest`. A trigger keeps it, so that it is right whoever inserts. An index
+-- by device would cost each event a page of its own to write: docs/decisions/0024-indexes.md.
 CREATE TABLE IF NOT EXISTS newest (
     device_id  TEXT NOT NULL,
     event_type TEXT NOT NULL,
@@ -63,14 +63,32 @@ WITH quantities (event_type, field, quantity, unit) AS (VALUES
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms')
 ),
 documents AS (
-    -- The payload and the name as one JSON array in an array: json_each, which yields one row of it or none, reads each
-    -- body once. json_valid, although Python has parsed it: one body that only Python could read must not end every query.
+    -- [[payload, name]], so that json_each yields one row, or none, and each body is read once. json_valid, although
+    -- Python has parsed it: one body that only Python could read must not end every query.
     SELECT events.*, each.value AS document
     FROM events CROSS JOIN json_each(CASE WHEN parsed AND json_valid(CAST(body AS TEXT)) THEN '[' || json_extract(
-        -- SQLite ends a text at a NUL, so U+FFFD stands in for it. A backslash that is escaped begins no escape.
-        CASE WHEN instr(body, CAST('\u0000' AS BLOB))
-            THEN replace(replace(replace(CAST(body AS TEXT), '\\', char(1)), '\u0000', '\ufffd'), char(1), '\\')
-            ELSE CAST(body AS TEXT) END,
+        -- SQLite ends a text at a NUL, and readers refuse half of a surrogate pair: U+FFFD stands in for each.
+        CASE WHEN instr(body, CAST('\u' AS BLOB)) THEN (
+            WITH RECURSIVE escapes (clean, rest) AS (
+                SELECT '', CAST(body AS TEXT)
+                UNION ALL
+                SELECT
+                    clean || CASE
+                        WHEN rest GLOB '\u[dD][89abAB]??\u[dD][c-fC-F]*' THEN substr(rest, 1, 12)
+                        WHEN rest GLOB '\u[dD][89a-fA-F]*' OR rest GLOB '\u0000*' THEN '\ufffd'
+                        WHEN rest GLOB '\*' THEN substr(rest, 1, 2)
+                        ELSE substr(rest, 1, instr(rest || '\', '\') - 1)
+                    END,
+                    substr(rest, CASE
+                        WHEN rest GLOB '\u[dD][89abAB]??\u[dD][c-fC-F]*' THEN 13
+                        WHEN rest GLOB '\u[dD][89a-fA-F]*' OR rest GLOB '\u0000*' THEN 7
+                        WHEN rest GLOB '\*' THEN 3
+                        ELSE instr(rest || '\', '\')
+                    END)
+                FROM escapes WHERE rest != ''
+            )
+            SELECT clean FROM escapes WHERE rest = ''
+        ) ELSE CAST(body AS TEXT) END,
         '$.event.data.' || event_type, '$.labels.name'
     ) || ']' ELSE '[]' END) AS each
 ),
@@ -94,8 +112,7 @@ fields AS (
         times.*, quantity, unit, field,
         json_type(fields, '$.' || field) AS type, json_extract(fields, '$.' || field) AS found,
         -- RFC 3339 in its parts, since SQLite would round the fraction to milliseconds.
-        substr(time, 1, 19) AS second, substr(time, CASE WHEN time LIKE '%Z' THEN -1 ELSE -6 END) AS zone,
-        json_extract(document, '$[1]') AS label
+        substr(time, 1, 19) AS second, substr(time, CASE substr(time, -1) WHEN 'Z' THEN -1 ELSE -6 END) AS zone
     FROM times CROSS JOIN quantities USING (event_type)
 )
 SELECT
@@ -105,30 +122,18 @@ SELECT
     unit,
     coalesce(
         CASE
+            WHEN second NOT LIKE '____-__-__T__:__:__' OR time GLOB '*[^-+.:0-9TZ]*' THEN NULL
             -- A leap second, which SQLite does not know, is the start of the next.
-            WHEN second LIKE '____-__-__T__:__:60'
+            WHEN substr(second, 18) = '60'
                 THEN strftime('%Y-%m-%dT%H:%M:%S.000000Z', substr(second, 1, 17) || '59' || zone, '+1 second')
-            WHEN second LIKE '____-__-__T__:__:__'
-                THEN strftime('%Y-%m-%dT%H:%M:%S.', second || zone)
-                    || substr(substr(time, 21, length(time) - 20 - length(zone)) || '000000', 1, 6) || 'Z'
+            ELSE strftime('%Y-%m-%dT%H:%M:%S.', second || zone)
+                || substr(substr(time, 21, max(0, length(time) - 20 - length(zone))) || '000000', 1, 6) || 'Z'
         END,
         timestamp
     ) AS time,
     received_at,
-    coalesce(json_extract(document, '$[0].isBackfilled'), FALSE) AS is_backfilled,
-    -- Half of a surrogate pair is JSON, but no UTF-8, and readers refuse it: U+FFFD stands in for it.
-    CASE WHEN hex(label) GLOB '*ED[AB]*' THEN (
-        WITH RECURSIVE letters (number, clean) AS (
-            SELECT 0, ''
-            UNION ALL
-            SELECT number + 1, clean || CASE
-                WHEN hex(substr(label, number + 1, 1)) GLOB 'ED[AB]*' THEN char(65533)
-                ELSE substr(label, number + 1, 1)
-            END
-            FROM letters WHERE number < length(label)
-        )
-        SELECT clean FROM letters WHERE number = length(label)
-    ) ELSE label END AS name,
+    json_type(document, '$[0].isBackfilled') IS 'true' AS is_backfilled,
+    json_extract(document, '$[1]') AS name,
     signed_by,
     coalesce(timestamp, received_at) AS event_time
 FROM fields

@@ -214,9 +214,9 @@ def _row(event: Event) -> Row:
         event.project_id,
         rfc3339(event.timestamp) if event.timestamp else None,
         rfc3339(event.received_at),
+        event.signed_by,
         event.parsed,
         event.body,
-        event.signed_by,
     )
 
 
