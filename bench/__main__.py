@@ -19,6 +19,7 @@ PARTS = {
     "azure": "bench.azure",
     "ibm": "bench.ibm",
     "heroku": "bench.throughput",
+    "reading": "bench.reading",
 }
 
 _NUMBERS = (
@@ -35,9 +36,10 @@ parts:
   ibm       the same of IBM's, beside Cloudant's SDK
   import    how long a fresh process takes to its first answered delivery, and how much memory
   heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
+  reading   what a query and a put cost once a million events are stored; 4 minutes, 3 GB where temporary files are
 
 examples:
-  python -m bench                                   all of it; about 20 minutes
+  python -m bench                                   all of it; about 25 minutes
   python -m bench core
   python -m bench heroku --rounds 3 --connections 64
   python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote

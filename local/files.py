@@ -5,6 +5,9 @@ import enum
 import os
 from pathlib import Path
 
+# Of a file, whatever its name: device and inode.
+Identity = tuple[int, int]
+
 _LOG_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # https://www.sqlite.org/walformat.html
 
 
@@ -29,15 +32,12 @@ class DatabaseFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = str(path)
         # SQLite puts them beside the file that a symbolic link leads to.
         real = os.path.realpath(path)
-        self._beside = (f"{real}-wal", f"{real}-shm")
-        self._log = open(self._beside[0], "r+b", buffering=0)  # noqa: SIM115 - close() closes it
-        found = os.stat(path)
-        self._identity = _identity(found)
-        self._identities_beside = [_identity(os.stat(name)) for name in self._beside]
-        self._content = (found.st_size, found.st_mtime_ns)
+        self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
+        self._log = open(self._log_path, "r+b", buffering=0)  # noqa: SIM115 - close() closes it
+        self._known = self._look()
 
     def fate(self) -> Fate:
         """Return what happened, by one look at each file.
@@ -47,34 +47,37 @@ class DatabaseFiles:
             replaced or truncated. `Fate.WRITTEN`: the database file was written to since `remember`.
         """
         try:
-            found = os.stat(self._path)
+            found = self._look()
         except OSError:
+            return Fate.SPOILED if self._is_there(self._path, self._known[0]) else Fate.MOVED
+        if found == self._known:
+            return Fate.SAME if self._has_log() else Fate.SPOILED
+        if found[0] != self._known[0]:
             return Fate.MOVED
-        if _identity(found) != self._identity:
-            return Fate.MOVED
-        try:
-            beside = [_identity(os.stat(name)) for name in self._beside]
-        except OSError:
-            return Fate.SPOILED
-        if beside != self._identities_beside or not self._has_log():
-            return Fate.SPOILED
-        return Fate.SAME if (found.st_size, found.st_mtime_ns) == self._content else Fate.WRITTEN
+        return Fate.WRITTEN if found[2:] == self._known[2:] and self._has_log() else Fate.SPOILED
 
     def remember(self) -> None:
         """Take what is in the database file now for what belongs there."""
         with contextlib.suppress(OSError):
-            found = os.stat(self._path)
-            if _identity(found) == self._identity:
-                self._content = (found.st_size, found.st_mtime_ns)
+            found = self._look()
+            if found[0] == self._known[0]:
+                self._known = (*found[:2], *self._known[2:])
+
+    def _look(self) -> tuple[Identity, tuple[int, int], Identity, Identity]:
+        """Return which file it is, how it was last written to, and which files are its log and its index."""
+        found, log, index = os.stat(self._path), os.stat(self._log_path), os.stat(self._index_path)
+        return (
+            (found.st_dev, found.st_ino),
+            (found.st_size, found.st_mtime_ns),
+            (log.st_dev, log.st_ino),
+            (index.st_dev, index.st_ino),
+        )
 
     def lost_only_names(self) -> bool:
         """Whether the log was deleted and all else is as it was, so that the open log still belongs to the file."""
         found = os.stat(self._path)
-        return (
-            self._has_log()
-            and not os.path.exists(self._beside[0])
-            and (found.st_size, found.st_mtime_ns) == self._content
-        )
+        is_as_it_was = (found.st_size, found.st_mtime_ns) == self._known[1]
+        return is_as_it_was and self._has_log() and not os.path.exists(self._log_path)
 
     def discard_log(self) -> None:
         """Empty the log, which is no longer of this database: SQLite would copy it there on closing."""
@@ -82,10 +85,9 @@ class DatabaseFiles:
 
     def delete_log(self) -> None:
         """Delete log and index where they still are, so that no other database takes them for its own."""
-        for name, identity in zip(self._beside, self._identities_beside, strict=True):
-            with contextlib.suppress(OSError):
-                if _identity(os.stat(name)) == identity:
-                    os.unlink(name)
+        for name, identity in zip((self._log_path, self._index_path), self._known[2:], strict=True):
+            if self._is_there(name, identity):
+                os.unlink(name)
 
     def close(self) -> None:
         """Look no more."""
@@ -96,6 +98,9 @@ class DatabaseFiles:
         self._log.seek(0)
         return self._log.read(4) in (b"", *_LOG_MAGIC)
 
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+    def _is_there(self, name: str, identity: Identity) -> bool:
+        try:
+            found = os.stat(name)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == identity

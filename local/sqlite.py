@@ -75,7 +75,7 @@ class SqliteStore(GroupedStore):
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
         """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
-        rows = [_row(event) for event in events]
+        rows = [row(event) for event in events]
         return await self._call(lambda: self._write(rows), min(deadline - time.monotonic(), 2 * TIMEOUT))
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:
@@ -205,7 +205,8 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _row(event: Event) -> Row:
+def row(event: Event) -> Row:
+    """Return the columns of ``event`` in the order that `Database.insert` takes."""
     return (
         event.key,
         event.event_id,

@@ -1,0 +1,180 @@
+"""What reading and a put cost once much is stored: a thousand events of a thousand sensors, and a million."""
+
+import asyncio
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import Options
+from bench.report import Section, number
+from bench.rounds import RATIOS, median, paired_ratio
+from cli.bodies import Device
+from core.event import Event, reread, rfc3339
+from local.database import Database
+from local.sqlite import SqliteStore, row
+
+_FEW, _MANY = 1_000, 1_000_000
+_PERIOD = timedelta(days=5)
+_NOW = datetime.now(UTC)
+# What a temperature sensor sends, about as often as it does, and a little of another sensor's.
+_TYPES = {"temperature": 45, "networkStatus": 45, "co2": 5, "touch": 4, "batteryStatus": 1}
+_AT_ONCE = 200
+_PUTS = 4_000
+_HEADER = ("What", "at 1,000 events", "at 1,000,000", "ratio")
+
+
+class Stored(Protocol):
+    """A database that a receiver fills. Another one joins by a class like `Sqlite` in `DATABASES`."""
+
+    name: str
+
+    def __init__(self, folder: Path) -> None: ...
+
+    def fill(self, events: Iterator[Event]) -> None:
+        """Store ``events`` in an empty database, by the fastest way that leaves it as the receiver does."""
+
+    def ask(self, query: str, *arguments: str) -> int:
+        """Fetch all that a query finds, of which ``?`` are the parameters, and return how many rows that is."""
+
+    def store(self) -> Any:
+        """Return the receiver's own store over it, with `open`, `put` and `close`."""
+
+    def close(self) -> None:
+        """End whatever was started for it."""
+
+
+class Sqlite:
+    """The local receiver's database, in a file of the bench's own."""
+
+    name = "SQLite"
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "events.db"
+
+    def fill(self, events: Iterator[Event]) -> None:
+        """Store ``events``; see `Stored`."""
+        database = Database(self._path)
+        database.build_index()
+        while rows := [row(event) for event in islice(events, 10_000)]:
+            database.insert(rows)
+            database.checkpoint()
+        database.close()
+
+    def ask(self, query: str, *arguments: str) -> int:
+        """Count what a query finds, on a connection of its own; see `Stored`."""
+        with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
+            return len(connection.execute(query, arguments).fetchall())
+
+    def store(self) -> SqliteStore:
+        """Return the receiver's own store over it."""
+        return SqliteStore(self._path)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+DATABASES: tuple[Callable[[Path], Any], ...] = (Sqlite,)
+
+_DEVICES = [Device(f"emucdd6ef2eu277bo8f{number:04}", "ccol8iuk9smqiha4e8l0", samples=3) for number in range(1000)]
+_HOUR_AGO = rfc3339(_NOW - timedelta(hours=1))
+_QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "`latest`": ("SELECT * FROM latest", ()),
+    "`latest` of one device": ("SELECT * FROM latest WHERE device_id = ?", (_DEVICES[0].device_id,)),
+    "the newest 20 events": ("SELECT * FROM events ORDER BY coalesce(timestamp, received_at) DESC, key LIMIT 20", ()),
+    "`readings` of the last hour": ("SELECT * FROM readings WHERE event_time >= ?", (_HOUR_AGO,)),
+    "`readings` of one device in the last hour": (
+        "SELECT * FROM readings WHERE device_id = ? AND event_time >= ?",
+        (_DEVICES[0].device_id, _HOUR_AGO),
+    ),
+    "all events of one device": (
+        "SELECT * FROM events WHERE device_id = ? ORDER BY coalesce(timestamp, received_at) DESC",
+        (_DEVICES[0].device_id,),
+    ),
+}
+
+
+def measure(options: Options) -> Section:
+    """Fill each database twice, and ask each ``options.rounds`` times."""
+    rows: list[list[str]] = []
+    for database in DATABASES:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += _measure(database, Path(folder), options.rounds)
+    notes = (
+        f"{len(_DEVICES):,} sensors over {_PERIOD.days} days; {_events.__doc__}",
+        "A query is fetched whole, on a connection of its own, in milliseconds.",
+        f"A put: CPU time of the process for one of {_PUTS:,} new events, {_AT_ONCE} at a time, in microseconds.",
+        RATIOS,
+    )
+    return Section("reading: what a query and a put cost once much is stored", _HEADER, rows, notes)
+
+
+def _measure(database: Callable[[Path], Any], folder: Path, rounds: int) -> list[list[str]]:
+    filled: list[Stored] = []
+    for count in (_FEW, _MANY):
+        (folder / str(count)).mkdir()
+        filled.append(database(folder / str(count)))
+        filled[-1].fill(_events(count))
+        print(f"reading: {filled[-1].name}, {count:,} events stored", file=sys.stderr)
+    figures: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for name, (query, arguments) in _QUERIES.items():
+            few, many = (_milliseconds(one, query, arguments) for one in filled)
+            figures.setdefault(f"{name}, ms", []).append((few, many))
+    for _ in range(rounds):
+        few, many = (_microseconds_of_cpu(one) for one in filled)
+        figures.setdefault("a put, us", []).append((few, many))
+    for one in filled:
+        one.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    return [_cells(f"{filled[0].name}: {name}", values) for name, values in figures.items()]
+
+
+def _cells(name: str, values: Sequence[tuple[float, float]]) -> list[str]:
+    few, many = zip(*values, strict=True)
+    return [name, number(median(few), 2), number(median(many), 2), number(paired_ratio(many, few), 2)]
+
+
+def _milliseconds(database: Stored, query: str, arguments: tuple[str, ...]) -> float:
+    started = time.perf_counter()
+    database.ask(query, *arguments)
+    return (time.perf_counter() - started) * 1e3
+
+
+def _microseconds_of_cpu(database: Stored) -> float:
+    events = [_event(datetime.now(UTC)) for _ in range(_PUTS)]
+
+    async def run() -> float:
+        store = database.store()
+        await store.open()
+        waiting = iter(events)
+
+        async def put_in_turn() -> None:
+            for event in waiting:
+                await store.put(event, time.monotonic() + 60)
+
+        started = time.process_time()
+        await asyncio.gather(*(put_in_turn() for _ in range(_AT_ONCE)))
+        spent = time.process_time() - started
+        await store.close()
+        return spent / _PUTS * 1e6
+
+    return asyncio.run(run())
+
+
+def _events(count: int) -> Iterator[Event]:
+    """Five types of events, a temperature with three samples."""
+    return (_event(_NOW - _PERIOD * (1 - index / count)) for index in range(count))
+
+
+def _event(time: datetime) -> Event:
+    event_type = random.choices(list(_TYPES), list(_TYPES.values()))[0]
+    return reread(random.choice(_DEVICES).body(event_type, time), time + timedelta(seconds=1.5), "hs256:0")
