@@ -122,7 +122,9 @@ SELECT
     unit,
     coalesce(
         CASE
-            WHEN second NOT LIKE '____-__-__T__:__:__' OR time GLOB '*[^-+.:0-9TZ]*' THEN NULL
+            WHEN time GLOB '*[^-+.:0-9TZ]*' THEN NULL
+            WHEN time GLOB '????-??-??T??:[0-5]?:[0-5]?.??????Z' THEN time
+            WHEN second NOT LIKE '____-__-__T__:__:__' THEN NULL
             -- A leap second, which SQLite does not know, is the start of the next.
             WHEN substr(second, 18) = '60'
                 THEN strftime('%Y-%m-%dT%H:%M:%S.000000Z', substr(second, 1, 17) || '59' || zone, '+1 second')

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +19,7 @@ from core.receiver import DEADLINE
 from core.store import StoreUnavailable
 from local.sqlite import SqliteStore
 from tests.support.deliveries import fresh_body
+from tests.support.processes import ROOT
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 AT_ONCE = 200
@@ -40,6 +44,10 @@ class Load:
             else:
                 self.acknowledged.add(event.key)
                 return
+
+    async def is_refused(self, cause: str) -> None:
+        while cause not in self.refusals:
+            await asyncio.sleep(0.01)
 
     async def put_many(self, count: int) -> set[str]:
         waiting = [reread(fresh_body(), NOW) for _ in range(count)]
@@ -197,11 +205,11 @@ def test_a_folder_that_is_moved_takes_all_along_and_no_new_one_is_made(tmp_path:
         first = await load.put_many(500)
         path.parent.rename(archive)
         refused = asyncio.create_task(load.put_many(300))
-        await asyncio.sleep(0.3)
+        await load.is_refused("FileNotFoundError")
         assert load.acknowledged == first
         # As where a disk was mounted.
         path.parent.mkdir()
-        await asyncio.sleep(0.3)
+        await load.is_refused("database_missing")
         assert load.acknowledged == first
         assert list(path.parent.iterdir()) == []
         assert first <= keys(archive / "events.db")
@@ -213,4 +221,41 @@ def test_a_folder_that_is_moved_takes_all_along_and_no_new_one_is_made(tmp_path:
 
     _, load = asyncio.run(asyncio.wait_for(run(), 30))
     assert load.acknowledged == keys(path)
-    assert {"FileNotFoundError", "database_missing"} <= set(load.refusals)
+
+
+UNMOUNT = """
+import asyncio, os, subprocess, sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from core.event import reread
+from core.store import StoreUnavailable
+from local.sqlite import SqliteStore
+from tests.support.deliveries import fresh_body
+
+async def put(store):
+    await store.put(reread(fresh_body(), datetime.now(UTC)), time.monotonic() + 8)
+
+async def run(folder):
+    store = SqliteStore(folder / "events.db")
+    await put(store)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    try:
+        await put(store)
+    except StoreUnavailable as error:
+        print(error.cause, os.listdir(folder))
+    await store.close()
+
+subprocess.run(["mount", "-t", "tmpfs", "disk", sys.argv[1]], check=True)
+asyncio.run(run(Path(sys.argv[1])))
+"""
+
+
+def test_where_a_disk_was_mounted_no_database_is_made(tmp_path: Path) -> None:
+    in_own_mounts = ["unshare", "--map-root-user", "--mount"]
+    can_mount = shutil.which("unshare") and not subprocess.run([*in_own_mounts, "true"], check=False).returncode
+    if not can_mount:
+        pytest.skip("needs unshare(1), and the right to mount in a namespace of its own")
+    command = [*in_own_mounts, sys.executable, "-c", UNMOUNT, str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "database_missing []\n", done.stderr
