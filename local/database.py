@@ -34,8 +34,6 @@ INSERT INTO events
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 
-_NEWEST = "SELECT key FROM events ORDER BY rowid DESC LIMIT 1"
-
 
 class Database:
     """A connection for one thread, and the files that it has open.
@@ -59,8 +57,13 @@ class Database:
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self.apply_schema()
+            self.checkpoint()
             self.files = DatabaseFiles(path)
-            self._remember()
+            self._others = self._value("PRAGMA data_version")
+            # What was last found in the file; nothing yet if a reader keeps the first checkpoint from it.
+            self._found: tuple[int, object] = (0, None)
+            with contextlib.suppress(sqlite3.Error):
+                self._found = self._in_file()
         except (sqlite3.Error, OSError):
             self._connection.close()
             raise
@@ -144,19 +147,18 @@ class Database:
         """
         _, in_log, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         is_complete: bool = 0 <= in_log == copied
-        self._remember()
         return is_complete
 
-    def fate(self, keys: Collection[object]) -> Fate:
+    def fate(self, rows: Collection[Row]) -> Fate:
         """Return what happened to the files; never `Fate.WRITTEN`, which is looked into.
 
         Args:
-            keys: Of the events that may be in the log alone.
+            rows: Those that may be in the log alone.
         """
         fate = self.files.fate()
         if fate is not Fate.WRITTEN:
             return fate
-        if not self._is_checkpoint(keys):
+        if not self._is_checkpoint(rows):
             return Fate.SPOILED
         self.files.remember()
         return Fate.SAME
@@ -220,23 +222,27 @@ class Database:
         found = self._connection.execute(query, arguments).fetchone()
         return found and found[0]
 
-    def _remember(self) -> None:
-        """Take what is in the file now for our own."""
-        self.files.remember()
-        self._others = self._value("PRAGMA data_version")
-        self._newest = self._value(_NEWEST)
-
-    def _is_checkpoint(self, keys: Collection[object]) -> bool:
-        """Whether what somebody wrote to the file can have come out of the log, as another connection's checkpoint."""
-        with contextlib.suppress(sqlite3.Error):
+    def _is_checkpoint(self, rows: Collection[Row]) -> bool:
+        """Whether what was written to the file can have come out of the log, and not from a copy over it."""
+        try:
             # Another connection that commits makes checkpoints, too.
             others = self._value("PRAGMA data_version")
             if others != self._others:
                 self._others = others
                 return True
-            # The file alone, without the log.
-            with contextlib.closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?immutable=1", uri=True)) as file:
-                is_ours = file.execute("PRAGMA schema_version").fetchone()[0] == self._value("PRAGMA schema_version")
-                newest = file.execute(_NEWEST).fetchone()
-                return is_ours and ((newest and newest[0]) == self._newest or (newest and newest[0]) in keys)
+            found = self._in_file()
+            schemas = self._found[0], self._value("PRAGMA schema_version")
+            if found[0] in schemas and found[1] in {self._found[1], *(row[0] for row in rows)}:
+                self._found = found
+                return True
+        except sqlite3.Error as error:
+            # Without the log nothing can be read of a file to which readers let only a part of it be copied.
+            return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")
         return False
+
+    def _in_file(self) -> tuple[int, object]:
+        """Return the version of the schema and the newest key that the file has without its log."""
+        uri = f"{self._path.resolve().as_uri()}?immutable=1"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as file:
+            newest = file.execute("SELECT key FROM events ORDER BY rowid DESC LIMIT 1").fetchone()
+            return file.execute("PRAGMA schema_version").fetchone()[0], newest and newest[0]

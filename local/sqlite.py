@@ -89,6 +89,8 @@ class SqliteStore(GroupedStore):
         is_new = [False] * len(rows)
         for attempt in range(_ATTEMPTS):
             database = self._opened()
+            if self._since_checkpoint >= _CHECKPOINT and not self._checkpointed(database):
+                continue
             error = None
             try:
                 inserted = database.insert(rows, self._unsaved if self._is_behind else ())
@@ -99,27 +101,27 @@ class SqliteStore(GroupedStore):
             if not self._is_in_place(database):
                 continue
             if error is None:
-                self._keep(database, rows)
+                self._is_behind = False
+                self._unsaved.extend(rows)
+                self._since_checkpoint += len(rows)
                 return [Outcome.STORED if new else Outcome.DUPLICATE for new in is_new]
             # SQLITE_ERROR is what a statement meets in a restored database of the first version.
             if attempt or _name(error) != "SQLITE_ERROR" or not self._migrated(database):
                 raise _translated(error) from None
         raise StoreUnavailable("replaced")
 
-    def _keep(self, database: Database, rows: Sequence[Row]) -> None:
-        """Keep ``rows``, which are committed, until a checkpoint has put them into the file."""
-        self._is_behind = False
-        self._unsaved.extend(rows)
-        self._since_checkpoint += len(rows)
-        if self._since_checkpoint >= _CHECKPOINT:
-            self._since_checkpoint = 0
-            self._checkpoint(database)
-
-    def _checkpoint(self, database: Database) -> None:
+    def _checkpointed(self, database: Database) -> bool:
+        """Make a checkpoint; return whether the files are in place after it, too."""
+        self._since_checkpoint = 0
+        is_complete = False
         # What it cannot do now, for want of space say, the next one can.
         with contextlib.suppress(sqlite3.Error):
-            if database.checkpoint():
-                self._unsaved.clear()
+            is_complete = database.checkpoint()
+        if not self._is_in_place(database):
+            return False
+        if is_complete:
+            self._unsaved.clear()
+        return True
 
     def _migrated(self, database: Database) -> bool:
         with contextlib.suppress(sqlite3.Error):
@@ -149,8 +151,6 @@ class SqliteStore(GroupedStore):
                 raise StoreUnavailable(type(error).__name__) from None
             except sqlite3.Error as error:
                 raise StoreUnavailable(_name(error)) from None
-            if not self._is_behind:
-                self._checkpoint(self._database)
             self._thread.submit(self._build_index)
         return self._database
 
