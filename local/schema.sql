@@ -101,19 +101,12 @@ samples AS (
     ) AS each
     WHERE each.type = 'object'
 ),
-times AS (
-    SELECT samples.*, each.value AS time
-    FROM samples CROSS JOIN json_each(json_array(
-        upper(coalesce(json_extract(fields, '$.sampleTime'), json_extract(document, '$[0].updateTime')))
-    )) AS each
-),
 fields AS (
     SELECT
-        times.*, quantity, unit, field,
+        samples.*, quantity, unit, field,
         json_type(fields, '$.' || field) AS type, json_extract(fields, '$.' || field) AS found,
-        -- RFC 3339 in its parts, since SQLite would round the fraction to milliseconds.
-        substr(time, 1, 19) AS second, substr(time, CASE substr(time, -1) WHEN 'Z' THEN -1 ELSE -6 END) AS zone
-    FROM times CROSS JOIN quantities USING (event_type)
+        coalesce(json_extract(fields, '$.sampleTime'), json_extract(document, '$[0].updateTime')) AS time
+    FROM samples CROSS JOIN quantities USING (event_type)
 )
 SELECT
     key, device_id, project_id, event_type, sample, quantity,
@@ -122,27 +115,45 @@ SELECT
     unit,
     coalesce(
         CASE
-            WHEN time GLOB '*[^-+.:0-9TZ]*' THEN NULL
-            WHEN time GLOB '????-??-??T??:[0-5]?:[0-5]?.??????Z' THEN time
-            WHEN second NOT LIKE '____-__-__T__:__:__' THEN NULL
-            -- A leap second, which SQLite does not know, is the start of the next.
-            WHEN substr(second, 18) = '60'
-                THEN strftime('%Y-%m-%dT%H:%M:%S.000000Z', substr(second, 1, 17) || '59' || zone, '+1 second')
-            ELSE strftime('%Y-%m-%dT%H:%M:%S.', second || zone)
-                || substr(substr(time, 21, max(0, length(time) - 20 - length(zone))) || '000000', 1, 6) || 'Z'
+            -- As DT writes them; what is rarer takes longer.
+            WHEN time GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-2][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z'
+                AND substr(time, 1, 4) > '0000' AND substr(time, 6, 2) BETWEEN '01' AND '12'
+                AND substr(time, 9, 2) BETWEEN '01' AND '28' AND substr(time, 12, 2) < '24'
+                THEN time
+            ELSE (
+                -- RFC 3339 in its parts, since SQLite would round the fraction to milliseconds, and take 30 February for
+                -- a day in March. A leap second, which it does not know, is the start of the next.
+                SELECT strftime('%Y-%m-%dT%H:%M:%S.', start || zone, iif(is_leap, '+1 second', '+0 seconds'))
+                    || substr(ltrim(substr(written, 20, length(written) - 19 - length(zone)), '.') || '000000', 1, 6)
+                    || 'Z' AS utc
+                FROM (
+                    SELECT
+                        each.key AS place, upper(each.value) AS written, substr(each.value, 18, 2) = '60' AS is_leap,
+                        substr(upper(each.value), CASE WHEN upper(each.value) LIKE '%Z' THEN -1 ELSE -6 END) AS zone,
+                        upper(CASE WHEN substr(each.value, 18, 2) = '60' THEN substr(each.value, 1, 17) || '59'
+                            ELSE substr(each.value, 1, 19) END) AS start
+                    FROM json_each(
+                        json_array(json_extract(fields, '$.sampleTime'), json_extract(document, '$[0].updateTime'))
+                    ) AS each
+                    WHERE each.type = 'text' AND upper(each.value) NOT GLOB '*[^-+.:0-9TZ ]*'
+                )
+                WHERE replace(start, ' ', 'T') = strftime('%Y-%m-%dT%H:%M:%S', start, '+0 days')
+                    AND utc BETWEEN '0001' AND '9999-12-31T24'
+                ORDER BY place LIMIT 1
+            )
         END,
         timestamp
     ) AS time,
     received_at,
     json_type(document, '$[0].isBackfilled') IS 'true' AS is_backfilled,
-    json_extract(document, '$[1]') AS name,
+    CASE WHEN json_type(document, '$[1]') = 'text' THEN json_extract(document, '$[1]') END AS name,
     signed_by,
     coalesce(timestamp, received_at) AS event_time
 FROM fields
 WHERE
     field IS NULL
     OR (unit IS NULL AND type = 'text')
-    OR (unit IS NOT NULL AND type IN ('integer', 'real') AND abs(CAST(found AS REAL)) < 9e999);
+    OR (unit IS NOT NULL AND type IN ('integer', 'real') AND abs(CAST(found AS REAL)) < 1e308);
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
 CREATE VIEW latest AS

@@ -267,7 +267,7 @@ def test_of_two_events_at_the_same_time_one_is_the_latest(tmp_path: Path) -> Non
     [
         ("2026-11-21T10:00:00.5-02:30", "2026-11-21T12:30:00.500000Z"),
         ("2026-11-21T00:30:00+01:00", "2026-11-20T23:30:00.000000Z"),
-        ("2016-12-31T23:59:60.250Z", "2017-01-01T00:00:00.000000Z"),
+        ("2016-12-31T23:59:60.250Z", "2017-01-01T00:00:00.250000Z"),
         ("2026-11-21t10:00:00.123456789z", "2026-11-21T10:00:00.123456Z"),
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
@@ -305,7 +305,7 @@ def test_what_is_no_text_is_replaced_in_every_column(label: bytes, expected: str
     assert len(ask(path, "SELECT * FROM latest")) == 2
 
 
-@pytest.mark.parametrize("value", ["-9223372036854775808", "9223372036854775808", "1" + 300 * "0", "-1.7e308"])
+@pytest.mark.parametrize("value", ["-9223372036854775808", "9223372036854775808", "1" + 300 * "0", "-9.9e307"])
 def test_large_numbers_are_numbers(value: str, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     put(
