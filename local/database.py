@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +116,22 @@ class Database:
             core.grouped.RowsRefused: One is neither inserted nor there.
             sqlite3.Error: None is committed.
         """
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            if again:
-                connection.executemany(_INSERT, again)
-            are_new = [connection.execute(_INSERT, row).rowcount > 0 for row in rows]
-            if not all(are_new):
-                self._look_up(row[0] for row, is_new in zip(rows, are_new, strict=True) if not is_new)
-            connection.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-        return are_new
+        with self._transaction():
+            self._connection.executemany(_INSERT, again)
+            if self._connection.executemany(_INSERT, rows).rowcount == len(rows) or not rows:
+                return [True] * len(rows)
+            # Some were there. One by one tells which, and costs a little more.
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_INSERT, again)
+            return [self._insert_one(row) for row in rows]
 
-    def _look_up(self, keys: Iterable[object]) -> None:
-        """Make sure that what was not inserted is there; a trigger of the user's own can see to it that it is not."""
-        for key in keys:
-            if self._value("SELECT 1 FROM events WHERE key = ?", key) is None:
-                raise RowsRefused("not_stored")
+    def _insert_one(self, row: Row) -> bool:
+        if self._connection.execute(_INSERT, row).rowcount:
+            return True
+        if self._value("SELECT 1 FROM events WHERE key = ?", row[0]) is None:
+            raise RowsRefused("not_stored")  # a trigger of the user's own can see to that
+        return False
 
     def checkpoint(self, mode: str = "PASSIVE") -> bool:
         """Copy the log into the file as far as readers let it; return whether all of it is there.
@@ -193,13 +190,10 @@ class Database:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            self._roll_back()
+            with contextlib.suppress(sqlite3.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             raise
-
-    def _roll_back(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
 
     def _run(self, script: str) -> None:
         statement = ""

@@ -19,8 +19,8 @@ from local.files import Fate
 
 T = TypeVar("T")
 
-# Events between two checkpoints: 2 to 20 MB of log, as they come in groups or one by one.
-_CHECKPOINT = 1_000
+# Events between two checkpoints: 4 to 40 MB of log, as they come in groups or one by one.
+_CHECKPOINT = 2_000
 # Events that are kept while readers hold a checkpoint up: about 10 MB.
 _MAX_UNSAVED = 10_000
 # Files may be replaced while they are being replaced.

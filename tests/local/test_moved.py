@@ -75,7 +75,7 @@ def read_elsewhere(path: Path) -> set[str]:
 
 
 def put_through(
-    path: Path, fault: Callable[[], object], before: int = 1500, earlier: Callable[[], object] = lambda: None
+    path: Path, fault: Callable[[], object], before: int = 2500, earlier: Callable[[], object] = lambda: None
 ) -> tuple[set[str], set[str]]:
     """Return the keys acknowledged before ``fault``, and those of events first sent after it, which must be in place.
 
@@ -92,7 +92,7 @@ def put_through(
         first = await load.put_many(before)
         await asyncio.to_thread(earlier)
         first |= await load.put_many(before)
-        meanwhile = asyncio.create_task(load.put_many(1000))
+        meanwhile = asyncio.create_task(load.put_many(2000))
         await asyncio.sleep(0.03)
         first |= set(load.acknowledged)
         await asyncio.to_thread(fault)
@@ -106,7 +106,7 @@ def put_through(
     return asyncio.run(asyncio.wait_for(run(), 30))
 
 
-@pytest.mark.parametrize("before", [50, 1500])
+@pytest.mark.parametrize("before", [50, 2500])
 def test_a_file_that_is_moved_has_all_that_came_before(before: int, tmp_path: Path) -> None:
     path, archive = tmp_path / "events.db", tmp_path / "archive.db"
     first, _ = put_through(path, lambda: path.rename(archive), before)
@@ -153,12 +153,12 @@ def test_what_comes_after_a_restored_backup_is_in_it(how: str, tmp_path: Path) -
             case _:
                 path.write_bytes(backup.read_bytes())  # into the same inode
 
-    first, _ = put_through(path, restore, 800, back_up)
+    first, _ = put_through(path, restore, 1500, back_up)
     reader.close()
-    assert len(keys(path) & first) >= 800
+    assert len(keys(path) & first) >= 1500
 
 
-@pytest.mark.parametrize("before", [50, 1500])
+@pytest.mark.parametrize("before", [50, 2500])
 @pytest.mark.parametrize("names", [["-wal"], ["-shm"], ["-wal", "-shm"], ["truncate"]])
 def test_without_its_log_nothing_is_lost(names: list[str], before: int, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
