@@ -126,6 +126,7 @@ class SqliteStore(GroupedStore):
     def _migrated(self, database: Database) -> bool:
         with contextlib.suppress(sqlite3.Error):
             database.apply_schema()
+            self._thread.submit(self._build_index)
             return True
         return False
 

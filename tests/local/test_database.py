@@ -169,6 +169,7 @@ def test_a_restored_backup_of_the_first_version_is_migrated_at_once(tmp_path: Pa
 
     assert asyncio.run(run()) is Outcome.STORED
     assert ask(path, "SELECT count(*), count(signed_by) FROM readings") == [(2, 1)]
+    assert ask(path, "SELECT 1 FROM sqlite_master WHERE name = 'events_by_time'") == [(1,)]
 
 
 def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
