@@ -60,7 +60,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     never_wait()
     environ = dict(os.environ)
-    if not any(environ.get(name) for name in ("DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_SIGNATURE_POLICY")):
+    if not environ.get("DT_SIGNATURE_SECRET") and environ.get("DT_SIGNATURE_POLICY") not in ("es256", "unsigned"):
         environ["DT_SIGNATURE_SECRET"] = own_secret(SECRET_FILE)
     port = environ.get("PORT") or "8000"
     if not port.isdigit():

@@ -10,6 +10,17 @@ from core.store import StoreUnavailable
 from local.sqlite import SqliteStore
 
 DATABASE = "var/events.db"
+_ADVICE = {
+    "log_without_database": (
+        "{database} is not there, but its log {database}-wal is, with acknowledged events in it. Move the database "
+        "back; or the log to where the database is, under its name and -wal."
+    ),
+    "SQLITE_CORRUPT": (
+        "{database} is damaged. Move it away together with {database}-wal, and see what can be read of it: "
+        "sqlite3 MOVED .recover"
+    ),
+}
+_OTHER_ADVICE = "{database} cannot be opened ({cause}). Set DT_DATABASE to a file in a folder of yours."
 
 
 def build_store(environ: Mapping[str, str]) -> SqliteStore:
@@ -30,8 +41,7 @@ def build_app(environ: Mapping[str, str]) -> App:
             await store.open()
         except StoreUnavailable as error:
             database = environ.get("DT_DATABASE") or DATABASE
-            raise SettingsError(
-                [f"{database} cannot be opened ({error.cause}). Set DT_DATABASE to a file in a folder of yours."]
-            ) from None
+            advice = _ADVICE.get(error.cause, _OTHER_ADVICE)
+            raise SettingsError([advice.format(database=database, cause=error.cause)]) from None
 
     return App(AsyncReceiver(Settings.load(environ), store), on_startup=open_store, on_shutdown=store.close)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ class Database:
         with self._transaction():
             self._run("indexes.sql")
 
+    def is_sound(self, seconds: float) -> bool:
+        """Look for damage, for at most so many seconds, and return whether none was found."""
+        end = time.monotonic() + seconds
+        self._connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        try:
+            return bool(self._value("PRAGMA quick_check(1)") == "ok")
+        except sqlite3.Error as error:
+            return error.sqlite_errorname == "SQLITE_INTERRUPT"
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
     def insert(self, rows: Sequence[Row], again: Collection[Row] = ()) -> list[bool]:
         """Commit ``rows`` in one transaction.
 
@@ -142,7 +154,12 @@ class Database:
         Raises:
             sqlite3.Error: It failed; nothing is lost.
         """
-        _, in_log, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        # For readers, who may stay long, and events wait meanwhile.
+        self._connection.execute("PRAGMA busy_timeout=100")
+        try:
+            _, in_log, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={TIMEOUT * 1000:.0f}")
         is_complete: bool = 0 <= in_log == copied
         return is_complete
 
@@ -169,7 +186,6 @@ class Database:
         is_complete = False
         with contextlib.suppress(sqlite3.Error, OSError):
             if fate is Fate.MOVED or self.files.lost_only_names():
-                self._connection.execute("PRAGMA busy_timeout=100")  # readers, who may stay long
                 is_complete = self.checkpoint("TRUNCATE")
         # A disk that takes no write keeps its files as they are.
         with contextlib.suppress(OSError):

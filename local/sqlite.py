@@ -23,6 +23,11 @@ T = TypeVar("T")
 _CHECKPOINT = 2_000
 # Events that are kept while readers hold a checkpoint up: about 10 MB.
 _MAX_UNSAVED = 10_000
+# Seconds without an event until the log is emptied into the file: whoever replaces the file then leaves no log beside
+# it, which the next program to open it would take for its own.
+_REST = 1.0
+# Seconds for a look at a file that is opened: about as long as one of 1 GB takes.
+_CHECK = 1.0
 # Files may be replaced while they are being replaced.
 _ATTEMPTS = 3
 # Seconds for which a file that was put in place has to be unchanged, and how long that is waited for.
@@ -56,6 +61,13 @@ class SqliteStore(GroupedStore):
         self._unsaved: deque[Row] = deque(maxlen=_MAX_UNSAVED)
         self._is_behind = False
         self._since_checkpoint = 0
+        # Whether the log was emptied since the last event, and what will do that next.
+        self._has_rested = False
+        self._resting: asyncio.TimerHandle | None = None
+        # Whether the next event has to say that the files were moved or replaced.
+        self._has_moved = False
+        # The permissions of the file, which one that is put in its place gets too.
+        self._mode = 0o600
         # SQLite waits for the disk, so it does that on a thread of its own: one, since it has one writer anyway.
         self._thread = ThreadPoolExecutor(1, "sqlite")
 
@@ -70,13 +82,22 @@ class SqliteStore(GroupedStore):
     async def close(self) -> None:
         """Write what waits, and close the database."""
         await self.drain()
+        if self._resting:
+            self._resting.cancel()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
         """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
         rows = [row(event) for event in events]
-        return await self._call(lambda: self._write(rows), min(deadline - time.monotonic(), 2 * TIMEOUT))
+        outcomes = await self._call(lambda: self._write(rows), min(deadline - time.monotonic(), 2 * TIMEOUT))
+        if self._has_moved:
+            self._has_moved = False
+            events[0].note = "the database was moved, replaced or deleted: stored in the one that is now in its place"
+        if self._resting:
+            self._resting.cancel()
+        self._resting = asyncio.get_running_loop().call_later(_REST, self._thread.submit, self._empty_log)
+        return outcomes
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:
         try:
@@ -89,6 +110,10 @@ class SqliteStore(GroupedStore):
         is_new = [False] * len(rows)
         for attempt in range(_ATTEMPTS):
             database = self._opened()
+            if self._has_rested:
+                self._has_rested = False
+                if not self._is_in_place(database):
+                    continue
             if self._since_checkpoint >= _CHECKPOINT and not self._checkpointed(database):
                 continue
             error = None
@@ -110,13 +135,17 @@ class SqliteStore(GroupedStore):
                 raise _translated(error) from None
         raise StoreUnavailable("replaced")
 
-    def _checkpointed(self, database: Database) -> bool:
+    def _empty_log(self) -> None:
+        if self._database and self._since_checkpoint:
+            self._has_rested = self._checkpointed(self._database, "TRUNCATE")
+
+    def _checkpointed(self, database: Database, mode: str = "PASSIVE") -> bool:
         """Make a checkpoint; return whether the files are in place after it, too."""
         self._since_checkpoint = 0
         is_complete = False
         # What it cannot do now, for want of space say, the next one can.
         with contextlib.suppress(sqlite3.Error):
-            is_complete = database.checkpoint()
+            is_complete = database.checkpoint(mode)
         if not self._is_in_place(database):
             return False
         if is_complete:
@@ -136,6 +165,7 @@ class SqliteStore(GroupedStore):
         if fate is Fate.SAME:
             return True
         self._database = None
+        self._has_moved = True
         if database.leave(fate) and not _has_content(self._path):
             # All of it is in the file that was moved, or that somebody wanted deleted.
             self._unsaved.clear()
@@ -147,11 +177,16 @@ class SqliteStore(GroupedStore):
         if self._database is None:
             try:
                 self._prepare()
-                self._database = Database(self._path)
+                database = Database(self._path)
+                self._mode = self._path.stat().st_mode & 0o777
             except OSError as error:
                 raise StoreUnavailable(type(error).__name__) from None
             except sqlite3.Error as error:
                 raise StoreUnavailable(_name(error)) from None
+            if not database.is_sound(_CHECK):
+                database.close()
+                raise StoreUnavailable("SQLITE_CORRUPT")
+            self._database = database
             self._thread.submit(self._build_index)
         return self._database
 
@@ -174,6 +209,9 @@ class SqliteStore(GroupedStore):
                 raise StoreUnavailable("log_without_database")
         elif not is_first:
             self._wait_until_still()
+            # A copy is readable to everybody, as a rule; another user's file is that user's to change.
+            with contextlib.suppress(PermissionError):
+                self._path.chmod(self._mode)
         self._folder = identity
 
     def _wait_until_still(self) -> None:

@@ -31,6 +31,18 @@ def stored(path: Path) -> list[bytes]:
     return found
 
 
+def run_to_its_end(environ: dict[str, str], folder: Path) -> str:
+    """Return what it says of why it does not start."""
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
+    found = subprocess.run(
+        [sys.executable, "-m", "local"], env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=20
+    )
+    assert found.returncode != 0
+    assert "Traceback" not in found.stderr
+    assert "Listening" not in found.stderr
+    return found.stderr + found.stdout
+
+
 def test_first_run_makes_a_secret_and_says_what_to_try(tmp_path: Path) -> None:
     file = tmp_path / "var" / "signature-secret"
     with running("local", {}, tmp_path) as program:
@@ -46,6 +58,13 @@ def test_first_run_makes_a_secret_and_says_what_to_try(tmp_path: Path) -> None:
         assert file.read_text() == secret
         assert post(program, fresh_body(), secret).status == 200
     assert len(stored(tmp_path / "var" / "events.db")) == 2
+
+
+@pytest.mark.parametrize("environ", [{"DT_SIGNATURE_POLICY": "any"}, {"DT_ORGANIZATION_ID": "cvinmt9aq9sc738g6eog"}])
+def test_a_secret_of_its_own_stays_beside_other_settings(environ: dict[str, str], tmp_path: Path) -> None:
+    with running("local", environ, tmp_path) as program:
+        secret = (tmp_path / "var" / "signature-secret").read_text()
+        assert post(program, fresh_body(), secret).status == 200
 
 
 def test_a_secret_that_is_set_is_the_secret(tmp_path: Path) -> None:
@@ -64,13 +83,7 @@ def test_a_secret_that_is_set_is_the_secret(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_stops_it_at_start_with_a_sentence(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
-    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
-    found = subprocess.run(
-        [sys.executable, "-m", "local"], env=basics | environ, cwd=tmp_path, capture_output=True, text=True, timeout=20
-    )
-    assert found.returncode != 0
-    assert sentence in found.stderr + found.stdout
-    assert "Listening" not in found.stderr
+    assert sentence in run_to_its_end(environ, tmp_path)
 
 
 def test_a_port_in_use_is_said_to_be(tmp_path: Path) -> None:
@@ -127,6 +140,66 @@ def test_a_database_that_is_deleted_is_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit(2), which is Linux's")
+def test_at_rest_the_log_is_empty_so_that_no_other_database_takes_it_for_its_own(tmp_path: Path) -> None:
+    path, backup, log = tmp_path / "events.db", tmp_path / "backup.db", tmp_path / "events.db-wal"
+    # A backup of another day: its pages are not those of the log.
+    with running("local", {**ENVIRON, "DT_DATABASE": str(backup)}, tmp_path) as program:
+        post(program, fresh_body())
+        program.stop()
+    with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
+        for _ in range(300):
+            assert post(program, fresh_body()).status == 200
+        assert log.stat().st_size > 0
+        deadline = time.monotonic() + 5
+        while log.stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        backup.chmod(0o644)
+        backup.rename(path)
+        # Somebody looks before the next event comes.
+        assert stored(path)
+        assert post(program, fresh_body()).status == 200
+        line = program.wait_for_lines(301)[-1]
+        assert (line["severity"], "moved, replaced or deleted" in line["note"]) == ("WARNING", True)
+        assert post(program, fresh_body()).status == 200
+        assert "note" not in program.wait_for_lines(302)[-1]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    assert len(stored(path)) == 3
+
+
+def test_a_damaged_database_takes_no_event(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "events.db", tmp_path / "damaged.db"
+    with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
+        for _ in range(50):
+            post(program, fresh_body())
+    content = bytearray(path.read_bytes())
+    content[8192:16_384] = os.urandom(8192)
+    damaged.write_bytes(content)
+    with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
+        path.unlink()
+        damaged.rename(path)
+        assert post(program, fresh_body()).status == 503
+        assert program.wait_for_lines(1)[-1]["reason"].startswith("SQLITE_")
+    done = run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
+    assert "events.db is damaged" in done
+    assert ".recover" in done
+
+
+def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
+        post(program, fresh_body())
+        program.stop(signal.SIGKILL)
+    path.rename(tmp_path / "moved.db")
+    assert "events.db-wal is, with acknowledged events in it" in run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
+    (tmp_path / "moved.db").rename(path)
+    with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path):
+        assert len(stored(path)) == 1
+
+
 def test_a_full_disk_is_503_and_over_when_there_is_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: a test cannot fill the machine's."""
     path = tmp_path / "events.db"
