@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from core.event import EVENT_TYPES
 from core.signature import ISSUER, Keys, Policy, Secrets, Verifier
-from core.spelling import VARIABLES, nearest
+from core.spelling import VARIABLES, likeliest, nearest
 
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
 # RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
@@ -87,7 +87,9 @@ class _Reader:
             if not _is_utf8(secret):
                 self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it anew from {_STUDIO}.")
             elif is_reference(secret):
-                self._faults.append(f"Signature secret {index} is a reference to a secret: set the secret itself.")
+                self._faults.append(
+                    f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
+                )
             elif len(secret.encode()) < _SHORT_SECRET:
                 self._warnings.append(
                     f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
@@ -117,7 +119,8 @@ class _Reader:
         for name in projects:
             if name != name.lower():
                 self._warnings.append(
-                    f"DT_PROJECT_ID names {name!r}, but the ids of DT's projects have no capitals: is it the id?"
+                    f"DT_PROJECT_ID names {name!r}, but the ids of DT's projects have no capitals: is it the id? "
+                    "Events of other projects are dropped."
                 )
         if self._faults:
             raise SettingsError(self._faults)
@@ -144,11 +147,14 @@ class _Reader:
     def _check_event_type(self, name: str) -> None:
         if name in EVENT_TYPES:
             return
-        # Right but for a letter, it would drop everything.
-        if meant := nearest(name, EVENT_TYPES):
+        # Misspelt, it would drop everything.
+        if meant := likeliest(name, EVENT_TYPES):
             self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is no event type. Do you mean {meant!r}?")
         else:
-            self._warnings.append(f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know.")
+            self._warnings.append(
+                f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know. Is it one? Events of "
+                "other types than those named are dropped."
+            )
 
     def _policy(self) -> Policy:
         policy = self._environ.get("DT_SIGNATURE_POLICY") or "any"

@@ -1,6 +1,6 @@
-"""Names that are right but for a letter."""
+"""Names that are misspelt."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # Those of all adapters, to tell a typing error from somebody else's variable; docs/settings.md has them too.
 VARIABLES = frozenset(
@@ -43,6 +43,14 @@ VARIABLES = frozenset(
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one that ``name`` may be meant to be: the same but for case and one letter, or two neighbours."""
     return next((each for each in sorted(names) if _is_close(name.lower(), each.lower())), None)
+
+
+def likeliest(name: str, names: Collection[str]) -> str | None:
+    """Return the one that ``name`` may be a worse misspelling of, or an abbreviation."""
+    import difflib  # here: it is for what is wrong, and no start should wait for it
+
+    short = (each for each in sorted(names) if len(name) > 2 and each.lower().startswith(name.lower()))
+    return nearest(name, names) or next(short, None) or next(iter(difflib.get_close_matches(name, names, 1, 0.8)), None)
 
 
 def _is_close(one: str, other: str) -> bool:

@@ -431,10 +431,14 @@ def test_days_that_are_none(text: str) -> None:
         ("temperatures", "temperature"),
         ("temeprature", "temperature"),
         ("networkstatus", "networkStatus"),
+        ("tempratur", "temperature"),
+        ("objectPresence", "objectPresent"),
+        ("battery", "batteryStatus"),
+        ("temp", "temperature"),
         ("co3", "co2"),
     ],
 )
-def test_an_event_type_but_for_a_letter_does_not_start(name: str, meant: str) -> None:
+def test_a_misspelt_event_type_does_not_start(name: str, meant: str) -> None:
     [fault] = faults({**HS256, "DT_EVENT_TYPES": json.dumps(["touch", name])})
     assert f"'{name}'" in fault
     assert f"Do you mean '{meant}'?" in fault
@@ -495,7 +499,7 @@ def test_a_reference_that_key_vault_did_not_resolve_does_not_start(name: str, va
 def test_a_reference_is_no_secret(reference: str) -> None:
     for index, value in ((0, reference), (1, json.dumps([SECRET, f" {reference}\n"]))):
         assert faults({"DT_SIGNATURE_SECRET": value}) == [
-            f"Signature secret {index} is a reference to a secret: set the secret itself."
+            f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
         ]
 
 
