@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "another secret": ({"X-Dt-Signature": hs256(CONTENT, "another secret, which is long enough too")}, "signature"),
     "another body": ({"X-Dt-Signature": hs256(b"{}")}, "checksum"),
     "expired": ({"X-Dt-Signature": hs256(CONTENT, iat=NOW - 9000, exp=NOW - 5400)}, "expired"),
-    "from the future": ({"X-Dt-Signature": hs256(CONTENT, iat=NOW + 900, exp=NOW + 4500)}, "not_yet_valid"),
+    "from the future": ({"X-Dt-Signature": hs256(CONTENT, iat=NOW + 86_400, exp=NOW + 90_000)}, "not_yet_valid"),
     "no exp": ({"X-Dt-Signature": hs256(CONTENT, exp=None)}, "claims"),
     "alg none": ({"X-Dt-Signature": raw_token({"alg": "none"}, {"exp": NOW + 60, "iat": NOW})}, "signature"),
     "HS512": ({"X-Dt-Signature": raw_token({"alg": "HS512"}, {"exp": NOW + 60}, b"x" * 64)}, "signature"),

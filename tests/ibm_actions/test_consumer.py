@@ -327,8 +327,9 @@ def test_it_goes_on_when_cloudant_is_back(mode: Mode, cause: str, put: Put, foll
     wait_until(following.messages)
     proxy.set(Mode.PASS)
     put(event("b"))
-    wait_until(lambda: len(following.seen) >= 2)
-    assert following.seen == ["a", "b"]
+    wait_until(lambda: "b" in following.seen)
+    # Once more, if its place could not be kept.
+    assert following.seen in (["a", "b"], ["a", "a", "b"])
     for message in following.messages():
         assert message.endswith(f" cannot be read ({cause}); trying again.")
 
