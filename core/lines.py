@@ -35,9 +35,10 @@ class Lines:
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._descriptor, self._is_file = _descriptor(stream)
-        self._poll = select.poll()
+        poll = select.poll()
         if self._descriptor is not None:
-            self._poll.register(self._descriptor, select.POLLOUT)
+            poll.register(self._descriptor, select.POLLOUT)
+        self._ready = poll.poll
 
     def write(self, text: str) -> None:
         """Write whole lines. Never raises, never waits."""
@@ -59,8 +60,10 @@ class Lines:
 
     def _write(self, descriptor: int, data: bytes) -> bytes:
         """Write what can be written at once, and return the rest."""
-        while data and (self._is_file or self._poll.poll(0)):
-            data = data[os.write(descriptor, data if self._is_file else data[: select.PIPE_BUF]) :]
+        if self._is_file or (len(data) <= select.PIPE_BUF and self._ready(0)):
+            data = data[os.write(descriptor, data) :]
+        while data and self._ready(0):
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
         return data
 
     def _keep(self, data: bytes) -> None:
@@ -101,9 +104,12 @@ class Lines:
 
 
 def _descriptor(stream: TextIO | None) -> tuple[int | None, bool]:
-    """Return the descriptor of a stream, and whether it is that of a file, which always takes everything at once."""
+    """Return the descriptor of a stream, and whether it is a file or /dev/null, which take everything at once."""
     try:
         descriptor = stream.fileno() if stream else None
-        return descriptor, descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if descriptor is None:
+            return None, False
+        mode = os.fstat(descriptor).st_mode
+        return descriptor, stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
     except (OSError, ValueError):
         return None, False

@@ -71,9 +71,9 @@ class Log:
                 quote data.
         """
         # Put together by hand: json.dumps of the same takes five times as long.
-        message = f"{outcome}: {reason}" if reason else outcome
+        message = _quote(f"{outcome}: {reason}") if reason else f'"{outcome}"'
         line = (
-            f'{{"severity":"{severity}","message":{_quote(message)},"outcome":"{outcome}","status":{status}'
+            f'{{"severity":"{severity}","message":{message},"outcome":"{outcome}","status":{status}'
             f',"totalMs":{seconds * 1000:.3f},"bytes":{size}'
         )
         if reason:
