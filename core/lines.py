@@ -67,7 +67,8 @@ class Lines:
         return data
 
     def _keep(self, data: bytes) -> None:
-        if self._size + len(data) > MAX_KEPT:
+        # Once something is dropped, all is until that is said, so that it is said in the place of what is missing.
+        if self._size + len(data) > MAX_KEPT or (self._lost and self._kept):
             self._lost += data.count(b"\n")
             return
         self._kept.append(data)
