@@ -37,7 +37,8 @@ class Request:
         Names are compared without case, because clouds change it: "some services will force header names to be
         lower-cased" (DT, https://docs.developer.disruptive-technologies.com/data-connectors/receiving-events).
         """
-        return [value for key, value in self.headers if key.lower() == name]
+        length = len(name)
+        return [value for key, value in self.headers if len(key) == length and key.lower() == name]
 
 
 @dataclass(frozen=True, slots=True)

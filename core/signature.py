@@ -113,13 +113,21 @@ class Keys(Refreshable, Protocol):
         ...
 
 
-# A secret, and an HMAC that is keyed with it, to be copied for each token: keying is a third of what an HMAC takes.
-Keyed = tuple[bytes, hmac.HMAC]
+# A secret, and the two hashes of its HMAC (RFC 2104), copied for each token: hmac.HMAC.copy() takes twice as long.
+Keyed = tuple[bytes, Any, Any]
+
+_BLOCK = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def keyed(secrets: Iterable[bytes]) -> tuple[Keyed, ...]:
-    """Return each secret with its HMAC."""
-    return tuple((secret, hmac.new(secret, digestmod="sha256")) for secret in secrets)
+    """Return each secret with the hashes of its HMAC-SHA-256."""
+    return tuple(map(_keyed, secrets))
+
+
+def _keyed(secret: bytes) -> Keyed:
+    key = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
+    return secret, hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
 
 
 class Secrets(Refreshable, Protocol):
@@ -142,7 +150,7 @@ class Secrets(Refreshable, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes 0.4 us for each
 class Verified:
     """Bytes that DT signed. Made by `Verifier.verify` alone.
 
@@ -234,9 +242,10 @@ class Verifier:
         # Authenticated before anything is decoded: a stranger's token, whatever it claims to be, costs one HMAC.
         signing_input, _, signature = token.rpartition(b".")
         signature = signature.removesuffix(b"=")
-        for index, (secret, keyed) in enumerate(self.managed.get() if self.managed else self._keyed):
-            mac = keyed.copy()
-            mac.update(signing_input)
+        for index, (secret, inner, outer) in enumerate(self.managed.get() if self.managed else self._keyed):
+            digest, mac = inner.copy(), outer.copy()
+            digest.update(signing_input)
+            mac.update(digest.digest())
             if hmac.compare_digest(_base64url(mac.digest()), signature):
                 claims = _dt_claims(signing_input)
                 return index, _pyjwt_claims(token, secret, "HS256") if claims is None else claims
@@ -309,7 +318,7 @@ _DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JW
 _DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
-_raw_decode = json.JSONDecoder().raw_decode
+_scan = json.JSONDecoder().scan_once
 
 
 def _sha1(data: bytes) -> Any:
@@ -329,8 +338,8 @@ def _dt_claims(signing_input: bytes) -> dict[str, Any] | None:
     try:
         data = binascii.a2b_base64(padded)
         text = data.decode()
-        claims, end = _raw_decode(text)
-    except (ValueError, RecursionError):
+        claims, end = _scan(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
     # What does not come back as it went in had characters or bits that a lenient decoder drops.
     if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
