@@ -256,17 +256,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once
+_raw_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 _strict_decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once).decode
 
 
 def _decode(body: bytes) -> Any:
     # Not json.loads, which would also take UTF-16, as no database does, and looks for white space twice.
     text = body.decode().strip(" \t\r\n")
-    try:
-        document, end = _scan(text, 0)
-    except StopIteration:
-        raise ValueError("no document") from None
+    document, end = _raw_decode(text)
     if end != len(text):
         raise ValueError("more than one document")
     # Of a key that is there twice, Python and Postgres take the last value, and SQLite and BigQuery the first: I-JSON

@@ -318,7 +318,7 @@ _DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JW
 _DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
-_scan = json.JSONDecoder().scan_once
+_raw_decode = json.JSONDecoder().raw_decode
 
 
 def _sha1(data: bytes) -> Any:
@@ -338,8 +338,8 @@ def _dt_claims(signing_input: bytes) -> dict[str, Any] | None:
     try:
         data = binascii.a2b_base64(padded)
         text = data.decode()
-        claims, end = _scan(text, 0)
-    except (ValueError, RecursionError, StopIteration):
+        claims, end = _raw_decode(text)
+    except (ValueError, RecursionError):
         return None
     # What does not come back as it went in had characters or bits that a lenient decoder drops.
     if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
