@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench lock clean
+.PHONY: help run test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench size lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ events: .venv/.run ## Show the events that are stored (ARGS="--help")
 
 bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
+
+size: ## Count the lines of each folder, and the imports between folders
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/size.py
 
 # One for each entry of the table in tools/package.py.
 .PHONY: package-aws package-gcp package-azure package-heroku package-ibm deploy-aws deploy-gcp deploy-azure deploy-ibm

@@ -3,11 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from aws_lambda.clients import call
+from aws_lambda.service import call
 from core.event import Event
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 
 
 class DynamoDbStore:
@@ -18,8 +16,8 @@ class DynamoDbStore:
     Unique: by partition key and sort key, which follow from the body alone, for as long as the item lives. The device
     is the partition, and the sort key begins with the event's time, so a device's history is one query.
     Answers: ConditionalCheckFailedException means that the event is there, be it by an attempt of this very call whose
-    answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailable` with the service's
-    code, after another try if it was throttled, a failure of AWS's, or of the network.
+    answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailableError` with the
+    service's code, after another try if it was throttled, a failure of AWS's, or of the network.
 
     Args:
         client: botocore's client for DynamoDB.
@@ -33,19 +31,18 @@ class DynamoDbStore:
         self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Write ``event`` unless it is there; see `core.store.Store`."""
-        try:
-            answer = call(
-                self._put,
-                deadline,
-                TableName=self._table,
-                Item=self._item(event),
-                ConditionExpression="attribute_not_exists(device)",
-            )
-        except ClientError:
+        """Write ``event`` unless it is there; see `core.stores.contract.Store`."""
+        answer = call(
+            self._put,
+            deadline,
+            TableName=self._table,
+            Item=self._item(event),
+            ConditionExpression="attribute_not_exists(device)",
+        )
+        if not answer:
             return Outcome.DUPLICATE
         if not answer["ResponseMetadata"].get("RequestId"):
-            raise StoreUnavailable("no RequestId")
+            raise StoreUnavailableError("no RequestId")
         return Outcome.STORED
 
     def _item(self, event: Event) -> dict[str, dict[str, Any]]:

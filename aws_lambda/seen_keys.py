@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aws_lambda.clients import call
+from aws_lambda.service import call
 
 
 class DynamoDbSeenKeys:
@@ -23,12 +23,12 @@ class DynamoDbSeenKeys:
         self._keep = timedelta(days=keep_days)
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
+        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
         found = call(self._get, deadline, TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True)
         return dict(found.get("Item") or {}).get("key") == {"S": key}
 
     def mark(self, key: str, deadline: float) -> None:
-        """Remember ``key``; see `core.store.SeenKeys`."""
+        """Remember ``key``; see `core.stores.contract.SeenKeys`."""
         item = {"key": {"S": key}}
         if self._keep:
             item["expiresAt"] = {"N": str(int((datetime.now(UTC) + self._keep).timestamp()))}

@@ -5,9 +5,9 @@ import hashlib
 import re
 from typing import Any
 
-from aws_lambda.clients import call
+from aws_lambda.service import call
 from core.event import Event
-from core.store import StoreUnavailable
+from core.stores.contract import StoreUnavailableError
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may not
 # hold (surrogates beside, which no UTF-8 has), and what the id of a group may be.
@@ -21,8 +21,8 @@ class SqsQueue:
     Durable: SendMessage answers once the message is stored redundantly in several availability zones
     (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-data-protection.html); the MD5 that
     it answers with is compared with what was sent, which botocore does not do.
-    Unique: not by itself, hence `core.dedup.Deduplicated`. A FIFO queue takes the event key as its deduplication id,
-    which drops a second copy within 5 minutes, and delivers each device's events in the order of arrival.
+    Unique: not by itself, hence `core.stores.dedup.Deduplicated`. A FIFO queue takes the event key as its deduplication
+    id, which drops a second copy within 5 minutes, and delivers each device's events in the order of arrival.
     Answers: as in `aws_lambda.dynamodb.DynamoDbStore`.
 
     A body that SQS would refuse, because it is empty or holds a character that XML has not, goes as base64, and the
@@ -39,7 +39,7 @@ class SqsQueue:
         self._is_fifo = url.endswith(".fifo")
 
     def send(self, event: Event, deadline: float) -> None:
-        """Send ``event``; see `core.store.Queue`."""
+        """Send ``event``; see `core.stores.contract.Queue`."""
         text, encoding = _message(event.body)
         attributes = event.attributes() | {"parsed": "true" if event.parsed else "false"}
         if encoding:
@@ -59,7 +59,7 @@ class SqsQueue:
             **parameters,
         )
         if sent.get("MD5OfMessageBody") != hashlib.md5(text.encode(), usedforsecurity=False).hexdigest():
-            raise StoreUnavailable("MD5OfMessageBody")
+            raise StoreUnavailableError("MD5OfMessageBody")
 
 
 def _message(body: bytes) -> tuple[str, str | None]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError
 
-from core.attempts import READ_TIMEOUT
-from core.sockets import bounded
+from core.service.attempts import READ_TIMEOUT
+from core.service.sockets import bounded
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenCredential
@@ -36,7 +36,7 @@ class _Identity:
         self._client_id = client_id
         # Its own defaults are 5 attempts of up to 300 s. The transport outlives a credential that others still use.
         self._transport = transport()
-        self._credential = self._anew()
+        self._credential = self._new_credential()
 
     def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
         """Return a token; see `azure.core.credentials.TokenCredential`."""
@@ -56,10 +56,10 @@ class _Identity:
                 return getattr(credential, method)(*scopes, **options)
         except Exception as error:
             if self._credential is credential:
-                self._credential = self._anew()
+                self._credential = self._new_credential()
             raise ManagedIdentityError(type(error).__name__) from None
 
-    def _anew(self) -> "ManagedIdentityCredential":
+    def _new_credential(self) -> "ManagedIdentityCredential":
         from azure.identity import ManagedIdentityCredential
 
         return ManagedIdentityCredential(client_id=self._client_id, transport=self._transport, retry_total=0)

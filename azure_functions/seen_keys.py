@@ -2,9 +2,8 @@
 
 from azure.data.tables import TableClient
 
-from azure_functions.storage import call
-from azure_functions.table import NO_CONTENT, is_inserted
-from core.store import StoreUnavailable
+from azure_functions.service import call
+from azure_functions.table import insert
 
 
 class TableSeenKeys:
@@ -22,19 +21,10 @@ class TableSeenKeys:
         self._create = client.create_entity
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
-        try:
-            entity = call(self._get, deadline, key, "", select=["PartitionKey"])
-        except StoreUnavailable as error:
-            if error.cause == "ResourceNotFound":
-                return False
-            raise
-        return entity.get("PartitionKey") == key
+        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
+        entity = call(self._get, deadline, key, "", select=["PartitionKey"], none_if="ResourceNotFound")
+        return entity is not None and entity.get("PartitionKey") == key
 
     def mark(self, key: str, deadline: float) -> None:
-        """Remember ``key``; see `core.store.SeenKeys`."""
-        try:
-            is_inserted(call(self._create, deadline, {"PartitionKey": key, "RowKey": ""}, **NO_CONTENT))
-        except StoreUnavailable as error:
-            if error.cause != "EntityAlreadyExists":
-                raise
+        """Remember ``key``; see `core.stores.contract.SeenKeys`."""
+        insert(self._create, deadline, {"PartitionKey": key, "RowKey": ""})

@@ -8,9 +8,9 @@ from typing import Any
 
 from azure_functions.identity import AsyncCredential, ManagedIdentityError, managed_identity
 from azure_functions.sdk import ServiceBusClient, ServiceBusMessage, ServiceBusSender, exceptions
-from core.attempts import ATTEMPT, async_attempts
 from core.event import Event
-from core.store import Outcome, StoreUnavailable
+from core.service.attempts import ATTEMPT, async_attempts
+from core.stores.contract import Outcome, StoreUnavailableError
 
 # What another attempt does not mend.
 _FINAL = (
@@ -66,9 +66,9 @@ class ServiceBusStore:
     Unique: by its id, which is the event's key, in a queue made with duplicate detection, for as long as its window
     (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a second copy and
     drops it, so that it cannot be told from the first: it is STORED too.
-    Answers: everything but accepted is `StoreUnavailable` with the SDK's class for it, after another try unless that is
-    of no use. There is a connection for each event at the same time, 16 at most; one that failed is closed, and not
-    used again.
+    Answers: everything but accepted is `StoreUnavailableError` with the SDK's class for it, after another try unless
+    that is of no use. There is a connection for each event at the same time, 16 at most; one that failed is closed, and
+    not used again.
 
     A body above 200,000 bytes is compressed, and the property ``encoding`` says so; DT's measure below 4,000.
 
@@ -84,13 +84,21 @@ class ServiceBusStore:
         self._idle = [self._new()]
         self._places = asyncio.Semaphore(_AT_ONCE)
 
+    async def open(self) -> None:
+        """Do nothing: a connection is opened by its first event."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        while self._idle:
+            await self._idle.pop().close()
+
     async def put(self, event: Event, deadline: float) -> Outcome:
-        """Send ``event``; see `core.store.AsyncStore`."""
+        """Send ``event``; see `core.stores.contract.AsyncStore`."""
         try:
             async with asyncio.timeout(deadline - ATTEMPT - time.monotonic()):
                 await self._places.acquire()
         except TimeoutError:
-            raise StoreUnavailable("deadline") from None
+            raise StoreUnavailableError("deadline") from None
         try:
             return await self._put(event, deadline)
         finally:
@@ -117,7 +125,7 @@ class ServiceBusStore:
                 connection.used = time.monotonic()
                 self._idle.append(connection)
                 return Outcome.STORED
-        raise StoreUnavailable(cause or "deadline")
+        raise StoreUnavailableError(cause or "deadline")
 
     async def _take(self) -> _Connection:
         # The one that was used last. If that is of no use any more, those below it are not worth a look either.
@@ -138,7 +146,7 @@ def connector(service_bus: str, client_id: str | None) -> Callable[[], ServiceBu
         service_bus: The namespace's host name, which is logged in to as the function; or a connection string.
         client_id: As in `azure_functions.identity.managed_identity`.
     """
-    # Its own retries know of no deadline; `core.attempts` does.
+    # Its own retries know of no deadline; `core.service.attempts` does.
     options: dict[str, Any] = {"retry_total": 0}
     if "=" in service_bus:
         return lambda: ServiceBusClient.from_connection_string(service_bus, **options)

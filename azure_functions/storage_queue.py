@@ -6,9 +6,9 @@ import json
 
 from azure.storage.queue import QueueClient
 
-from azure_functions.storage import call
+from azure_functions.service import call
 from core.event import Event
-from core.store import StoreUnavailable
+from core.stores.contract import StoreUnavailableError
 
 # https://learn.microsoft.com/azure/storage/queues/scalability-targets
 _MAX_MESSAGE = 65_536
@@ -19,9 +19,9 @@ class StorageQueue:
 
     Durable: Put Message answers once the message is written to three disks, or to more zones or regions, as the
     account's redundancy has it (https://learn.microsoft.com/azure/storage/common/storage-redundancy).
-    Unique: not by itself, hence `core.dedup.Deduplicated`; each message carries its event's key.
-    Answers: everything but created is `StoreUnavailable` with Azure's code, after another try if the service was busy
-    or the network failed.
+    Unique: not by itself, hence `core.stores.dedup.Deduplicated`; each message carries its event's key.
+    Answers: everything but created is `StoreUnavailableError` with Azure's code, after another try if the service was
+    busy or the network failed.
 
     ``body`` is the text that DT signed. What is not UTF-8 goes as base64, and what does not fit so is compressed
     before; then ``encoding`` says ``base64`` or ``gzip+base64``. What does not fit even so is refused: 48 KiB that
@@ -36,10 +36,10 @@ class StorageQueue:
         self._send = client.send_message
 
     def send(self, event: Event, deadline: float) -> None:
-        """Send ``event``; see `core.store.Queue`."""
+        """Send ``event``; see `core.stores.contract.Queue`."""
         sent = call(self._send, deadline, _message(event), time_to_live=-1)
-        if not sent.id:
-            raise StoreUnavailable("no MessageId")
+        if sent is None or not sent.id:
+            raise StoreUnavailableError("no MessageId")
 
 
 def _message(event: Event) -> str:
@@ -52,7 +52,7 @@ def _message(event: Event) -> str:
         packed = _base64(gzip.compress(event.body, mtime=0))
         message = json.dumps(fields | {"encoding": "gzip+base64", "body": packed})
     if len(message) > _MAX_MESSAGE:
-        raise StoreUnavailable("too large for a queue of Azure Storage")
+        raise StoreUnavailableError("too large for a queue of Azure Storage")
     return message
 
 

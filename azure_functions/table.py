@@ -1,14 +1,14 @@
 """Events in Table Storage."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from azure.data.tables import TableClient
 
-from azure_functions.storage import call
+from azure_functions.service import call
 from core.event import Event, rfc3339
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 
 # What a partition's key can be, of what devices' ids are made of:
 # https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
@@ -27,7 +27,7 @@ class TableStore:
     Unique: by partition and row, which follow from the body alone, until the entity is deleted. A device's history is
     one partition in the order of time, whatever part of it is asked for.
     Answers: EntityAlreadyExists means that the event is there, be it by an attempt of this very call whose answer was
-    lost. Everything else is `StoreUnavailable` with Azure's code, after another try if the service was busy or the
+    lost. Everything else is `StoreUnavailableError` with Azure's code, after another try if the service was busy or the
     network failed.
 
     A body above 64 KiB is in several properties: ``body``, ``body1`` and so on; DT's measure below 4,000 bytes.
@@ -40,24 +40,23 @@ class TableStore:
         self._create = client.create_entity
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Insert ``event`` unless it is there; see `core.store.Store`."""
-        try:
-            is_inserted(call(self._create, deadline, _entity(event), **NO_CONTENT))
-        except StoreUnavailable as error:
-            if error.cause == "EntityAlreadyExists":
-                return Outcome.DUPLICATE
-            raise
-        return Outcome.STORED
+        """Insert ``event`` unless it is there; see `core.stores.contract.Store`."""
+        is_new = insert(self._create, deadline, _entity(event))
+        return Outcome.STORED if is_new else Outcome.DUPLICATE
 
 
-def is_inserted(answer: Mapping[str, Any]) -> None:
-    """See that the answer to an insert has the entity's tag.
+def insert(create_entity: Callable[..., Mapping[str, Any]], deadline: float, entity: Mapping[str, Any]) -> bool:
+    """Insert an entity; return False if there is one with these keys already.
 
     Raises:
-        StoreUnavailable: It is not Azure's.
+        StoreUnavailableError: It is not confirmed, or the answer is not Azure's: it has no tag of the entity.
     """
+    answer = call(create_entity, deadline, entity, none_if="EntityAlreadyExists", **NO_CONTENT)
+    if answer is None:
+        return False
     if not answer.get("etag"):
-        raise StoreUnavailable("no ETag")
+        raise StoreUnavailableError("no ETag")
+    return True
 
 
 def _entity(event: Event) -> dict[str, Any]:

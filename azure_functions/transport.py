@@ -4,8 +4,8 @@ import requests
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
-from core.attempts import CONNECT_TIMEOUT, READ_TIMEOUT
-from core.transport import POOLS
+from core.service.attempts import CONNECT_TIMEOUT, READ_TIMEOUT
+from core.service.transport import POOLS
 
 # As many threads as infra/main.bicep gives the worker.
 _CONNECTIONS = 16

@@ -66,7 +66,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from azure.core.exceptions import ResourceNotFoundError
 from azure_functions import function_app
-from core.event import reread
+from core.event import parse_stored
 from core.http import Request
 
 at_a_time, store = int(sys.argv[1]), os.environ["DT_STORE"]
@@ -134,7 +134,7 @@ async def main():
     quarter = len(deliveries) // 4
     for part in range(0, len(deliveries), 2 * quarter):
         some = deliveries[part:part + quarter], deliveries[part + quarter:part + 2 * quarter]
-        calls = [call_of(reread(body.encode(), datetime.now(UTC))) for _, body in some[0]]
+        calls = [call_of(parse_stored(body.encode(), datetime.now(UTC))) for _, body in some[0]]
         requests = [Request("POST", "/", [("x-dt-signature", token)], body.encode()) for token, body in some[1]]
         found = [*await run(calls), *await run([handling_of(request) for request in requests])]
     print(json.dumps(found))

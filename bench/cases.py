@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bench.samples import Sample
 from cli.bodies import tampered
 from core.http import Request
-from core.signature import ES256_HEADER, HS256_HEADER, MAX_TOKEN
+from core.verify.signature import ES256_HEADER, HS256_HEADER, MAX_TOKEN
 from tests.support.deliveries import ORGANIZATION, SECRET, hs256
 from tests.support.es256 import JWKS, es256
 

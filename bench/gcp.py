@@ -45,7 +45,7 @@ else:
 _CALLS = """
 import json, os, sys
 from gcp_functions import main
-from gcp_functions.rest import Service
+from gcp_functions.service import Service
 from core.http import Request
 
 threads = int(sys.argv[1])

@@ -48,7 +48,8 @@ _APP_FLOOR = f"import uvicorn\n{_FLOOR}"
 _APP_START = """
 import os
 import ibm_actions.app
-ibm_actions.app.build_app(os.environ)
+from server.serve import build_app
+build_app(ibm_actions.app.build_async_receiver(os.environ))
 """
 # In turns, each on so many threads: the PUT alone, its document made beforehand, by our client; the function; and the
 # PUT by IBM's SDK as it comes.
@@ -56,7 +57,7 @@ _CALLS = """
 import base64, json, os, sys
 from datetime import UTC, datetime
 import ibm_actions.__main__ as function
-from core.event import reread
+from core.event import parse_stored
 from ibm_actions import cloudant
 from ibmcloudant.cloudant_v1 import CloudantV1
 from ibm_cloud_sdk_core.authenticators import BasicAuthenticator
@@ -72,7 +73,7 @@ params = [
     }
     for token, body in deliveries
 ]
-events = [reread(body.encode(), datetime.now(UTC)) for _, body in deliveries]
+events = [parse_stored(body.encode(), datetime.now(UTC)) for _, body in deliveries]
 encode = json.JSONEncoder(ensure_ascii=False).encode
 made = [(cloudant.document_id(event), encode(cloudant._document(event)).encode()) for event in events]
 service = function.receiver._store._cloudant

@@ -18,7 +18,7 @@ from bench import Options
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from cli.bodies import Device
-from core.event import Event, reread, rfc3339
+from core.event import Event, parse_stored, rfc3339
 from local.database import Database
 from local.sqlite import SqliteStore, row
 
@@ -177,4 +177,4 @@ def _events(count: int) -> Iterator[Event]:
 
 def _event(time: datetime) -> Event:
     event_type = random.choices(list(_TYPES), list(_TYPES.values()))[0]
-    return reread(random.choice(_DEVICES).body(event_type, time), time + timedelta(seconds=1.5), "hs256:0")
+    return parse_stored(random.choice(_DEVICES).body(event_type, time), time + timedelta(seconds=1.5), "hs256:0")

@@ -7,7 +7,7 @@ from bench.programs import MIN_ROUNDS, Program, in_turns
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from bench.samples import Sample
-from core.signature import ES256_HEADER, HS256_HEADER
+from core.verify.signature import ES256_HEADER, HS256_HEADER
 from tests.support.deliveries import ORGANIZATION, SECRET
 from tests.support.es256 import JWKS
 
@@ -19,7 +19,7 @@ import os, sys
 from core.http import Request
 from core.receiver import Receiver
 from core.settings import Settings
-from core.store import Outcome
+from core.stores.contract import Outcome
 
 class Store:
     def put(self, event, deadline):

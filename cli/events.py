@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import CommandError
-from core.event import Event, reread, rfc3339
+from core.environment import SettingsError
+from core.event import Event, parse_stored, rfc3339
 from core.readings import Reading, readings
-from core.settings import SettingsError
 from core.text import printable
 from heroku.url import is_url, normalized
 
@@ -259,7 +259,7 @@ async def write_events(rows: AsyncIterator[Row]) -> None:
     # The one column that shrinks in a narrow terminal: it repeats two others.
     table.add_column("key", overflow="ellipsis")
     async for row in rows:
-        event = reread(row["body"], datetime.fromisoformat(row["received_at"]))
+        event = parse_stored(row["body"], datetime.fromisoformat(row["received_at"]))
         if row["parsed"]:
             value = Text(_summary(event))
         else:

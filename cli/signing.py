@@ -12,8 +12,9 @@ import jwt
 
 from cli import CommandError
 from cli.bodies import encode_xid, xid
-from core.settings import Settings, SettingsError
-from core.signature import ISSUER
+from core.environment import SettingsError
+from core.settings import Settings
+from core.verify.signature import ISSUER
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

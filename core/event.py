@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-from core.signature import Verified
+from core.verify.signature import Verified
 
 # As of client 1.7.3 and terraform-provider-dt 2025-08; docs/events.md has the fields of each.
 # fmt: off
@@ -42,11 +42,10 @@ class Event:
         received_at: When this delivery arrived here, in UTC.
         parsed: Whether the body is a JSON event of a known type with all of the above.
         fault: Why `parsed` is false, for the log; None otherwise.
-        signed_by: Which key verified the delivery, as in `core.signature.Verified`.
-        expired_for: As in `core.signature.Verified`; for the log.
+        signed_by: Which key verified the delivery, as in `core.verify.signature.Verified`.
+        expired_for: As in `core.verify.signature.Verified`; for the log.
         body: The exact bytes that DT signed.
         document: The parsed body; an empty mapping when it is not a JSON object.
-        note: What a store wants the log line of this delivery to say.
     """
 
     key: str
@@ -62,7 +61,6 @@ class Event:
     expired_for: int
     body: bytes = field(repr=False)
     document: Mapping[str, Any] = field(repr=False)
-    note: str | None = None
 
     def attributes(self) -> dict[str, str]:
         """Return what the stores keep as text beside the body, by DT's own names; what the body lacks is left out."""
@@ -88,7 +86,7 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     """Read what can be read of a verified body.
 
     Args:
-        verified: What `core.signature.Verifier.verify` returned; nothing else can be parsed, so nothing else is stored.
+        verified: The only thing that can be parsed, and so stored; see `core.verify.signature.Verifier.verify`.
         received_at: The time of arrival, in UTC.
 
     Returns:
@@ -140,7 +138,7 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     )
 
 
-def reread(body: bytes, received_at: datetime, signed_by: str = "unknown") -> Event:
+def parse_stored(body: bytes, received_at: datetime, signed_by: str = "unknown") -> Event:
     """Read an event that came back from a store, which took it verified.
 
     Args:

@@ -1,14 +1,15 @@
-"""The shapes that cross the threshold between a platform and the core."""
+"""The request and the answer, as platforms and core exchange them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
-class Disconnected(Exception):
+class DisconnectedError(Exception):
     """The client went away before its body was here."""
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """The body is too large to be read."""
 
 
@@ -54,3 +55,19 @@ class Response:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Response:
+    """Build an answer that is no receipt, as RFC 9457 has it.
+
+    Args:
+        status: The HTTP status code.
+        name: The problem's name, part of its URN.
+        title: A sentence of ours for whoever sent the request.
+        headers: More headers.
+    """
+    document = {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Response(
+        status, (("content-type", "application/problem+json"), ("content-length", str(len(body))), *headers), body
+    )

@@ -27,13 +27,20 @@ class Log:
 
     Args:
         stream: Where to; standard output by default.
-        members: Given the outcome of a request, returns what else the object of its line holds, as JSON with a comma
-            before it: a platform's metrics, say.
+        extra_fields: Given the outcome of a request, returns further fields of its line, as JSON with a leading comma:
+            a platform's metrics, for example.
+        write: Writes the line of a request instead, given its severity.
     """
 
-    def __init__(self, stream: TextIO | None = None, members: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        extra_fields: Callable[[str], str] | None = None,
+        write: Callable[[Severity, str], None] | None = None,
+    ) -> None:
         self._lines = Lines(stream or sys.stdout, _dropped)
-        self._members = members
+        self._extra_fields = extra_fields
+        self._write_request = write or self._write
         self._defer: Callable[[Callable[[], None]], object] | None = None
         self._deferred: list[str] = []
 
@@ -55,6 +62,7 @@ class Log:
         size: int,
         reason: str | None = None,
         event: Event | None = None,
+        note: str | None = None,
         error: BaseException | None = None,
     ) -> None:
         """Write the line of one request.
@@ -65,8 +73,9 @@ class Log:
             status: The status of the answer.
             seconds: How long it took.
             size: The length of the body, in bytes.
-            reason: Why the event was not stored: one of `core.signature.REASONS`, a store's cause, and so on.
+            reason: Why the event was not stored: one of `core.verify.signature.REASONS`, a store's reason, and so on.
             event: The event, once the request was verified.
+            note: What the store says besides.
             error: The bug, if it met one: its class and the places it passed are written, never its text, which may
                 quote data.
         """
@@ -89,13 +98,13 @@ class Log:
                 line += f',"expiredForSeconds":{event.expired_for}'
             if event.fault:
                 line += f',"unparsed":{_quote(event.fault)}'
-            if event.note:
-                line += f',"note":{_quote(event.note)}'
+        if note:
+            line += f',"note":{_quote(note)}'
         if error:
             line += f',"traceback":{json.dumps(_places(error))}'
-        if self._members:
-            line += self._members(outcome)
-        self._write(severity, line + "}")
+        if self._extra_fields:
+            line += self._extra_fields(outcome)
+        self._write_request(severity, line + "}")
 
     def _write(self, _severity: Severity, line: str) -> None:
         if self._defer is None:

@@ -1,221 +1,120 @@
 """The decision: guard, verify, parse, put, answer. The only code that chooses a status."""
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, TypeVar
 
 from core.drops import Drops
+from core.environment import Environment, SettingsError
 from core.event import Event, parse
-from core.http import Request, Response
+from core.http import Request, Response, problem
 from core.log import Log, Severity
-from core.settings import Settings, SettingsError
-from core.signature import MAX_REFRESH, KeysNeeded, KeysUnavailable, SignatureError
-from core.store import AsyncStore, Outcome, Store, StoreUnavailable
+from core.settings import Settings
+from core.stores.contract import AsyncStore, Outcome, Store, StoreUnavailableError
+from core.verify.keys import MAX_REFRESH, KeysNeeded, KeysUnavailableError, Secrets
+from core.verify.signature import SignatureError
 
 # DT gives an endpoint 10 s; 2 of them are for the way here and back.
 DEADLINE = 8.0
 # DT's events measure 400 to 4,000 bytes.
 MAX_BODY = 262_144
+# The secrets and the published keys: once each for a request.
+_MAX_REFRESHES = 2
 
 
-def _problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Response:
-    """Build an RFC 9457 answer. Every 401 is the same one: which check failed is for the log."""
-    document = {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}
-    body = json.dumps(document, separators=(",", ":")).encode()
-    return Response(
-        status, (("content-type", "application/problem+json"), ("content-length", str(len(body))), *headers), body
-    )
-
-
-def _done(outcome: str) -> Response:
+def _receipt(outcome: str) -> Response:
     """Build the answer that DT takes for a receipt. It has no body, which would be a second packet per event."""
     return Response(200, (("content-length", "0"), ("event-outcome", outcome)), b"")
 
 
-UNVERIFIED = _problem(
+# Every 401 is the same one: which check failed is for the log.
+UNVERIFIED = problem(
     401,
     "unverified",
     "The request is not signed by DT Cloud for this receiver.",
     ("www-authenticate", "X-Dt-Signature"),
 )
-TOO_LARGE = _problem(413, "too-large", f"The body is larger than {MAX_BODY} bytes.")
-NOT_ALLOWED = _problem(
+TOO_LARGE = problem(413, "too-large", f"The body is larger than {MAX_BODY} bytes.")
+NOT_ALLOWED = problem(
     405, "method-not-allowed", "This is the endpoint of a Data Connector: it takes POST.", ("allow", "POST")
 )
-_RETRY = ("retry-after", "8")
-UNAVAILABLE = _problem(503, "unavailable", "The event is not stored. Send it again.", _RETRY)
+RETRY = ("retry-after", "8")
+UNAVAILABLE = problem(503, "unavailable", "The event is not stored. Send it again.", RETRY)
 # Without the rest of the body the connection is of no more use.
-GIVEN_UP = _problem(503, "unavailable", "The body did not come. Send it again.", _RETRY, ("connection", "close"))
-BUG = _problem(500, "internal-error", "The event is not stored. Send it again.")
-HEALTHY = _done("none")
-_ACKNOWLEDGED = {outcome: (outcome.value, _done(outcome.value)) for outcome in Outcome}
-_DROPPED = ("dropped", _done("dropped"))
+GIVEN_UP = problem(503, "unavailable", "The body did not come. Send it again.", RETRY, ("connection", "close"))
+BUG = problem(500, "internal-error", "The event is not stored. Send it again.")
+HEALTHY = _receipt("none")
+_RECEIPTS = {name: _receipt(name) for name in ("stored", "duplicate", "dropped")}
 
 
-class _Answered(Exception):
-    """The request needs no store: here is its answer, and what the log says of it."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The answer to a request that needs no store, and what the log says about it."""
 
-    def __init__(self, response: Response, severity: Severity, outcome: str, reason: str | None = None) -> None:
-        super().__init__(outcome)
-        self.response = response
-        self.severity = severity
-        self.outcome = outcome
-        self.reason = reason
-
-
-S = TypeVar("S")
+    response: Response
+    severity: Severity
+    outcome: str
+    reason: str | None = None
 
 
-class _Decisions(Generic[S]):
-    """All that the two receivers share, which is everything but the waiting.
+_HEALTH = _Answer(HEALTHY, "INFO", "health")
+_METHOD = _Answer(NOT_ALLOWED, "INFO", "refused", "method")
+_TOO_LARGE = _Answer(TOO_LARGE, "WARNING", "refused", "too_large")
+
+
+class _Answering:
+    """What every receiver can answer without settings or a store.
 
     Args:
-        settings: What to let in; or the error that kept it from being read, and then every delivery is answered 503.
-        store: Where events go; None will do where there are no settings.
         log: Where the one line per request goes; standard output by default.
-        clock: Seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        settings: Settings | SettingsError,
-        store: S | None,
-        log: Log | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._store = cast(S, store)
-        self._log = log or Log()
-        self._clock = clock
-        self._drops = Drops(self._log)
-        for warning in settings.warnings if isinstance(settings, Settings) else ():
-            self._log.notice("WARNING", warning)
+    def __init__(self, log: Log | None = None) -> None:
+        self.log = log or Log()
 
-    @classmethod
-    def build(cls, load: Callable[[], tuple[Settings, S]], log: Log) -> Self:
-        """Build a receiver where an exception would end the process, without a word to DT of why.
+    def refuse(
+        self,
+        request: Request,
+        response: Response,
+        reason: str,
+        started: float,
+        severity: Severity = "WARNING",
+        outcome: str = "refused",
+    ) -> Response:
+        """Log a request that an adapter refuses, and return ``response``.
 
         Args:
-            load: Reads the environment. Its `SettingsError` is answered 503 and logged, at each request.
-            log: Where the lines go.
+            request: What there is of it.
+            response: The answer, such as a `core.http.problem`.
+            reason: Why; for the log.
+            started: ``time.monotonic()`` at its arrival.
+            severity: WARNING, or ERROR if the fault is ours.
+            outcome: ``refused``, or ``failed`` if the fault is ours.
         """
-        try:
-            return cls(*load(), log)
-        except SettingsError as error:
-            return cls(error, None, log)
-
-    def defer_log(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """Have the log flushed as `core.log.Log.defer` says."""
-        self._log.defer(call_soon)
-
-    def _admit(self, request: Request) -> Event:
-        """Return a verified event that is to be stored.
-
-        Raises:
-            _Answered, SignatureError, KeysNeeded, KeysUnavailable: It is not, or not yet.
-        """
-        if request.method != "POST":
-            if request.method in ("GET", "HEAD") and request.path == "/healthz":
-                raise _Answered(HEALTHY, "INFO", "health")
-            raise _Answered(NOT_ALLOWED, "INFO", "refused", "method")
-        if len(request.body) > MAX_BODY:
-            raise _Answered(TOO_LARGE, "WARNING", "refused", "too_large")
-        settings = self._settings
-        if isinstance(settings, SettingsError):
-            raise _Answered(UNAVAILABLE, "ERROR", "failed", str(settings))
-        now = self._clock()
-        return parse(settings.verifier.verify(request, now), datetime.fromtimestamp(now, UTC))
-
-    def _is_wanted(self, event: Event) -> bool:
-        """Tell whether to store an event. Only what is known to be unwanted is dropped: None is not known."""
-        settings = cast(Settings, self._settings)
-        return (
-            settings.event_types is None or event.event_type is None or event.event_type in settings.event_types
-        ) and (settings.projects is None or event.project_id is None or event.project_id in settings.projects)
-
-    def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
-        name, response = _ACKNOWLEDGED[outcome] if outcome else _DROPPED
-        if outcome is None:
-            self._drops.add(event)
-        severity: Severity = "WARNING" if event.note else "INFO"
-        self._write(severity, name, request, response, started, event=event)
+        self._write(severity, outcome, request, response, started, reason)
         return response
-
-    def _refuse(self, request: Request, event: Event | None, error: Exception, started: float) -> Response:
-        """Choose the answer of a request that is not acknowledged."""
-        if isinstance(error, SignatureError):
-            self._write("WARNING", "refused", request, UNVERIFIED, started, reason=error.reason)
-            return UNVERIFIED
-        if isinstance(error, StoreUnavailable):
-            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=error.cause, event=event)
-            return UNAVAILABLE
-        if isinstance(error, _Answered):
-            self._write(error.severity, error.outcome, request, error.response, started, reason=error.reason)
-            return error.response
-        if isinstance(error, KeysUnavailable):
-            self._write("ERROR", "failed", request, UNAVAILABLE, started, reason=error.reason)
-            return UNAVAILABLE
-        self._write("ERROR", "failed", request, BUG, started, reason="bug", event=event, error=error)
-        return BUG
 
     def give_up(self, request: Request, reason: str, started: float) -> Response:
-        """Answer a request whose body did not come, or not in time: 503.
+        """Answer 503 to a request whose body did not come; arguments as above.
 
-        Args:
-            request: What there is of it.
-            reason: ``body_timeout``, ``too_many_bodies`` or ``disconnected``.
-            started: ``time.monotonic()`` at its arrival.
+        Reasons: ``body_timeout``, ``too_many_bodies``, ``disconnected``.
         """
-        self._write("WARNING", "failed", request, GIVEN_UP, started, reason=reason)
-        return GIVEN_UP
+        return self.refuse(request, GIVEN_UP, reason, started, outcome="failed")
 
     def too_large(self, request: Request, started: float) -> Response:
-        """Answer a request whose body is too large to be read: 413; arguments as above."""
-        self._write("WARNING", "refused", request, TOO_LARGE, started, reason="too_large")
-        return TOO_LARGE
+        """Answer 413 to a request whose body is too large to be read; arguments as above."""
+        return self.refuse(request, TOO_LARGE, "too_large", started)
 
-    def misconfigured(self, request: Request, advice: str, started: float) -> Response:
-        """Answer a request that the platform has spoiled, because of how it is set up: 503.
+    def _guard(self, request: Request) -> _Answer | None:
+        if request.method != "POST":
+            return _HEALTH if request.method in ("GET", "HEAD") and request.path == "/healthz" else _METHOD
+        return _TOO_LARGE if len(request.body) > MAX_BODY else None
 
-        Args:
-            request: What there is of it.
-            advice: What to set; a sentence of ours, for the log and, since no secret is in it, for the answer.
-            started: As above.
-        """
-        response = _problem(503, "misconfigured", advice, _RETRY)
-        self._write("ERROR", "failed", request, response, started, reason=advice)
-        return response
-
-    def wrong_address(self, request: Request, advice: str, started: float) -> Response:
-        """Answer a request at an address that must never pass for the endpoint: 404.
-
-        Args:
-            request: What there is of it.
-            advice: Where the endpoint is; a sentence of ours, for the log and for the answer.
-            started: As above.
-        """
-        response = _problem(404, "wrong-address", advice)
-        self._write("WARNING", "refused", request, response, started, reason=advice)
-        return response
-
-    def length_required(self, request: Request, advice: str, started: float) -> Response:
-        """Answer a request whose body the platform withholds because its length was not given: 411.
-
-        Args:
-            request: What there is of it.
-            advice: What to send; a sentence of ours, for the log and for the answer.
-            started: As above.
-        """
-        response = _problem(411, "length-required", advice)
-        self._write("WARNING", "refused", request, response, started, reason=advice)
-        return response
-
-    def crashed(self, error: BaseException) -> Response:
-        """Answer a request that something has ended which is no `Exception`: 500."""
-        self._log.notice("ERROR", f"{type(error).__name__} ended a request.")
-        return BUG
+    def _answer(self, request: Request, answer: _Answer, started: float) -> Response:
+        self._write(answer.severity, answer.outcome, request, answer.response, started, answer.reason)
+        return answer.response
 
     def _write(
         self,
@@ -226,27 +125,123 @@ class _Decisions(Generic[S]):
         started: float,
         reason: str | None = None,
         event: Event | None = None,
+        note: str | None = None,
         error: Exception | None = None,
     ) -> None:
-        self._log.request(
+        self.log.request(
             severity,
             outcome,
             status=response.status,
             seconds=time.monotonic() - started,
-            size=len(request.body),
+            size=len(event.body if event else request.body),
             reason=reason,
             event=event,
+            note=note,
             error=error,
         )
 
 
-def _check_time(started: float) -> None:
-    """See that there is time for `core.signature.Refreshable.refresh`."""
+class UnconfiguredReceiver(_Answering):
+    """Answers 503 to every delivery: the environment cannot be used. DT sends the events again for 12 hours.
+
+    Args:
+        error: What is wrong with it, logged for each request.
+        log: As above.
+    """
+
+    def __init__(self, error: SettingsError, log: Log | None = None) -> None:
+        super().__init__(log)
+        self.error = error
+
+    def handle(self, request: Request, started: float | None = None) -> Response:
+        """Answer one request; arguments as in `Receiver.handle`."""
+        answer = self._guard(request) or _Answer(UNAVAILABLE, "ERROR", "failed", str(self.error))
+        return self._answer(request, answer, time.monotonic() if started is None else started)
+
+
+class AsyncUnconfiguredReceiver(UnconfiguredReceiver):
+    """The same for an event loop."""
+
+    async def handle(self, request: Request, started: float | None = None) -> Response:  # type: ignore[override]
+        """Answer one request; arguments as in `Receiver.handle`."""
+        return super().handle(request, started)
+
+
+S = TypeVar("S")
+
+
+class _Deciding(_Answering, Generic[S]):
+    """What the two receivers share: everything but the waiting.
+
+    Args:
+        settings: What to accept.
+        store: Where events go.
+        log: Where the one line per request goes; standard output by default.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, settings: Settings, store: S, log: Log | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(log)
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._drops = Drops(self.log)
+        for warning in settings.warnings:
+            self.log.notice("WARNING", warning)
+
+    def _admit(self, request: Request) -> Event | _Answer | KeysNeeded:
+        """Return a verified event, or what else there is to do.
+
+        Raises:
+            SignatureError, KeysUnavailableError: It is refused.
+        """
+        if answer := self._guard(request):
+            return answer
+        now = self._clock()
+        verified = self._settings.verifier.verify(request, now)
+        return verified if isinstance(verified, KeysNeeded) else parse(verified, datetime.fromtimestamp(now, UTC))
+
+    def _is_wanted(self, event: Event) -> bool:
+        """Return whether to store an event. Only what is known to be unwanted is dropped: None is not known."""
+        settings = self._settings
+        return (
+            settings.event_types is None or event.event_type is None or event.event_type in settings.event_types
+        ) and (settings.projects is None or event.project_id is None or event.project_id in settings.projects)
+
+    def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
+        if outcome is None:
+            self._drops.add(event)
+            name, note = "dropped", None
+        else:
+            name, note = outcome.name, outcome.note
+        response = _RECEIPTS[name]
+        self._write("WARNING" if note else "INFO", name, request, response, started, event=event, note=note)
+        return response
+
+    def _fail(self, request: Request, event: Event | None, error: Exception, started: float) -> Response:
+        """Choose the answer of a request that is not acknowledged."""
+        if isinstance(error, SignatureError):
+            return self.refuse(request, UNVERIFIED, error.reason, started)
+        if isinstance(error, StoreUnavailableError):
+            self._write("ERROR", "failed", request, UNAVAILABLE, started, error.reason, event, error.note)
+            return UNAVAILABLE
+        if isinstance(error, KeysUnavailableError):
+            return self.refuse(request, UNAVAILABLE, error.reason, started, "ERROR", "failed")
+        self._write("ERROR", "failed", request, BUG, started, "bug", event, error=error)
+        return BUG
+
+
+def _check_refresh(refreshes: int, started: float) -> None:
+    """Check that there is time for `core.verify.keys.Refreshable.refresh`, and that it has an end."""
+    if refreshes > _MAX_REFRESHES:
+        raise KeysUnavailableError("keys_unavailable: the keys change faster than they can be fetched.")
     if time.monotonic() > started + DEADLINE - MAX_REFRESH:
-        raise KeysUnavailable("keys_unavailable: the request came too slowly for a fetch of keys.")
+        raise KeysUnavailableError("keys_unavailable: the request came too slowly for a fetch of keys.")
 
 
-class Receiver(_Decisions[Store]):
+class Receiver(_Deciding[Store]):
     """Answers one request at a time on the caller's thread; safe to call from several threads."""
 
     def handle(self, request: Request, started: float | None = None) -> Response:
@@ -259,19 +254,22 @@ class Receiver(_Decisions[Store]):
         started = time.monotonic() if started is None else started
         event = None
         try:
-            while event is None:
-                try:
-                    event = self._admit(request)
-                except KeysNeeded as needed:  # at most once for each source
-                    _check_time(started)
-                    needed.source.refresh()
+            admitted, refreshes = self._admit(request), 0
+            while isinstance(admitted, KeysNeeded):
+                refreshes += 1
+                _check_refresh(refreshes, started)
+                admitted.source.refresh()
+                admitted = self._admit(request)
+            if not isinstance(admitted, Event):
+                return self._answer(request, admitted, started)
+            event = admitted
             outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
         except Exception as error:
-            return self._refuse(request, event, error, started)
+            return self._fail(request, event, error, started)
         return self._acknowledge(request, event, outcome, started)
 
 
-class AsyncReceiver(_Decisions[AsyncStore]):
+class AsyncReceiver(_Deciding[AsyncStore]):
     """The same for an event loop, which it never blocks: keys are fetched on another thread."""
 
     async def handle(self, request: Request, started: float | None = None) -> Response:
@@ -279,15 +277,75 @@ class AsyncReceiver(_Decisions[AsyncStore]):
         started = time.monotonic() if started is None else started
         event = None
         try:
-            while event is None:
-                try:
-                    event = self._admit(request)
-                except KeysNeeded as needed:
-                    _check_time(started)
-                    import asyncio  # here, because a cold start that has no event loop should not wait for it
+            admitted, refreshes = self._admit(request), 0
+            while isinstance(admitted, KeysNeeded):
+                refreshes += 1
+                _check_refresh(refreshes, started)
+                import asyncio  # here, because a cold start without an event loop should not wait for it
 
-                    await asyncio.to_thread(needed.source.refresh)
+                await asyncio.to_thread(admitted.source.refresh)
+                admitted = self._admit(request)
+            if not isinstance(admitted, Event):
+                return self._answer(request, admitted, started)
+            event = admitted
             outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
         except Exception as error:
-            return self._refuse(request, event, error, started)
+            return self._fail(request, event, error, started)
         return self._acknowledge(request, event, outcome, started)
+
+    async def open(self) -> None:
+        """Open the store before the first request.
+
+        Raises:
+            SettingsError: It cannot be opened, and no retry would help.
+        """
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Finish what is under way, and close the store."""
+        await self._store.close()
+
+
+Build = Callable[[Environment], S]
+
+
+def build(
+    environ: Mapping[str, str],
+    store: Build[Store],
+    log: Log | None = None,
+    secrets: Build[Secrets | None] | None = None,
+) -> Receiver | UnconfiguredReceiver:
+    """Build a receiver for a platform that calls it on threads. Never raises a `SettingsError`.
+
+    Args:
+        environ: The variables that docs/settings.md lists.
+        store: Builds the store; reads all of its variables, then calls `Environment.check`, then connects.
+        log: Where the one line per request goes; standard output by default.
+        secrets: Builds what replaces DT_SIGNATURE_SECRET, if anything does.
+
+    Returns:
+        `UnconfiguredReceiver` if the environment cannot be used: an exception here would end the process, and DT would
+        get the platform's own answer.
+    """
+    try:
+        return Receiver(*_parts(environ, store, secrets), log)
+    except SettingsError as error:
+        return UnconfiguredReceiver(error, log)
+
+
+def build_async(
+    environ: Mapping[str, str], store: Build[AsyncStore], log: Log | None = None
+) -> AsyncReceiver | AsyncUnconfiguredReceiver:
+    """Build a receiver for an event loop; as `build`."""
+    try:
+        return AsyncReceiver(*_parts(environ, store, None), log)
+    except SettingsError as error:
+        return AsyncUnconfiguredReceiver(error, log)
+
+
+def _parts(environ: Mapping[str, str], store: Build[S], secrets: Build[Secrets | None] | None) -> tuple[Settings, S]:
+    environment = Environment(environ)
+    settings = Settings.read(environment, secrets(environment) if secrets else None)
+    built = store(environment)
+    environment.check()
+    return settings, built

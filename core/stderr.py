@@ -16,5 +16,5 @@ class _Handler(logging.Handler):
 
 
 def never_wait() -> None:
-    """Have all that is logged and has no handler written so; `core.asgi.UVICORN` leaves uvicorn without one."""
+    """Have all that is logged and has no handler written so; `server.asgi.UVICORN` leaves uvicorn without one."""
     logging.lastResort = _Handler()

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from core.event import Event, rfc3339
-from core.store import Outcome, StoreUnavailable
-from gcp_functions.rest import Service
+from core.stores.contract import Outcome, StoreUnavailableError
+from gcp_functions.service import Service
 
 URL = "https://firestore.googleapis.com"
 
@@ -25,10 +25,10 @@ def is_document(answer: Mapping[str, Any], path: str) -> None:
     """See that the answer is the document of that path.
 
     Raises:
-        StoreUnavailable: It is another, or not Firestore's.
+        StoreUnavailableError: It is another, or not Firestore's.
     """
     if not str(answer.get("name")).endswith(f"/documents/{path}"):
-        raise StoreUnavailable("no name")
+        raise StoreUnavailableError("no name")
 
 
 class FirestoreStore:
@@ -39,8 +39,8 @@ class FirestoreStore:
     Unique: by the document's path, which follows from the body alone, for as long as the document lives. A device's
     history is one collection, and its newest event the first of it by ``timestamp``: no index has to be made.
     Answers: ALREADY_EXISTS means that the event is there, be it by an attempt of this very call whose answer was lost.
-    Everything else is `StoreUnavailable` with Google's code, after another try if the service was busy or the network
-    failed.
+    Everything else is `StoreUnavailableError` with Google's code, after another try if the service was busy or the
+    network failed.
 
     Args:
         firestore: Firestore.
@@ -54,16 +54,14 @@ class FirestoreStore:
         self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Create ``event`` unless it is there; see `core.store.Store`."""
+        """Create ``event`` unless it is there; see `core.stores.contract.Store`."""
         device = event.device_id if event.device_id and _ID(event.device_id) else "-"
         events, name = f"devices/{device}/events", f"{PREFIX}{event.key}"
         path = f"{self._documents}/{events}?documentId={name}&{NO_FIELDS}"
-        try:
-            answer = self._firestore.call("POST", path, deadline, {"fields": self._fields(event)})
-        except StoreUnavailable as error:
-            if error.cause == "ALREADY_EXISTS":
-                return Outcome.DUPLICATE
-            raise
+        fields = self._fields(event)
+        answer = self._firestore.call("POST", path, deadline, {"fields": fields}, none_if="ALREADY_EXISTS")
+        if answer is None:
+            return Outcome.DUPLICATE
         is_document(answer, f"{events}/{name}")
         return Outcome.STORED
 

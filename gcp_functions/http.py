@@ -3,7 +3,7 @@
 import io
 from typing import IO, TYPE_CHECKING
 
-from core.http import Disconnected, Request, Response, TooLarge
+from core.http import DisconnectedError, Request, Response, TooLargeError
 from core.receiver import MAX_BODY
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def to_request(request: "flask.Request") -> Request:
     A repeated header comes joined by commas, which no token holds, so that two are refused as one that is malformed.
 
     Raises:
-        Disconnected, TooLarge: The body is not here.
+        DisconnectedError, TooLargeError: The body is not here.
     """
     # Of a body that says so at its head nothing is read; of one in chunks no more than this.
     request.max_content_length = MAX_BODY + 1
@@ -27,11 +27,11 @@ def to_request(request: "flask.Request") -> Request:
         body = request.get_data(cache=False)
         # gunicorn ends a body that breaks off as if it were whole.
         if len(body) < (request.content_length or 0):
-            raise Disconnected
+            raise DisconnectedError
         if len(body) > MAX_BODY:
             _discard(request.input_stream)
     except Exception as error:  # werkzeug's, gunicorn's and the socket's own
-        raise (TooLarge if getattr(error, "code", None) == 413 else Disconnected) from None
+        raise (TooLargeError if getattr(error, "code", None) == 413 else DisconnectedError) from None
     finally:
         # functions-framework reads on after the answer, and an error there would take the answer's place.
         request.stream = io.BytesIO()

@@ -10,14 +10,14 @@ from google.auth.transport import DEFAULT_RETRYABLE_STATUS_CODES, Request
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from core.attempts import READ_TIMEOUT
-from core.sockets import bounded
+from core.service.attempts import READ_TIMEOUT
+from core.service.sockets import bounded
 
 _SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/datastore")
 LOGIN = "On your machine: gcloud auth application-default login."
 
 
-class NoToken(GoogleAuthError):
+class TokenError(GoogleAuthError):
     """There is no token to be had. ``str()`` is the class of what happened, or the HTTP status."""
 
 
@@ -65,7 +65,7 @@ class Identity:
             lasts = self._credentials and self._credentials.token_state is not TokenState.INVALID
             if is_refused or not lasts:
                 # What google-auth raises of an answer that it cannot read is not always an error of its own.
-                raise error if isinstance(error, GoogleAuthError) else NoToken(type(error).__name__) from None
+                raise error if isinstance(error, GoogleAuthError) else TokenError(type(error).__name__) from None
         assert self._credentials
         return self._credentials
 
@@ -88,9 +88,9 @@ class _Request(Request):
         try:
             answer = self._pool.urlopen(method, url, body=body, headers=headers)
         except HTTPError as error:
-            raise NoToken(type(error).__name__) from None
+            raise TokenError(type(error).__name__) from None
         if answer.status in DEFAULT_RETRYABLE_STATUS_CODES:
-            raise NoToken(f"HTTP {answer.status}")
+            raise TokenError(f"HTTP {answer.status}")
         return answer
 
 
@@ -98,6 +98,6 @@ def application_default(request: Request) -> Credentials:
     """Return who calls: on Google Cloud the function's service account, elsewhere whoever is logged in."""
     try:
         credentials: Credentials = google.auth.default(_SCOPES, request=request)[0]
-    except NoToken as error:  # of the metadata server, which is asked where nothing else says who calls
-        raise NoToken(f"{error}. {LOGIN}") from None
+    except TokenError as error:  # of the metadata server, which is asked where nothing else says who calls
+        raise TokenError(f"{error}. {LOGIN}") from None
     return credentials

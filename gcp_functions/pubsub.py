@@ -3,8 +3,8 @@
 import base64
 
 from core.event import Event
-from core.store import StoreUnavailable
-from gcp_functions.rest import Service
+from core.stores.contract import StoreUnavailableError
+from gcp_functions.service import Service
 
 URL = "https://pubsub.googleapis.com"
 
@@ -14,9 +14,9 @@ class PubSubQueue:
 
     Durable: publish answers once the message is on disk in more than one zone
     (https://cloud.google.com/pubsub/architecture), and answers with its id, which is asked for.
-    Unique: not by itself, hence `core.dedup.Deduplicated`; each message carries its event's key.
-    Answers: `StoreUnavailable` with Google's code for all but that, after another try if the service was busy or the
-    network failed. There is no batch and no queue of ours, so a failure is one event's and leaves nothing behind.
+    Unique: not by itself, hence `core.stores.dedup.Deduplicated`; each message carries its event's key.
+    Answers: `StoreUnavailableError` with Google's code for all but that, after another try if the service was busy or
+    the network failed. There is no batch and no queue of ours, so a failure is one event's and leaves nothing behind.
 
     Args:
         pubsub: Pub/Sub.
@@ -30,13 +30,13 @@ class PubSubQueue:
         self._is_ordered = is_ordered
 
     def send(self, event: Event, deadline: float) -> None:
-        """Publish ``event``; see `core.store.Queue`."""
+        """Publish ``event``; see `core.stores.contract.Queue`."""
         message: dict[str, object] = {
             "data": base64.b64encode(event.body).decode(),
             "attributes": event.attributes() | {"parsed": "true" if event.parsed else "false"},
         }
         if self._is_ordered:
             message["orderingKey"] = event.device_id or "-"
-        answer = self._pubsub.call("POST", self._path, deadline, {"messages": [message]})
+        answer = self._pubsub.call("POST", self._path, deadline, {"messages": [message]}) or {}
         if not answer.get("messageIds"):
-            raise StoreUnavailable("no messageIds")
+            raise StoreUnavailableError("no messageIds")

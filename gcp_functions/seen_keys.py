@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from core.event import rfc3339
-from core.store import StoreUnavailable
 from gcp_functions.firestore import NO_FIELDS, PREFIX, is_document
-from gcp_functions.rest import Service
+from gcp_functions.service import Service
 
 
 class FirestoreSeenKeys:
@@ -25,26 +24,20 @@ class FirestoreSeenKeys:
         self._keep = timedelta(days=keep_days)
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.store.SeenKeys`."""
-        try:
-            answer = self._firestore.call("GET", f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}", deadline)
-        except StoreUnavailable as error:
-            if error.cause == "NOT_FOUND":
-                return False
-            raise
+        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
+        path = f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}"
+        answer = self._firestore.call("GET", path, deadline, none_if="NOT_FOUND")
+        if answer is None:
+            return False
         is_document(answer, f"seenKeys/{PREFIX}{key}")
         return True
 
     def mark(self, key: str, deadline: float) -> None:
-        """Remember ``key``; see `core.store.SeenKeys`."""
+        """Remember ``key``; see `core.stores.contract.SeenKeys`."""
         fields = {"expiresAt": {"timestampValue": rfc3339(datetime.now(UTC) + self._keep)}} if self._keep else {}
         path = f"{self._documents}?documentId={PREFIX}{key}&{NO_FIELDS}"
-        try:
-            # Created, not written over: so the function needs no permission to change what there is.
-            self._firestore.call("POST", path, deadline, {"fields": fields})
-        except StoreUnavailable as error:
-            if error.cause != "ALREADY_EXISTS":
-                raise
+        # Created, not written over: so the function needs no permission to change what there is.
+        self._firestore.call("POST", path, deadline, {"fields": fields}, none_if="ALREADY_EXISTS")
 
 
 class NoSeenKeys:

@@ -8,11 +8,11 @@ from operator import attrgetter
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from core.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, pauses
+from core.environment import SettingsError
 from core.event import Event
-from core.grouped import GroupedStore, RowsRefused
-from core.settings import SettingsError
-from core.store import Outcome, StoreUnavailable
+from core.service.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, pauses
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.grouped import GroupedStore, RowsRefusedError
 from heroku.url import normalized, one_per_host
 
 # asyncpg makes infinity of the first and the last moment that Python has: they are made times again.
@@ -54,16 +54,16 @@ class PostgresStore(GroupedStore):
     over to an asynchronous follower may still lose its last moments; Heroku's Premium plans do so.
     Unique: ``key`` is the primary key, for as long as the row lives; a second copy changes nothing. A key that the
     insert did not return is a duplicate if the row was read back, and otherwise refused: a trigger may have dropped it.
-    Answers: what is said of a row refuses its group, which is written one by one. Anything else is `StoreUnavailable`
-    with the SQLSTATE, after another try or two where the connection was lost or transactions were in each other's way;
-    a write whose confirmation was lost may then meet its own row, which is the event.
+    Answers: what is said of a row refuses its group, which is written one by one. Anything else is
+    `StoreUnavailableError` with the SQLSTATE, after another try or two where the connection was lost or transactions
+    were in each other's way; a write whose confirmation was lost may then meet its own row, which is the event.
     Poolers: behind PgBouncer, which shares its sessions, nothing is prepared or set beyond one transaction.
 
     Args:
         url: What Heroku calls DATABASE_URL.
 
     Raises:
-        core.settings.SettingsError: It cannot be used.
+        core.environment.SettingsError: It cannot be used.
     """
 
     def __init__(self, url: str) -> None:
@@ -97,7 +97,7 @@ class PostgresStore(GroupedStore):
             await asyncio.wait(self._leaving)
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
-        """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
+        """Commit ``events`` in one transaction; see `core.stores.grouped.GroupedStore`."""
         # In one order, so that two receivers with the same events do not wait for each other.
         rows = [_row(event) for event in sorted(events, key=attrgetter("key"))]
         cause = "no_time"
@@ -111,11 +111,11 @@ class PostgresStore(GroupedStore):
             except Exception as error:  # whatever the driver raises, nothing is confirmed
                 cause = name_of(error)
                 if self._connection and _is_of_a_row(error):
-                    raise RowsRefused(cause) from None
+                    raise RowsRefusedError(cause) from None
                 self._disconnect()
                 if not _is_worth_another_try(error):
                     break
-        raise StoreUnavailable(cause)
+        raise StoreUnavailableError(cause)
 
     async def _insert_all(self, rows: Sequence[tuple[object, ...]]) -> tuple[set[str], set[str]]:
         """Return the keys that are new, and those of the others that were read back."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from core.settings import SettingsError
+from core.environment import SettingsError
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.url import database_url, normalized
 

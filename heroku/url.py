@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from core.settings import SettingsError
+from core.environment import SettingsError
 
 # SQLAlchemy names the driver after a plus.
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
@@ -26,7 +26,7 @@ def database_url(environ: Mapping[str, str]) -> str:
     """Return DATABASE_URL as `normalized` writes it.
 
     Raises:
-        core.settings.SettingsError: It is not set, or cannot be used.
+        core.environment.SettingsError: It is not set, or cannot be used.
     """
     url = environ.get("DATABASE_URL")
     if not url:
@@ -52,7 +52,7 @@ def normalized(url: str) -> str:
         url: ``postgres://user:password@host:port/name?sslmode=...``; several hosts have commas between them.
 
     Raises:
-        core.settings.SettingsError: It cannot be used. The error says why, and quotes nothing of the URL.
+        core.environment.SettingsError: It cannot be used. The error says why, and quotes nothing of the URL.
     """
     url = _bare(url)
     scheme = _SCHEME.match(url)

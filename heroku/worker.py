@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from core.event import Event, reread
+from core.environment import SettingsError
+from core.event import Event, parse_stored
 from core.log import Log
 from core.readings import readings
-from core.settings import SettingsError
 from core.text import printable
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.release import alone, build_index, connected
@@ -56,7 +56,7 @@ async def process_batch(connection: asyncpg.Connection, log: Log, process: Proce
         rows = await connection.fetch(_TAKE, MAX_ATTEMPTS, BATCH)
         for row in rows:
             try:
-                await process(reread(row["body"], row["received_at"], row["signed_by"] or "unknown"))
+                await process(parse_stored(row["body"], row["received_at"], row["signed_by"] or "unknown"))
                 await connection.execute("UPDATE events SET processed_at = now() WHERE key = $1", row["key"])
             except Exception as error:
                 if connection.is_closed():

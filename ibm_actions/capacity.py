@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.receiver import DEADLINE
-from core.store import StoreUnavailable
-from ibm_actions.rest import Service
+from core.stores.contract import StoreUnavailableError
+from ibm_actions.service import Service
 
 # Of databases that are left. With one for each month, a quarter of a year's notice.
 FEW = 3
@@ -45,7 +45,7 @@ class Capacity:
             used = self._get("current")["databases"]["total"]
             if 0 <= limit - used <= FEW:
                 self._warning = f"databases: {used} of {limit} are used"
-        except (StoreUnavailable, KeyError, TypeError):
+        except (StoreUnavailableError, KeyError, TypeError):
             pass
 
     def _get(self, what: str) -> Mapping[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from core.event import Event, reread, rfc3339
-from core.store import Outcome, StoreUnavailable
+from core.event import Event, parse_stored, rfc3339
+from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.capacity import Capacity
 from ibm_actions.databases import Databases
-from ibm_actions.rest import Service, cause_of
+from ibm_actions.service import Service, cause_of
 
 # What a partition can be called, of what devices' ids are made of:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-database-partitioning
@@ -23,15 +23,16 @@ _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
 class CloudantStore:
     """One document per event, put only if there is none: its partition the device, its id ``device:timestamp_key``.
 
-    Durable: 201 means that a quorum of the nodes has the document. 202 means that fewer have it: `StoreUnavailable`,
-    and DT's next delivery then finds it (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-documents).
+    Durable: 201 means that a quorum of the nodes has the document. 202 means that fewer have it:
+    `StoreUnavailableError`, and DT's next delivery then finds it
+    (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-documents).
     Unique: by the document's id, which follows from the body alone, in one database, which `Databases.find` returns for
     all events of its time, for as long as that database lives. Cloudant has no time to live, and a deleted document
     leaves a trace for ever, so that databases are deleted whole. A device's history is one partition in the order of
     time, whatever part of it is asked for. A document that somebody has deleted is stored again if it comes again.
     Answers: 409 means that there is such a document, be it by an attempt of this very call whose answer was lost. It
-    is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailable` with CouchDB's word,
-    after another try if the service was busy (429, 5xx) or the network failed.
+    is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailableError` with CouchDB's
+    word, after another try if the service was busy (429, 5xx) or the network failed.
 
     A body that is no UTF-8, or has control characters, goes as base64, and ``encoding`` says so.
 
@@ -47,7 +48,7 @@ class CloudantStore:
         self._capacity = capacity
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Put ``event`` unless it is there; see `core.store.Store`."""
+        """Put ``event`` unless it is there; see `core.stores.contract.Store`."""
         document = _document(event)
         place = self._databases.find(event.timestamp, deadline)
         path = f"/{place.database}/{document_id(event)}"
@@ -62,20 +63,19 @@ class CloudantStore:
         elif status == 409:
             outcome, note = Outcome.DUPLICATE, self._compare(path, document, deadline)
         else:
-            raise StoreUnavailable("202: no quorum" if status == 202 else cause_of(status, answer))
+            raise StoreUnavailableError("202: no quorum" if status == 202 else cause_of(status, answer))
         warning = self._capacity.warning() if self._capacity else None
-        event.note = "; ".join(filter(None, (note, place.note, warning))) or None
-        return outcome
+        return outcome.noting(note, place.note, warning)
 
     def _compare(self, path: str, document: Mapping[str, Any], deadline: float) -> str | None:
         """Read back what is there; return what is to be said of it, if it is this event.
 
         Raises:
-            StoreUnavailable: It is not, or could not be read.
+            StoreUnavailableError: It is not, or could not be read.
         """
         status, found = self._cloudant.call("GET", path, deadline)
         if status != 200 or found.get("key") != document["key"] or type(found.get("body")) is not str:
-            raise StoreUnavailable(f"409, and read back: {cause_of(status, found)}")
+            raise StoreUnavailableError(f"409, and read back: {cause_of(status, found)}")
         if (found["body"], found.get("encoding")) != (document["body"], document.get("encoding")):
             # The same event, by its ids and its time; the labels of its device may have changed since.
             return "differs from what is stored"
@@ -101,7 +101,7 @@ def read_document(document: Mapping[str, Any]) -> Event:
     if not arrival.tzinfo:
         raise ValueError("no event")
     content = base64.b64decode(body) if document.get("encoding") == "base64" else body.encode()
-    return reread(content, arrival, signed_by if type(signed_by) is str else "unknown")
+    return parse_stored(content, arrival, signed_by if type(signed_by) is str else "unknown")
 
 
 def _document(event: Event) -> dict[str, Any]:

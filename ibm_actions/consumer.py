@@ -16,17 +16,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from core.environment import Environment, SettingsError
 from core.event import Event
 from core.log import Log
 from core.readings import readings
 from core.receiver import DEADLINE
-from core.settings import SettingsError
-from core.store import StoreUnavailable
+from core.stores.contract import StoreUnavailableError
 from core.text import printable
 from ibm_actions.cloudant import read_document
 from ibm_actions.databases import Databases, select, touches
-from ibm_actions.environment import build_databases, build_service
-from ibm_actions.rest import Service, cause_of
+from ibm_actions.service import Service, cause_of
+from ibm_actions.wiring import build_databases, build_service
 
 BATCH = 100
 MAX_ATTEMPTS = 5
@@ -91,8 +91,8 @@ class Consumer:
         """Process a batch of each database; return how many changes were in it, None where that could not be told."""
         try:
             names = self._databases.names(time.monotonic() + DEADLINE)
-        except StoreUnavailable as error:
-            self._log.notice("WARNING", f"The databases cannot be read ({error.cause}); trying again.")
+        except StoreUnavailableError as error:
+            self._log.notice("WARNING", f"The databases cannot be read ({error.reason}); trying again.")
             return [None]
         now = datetime.now(UTC)
         first, last = f"{now - LATE:%Y-%m}", f"{now + timedelta(days=1):%Y-%m}"
@@ -108,8 +108,8 @@ class Consumer:
         database = self._databases.full_name(name)
         try:
             return self._take_batch(f"/{database}", since, stopping)
-        except StoreUnavailable as error:
-            self._log.notice("WARNING", f"{database} cannot be read ({error.cause}); trying again.")
+        except StoreUnavailableError as error:
+            self._log.notice("WARNING", f"{database} cannot be read ({error.reason}); trying again.")
             return None
 
     def _take_batch(self, database: str, since: datetime | None, stopping: threading.Event) -> int:
@@ -119,7 +119,7 @@ class Consumer:
         found = self._call("GET", f"{database}/_changes?{query}", missing={"results": []})
         changes = found.get("results")
         if type(changes) is not list:
-            raise StoreUnavailable("HTTP 200")
+            raise StoreUnavailableError("HTTP 200")
         for change in changes:
             document = change.get("doc") or {}
             if "key" in document and not self._process_one(document, since, stopping):
@@ -153,7 +153,7 @@ class Consumer:
         if status == 404 and missing is not None:
             return dict(missing)
         if status not in (200, 201):
-            raise StoreUnavailable(cause_of(status, answer))
+            raise StoreUnavailableError(cause_of(status, answer))
         return dict(answer)
 
 
@@ -179,8 +179,9 @@ def main() -> None:
         # On a thread, because the event's lock may be held right where the signal interrupts.
         signal.signal(name, lambda *_: threading.Thread(target=stopping.set).start())
     try:
-        cloudant = build_service(os.environ)
-        consumer = Consumer(cloudant, build_databases(os.environ, cloudant), asked.name, Log())
+        environment = Environment(os.environ)
+        cloudant = build_service(environment)
+        consumer = Consumer(cloudant, build_databases(environment, cloudant), asked.name, Log())
     except SettingsError as error:
         sys.exit(str(error))
     consumer.run(since, stopping)

@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from core.attempts import ATTEMPT
-from core.store import StoreUnavailable
-from ibm_actions.rest import Service, cause_of
+from core.service.attempts import ATTEMPT
+from core.stores.contract import StoreUnavailableError
+from ibm_actions.service import Service, cause_of
 
 PERIODS = ("month", "quarter", "year")
 UNDATED = "undated"
@@ -62,13 +62,13 @@ class Databases:
         """Ask which there are; return their names in the order of time, `UNDATED` last.
 
         Raises:
-            StoreUnavailable: The instance did not say.
+            StoreUnavailableError: The instance did not say.
         """
         first = self.full_name("")
         bounds = urlencode({"start_key": json.dumps(first), "end_key": json.dumps(f"{first}\ufff0")})
         status, answer = self._cloudant.call("GET", f"/_all_dbs?{bounds}", deadline)
         if status != 200 or "rows" not in answer:
-            raise StoreUnavailable(cause_of(status, answer))
+            raise StoreUnavailableError(cause_of(status, answer))
         found = (str(name).removeprefix(first) for name in answer["rows"])
         return sorted(filter(_NAME, found), key=_order)
 
@@ -77,11 +77,11 @@ class Databases:
 
         Args:
             at: The event's own time.
-            deadline: As in `core.store.Store.put`.
+            deadline: As in `core.stores.contract.Store.put`.
             anew: Look which databases there are although that is known: one of them was not there.
 
         Raises:
-            StoreUnavailable: There is no database, and none could be made.
+            StoreUnavailableError: There is no database, and none could be made.
         """
         names, known = _covering(at), self._places
         place = None if anew else _first(known, names)
@@ -89,7 +89,7 @@ class Databases:
             return place
         # One thread looks for all that wait.
         if not self._lock.acquire(timeout=max(deadline - ATTEMPT - time.monotonic(), 0)):
-            raise StoreUnavailable("deadline")
+            raise StoreUnavailableError("deadline")
         try:
             place = None if self._places is known else _first(self._places, names)
             return place or self._look(names, deadline)
@@ -129,7 +129,7 @@ class Databases:
     ) -> int:
         status, answer = self._cloudant.call(method, path, deadline, document)
         if status not in statuses:
-            raise StoreUnavailable(f"no database: {cause_of(status, answer)}")
+            raise StoreUnavailableError(f"no database: {cause_of(status, answer)}")
         return status
 
 

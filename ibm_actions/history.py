@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from core.environment import Environment, SettingsError
 from core.event import Event, rfc3339
 from core.readings import readings
 from core.receiver import DEADLINE
-from core.settings import SettingsError
-from core.store import StoreUnavailable
+from core.stores.contract import StoreUnavailableError
 from core.text import printable
 from ibm_actions.cloudant import read_document
 from ibm_actions.databases import Databases, select
-from ibm_actions.environment import build_databases, build_service
-from ibm_actions.rest import Service, cause_of
+from ibm_actions.service import Service, cause_of
+from ibm_actions.wiring import build_databases, build_service
 
 Row = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ class History:
         """Yield a device's events from ``since`` to before ``until``, oldest first.
 
         Raises:
-            StoreUnavailable: Cloudant did not answer.
+            StoreUnavailableError: Cloudant did not answer.
         """
         return self._events(self._names(since, until), device, rfc3339(since), rfc3339(max(since, until)))
 
@@ -94,7 +94,7 @@ class History:
             # 404: it was deleted meanwhile.
             rows = [] if status == 404 else answer.get("rows")
             if status not in (200, 404) or type(rows) is not list:
-                raise StoreUnavailable(cause_of(status, answer))
+                raise StoreUnavailableError(cause_of(status, answer))
             yield from rows
             start, skip = rows[-1]["id"] if len(rows) == limit else "", 1
 
@@ -117,8 +117,9 @@ def _time(text: str) -> datetime:
 
 
 def _asked_for(asked: argparse.Namespace) -> Iterator[Event]:
-    cloudant = build_service(os.environ)
-    history = History(cloudant, build_databases(os.environ, cloudant))
+    environment = Environment(os.environ)
+    cloudant = build_service(environment)
+    history = History(cloudant, build_databases(environment, cloudant))
     if asked.newest:
         return filter(None, [history.newest(asked.device, asked.type)])
     if asked.all:
@@ -150,8 +151,8 @@ def main() -> None:
                     print(printable(f"{reading.time or '-'} {reading.quantity} {value} {reading.unit or ''}"))
     except SettingsError as error:
         sys.exit(str(error))
-    except StoreUnavailable as error:
-        sys.exit(f"Cloudant did not answer: {error.cause}. Is DT_CLOUDANT right, and may you read there?")
+    except StoreUnavailableError as error:
+        sys.exit(f"Cloudant did not answer: {error.reason}. Is DT_CLOUDANT right, and may you read there?")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from ibm_cloud_sdk_core.token_managers.container_token_manager import ContainerT
 from ibm_cloud_sdk_core.token_managers.iam_request_based_token_manager import IAMRequestBasedTokenManager
 from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
-from core.attempts import ATTEMPT, attempts
-from core.sockets import bounded
-from core.store import StoreUnavailable
-from core.transport import pool_manager
+from core.service.attempts import ATTEMPT, attempts
+from core.service.sockets import bounded
+from core.service.transport import pool_manager
+from core.stores.contract import StoreUnavailableError
 
 # Of its life, a token's share after which a new one is asked for; IBM's SDK has the same.
 _RENEW_AFTER = 0.8
@@ -57,7 +57,7 @@ class IamLogin:
         self._lock = threading.Lock()
 
     def header(self, deadline: float) -> str:
-        """Return the value of ``Authorization``; see `ibm_actions.rest.Login`."""
+        """Return the value of ``Authorization``; see `ibm_actions.service.Login`."""
         if self._clock() >= self._renew_at:
             # One thread renews a token that still lasts, and the others use it meanwhile; without one all wait.
             asked, has_token = self._asked, self._clock() < self._expires_at
@@ -68,11 +68,11 @@ class IamLogin:
                 finally:
                     self._lock.release()
             if self._clock() >= self._expires_at:
-                raise StoreUnavailable(f"IAM: {self._fault}")
+                raise StoreUnavailableError(f"IAM: {self._fault}")
         return self._header
 
     def forget(self, header: str) -> None:
-        """Ask for another token before the next call; see `ibm_actions.rest.Login`."""
+        """Ask for another token before the next call; see `ibm_actions.service.Login`."""
         # Without the lock, which whoever renews holds for seconds: at worst a new token is asked for once too often.
         if self._header == header:
             self._renew_at = self._expires_at = float("-inf")

@@ -4,17 +4,14 @@ import argparse
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import sys
 from pathlib import Path
 
 import uvicorn
 
-from core.asgi import UVICORN
-from core.settings import SettingsError
-from core.stderr import never_wait
-from local.app import DATABASE, build_app
+from local.wiring import DATABASE, build_receiver
+from server.serve import UVICORN, build_app, prepare
 
 SECRET_FILE = Path("var/signature-secret")
 
@@ -56,20 +53,14 @@ def main() -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
-    # uvicorn raises the signal once more when it has stopped cleanly: that is the end, and no error.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    never_wait()
+    prepare()
     environ = dict(os.environ)
     if not environ.get("DT_SIGNATURE_SECRET") and environ.get("DT_SIGNATURE_POLICY") not in ("es256", "unsigned"):
         environ["DT_SIGNATURE_SECRET"] = own_secret(SECRET_FILE)
     port = environ.get("PORT") or "8000"
     if not port.isdigit():
         sys.exit("PORT must be a number, such as 8000.")
-    try:
-        app = build_app(environ)
-    except SettingsError as error:
-        sys.exit(str(error))
-    config = uvicorn.Config(app, host="127.0.0.1", port=int(port), **UVICORN)
+    config = uvicorn.Config(build_app(build_receiver(environ)), host="127.0.0.1", port=int(port), **UVICORN)
     with contextlib.suppress(KeyboardInterrupt):
         Server(config).run()
 

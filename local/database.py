@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.grouped import RowsRefused
+from core.stores.grouped import RowsRefusedError
 from local.files import DatabaseFiles, Fate
 
 Row = tuple[object, ...]
@@ -60,6 +60,8 @@ class Database:
             self.apply_schema()
             self.checkpoint()
             self.files = DatabaseFiles(path)
+            # Whether a checkpoint of ours may be why the file was written to.
+            self._has_checkpointed = False
             self._others = self._value("PRAGMA data_version")
             # What was last found in the file; nothing yet if a reader keeps the first checkpoint from it.
             self._found: tuple[int, object] = (0, None)
@@ -125,7 +127,7 @@ class Database:
             Whether each of ``rows`` was new.
 
         Raises:
-            core.grouped.RowsRefused: One is neither inserted nor there.
+            core.stores.grouped.RowsRefusedError: One is neither inserted nor there.
             sqlite3.Error: None is committed.
         """
         with self._transaction():
@@ -142,7 +144,7 @@ class Database:
         if self._connection.execute(_INSERT, row).rowcount:
             return True
         if self._value("SELECT 1 FROM events WHERE key = ?", row[0]) is None:
-            raise RowsRefused("not_stored")  # a trigger of the user's own can see to that
+            raise RowsRefusedError("not_stored")  # a trigger of the user's own can see to that
         return False
 
     def checkpoint(self, mode: str = "PASSIVE") -> bool:
@@ -154,6 +156,7 @@ class Database:
         Raises:
             sqlite3.Error: It failed; nothing is lost.
         """
+        self._has_checkpointed = True
         # For readers, who may stay long, and events wait meanwhile.
         self._connection.execute("PRAGMA busy_timeout=100")
         try:
@@ -174,6 +177,7 @@ class Database:
             return fate
         if not self._is_checkpoint(rows):
             return Fate.SPOILED
+        self._has_checkpointed = False
         self.files.remember()
         return Fate.SAME
 
@@ -243,6 +247,8 @@ class Database:
             if others != self._others:
                 self._others = others
                 return True
+            if not self._has_checkpointed:
+                return False
             found = self._in_file()
             schemas = self._found[0], self._value("PRAGMA schema_version")
             if found[0] in schemas and found[1] in {self._found[1], *(row[0] for row in rows)}:

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from core.environment import SettingsError
 from core.event import Event, rfc3339
-from core.grouped import GroupedStore, RowsRefused
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.grouped import GroupedStore, RowsRefusedError
 from local.database import TIMEOUT, Database, Row
 from local.files import Fate
 
@@ -35,6 +36,19 @@ _STILL = 0.2
 _MAX_WAIT = 1.0
 
 
+_ADVICE = {
+    "log_without_database": (
+        "{database} is not there, but its log {database}-wal is, with acknowledged events in it. Move the database "
+        "back; or the log to where the database is, under its name and -wal."
+    ),
+    "SQLITE_CORRUPT": (
+        "{database} is damaged. Move it away together with {database}-wal, and see what can be read of it: "
+        "sqlite3 MOVED .recover"
+    ),
+}
+_OTHER_ADVICE = "{database} cannot be opened ({reason}). Set DT_DATABASE to a file in a folder of yours."
+
+
 class SqliteStore(GroupedStore):
     """One row per event; concurrent deliveries share one transaction.
 
@@ -45,7 +59,7 @@ class SqliteStore(GroupedStore):
     (docs/decisions/0023-sqlite-file.md).
     Unique: ``key`` is the primary key, for as long as the database lives; a second copy changes nothing.
     Answers: any error rolls the whole group back. A full disk, a lock held by another program, or a damaged file is
-    `StoreUnavailable` with SQLite's own name for it.
+    `StoreUnavailableError` with SQLite's own name for it.
 
     Args:
         path: The database file; it is made when it is not there, and its folder when the store is first opened.
@@ -75,9 +89,13 @@ class SqliteStore(GroupedStore):
         """Open the database now rather than at the first event.
 
         Raises:
-            StoreUnavailable: It cannot be opened.
+            core.environment.SettingsError: It cannot be opened.
         """
-        await self._call(self._opened, TIMEOUT)
+        try:
+            await self._call(self._opened, TIMEOUT)
+        except StoreUnavailableError as error:
+            advice = _ADVICE.get(error.reason, _OTHER_ADVICE)
+            raise SettingsError([advice.format(database=self._path, reason=error.reason)]) from None
 
     async def close(self) -> None:
         """Write what waits, and close the database."""
@@ -88,12 +106,14 @@ class SqliteStore(GroupedStore):
         self._thread.shutdown()
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome]:
-        """Commit ``events`` in one transaction; see `core.grouped.GroupedStore`."""
+        """Commit ``events`` in one transaction; see `core.stores.grouped.GroupedStore`."""
         rows = [row(event) for event in events]
         outcomes = await self._call(lambda: self._write(rows), min(deadline - time.monotonic(), 2 * TIMEOUT))
         if self._has_moved:
             self._has_moved = False
-            events[0].note = "the database was moved, replaced or deleted: stored in the one that is now in its place"
+            outcomes[0] = outcomes[0].noting(
+                "the database was moved, replaced or deleted: stored in the one that is now in its place"
+            )
         if self._resting:
             self._resting.cancel()
         self._resting = asyncio.get_running_loop().call_later(_REST, self._thread.submit, self._empty_log)
@@ -104,7 +124,7 @@ class SqliteStore(GroupedStore):
             async with asyncio.timeout(seconds):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except TimeoutError:
-            raise StoreUnavailable("timeout") from None
+            raise StoreUnavailableError("timeout") from None
 
     def _write(self, rows: Sequence[Row]) -> list[Outcome]:
         is_new = [False] * len(rows)
@@ -133,7 +153,7 @@ class SqliteStore(GroupedStore):
             # SQLITE_ERROR is what a statement meets in a restored database of the first version.
             if attempt or _name(error) != "SQLITE_ERROR" or not self._migrated(database):
                 raise _translated(error) from None
-        raise StoreUnavailable("replaced")
+        raise StoreUnavailableError("replaced")
 
     def _empty_log(self) -> None:
         if self._database and self._since_checkpoint:
@@ -180,12 +200,12 @@ class SqliteStore(GroupedStore):
                 database = Database(self._path)
                 self._mode = self._path.stat().st_mode & 0o777
             except OSError as error:
-                raise StoreUnavailable(type(error).__name__) from None
+                raise StoreUnavailableError(type(error).__name__) from None
             except sqlite3.Error as error:
-                raise StoreUnavailable(_name(error)) from None
+                raise StoreUnavailableError(_name(error)) from None
             if not database.is_sound(_CHECK):
                 database.close()
-                raise StoreUnavailable("SQLITE_CORRUPT")
+                raise StoreUnavailableError("SQLITE_CORRUPT")
             self._database = database
             self._thread.submit(self._build_index)
         return self._database
@@ -203,10 +223,10 @@ class SqliteStore(GroupedStore):
         identity = found.st_dev, found.st_ino
         if not _has_content(self._path):
             if identity != (self._folder or identity) and not self._path.exists():
-                raise StoreUnavailable("database_missing")
+                raise StoreUnavailableError("database_missing")
             # SQLite would delete it: https://www.sqlite.org/tempfiles.html#write_ahead_log_wal_files
             if _has_content(Path(f"{os.path.realpath(self._path)}-wal")):
-                raise StoreUnavailable("log_without_database")
+                raise StoreUnavailableError("log_without_database")
         elif not is_first:
             self._wait_until_still()
             # A copy is readable to everybody, as a rule; another user's file is that user's to change.
@@ -219,7 +239,7 @@ class SqliteStore(GroupedStore):
         end = time.monotonic() + _MAX_WAIT
         while 0 <= time.time() - self._path.stat().st_mtime < _STILL:
             if time.monotonic() > end:
-                raise StoreUnavailable("being_replaced")
+                raise StoreUnavailableError("being_replaced")
             time.sleep(0.02)
 
     def _build_index(self) -> None:
@@ -229,7 +249,7 @@ class SqliteStore(GroupedStore):
                 self._database.build_index()
 
     def _close(self) -> None:
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreUnavailableError):
             if self._database and not self._is_in_place(self._database) and self._is_behind:
                 self._write([])
         if self._database:
@@ -263,8 +283,8 @@ def row(event: Event) -> Row:
 def _translated(error: sqlite3.Error) -> Exception:
     """Tell a row that is refused from a database that cannot be written."""
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
-        return RowsRefused(_name(error))
-    return StoreUnavailable(_name(error))
+        return RowsRefusedError(_name(error))
+    return StoreUnavailableError(_name(error))
 
 
 def _name(error: sqlite3.Error) -> str:

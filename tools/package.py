@@ -2,15 +2,16 @@
 
 No deploy tool can be pointed at the repository itself. They upload one folder, so an adapter alone would lack core; and
 they read what lies at its root, so the whole repository would show them a pyproject.toml and six adapters. Hence one
-folder for each cloud: core, the adapter, and at the root the files that the platform looks for there.
+folder for each cloud: core, the adapter, what these import, and at the root the files that the platform looks for.
 """
 
 import argparse
+import ast
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,8 +145,40 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
         raise PackageError(
             f"Missing: {', '.join(missing)}. Restore from git, or take it out of the table in tools/package.py."
         )
+    found |= _imported(list(found.values()))
     found |= {destination: ROOT / source for source, destination in package.files.items()}
     return dict(sorted(found.items())), left_out
+
+
+def _imported(paths: list[Path]) -> dict[str, Path]:
+    """Return the modules that these import from other folders of the repository, and what those import in turn.
+
+    So `server` goes along where we run the server ourselves, and so does another adapter's store that a fork uses.
+    """
+    found: dict[str, Path] = {}
+    while paths:
+        path = paths.pop()
+        for module in _modules(path) if path.suffix == ".py" else ():
+            parts = module.split(".")
+            for count in range(1, len(parts) + 1):
+                place = "/".join(parts[:count])
+                for candidate in (f"{place}.py", f"{place}/__init__.py"):
+                    if (
+                        candidate not in found
+                        and (ROOT / parts[0] / "__init__.py").is_file()
+                        and (ROOT / candidate).is_file()
+                    ):
+                        found[candidate] = ROOT / candidate
+                        paths.append(ROOT / candidate)
+    return found
+
+
+def _modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
 def write(cloud: str) -> tuple[dict[str, int], list[str]]:

@@ -117,10 +117,10 @@ def test_a_queue_remembers_keys_for_as_long_as_is_set(moto: MotoServer, tmp_path
 # Python runs a module of this name before the program: the one way to wait for seconds, and not for one minute between
 # two fetches and for five until a secret is stale.
 IMPATIENT = """
-import core.secrets
+import core.verify.secrets
 
-core.secrets.COOLDOWN = 0.5
-core.secrets.MAX_AGE = {max_age}
+core.verify.secrets.COOLDOWN = 0.5
+core.verify.secrets.MAX_AGE = {max_age}
 """
 COOLDOWN = 0.6
 

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from aws_lambda.clients import client
 from aws_lambda.dynamodb import DynamoDbStore
 from aws_lambda.seen_keys import DynamoDbSeenKeys
+from aws_lambda.service import client
 from aws_lambda.sqs import SqsQueue
-from core.dedup import Deduplicated
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.dedup import Deduplicated
 from tests.support.aws import (
     EVENTS_KEYS,
     SEEN_KEYS,
@@ -45,7 +45,7 @@ ABSENT = "never-created"
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 def soon() -> float:
@@ -79,7 +79,7 @@ def table(moto: MotoServer) -> str:
 
 def stored(dynamodb: Any, table: str, one: Event, keep_days: int = 30) -> dict[str, Any]:
     """Put an event into an empty table, and return its item as DynamoDB has it."""
-    assert DynamoDbStore(dynamodb, table, keep_days).put(one, soon()) is Outcome.STORED
+    assert DynamoDbStore(dynamodb, table, keep_days).put(one, soon()) == Outcome.STORED
     [item] = dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]
     return dict(item)
 
@@ -172,9 +172,9 @@ def test_a_devices_history_is_one_query_in_the_order_of_its_time(dynamodb: Any, 
     times = [start + timedelta(microseconds=step) for step in (3, 0, 2_000_000, 1, 2)]
     for time_ in times:
         written = time_.isoformat().replace("+00:00", "Z")
-        assert store.put(event(body(eventId=written.replace(":", "-"), timestamp=written)), soon()) is Outcome.STORED
+        assert store.put(event(body(eventId=written.replace(":", "-"), timestamp=written)), soon()) == Outcome.STORED
     other = body(metadata=None).replace(DEVICE.encode(), b"another")
-    assert store.put(event(other), soon()) is Outcome.STORED
+    assert store.put(event(other), soon()) == Outcome.STORED
     found = dynamodb.query(
         TableName=table,
         KeyConditionExpression="device = :device",
@@ -210,7 +210,7 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(aws: Any) 
     one = event()
     with loopback(answering) as server:
         dynamodb = aws(server.url)("dynamodb")
-        assert DynamoDbStore(dynamodb, "t", 30).put(one, soon()) is Outcome.DUPLICATE
+        assert DynamoDbStore(dynamodb, "t", 30).put(one, soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 2
         dynamodb.close()
     [item] = table.values()
@@ -218,9 +218,9 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(aws: Any) 
 
 
 def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         put(one, soon())
-    return caught.value.cause
+    return caught.value.reason
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_table_that_is_not_there_is_said_and_found_once_it_is(moto: MotoServer
     store, one, name = DynamoDbStore(dynamodb, f"{ABSENT}-events", 30), event(), f"{ABSENT}-events"
     assert cause_of(store.put, one) == "ResourceNotFoundException"
     create_table(moto.client("dynamodb"), EVENTS_KEYS, name)
-    assert store.put(one, soon()) is Outcome.STORED
+    assert store.put(one, soon()) == Outcome.STORED
     assert [item["body"] for item in items(dynamodb, name)] == [one.body]
 
 
@@ -493,13 +493,14 @@ def test_without_the_table_of_keys_it_is_sent_and_said(moto: MotoServer, aws: An
     sqs, dynamodb = make("sqs"), make("dynamodb")
     store = Deduplicated(SqsQueue(sqs, queue), DynamoDbSeenKeys(dynamodb, name, 30))
     one = event()
-    assert store.put(one, soon()) is Outcome.STORED
+    outcome = store.put(one, soon())
+    assert outcome == Outcome.STORED
     missing = "ResourceNotFoundException"
-    assert one.note == f"look-up failed: {missing}, mark failed: {missing}"
+    assert outcome.note == f"look-up failed: {missing}, mark failed: {missing}"
     create_table(moto.client("dynamodb"), SEEN_KEYS, name)
     again = event(one.body)
-    assert [store.put(again, soon()), store.put(again, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
-    assert again.note is None
+    outcomes = [store.put(again, soon()), store.put(again, soon())]
+    assert [(outcome.name, outcome.note) for outcome in outcomes] == [("stored", None), ("duplicate", None)]
     assert [message["body"] for message in messages(sqs, queue)] == [one.body] * 2
 
 
@@ -518,7 +519,8 @@ def test_without_an_answer_from_the_table_of_keys_it_is_sent_in_time(
     store = Deduplicated(SqsQueue(sqs, queue), DynamoDbSeenKeys(dynamodb, "t", 30))
     one = event()
     started = time.monotonic()
-    assert store.put(one, started + DEADLINE) is Outcome.STORED
+    outcome = store.put(one, started + DEADLINE)
+    assert outcome == Outcome.STORED
     assert time.monotonic() - started < DEADLINE
-    assert one.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
+    assert outcome.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
     assert [message["body"] for message in messages(sqs, queue)] == [one.body]

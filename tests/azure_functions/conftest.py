@@ -108,7 +108,7 @@ def function(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow at once: the pauses are core's, and here they would only take time."""
-    monkeypatch.setattr("core.attempts.random.uniform", lambda low, high: low)
+    monkeypatch.setattr("core.service.attempts.random.uniform", lambda low, high: low)
 
 
 @pytest.fixture

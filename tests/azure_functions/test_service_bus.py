@@ -15,7 +15,7 @@ import pytest
 
 from azure_functions.service_bus import ServiceBusStore
 from core.event import Event
-from core.store import Outcome
+from core.stores.contract import Outcome
 from tests.support.deliveries import body
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.service_bus_store import DEVICE, KEY, PROJECT, Connect, cause_of, event, put, run
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 def sent(bus: ServiceBus, connect: Connect, one: Event) -> dict[str, Any]:
     async def work(store: ServiceBusStore) -> None:
-        assert await put(store, one) is Outcome.STORED
+        assert await put(store, one) == Outcome.STORED
 
     run(connect, work)
     [message] = bus._lines(".jsonl")
@@ -116,12 +116,12 @@ def test_what_is_final_is_asked_for_once(bus: ServiceBus, connect: Connect, mode
     """And on that connection nothing is sent again, though the broker would have it."""
 
     async def work(store: ServiceBusStore) -> None:
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         bus.set(mode, times=1)  # whoever asks again is told yes
         one = event()
         assert await cause_of(store, one) == FINAL[mode]
         assert (len(bus.messages()), len(bus.tokens())) == (1, 1)
-        assert await put(store, one) is Outcome.STORED
+        assert await put(store, one) == Outcome.STORED
 
     run(connect, work)
     assert (len(bus.tokens()), connect.count) == (2, 2)
@@ -133,7 +133,7 @@ def test_a_login_that_is_refused_is_final(bus: ServiceBus, connect: Connect) -> 
         assert await cause_of(store) == "ServiceBusAuthenticationError"
         assert len(bus.tokens()) == 1
         bus.set("normal")
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
 
     run(connect, work)
 
@@ -162,12 +162,12 @@ def test_what_may_pass_is_asked_for_three_times(bus: ServiceBus, connect: Connec
     """Each time on a connection of its own: the broker counts a token for each."""
 
     async def work(store: ServiceBusStore) -> None:
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         one = event()
         bus.set(mode, times=3)
         assert await cause_of(store, one) == PASSING[mode]
         assert (len(bus.messages()), len(bus.tokens())) == (1, 3)
-        assert await put(store, one) is Outcome.STORED
+        assert await put(store, one) == Outcome.STORED
         assert len(bus.tokens()) == 4
 
     run(connect, work)
@@ -176,7 +176,7 @@ def test_what_may_pass_is_asked_for_three_times(bus: ServiceBus, connect: Connec
 def test_what_passed_at_the_third_attempt_is_stored(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("busy", times=2)
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
 
     run(connect, work)
     assert len(bus.messages()) == 1
@@ -185,7 +185,7 @@ def test_what_passed_at_the_third_attempt_is_stored(bus: ServiceBus, connect: Co
 def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("lost", times=2)
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         assert len(bus.tokens()) == 3
 
     run(connect, work)
@@ -194,7 +194,7 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(bus: Servi
 
 def test_nobody_who_listens_is_asked_for_three_times(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         bus.kill()
         started = time.monotonic()
         assert await cause_of(store) == "ServiceBusConnectionError"
@@ -202,7 +202,7 @@ def test_nobody_who_listens_is_asked_for_three_times(bus: ServiceBus, connect: C
         # One that was open, and two that were not.
         assert connect.count == 3
         await asyncio.to_thread(bus.start)
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
 
     run(connect, work)
 
@@ -211,6 +211,6 @@ def test_without_the_time_for_an_attempt_none_is_made(bus: ServiceBus, connect: 
     async def work(store: ServiceBusStore) -> None:
         assert await cause_of(store, seconds=2.9) == "deadline"
         assert bus.tokens() == []
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
 
     run(connect, work)

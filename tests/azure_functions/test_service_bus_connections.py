@@ -16,7 +16,7 @@ from azure_functions import service_bus as module
 from azure_functions.identity import AsyncCredential
 from azure_functions.sdk import ServiceBusClient
 from azure_functions.service_bus import ServiceBusStore, connector
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.service_bus_store import ONE_ATTEMPT, Connect, cause_of, event, open_files, put, run
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 def test_events_one_after_the_other_share_a_connection(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         for _ in range(50):
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
 
     run(connect, work)
     assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 1, 1)
@@ -38,7 +38,7 @@ def test_a_crowd_before_a_silent_broker_has_16_connections(bus: ServiceBus, conn
         causes = await asyncio.gather(*(cause_of(store, seconds=ONE_ATTEMPT) for _ in range(100)))
         assert {cause: causes.count(cause) for cause in causes} == {"TimeoutError": 16, "deadline": 84}
         await asyncio.to_thread(bus.set, "normal")
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
 
     run(connect, work)
     # The first is made beforehand.
@@ -85,7 +85,7 @@ def test_one_that_was_idle_for_three_minutes_is_not_used(bus: ServiceBus, connec
         counts = []
         for seconds in (0, 175, 175, 180, 0, 175):
             clock.passed += seconds
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
             counts.append(len(bus.tokens()))
         assert counts == [1, 1, 1, 2, 2, 2]
 
@@ -95,11 +95,11 @@ def test_one_that_was_idle_for_three_minutes_is_not_used(bus: ServiceBus, connec
 def test_one_that_is_half_an_hour_old_is_not_used(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
     async def work(store: ServiceBusStore) -> None:
         for _ in range(11):
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
             clock.passed += 179
         assert clock.passed > 1800
         assert len(bus.tokens()) == 1
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         assert len(bus.tokens()) == 2
 
     run(connect, work)
@@ -111,7 +111,7 @@ def test_those_that_were_idle_for_too_long_are_closed(bus: ServiceBus, connect: 
         await asyncio.gather(*(put(store) for _ in range(10)))
         assert open_files() >= before + 10
         clock.passed = 181
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         assert open_files() <= before + 3
 
     run(connect, work)
@@ -135,12 +135,12 @@ def test_one_that_the_broker_ended_costs_an_attempt_and_no_event(tmp_path: Path,
     with service_bus(tmp_path, "events", idle=0.5) as bus:
 
         async def work(store: ServiceBusStore) -> None:
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
             if by == "link":
                 bus.set("evict")
             else:
                 await asyncio.sleep(1)
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
             assert len(bus.tokens()) == 2
 
         run(Connect(bus), work)
@@ -154,7 +154,7 @@ def test_a_broker_that_ended_all_of_them_costs_each_event_an_attempt(bus: Servic
         assert await asyncio.gather(*(put(store) for _ in range(8))) == [Outcome.STORED] * 8
         bus.kill()
         await asyncio.to_thread(bus.start)
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
         assert connect.count == 9
         assert await asyncio.gather(*(put(store) for _ in range(8))) == [Outcome.STORED] * 8
         assert connect.count == 16
@@ -205,7 +205,7 @@ def test_a_hundred_connections_that_broke_leave_none_open_once_collected(bus: Se
 def test_a_second_copy_is_dropped_by_a_broker_that_was_started_again(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         one = event()
-        assert await put(store, one) is Outcome.STORED
+        assert await put(store, one) == Outcome.STORED
         bus.kill()
         await asyncio.to_thread(bus.start)
         assert [await put(store, one), await put(store, one)] == [Outcome.STORED] * 2
@@ -230,10 +230,10 @@ def test_a_broker_that_dies_takes_nothing_with_it_that_was_stored(bus: ServiceBu
         await asyncio.sleep(0.3)
         await asyncio.to_thread(bus.start)
         outcomes = await asyncio.gather(*sent, return_exceptions=True)
-        assert all(each is Outcome.STORED or isinstance(each, StoreUnavailable) for each in outcomes)
+        assert all(each == Outcome.STORED or isinstance(each, StoreUnavailableError) for each in outcomes)
         stored = [message["key"] for message in bus.messages()]
         assert len(stored) == len(set(stored))
-        assert {one.key for one, each in zip(events, outcomes, strict=True) if each is Outcome.STORED} <= set(stored)
+        assert {one.key for one, each in zip(events, outcomes, strict=True) if each == Outcome.STORED} <= set(stored)
         # What was refused comes again, as from DT.
         assert await asyncio.gather(*(put(store, one) for one in events)) == [Outcome.STORED] * 20
         assert {message["key"] for message in bus.messages()} == {one.key for one in events}
@@ -247,17 +247,17 @@ def test_one_that_is_cancelled_costs_the_others_nothing(bus: ServiceBus, connect
 
     async def work(store: ServiceBusStore) -> None:
         before, cancelled, after = event(), event(), event()
-        assert await put(store, before) is Outcome.STORED
+        assert await put(store, before) == Outcome.STORED
         bus.set("silent", times=1)
         sending = asyncio.create_task(put(store, cancelled))
         await asyncio.sleep(0.2)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        assert await put(store, after) is Outcome.STORED
+        assert await put(store, after) == Outcome.STORED
         assert len(bus.tokens()) == 2
         assert [message["key"] for message in bus.messages()] == [before.key, after.key]
-        assert await put(store, cancelled) is Outcome.STORED
+        assert await put(store, cancelled) == Outcome.STORED
         assert len(bus.messages()) == 3
 
     run(connect, work)
@@ -326,9 +326,9 @@ def test_a_token_that_ended_meanwhile_costs_an_attempt_and_no_event(tmp_path: Pa
     with service_bus(tmp_path, "events", tls=True) as bus:
 
         async def work(store: ServiceBusStore) -> None:
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
             await asyncio.sleep(2.1)
-            assert await put(store) is Outcome.STORED
+            assert await put(store) == Outcome.STORED
 
         run(identified(bus, Credential(lifetime=2)), work)
         assert (len(bus.messages()), len(bus.tokens())) == (2, 2)

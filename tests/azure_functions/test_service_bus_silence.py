@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from azure_functions.service_bus import ServiceBusStore, connector
-from core.store import Outcome
+from core.stores.contract import Outcome
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.service_bus_store import PACE, Connect, cause_of, close, put
 
@@ -48,13 +48,13 @@ async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
     connect = Connect(bus)
     store = ServiceBusStore(connect, "events")
     if is_open:
-        assert await put(store) is Outcome.STORED
+        assert await put(store) == Outcome.STORED
     await asyncio.to_thread(bus.freeze if mode == "frozen" else lambda: bus.set(mode, seconds=30))
     cause = await cause_of(store)
     attempts = connect.count
     await asyncio.to_thread(bus.thaw if mode == "frozen" else lambda: bus.set("normal"))
     # It is over when it is over, for the same store.
-    assert await put(store) is Outcome.STORED
+    assert await put(store) == Outcome.STORED
     await close(store)
     return cause, attempts
 

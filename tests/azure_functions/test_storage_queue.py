@@ -19,12 +19,12 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from azure_functions.seen_keys import TableSeenKeys
-from azure_functions.storage import connect
+from azure_functions.service import connect
 from azure_functions.storage_queue import StorageQueue
-from core.dedup import Deduplicated
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.dedup import Deduplicated
 from tests.support.azurite import Azurite, Storage, azurite, connection_string
 from tests.support.deliveries import body, fresh_body
 from tests.support.loopback import Reply, in_turn, loopback
@@ -36,7 +36,7 @@ LIMIT = 65_536
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 def soon() -> float:
@@ -45,10 +45,10 @@ def soon() -> float:
 
 def cause_of(queue: StorageQueue, one: Event | None = None, seconds: float = DEADLINE) -> str:
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         queue.send(one or event(), started + seconds)
     assert time.monotonic() - started < DEADLINE
-    return caught.value.cause
+    return caught.value.reason
 
 
 @pytest.fixture
@@ -254,32 +254,31 @@ def store(server: Azurite, there: Storage) -> Deduplicated:
 def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
     there = Storage(own)
     one, deduplicated = event(), store(own, there)
-    assert deduplicated.put(event(), soon()) is Outcome.STORED
+    assert deduplicated.put(event(), soon()) == Outcome.STORED
     own.freeze()
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         deduplicated.put(one, started + DEADLINE)
     assert time.monotonic() - started < DEADLINE
-    assert caught.value.cause == "ServiceResponseTimeoutError"
-    assert one.note == "look-up failed: ServiceResponseTimeoutError"
+    assert caught.value.reason == "ServiceResponseTimeoutError"
+    assert caught.value.note == "look-up failed: ServiceResponseTimeoutError"
     own.thaw()
     again = event(one.body)
-    assert deduplicated.put(again, soon()) is Outcome.STORED
-    assert deduplicated.put(again, soon()) is Outcome.DUPLICATE
-    assert again.note is None
+    outcomes = [deduplicated.put(again, soon()), deduplicated.put(again, soon())]
+    assert [(outcome.name, outcome.note) for outcome in outcomes] == [("stored", None), ("duplicate", None)]
     assert one.key in {each["key"] for each in there.messages()}
 
 
 def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azurite) -> None:
     there = Storage(own)
     one, deduplicated = event(), store(own, there)
-    assert deduplicated.put(event(), soon()) is Outcome.STORED
+    assert deduplicated.put(event(), soon()) == Outcome.STORED
     own.kill()
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         deduplicated.put(one, started + DEADLINE)
     assert time.monotonic() - started < 3
-    assert caught.value.cause == "ServiceRequestError"
+    assert caught.value.reason == "ServiceRequestError"
     own.start()
     address = connection_string(own.queue_port, own.table_port)
     for create in (

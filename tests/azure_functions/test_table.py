@@ -17,11 +17,11 @@ from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import TableClient
 
 from azure_functions.seen_keys import TableSeenKeys
-from azure_functions.storage import connect
+from azure_functions.service import connect
 from azure_functions.table import TableStore
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.azurite import Azurite, Storage, azurite, connection_string
 from tests.support.deliveries import body, fresh_body
 from tests.support.loopback import DROPPED, Call, Reply, in_turn, loopback
@@ -37,7 +37,7 @@ PART = 65_536
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 def of_device(device: str, **changes: Any) -> Event:
@@ -54,10 +54,10 @@ def soon() -> float:
 def cause_of(call: Callable[..., object], *arguments: object, seconds: float = DEADLINE) -> str:
     """Call in vain, but in time; return why."""
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         call(*arguments, started + seconds)
     assert time.monotonic() - started < seconds
-    return caught.value.cause
+    return caught.value.reason
 
 
 def client(port: int, name: str) -> TableClient:
@@ -87,7 +87,7 @@ def row(table: TableClient) -> dict[str, Any]:
 
 
 def test_an_entity_is_the_event_and_nothing_more(table: TableClient, store: TableStore) -> None:
-    assert store.put(event(body()), soon()) is Outcome.STORED
+    assert store.put(event(body()), soon()) == Outcome.STORED
     assert row(table) == {
         "PartitionKey": DEVICE,
         "RowKey": f"{TIME}_{KEY}",
@@ -108,7 +108,7 @@ def test_what_an_event_lacks_its_entity_lacks(table: TableClient, store: TableSt
     """Without a time its row is its key, and it is with those of no device."""
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
-    assert store.put(event(content), soon()) is Outcome.STORED
+    assert store.put(event(content), soon()) == Outcome.STORED
     assert row(table) == {
         "PartitionKey": "-",
         "RowKey": key,
@@ -137,7 +137,7 @@ def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
 
 @pytest.mark.parametrize("device", ["-", "_", "A-z_0", "x" * 256])
 def test_a_device_whose_id_can_be_a_partitions_has_its_own(device: str, table: TableClient, store: TableStore) -> None:
-    assert store.put(of_device(device), soon()) is Outcome.STORED
+    assert store.put(of_device(device), soon()) == Outcome.STORED
     assert row(table)["PartitionKey"] == device
 
 
@@ -151,7 +151,7 @@ def test_a_body_is_in_as_many_properties_as_it_takes(
     length: int, parts: list[int], table: TableClient, store: TableStore, there: Storage
 ) -> None:
     content = os.urandom(length)
-    assert store.put(event(content), soon()) is Outcome.STORED
+    assert store.put(event(content), soon()) == Outcome.STORED
     found = row(table)
     names = ["body", "body1", "body2"][: len(parts)]
     assert [name for name in found if name.startswith("body")] == names
@@ -168,8 +168,8 @@ def test_a_devices_history_is_in_the_order_of_time(table: TableClient, store: Ta
     for number, each in enumerate(times):
         # The ids in another order than the times.
         content = body(eventId=f"e{number}", timestamp=each.isoformat().replace("+00:00", "Z"))
-        assert store.put(event(content), soon()) is Outcome.STORED
-    assert store.put(of_device("another", timestamp="2026-11-21T10:00:00Z"), soon()) is Outcome.STORED
+        assert store.put(event(content), soon()) == Outcome.STORED
+    assert store.put(of_device("another", timestamp="2026-11-21T10:00:00Z"), soon()) == Outcome.STORED
     written = [each.isoformat(timespec="microseconds").replace("+00:00", "Z") for each in sorted(times)]
     assert [entity["timestamp"] for entity in table.list_entities() if entity["PartitionKey"] == DEVICE] == written
     # What README.md shows.
@@ -181,7 +181,7 @@ def test_a_devices_history_is_in_the_order_of_time(table: TableClient, store: Ta
 
 def test_two_events_of_one_device_and_time_are_two(table: TableClient, store: TableStore) -> None:
     for identifier in ("one", "two"):
-        assert store.put(event(body(eventId=identifier)), soon()) is Outcome.STORED
+        assert store.put(event(body(eventId=identifier)), soon()) == Outcome.STORED
     assert [entity["RowKey"] for entity in table.list_entities()] == [
         f"{TIME}_{identifier}.temperature.{DEVICE}" for identifier in ("one", "two")
     ]
@@ -206,7 +206,7 @@ def error(status: int, code: str, how: str) -> Reply:
 def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
     with loopback(in_turn(error(409, "EntityAlreadyExists", how))) as server:
         store = TableStore(client(server.server_port, "events"))
-        assert store.put(event(), soon()) is Outcome.DUPLICATE
+        assert store.put(event(), soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 1
     for code in ("TableBeingDeleted", "TableAlreadyExists", "UpdateConditionNotSatisfied"):
         assert answered(error(409, code, how)) == code
@@ -243,9 +243,9 @@ def test_what_was_stored_when_the_answer_was_lost_is_a_duplicate(azurite: Azurit
     proxy = Proxy(azurite.table_port)
     try:
         store, one = TableStore(client(proxy.port, there.table)), event()
-        assert store.put(event(), soon()) is Outcome.STORED
+        assert store.put(event(), soon()) == Outcome.STORED
         proxy.set(Mode.LOSE_ANSWER)
-        assert store.put(one, soon()) is Outcome.DUPLICATE
+        assert store.put(one, soon()) == Outcome.DUPLICATE
     finally:
         proxy.close()
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1
@@ -268,7 +268,7 @@ def test_an_entity_is_inserted_and_never_written_over() -> None:
 
     with loopback(answering) as server:
         store = TableStore(client(server.server_port, "events"))
-        assert store.put(event(body()), soon()) is Outcome.DUPLICATE
+        assert store.put(event(body()), soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 2
     assert rows.keys() == {(DEVICE, f"{TIME}_{KEY}")}
 
@@ -329,7 +329,7 @@ def test_what_is_another_entity_or_none_is_no_key_that_was_seen(content: bytes) 
     def is_seen(keys: TableSeenKeys) -> bool:
         try:
             return keys.contains("a.b.c", soon())
-        except StoreUnavailable:
+        except StoreUnavailableError:
             return False
 
     assert asked(is_seen, Reply(200, content, {"ETag": TAG}))[0] is False
@@ -371,13 +371,13 @@ def own() -> Iterator[Azurite]:
 def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
     there = Storage(own)
     one, store = event(), TableStore(client(own.table_port, there.table))
-    assert store.put(event(), soon()) is Outcome.STORED
+    assert store.put(event(), soon()) == Outcome.STORED
     own.freeze()
     assert cause_of(store.put, one, seconds=3.05) == "ServiceResponseTimeoutError"  # one attempt
     own.thaw()
     # What was asked of it meanwhile it may have done.
     assert store.put(one, soon()) in (Outcome.STORED, Outcome.DUPLICATE)
-    assert store.put(one, soon()) is Outcome.DUPLICATE
+    assert store.put(one, soon()) == Outcome.DUPLICATE
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1
 
 
@@ -386,7 +386,7 @@ def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azur
     there = Storage(own)
     table = client(own.table_port, there.table)
     one, store = event(), TableStore(table)
-    assert store.put(event(), soon()) is Outcome.STORED
+    assert store.put(event(), soon()) == Outcome.STORED
     own.kill()
     started = time.monotonic()
     assert cause_of(store.put, one) == "ServiceRequestError"

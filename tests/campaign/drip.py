@@ -16,7 +16,7 @@ import pytest
 
 from core.event import Event
 from core.receiver import DEADLINE
-from core.store import AsyncStore, Outcome, StoreUnavailable
+from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
 from tests.contract.stores import STORES, Harness
 from tests.contract.test_stores import event
 from tests.support.azurite import azurite
@@ -61,9 +61,9 @@ async def put(store: AsyncStore, event: Event) -> tuple[str, float]:
     """Return the outcome, or why there is none, and after how many seconds."""
     started = time.monotonic()
     try:
-        outcome = (await store.put(event, started + DEADLINE)).value
-    except StoreUnavailable as error:
-        outcome = error.cause
+        outcome = (await store.put(event, started + DEADLINE)).name
+    except StoreUnavailableError as error:
+        outcome = error.reason
     return outcome, time.monotonic() - started
 
 
@@ -71,7 +71,7 @@ async def drip(harness: Harness, rate: int, seconds: int) -> tuple[str, bool]:
     """Put events meanwhile; return a line about it, and whether all is as it should be."""
     begin, end = harness.faults["drip"]
     store = harness.build()
-    await store.open()  # type: ignore[attr-defined]
+    await store.open()
     for _ in range(3):
         await asyncio.gather(*(put(store, event()) for _ in range(AT_ONCE)))
     before = held()
@@ -85,13 +85,13 @@ async def drip(harness: Harness, rate: int, seconds: int) -> tuple[str, bool]:
     afterwards = await asyncio.gather(*(put(store, event()) for _ in range(AT_ONCE)))
     # How many connections a pool keeps is chance, up to one a thread; attempts that leak would add more than that.
     is_let_go, (threads, files) = await let_go(before, AT_ONCE), held()
-    await store.close()  # type: ignore[attr-defined]
+    await store.close()
     causes, slowest = Counter(outcome for outcome, _ in found), max(took for _, took in found)
     line = (
         f"{len(found)} events, slowest {slowest:.2f} s, threads {before[0]} -> {threads}, "
         f"files and sockets {before[1]} -> {files}, {dict(causes)}"
     )
-    stored = Outcome.STORED.value
+    stored = Outcome.STORED.name
     return line, is_let_go and slowest < SLOWEST and {outcome for outcome, _ in afterwards} == {stored}
 
 

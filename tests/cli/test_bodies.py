@@ -11,7 +11,7 @@ import pytest
 from cli.bodies import EVENT_TYPES, Device, tampered, xid
 from core import event
 from core.readings import payload
-from core.signature import Verified
+from core.verify.signature import Verified
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 120_000, UTC)
 

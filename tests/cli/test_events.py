@@ -28,7 +28,7 @@ from cli.events import Query, parse_time
 from cli.main import app
 from core.event import Event, parse, rfc3339
 from core.readings import readings
-from core.signature import Verified
+from core.verify.signature import Verified
 from local.sqlite import SqliteStore
 from tests.support.cases import OWN, each_table
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer

@@ -29,7 +29,8 @@ from core.http import Request, Response
 from core.log import Log
 from core.receiver import Receiver
 from core.settings import Settings
-from core.store import Outcome
+from core.stores.contract import Outcome
+from tests.support.deliveries import verified
 
 SECRET = "a signature secret of the tests, 40 bytes"
 ROOT = Path(__file__).parents[2]
@@ -271,7 +272,7 @@ def test_both_signatures_verify_with_what_is_printed(endpoint: Endpoint) -> None
     (request,) = endpoint.requests
     assert [name for name, _ in request.headers].count("DT-Asymmetric-Signature") == 1
     kid = Es256Key.load(Path("var/es256-key.pem")).kid
-    assert settings.verifier.verify(request, time.time()).signed_by == f"hs256:0+es256:{kid}"
+    assert verified(settings.verifier, request, time.time()).signed_by == f"hs256:0+es256:{kid}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from cli import CommandError
 from cli.signing import Es256Key, Signer, find_secret
 from core.http import Request
 from core.settings import Settings
-from core.signature import ISSUER, SignatureError
+from core.verify.signature import ISSUER, SignatureError
+from tests.support.deliveries import verified
 
 SECRET = b"a signature secret of the tests, 40 bytes"
 BODY = '{"name":"Kjølerom"}'.encode()
@@ -69,7 +70,7 @@ def test_the_core_verifies_both(tmp_path: Path) -> None:
 
     def verify(signer: Signer) -> str:
         request = Request("POST", "/", list(signer.headers(BODY, NOW).items()), BODY)
-        return settings.verifier.verify(request, NOW).signed_by
+        return verified(settings.verifier, request, NOW).signed_by
 
     assert verify(Signer(secret=SECRET, key=key, organization="ours")) == f"hs256:0+es256:{key.kid}"
     with pytest.raises(SignatureError, match="organization"):

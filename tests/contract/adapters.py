@@ -19,10 +19,10 @@ from azure.functions import HttpRequest
 
 import azure_functions.http as azure_functions_http
 import gcp_functions.http
-import ibm_actions.params
-from aws_lambda.payloads import to_request
-from core.asgi import App, Message
+import ibm_actions.http
+from aws_lambda.http import to_request
 from core.http import Request
+from server.asgi import App, Message
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages
 from tests.support.azure_host import azure_functions
 from tests.support.azurite import Azurite, Storage, connection_string
@@ -298,7 +298,7 @@ def _aws(front_door: FrontDoor) -> Callable[[list[tuple[str, str]], bytes], Requ
 
 def _ibm_params(front_door: FrontDoor) -> Callable[[list[tuple[str, str]], bytes], Request]:
     """Present a delivery as a function's platform does, by way of JSON."""
-    return lambda headers, body: ibm_actions.params.to_request(
+    return lambda headers, body: ibm_actions.http.to_request(
         json.loads(json.dumps(front_door.event("POST", "/", headers, body)))
     )
 

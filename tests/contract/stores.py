@@ -16,24 +16,25 @@ import pytest
 from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
-from aws_lambda.clients import client
 from aws_lambda.dynamodb import DynamoDbStore
 from aws_lambda.seen_keys import DynamoDbSeenKeys
+from aws_lambda.service import client
 from aws_lambda.sqs import SqsQueue
 from azure_functions.seen_keys import TableSeenKeys
+from azure_functions.service import connect as connect_storage
 from azure_functions.service_bus import ServiceBusStore, connector
-from azure_functions.storage import connect as connect_storage
 from azure_functions.storage_queue import StorageQueue
 from azure_functions.table import TableStore
-from core.asgi import Threaded
-from core.dedup import Deduplicated
-from core.store import AsyncStore, Outcome, Store
+from core.environment import Environment
+from core.stores.contract import AsyncStore, Outcome, Store
+from core.stores.dedup import Deduplicated
+from core.stores.threaded import Threaded
 from gcp_functions.firestore import FirestoreStore
 from gcp_functions.pubsub import PubSubQueue
-from gcp_functions.rest import connect
 from gcp_functions.seen_keys import FirestoreSeenKeys
+from gcp_functions.service import connect
 from heroku.postgres import PostgresStore
-from ibm_actions.environment import build_store as build_cloudant
+from ibm_actions.wiring import build_store as build_cloudant
 from local.sqlite import SqliteStore
 from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_queue, create_table, items, messages, sqs_client
 from tests.support.azurite import Azurite, Storage, connection_string
@@ -157,20 +158,6 @@ class Waiting(Threaded):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store, 20)
-
-    async def open(self) -> None:
-        pass
-
-
-class Connecting(ServiceBusStore):
-    """Service Bus, whose connections end with their process, in a test that goes on."""
-
-    async def open(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().close()
 
 
 def _http(status: int, document: object) -> bytes:
@@ -375,7 +362,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
         }
         try:
             yield Harness(
-                lambda: Connecting(connector(connection, None), "events"),
+                lambda: ServiceBusStore(connector(connection, None), "events"),
                 lambda: [_row(each) for each in bus.messages()],
                 faults,
             )
@@ -398,7 +385,9 @@ def cloudant(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     faults["no quorum"] = _faults(proxy, accepted, b"")["throttled"]
     try:
         yield Harness(
-            lambda: Waiting(build_cloudant(settings)), lambda: [_row(each) for each in there.documents()], faults
+            lambda: Waiting(build_cloudant(Environment(settings))),
+            lambda: [_row(each) for each in there.documents()],
+            faults,
         )
     finally:
         proxy.close()

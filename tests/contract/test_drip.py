@@ -12,20 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from aws_lambda.clients import client
-from aws_lambda.handler import build_receiver as build_lambda
 from aws_lambda.seen_keys import DynamoDbSeenKeys
+from aws_lambda.service import client
 from aws_lambda.sqs import SqsQueue
+from aws_lambda.wiring import build_receiver as build_lambda
 from azure_functions.identity import managed_identity
-from azure_functions.storage import call
-from core.dedup import Deduplicated
-from core.event import Event, reread
-from core.jwks import PublishedKeys
+from azure_functions.service import call
+from core.environment import Environment
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import AsyncStore, Outcome, StoreUnavailable
+from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
+from core.stores.dedup import Deduplicated
+from core.verify.jwks import PublishedKeys
 from gcp_functions.identity import application_default
-from gcp_functions.rest import Service
-from ibm_actions.environment import build_store as build_cloudant
+from gcp_functions.service import Service
+from ibm_actions.wiring import build_store as build_cloudant
 from tests.contract.stores import STORES, Harness
 from tests.contract.test_stores import NOW
 from tests.support.aws import environment
@@ -39,7 +40,7 @@ AT_ONCE = 4
 
 
 def event() -> Event:
-    return reread(fresh_body(), NOW)
+    return parse_stored(fresh_body(), NOW)
 
 
 def soon() -> float:
@@ -56,13 +57,13 @@ async def is_refused_in_time(store: AsyncStore) -> None:
     started = time.monotonic()
     puts = (store.put(event(), started + DEADLINE) for _ in range(AT_ONCE))
     found = await asyncio.gather(*puts, return_exceptions=True)
-    assert {type(each) for each in found} == {StoreUnavailable}
+    assert {type(each) for each in found} == {StoreUnavailableError}
     assert time.monotonic() - started < DEADLINE
 
 
 async def build(harness: Harness) -> AsyncStore:
     store = harness.build()
-    await store.open()  # type: ignore[attr-defined]
+    await store.open()
     return store
 
 
@@ -81,7 +82,7 @@ def test_no_store_waits_for_a_service_that_drips(tmp_path: Path, request: pytest
         # How many threads and connections there were at once is chance. One for each attempt would be twice as many.
         assert await let_go(before, AT_ONCE * len(stores))
         for store in stores:
-            await store.close()  # type: ignore[attr-defined]
+            await store.close()
 
     faults, stores = [], []
     with ExitStack() as stack, asyncio.Runner() as runner:
@@ -110,7 +111,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
     monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
     service = Service(url, application_default)
     identity = managed_identity("of this test alone")
-    ibm = build_cloudant({"DT_CLOUDANT": url, "DT_CLOUDANT_API_KEY": "k", "DT_IAM_URL": url})
+    ibm = build_cloudant(Environment({"DT_CLOUDANT": url, "DT_CLOUDANT_API_KEY": "k", "DT_IAM_URL": url}))
     queue = Deduplicated(SqsQueue(client("sqs"), f"{url}/q"), DynamoDbSeenKeys(client("dynamodb"), "t", 0))
     secret = build_lambda(aws)
     return {
@@ -128,7 +129,7 @@ def test_no_key_secret_or_token_is_waited_for_when_it_drips(monkeypatch: pytest.
         started = time.monotonic()
         try:
             fetch()
-        except StoreUnavailable:
+        except StoreUnavailableError:
             pass
         return time.monotonic() - started
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import AsyncStore, Outcome, StoreUnavailable
+from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
 from tests.contract.stores import STORES, Harness, grouped, meeting
 from tests.support.cases import each_table
 from tests.support.deliveries import body, fresh_body
@@ -31,13 +31,13 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
 @asynccontextmanager
 async def opened(harness: Harness) -> AsyncIterator[AsyncStore]:
     store = harness.build()
-    await store.open()  # type: ignore[attr-defined]
+    await store.open()
     yield store
-    await store.close()  # type: ignore[attr-defined]
+    await store.close()
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW, "hs256:0")
+    return parse_stored(fresh_body() if content is None else content, NOW, "hs256:0")
 
 
 async def put(store: AsyncStore, event: Event) -> Outcome:
@@ -47,11 +47,11 @@ async def put(store: AsyncStore, event: Event) -> Outcome:
 async def is_refused(store: AsyncStore, event: Event) -> str:
     """Put an event that cannot be stored now; it is refused before the deadline, and with a cause for the log."""
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         await put(store, event)
     assert time.monotonic() - started < DEADLINE
-    assert caught.value.cause
-    return caught.value.cause
+    assert caught.value.reason
+    return caught.value.reason
 
 
 @each_table
@@ -81,7 +81,7 @@ def _time(value: str | datetime | None) -> datetime | None:
 
 def test_a_second_copy_changes_nothing(harness: Harness) -> None:
     first = event()
-    second = reread(first.body + b" ", datetime(2027, 1, 1, tzinfo=UTC))
+    second = parse_stored(first.body + b" ", datetime(2027, 1, 1, tzinfo=UTC))
     assert second.key == first.key
 
     async def run() -> list[Outcome]:
@@ -107,7 +107,7 @@ def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
     assert {row["key"] for row in harness.rows()} == {one.key}
     if harness.refuses_copies:
         assert len(harness.rows()) == 1
-        assert outcomes[Outcome.STORED] == 1 or harness.again is Outcome.STORED
+        assert outcomes[Outcome.STORED] == 1 or harness.again == Outcome.STORED
 
 
 @pytest.mark.alone  # as above
@@ -123,7 +123,7 @@ def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
     assert outcomes.keys() <= {Outcome.STORED, Outcome.DUPLICATE}
     if harness.refuses_copies:
         assert len(harness.rows()) == 30
-        assert outcomes[Outcome.STORED] == 30 or harness.again is Outcome.STORED
+        assert outcomes[Outcome.STORED] == 30 or harness.again == Outcome.STORED
     assert {row["key"] for row in harness.rows()} == {each.key for each in events}
 
 
@@ -158,13 +158,13 @@ def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, faul
     async def run() -> str:
         async with opened(harness) as store:
             before, after = event(), event()
-            assert await put(store, before) is Outcome.STORED
+            assert await put(store, before) == Outcome.STORED
             await asyncio.to_thread(begins)
             assert await is_refused(store, after)
             # All that wait are told with the first; a connection can be lost in more ways than one, so not what it was.
             assert len(set(await asyncio.gather(*(is_refused(store, event()) for _ in range(3))))) == 1
             await asyncio.to_thread(ends)
-            assert await put(store, before) is harness.again
+            assert await put(store, before) == harness.again
             # It may have been stored when it was refused: a time-out does not say "not stored".
             assert await put(store, after) in (Outcome.STORED, Outcome.DUPLICATE)
             return after.key
@@ -178,11 +178,11 @@ def test_a_thousand_that_wait_are_all_told_before_their_deadline(harness: Harnes
 
     async def run() -> None:
         async with opened(harness) as store:
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             await asyncio.to_thread(begins)
             await asyncio.gather(*(is_refused(store, event()) for _ in range(1000)))
             await asyncio.to_thread(ends)
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
 
     asyncio.run(run())
 
@@ -195,7 +195,7 @@ def test_a_lost_answer_is_asked_for_again(harness: Harness, fault: str) -> None:
 
     async def run() -> Outcome:
         async with opened(harness) as store:
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             await asyncio.to_thread(begins)
             return await put(store, one)
 
@@ -211,14 +211,14 @@ def test_a_refused_row_does_not_refuse_its_neighbours(harness: Harness, fault: s
 
     async def run() -> list[Outcome | BaseException]:
         async with opened(harness) as store:
-            assert await put(store, event(body())) is Outcome.STORED
+            assert await put(store, event(body())) == Outcome.STORED
             await asyncio.to_thread(begins)
             mixed = [*neighbours[:10], poison, *neighbours[10:]]
             return await asyncio.gather(*(put(store, each) for each in mixed), return_exceptions=True)
 
     outcomes = asyncio.run(run())
     refusal = outcomes.pop(10)
-    assert isinstance(refusal, StoreUnavailable)
-    assert refusal.cause.startswith("row_refused:")
+    assert isinstance(refusal, StoreUnavailableError)
+    assert refusal.reason.startswith("row_refused:")
     assert outcomes == [Outcome.STORED] * 20
     assert {row["key"] for row in harness.rows()} >= {each.key for each in neighbours}

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from core.event import EVENT_TYPES, Event, reread, rfc3339
+from core.event import EVENT_TYPES, Event, parse_stored, rfc3339
 from core.readings import QUANTITIES, readings
 from core.receiver import DEADLINE
-from core.store import AsyncStore
+from core.stores.contract import AsyncStore
 from heroku.postgres import PostgresStore
 from local.sqlite import SqliteStore
 from tests.support.bigquery import BigQuery
@@ -63,12 +63,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 def put_all(database: Database, contents: Iterable[bytes]) -> list[Event]:
-    events = [reread(content, NOW, "hs256:0") for content in contents]
+    events = [parse_stored(content, NOW, "hs256:0") for content in contents]
 
     async def run() -> None:
         store = database.store()
         await asyncio.gather(*(store.put(event, time.monotonic() + DEADLINE) for event in events))
-        await store.close()  # type: ignore[attr-defined]
+        await store.close()
 
     asyncio.run(run())
     return events

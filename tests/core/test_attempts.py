@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from core.attempts import ATTEMPT, ATTEMPTS, async_attempts, attempts
 from core.receiver import DEADLINE
+from core.service.attempts import ATTEMPT, ATTEMPTS, async_attempts, attempts
 
 
 def test_three_at_most_with_short_pauses() -> None:

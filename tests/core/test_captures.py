@@ -12,8 +12,8 @@ import pytest
 from core.event import parse
 from core.http import Request
 from core.settings import Settings
-from core.signature import SignatureError
-from tests.support.deliveries import FIXTURES, ORGANIZATION, needs_fixtures
+from core.verify.signature import SignatureError
+from tests.support.deliveries import FIXTURES, ORGANIZATION, needs_fixtures, verified
 from tests.support.es256 import JWKS
 
 pytestmark = needs_fixtures
@@ -46,7 +46,7 @@ def secret_of(capture: dict[str, Any], **environ: str) -> Settings:
 
 def refusal(settings: Settings, request: Request, now: float) -> str:
     with pytest.raises(SignatureError) as caught:
-        settings.verifier.verify(request, now)
+        verified(settings.verifier, request, now)
     return caught.value.reason
 
 
@@ -61,10 +61,10 @@ def test_capture_is_verified_and_parsed(capture: dict[str, Any]) -> None:
     request = delivered(capture)
     verifier = secret_of(capture).verifier
     for now in (claims(capture)["iat"], claims(capture)["exp"] - 1):
-        verified = verifier.verify(request, now)
-        assert verified.body is request.body
-        assert (verified.signed_by, verified.expired_for) == ("hs256:0", 0)
-        event = parse(verified, datetime.fromtimestamp(now, UTC))
+        found = verified(verifier, request, now)
+        assert found.body is request.body
+        assert (found.signed_by, found.expired_for) == ("hs256:0", 0)
+        event = parse(found, datetime.fromtimestamp(now, UTC))
         assert event.parsed
         assert (event.event_id, event.event_type) == (event.document["event"]["eventId"], capture["id"].split("_")[1])
         assert event.device_id == event.document["event"]["targetName"].rsplit("/", 1)[1]
@@ -92,7 +92,7 @@ def test_capture_is_refused_with_another_secret(capture: dict[str, Any]) -> None
 def test_sha1_checksum_can_be_refused(capture: dict[str, Any]) -> None:
     strict = secret_of(capture, DT_ACCEPT_SHA1="false")
     if "checksum_sha256" in claims(capture):
-        assert strict.verifier.verify(delivered(capture), claims(capture)["iat"])
+        assert verified(strict.verifier, delivered(capture), claims(capture)["iat"])
     else:
         assert refusal(strict, delivered(capture), claims(capture)["iat"]) == "claims"
 

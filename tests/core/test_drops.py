@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from core.drops import EVERY, Drops
-from core.event import reread
+from core.event import parse_stored
 from core.log import Log
 from tests.support.deliveries import body
 
@@ -22,7 +22,7 @@ def test_a_warning_at_the_first_and_then_at_most_once_a_minute() -> None:
         return [line["message"].partition("line: ")[2] for line in lines]
 
     def drop(content: bytes) -> None:
-        drops.add(reread(content, datetime.now(UTC)))
+        drops.add(parse_stored(content, datetime.now(UTC)))
 
     drop(body())
     assert warnings() == [f"1. Event types: temperature. Projects: {PROJECT}."]

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.event import EVENT_TYPES, Event, event_key, parse, reread, rfc3339
+from core.event import EVENT_TYPES, Event, event_key, parse, parse_stored, rfc3339
 from core.settings import Settings
-from core.signature import Verified
-from tests.support.deliveries import FIXTURES, SECRET, body, delivery, needs_fixtures
+from core.verify.signature import Verified
+from tests.support.deliveries import FIXTURES, SECRET, body, delivery, needs_fixtures, verified
 
 NOW = datetime(2024, 5, 29, 10, 34, 5, tzinfo=UTC)
 EVENT_ID, DEVICE, PROJECT = "cpbg96qngr7ai7ldarrg", "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
@@ -60,14 +60,13 @@ def test_event_is_read_in_full() -> None:
         expired_for=7,
         body=content,
         document=json.loads(content),
-        note=None,
     )
 
 
 def test_event_read_back_from_a_store_is_the_same_event() -> None:
     content = body()
-    assert reread(content, NOW, "hs256:0") == read(content)
-    assert reread(content, NOW).signed_by == "unknown"
+    assert parse_stored(content, NOW, "hs256:0") == read(content)
+    assert parse_stored(content, NOW).signed_by == "unknown"
 
 
 def test_repr_shows_no_body_and_no_label() -> None:
@@ -347,7 +346,7 @@ def test_key_does_not_depend_on_the_token() -> None:
     now = int(time.time())
     for content in (body(), b"not JSON"):
         tokens: list[dict[str, Any]] = [{"jti": "one"}, {"jti": "two"}, {"jti": None}, {"iat": now - 60}]
-        assert len({parse(verifier.verify(delivery(content, **token), now), NOW).key for token in tokens}) == 1
+        assert len({parse(verified(verifier, delivery(content, **token), now), NOW).key for token in tokens}) == 1
 
 
 def test_key_depends_on_each_of_its_three_fields() -> None:
@@ -548,7 +547,7 @@ def test_event_of_each_shape_since_2018_is_parsed_without_metadata() -> None:
 
 def test_the_attributes_of_an_event_have_dts_own_names_and_lack_what_it_lacks() -> None:
     arrived = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-    assert reread(body(), arrived, "hs256:0").attributes() == {
+    assert parse_stored(body(), arrived, "hs256:0").attributes() == {
         "key": "cpbg96qngr7ai7ldarrg.temperature.emucdd6ef2eu277bo8f52vg",
         "eventId": "cpbg96qngr7ai7ldarrg",
         "eventType": "temperature",
@@ -558,7 +557,7 @@ def test_the_attributes_of_an_event_have_dts_own_names_and_lack_what_it_lacks() 
         "receivedAt": "2026-11-21T09:00:00.000000Z",
         "signedBy": "hs256:0",
     }
-    assert reread(b"", arrived).attributes() == {
+    assert parse_stored(b"", arrived).attributes() == {
         "key": f"h.{hashlib.sha256(b'').hexdigest()}",
         "receivedAt": "2026-11-21T09:00:00.000000Z",
         "signedBy": "unknown",

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.event import Event, reread
-from core.grouped import MAX_GROUP, MAX_WAITING, GroupedStore, RowsRefused
-from core.store import Outcome, StoreUnavailable
+from core.event import Event, parse_stored
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.grouped import MAX_GROUP, MAX_WAITING, GroupedStore, RowsRefusedError
 from tests.support.deliveries import body
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def event(name: str) -> Event:
-    return reread(body(eventId=name), NOW)
+    return parse_stored(body(eventId=name), NOW)
 
 
 class Disk(GroupedStore):
@@ -36,7 +36,7 @@ class Disk(GroupedStore):
         self.deadlines.append(deadline)
         await self.released.wait()
         if "poison" in names:
-            raise RowsRefused("23514")
+            raise RowsRefusedError("23514")
         if self.errors and (error := self.errors.pop(0)):
             raise error
         return [None if name == "dropped" else Outcome.STORED for name in names]
@@ -84,7 +84,7 @@ def test_too_many_are_told_at_once() -> None:
         await asyncio.sleep(0.01)
         tasks += [asyncio.ensure_future(disk.put(event(f"x{number}"), soon())) for number in range(MAX_GROUP)]
         await asyncio.sleep(0)
-        with pytest.raises(StoreUnavailable, match="too_many_waiting"):
+        with pytest.raises(StoreUnavailableError, match="too_many_waiting"):
             await disk.put(event("one more"), soon())
         disk.released.set()
         assert await asyncio.gather(*tasks) == [Outcome.STORED] * len(tasks)
@@ -95,13 +95,13 @@ def test_too_many_are_told_at_once() -> None:
 def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
     async def run() -> None:
         disk = Disk()
-        disk.errors = [StoreUnavailable("timeout")]
+        disk.errors = [StoreUnavailableError("timeout")]
         outcomes = await asyncio.gather(
             *(disk.put(event(str(number)), soon()) for number in range(MAX_GROUP + 50)), return_exceptions=True
         )
         assert {str(outcome) for outcome in outcomes} == {"timeout"}
         assert len(disk.groups) == 1
-        assert await disk.put(event("after"), soon()) is Outcome.STORED
+        assert await disk.put(event("after"), soon()) == Outcome.STORED
 
     asyncio.run(run())
 
@@ -111,7 +111,7 @@ def test_a_refused_row_is_refused_alone() -> None:
         disk = Disk()
         names = ["a", "poison", "b"]
         outcomes = await asyncio.gather(*(disk.put(event(name), soon()) for name in names), return_exceptions=True)
-        assert outcomes[0] is outcomes[2] is Outcome.STORED
+        assert outcomes[0] is outcomes[2] == Outcome.STORED
         assert str(outcomes[1]) == "row_refused:23514"
         assert disk.groups == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
 
@@ -124,7 +124,7 @@ def test_a_row_that_is_not_there_is_refused_and_its_neighbours_are_stored() -> N
         outcomes = await asyncio.gather(
             *(disk.put(event(name), soon()) for name in ("a", "dropped", "b")), return_exceptions=True
         )
-        assert outcomes[0] is outcomes[2] is Outcome.STORED
+        assert outcomes[0] is outcomes[2] == Outcome.STORED
         assert str(outcomes[1]) == "not_stored"
         assert disk.groups == [["a", "dropped", "b"]]
 
@@ -137,12 +137,12 @@ def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
         disk.errors = [ZeroDivisionError()]
         with pytest.raises(ZeroDivisionError):
             await disk.put(event("a"), soon())
-        assert await disk.put(event("b"), soon()) is Outcome.STORED
+        assert await disk.put(event("b"), soon()) == Outcome.STORED
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("error", [None, StoreUnavailable("timeout")])
+@pytest.mark.parametrize("error", [None, StoreUnavailableError("timeout")])
 def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Exception | None) -> None:
     async def run() -> None:
         disk = Disk()

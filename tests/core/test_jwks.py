@@ -17,13 +17,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from jwt import PyJWK
 
-import core.jwks
-from core.jwks import COOLDOWN, MAX_AGE, PublishedKeys
+import core.verify.jwks
 from core.receiver import DEADLINE
 from core.settings import Settings
-from core.signature import KeysNeeded, KeysUnavailable, SignatureError
-from tests.support.deliveries import ORGANIZATION, body, delivery
+from core.verify.jwks import COOLDOWN, MAX_AGE, PublishedKeys
+from core.verify.keys import KeysNeeded, KeysUnavailableError
+from core.verify.signature import SignatureError
+from tests.support.deliveries import ORGANIZATION, body, delivery, verified
 from tests.support.es256 import KID, PRIVATE, es256, jwks
 
 DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
@@ -145,11 +147,7 @@ def keys(issuer: Issuer, clock: Clock) -> PublishedKeys:
 
 
 def is_needed(keys: PublishedKeys, kid: str = KID) -> bool:
-    try:
-        keys.get(kid)
-    except KeysNeeded:
-        return True
-    return False
+    return isinstance(keys.get(kid), KeysNeeded)
 
 
 # When
@@ -161,7 +159,7 @@ def test_keys_are_fetched_when_first_needed_and_then_kept(keys: PublishedKeys, i
     keys.refresh()
     for _ in range(3):
         key = keys.get(KID)
-        assert key is not None
+        assert isinstance(key, PyJWK)
         assert key.key_id == KID
         clock.now += MAX_AGE / 3 - 0.1
     assert issuer.asked == [DISCOVERY, KEYS]
@@ -342,7 +340,7 @@ def test_without_any_keys_nothing_is_decided(
     """A token that may be genuine is neither let in nor refused."""
     issuer.answers |= failure
     keys.refresh()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
     clock.now += COOLDOWN
     assert is_needed(keys)
@@ -351,12 +349,12 @@ def test_without_any_keys_nothing_is_decided(
 def test_issuer_that_is_not_there(clock: Clock) -> None:
     keys = PublishedKeys(f"http://127.0.0.1:{unused_port()}", clock)
     keys.refresh()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
 
 def test_two_fetches_leave_half_the_deadline_to_the_store() -> None:
-    assert 2 * core.jwks.TIMEOUT <= DEADLINE / 2
+    assert 2 * core.verify.jwks.TIMEOUT <= DEADLINE / 2
 
 
 def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> None:
@@ -399,7 +397,7 @@ def test_a_redirect_to_the_same_host_is_followed(code: int, keys: PublishedKeys,
 def test_redirects_in_a_circle_end(keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers[KEYS] = status(302, Location=KEYS)
     keys.refresh()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
     assert issuer.asked == [DISCOVERY, *[KEYS] * 4]
 
@@ -424,12 +422,12 @@ def test_issuer_that_drips_is_left_in_time(
     head: bytes, drop: bytes, keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two fetches of `TIMEOUT` each are all that a request of DT's has time for."""
-    monkeypatch.setattr(core.jwks, "TIMEOUT", 0.2)
+    monkeypatch.setattr(core.verify.jwks, "TIMEOUT", 0.2)
     issuer.answers[KEYS] = dripping(head, drop)
     started = time.monotonic()
     keys.refresh()
     assert time.monotonic() - started < 1
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
 
@@ -437,7 +435,7 @@ def test_name_that_is_slow_to_look_up_is_left_in_time(
     keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resolver may take 10 s and more over one that it cannot reach, and no timeout of a socket covers that."""
-    monkeypatch.setattr(core.jwks, "TIMEOUT", 0.2)
+    monkeypatch.setattr(core.verify.jwks, "TIMEOUT", 0.2)
     look_up: Any = socket.getaddrinfo
 
     def slow_look_up(*args: Any, flags: int = 0, **options: Any) -> Any:
@@ -496,7 +494,7 @@ def test_http_is_for_this_machine_alone(issuer: str, hosts: list[str], clock: Cl
     keys = PublishedKeys(issuer, clock)
     keys.refresh()
     assert contacted == hosts
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
 
@@ -506,7 +504,7 @@ def test_keys_are_never_read_from_a_file(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / DISCOVERY[1:]).write_text(json.dumps({"jwks_uri": (tmp_path / "keys").as_uri()}))
     keys = PublishedKeys(tmp_path.as_uri(), clock)
     keys.refresh()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
 
@@ -534,7 +532,7 @@ def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock
         keys.refresh()
         thread.join()
     assert handshakes == ["TLSV1_ALERT_UNKNOWN_CA"]
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
 
@@ -561,12 +559,11 @@ def test_fetched_key_verifies_what_its_issuer_signed(issuer: Issuer) -> None:
     environ = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_ISSUER": issuer.url}
     verifier = Settings.load(environ).verifier
     request = delivery(body(), {"DT-Asymmetric-Signature": es256(body(), iss=issuer.url)})
-    with pytest.raises(KeysNeeded):
-        verifier.verify(request, time.time())
-    assert verifier.keys
-    verifier.keys.refresh()
-    assert verifier.verify(request, time.time()).signed_by == f"es256:{KID}"
+    needed = verifier.verify(request, time.time())
+    assert isinstance(needed, KeysNeeded)
+    needed.source.refresh()
+    assert verified(verifier, request, time.time()).signed_by == f"es256:{KID}"
     other = ec.generate_private_key(ec.SECP256R1())
     forged = delivery(body(), {"DT-Asymmetric-Signature": es256(body(), other, iss=issuer.url)})
     with pytest.raises(SignatureError):
-        verifier.verify(forged, time.time())
+        verified(verifier, forged, time.time())

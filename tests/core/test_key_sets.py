@@ -6,7 +6,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from core.jwks import PinnedKeys
+from core.verify.jwks import PinnedKeys
 from tests.support.es256 import KID, jwks
 
 OTHER = ec.generate_private_key(ec.SECP256R1())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from core.event import Event, parse
 from core.log import Log
-from core.signature import Verified
+from core.verify.signature import Verified
 from tests.support.deliveries import SECRET, body
 
 ARRIVED = datetime(2024, 5, 29, 10, 34, 5, 220415, UTC)
@@ -29,10 +29,8 @@ EVENT_FIELDS = {
 }
 
 
-def event(content: bytes = body(), signed_by: str = "hs256:0", expired_for: int = 0, note: str | None = None) -> Event:
-    found = parse(Verified(content, signed_by, expired_for), ARRIVED)
-    found.note = note
-    return found
+def event(content: bytes = body(), signed_by: str = "hs256:0", expired_for: int = 0) -> Event:
+    return parse(Verified(content, signed_by, expired_for), ARRIVED)
 
 
 def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -99,11 +97,10 @@ BASE = written()
     [
         (event(), EVENT_FIELDS),
         (event(signed_by="hs256:0+es256:k", expired_for=7), {"signedBy": "hs256:0+es256:k", "expiredForSeconds": 7}),
-        (event(note="mark failed: timeout"), {"note": "mark failed: timeout"}),
         (event(body(eventType="new")), {"eventType": "new", "unparsed": "unknown event type"}),
         (event(body(timestamp="2024-05-29T10:34:06.220415Z")), {"ageSeconds": -1}),
     ],
-    ids=["plain", "grace", "note", "unparsed", "from the future"],
+    ids=["plain", "grace", "unparsed", "from the future"],
 )
 def test_event_is_named_in_the_line(told: Event, fields: dict[str, Any]) -> None:
     assert written(event=told) == BASE | EVENT_FIELDS | {"key": told.key} | fields
@@ -116,8 +113,10 @@ def test_event_that_could_not_be_read_has_null_fields() -> None:
 
 
 def test_all_fields_at_once() -> None:
-    told = event(body(eventType="new"), expired_for=1, note="look-up failed: timeout")
-    line = written("ERROR", "failed", status=500, reason="bug", event=told, error=raised(ValueError()))
+    told = event(body(eventType="new"), expired_for=1)
+    line = written(
+        "ERROR", "failed", status=500, reason="bug", event=told, note="mark failed", error=raised(ValueError())
+    )
     names = "severity message outcome status totalMs bytes reason key eventType deviceId projectId signedBy ageSeconds"
     assert list(line) == [*names.split(), "expiredForSeconds", "unparsed", "note", "traceback"]
 
@@ -174,9 +173,9 @@ ODD_ERROR = type('Fël"\n🌡', (Exception,), {})
 
 @pytest.mark.parametrize("text", STRANGE, ids=ascii)
 def test_strange_characters_are_escaped(text: str) -> None:
-    told = event(note=text)
+    told = event()
     told.event_type = told.device_id = told.project_id = told.fault = told.signed_by = text
-    line = written(reason=text, event=told, error=raised(ODD_ERROR()))
+    line = written(reason=text, event=told, note=text, error=raised(ODD_ERROR()))
     for name in ("reason", "note", "eventType", "deviceId", "projectId", "unparsed", "signedBy"):
         assert line[name] == text
     assert line["message"] == f"stored: {text}"
@@ -235,9 +234,19 @@ def test_process_without_standard_output_stops_nobody(monkeypatch: pytest.Monkey
     tell(Log())
 
 
-def test_a_platform_can_have_members_of_its_own() -> None:
+def test_platform_adds_fields() -> None:
     stream = io.StringIO()
     log = Log(stream, lambda outcome: f',"metric":"{outcome}"')
     log.request("WARNING", "refused", status=401, seconds=0.001, size=3, reason="checksum")
     line = only_line(stream.getvalue())
     assert (line["metric"], line["outcome"], line["reason"]) == ("refused", "refused", "checksum")
+
+
+def test_platform_writes_the_lines_of_requests_and_notices_stay() -> None:
+    stream, lines = io.StringIO(), []
+    log = Log(stream, write=lambda severity, line: lines.append((severity, line)))
+    log.request("ERROR", "failed", status=500, seconds=0, size=0)
+    log.notice("WARNING", "A notice.")
+    [(severity, line)] = lines
+    assert (severity, json.loads(line)["outcome"]) == ("ERROR", "failed")
+    assert only_line(stream.getvalue())["message"] == "A notice."

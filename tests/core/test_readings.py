@@ -46,7 +46,7 @@ from core.readings import (
     payload,
     readings,
 )
-from core.signature import Verified
+from core.verify.signature import Verified
 from tests.support.deliveries import FIXTURES, needs_fixtures
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,7 @@
 """The decision table without any platform: each row by both receivers. tests/contract runs it through each adapter."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import threading
@@ -10,13 +11,24 @@ from typing import Any
 
 import pytest
 
+from core.environment import Environment
 from core.event import Event
-from core.http import Request, Response
+from core.http import Request, Response, problem
 from core.log import Log
-from core.receiver import DEADLINE, MAX_BODY, AsyncReceiver, Receiver
-from core.settings import Settings, SettingsError
-from core.signature import KeysNeeded, KeysUnavailable
-from core.store import Outcome, StoreUnavailable
+from core.receiver import (
+    DEADLINE,
+    MAX_BODY,
+    AsyncReceiver,
+    AsyncUnconfiguredReceiver,
+    Receiver,
+    UnconfiguredReceiver,
+    build,
+    build_async,
+)
+from core.settings import Settings
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.verify.keys import KeysNeeded, KeysUnavailableError
+from core.verify.secrets import ManagedSecrets
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery
 from tests.support.es256 import JWKS, es256
 
@@ -34,13 +46,12 @@ class Memory:
 
     def put(self, event: Event, deadline: float) -> Outcome:
         self.deadlines.append(deadline - time.monotonic())
-        event.note = self._note
         if self._error:
             raise self._error
         if event.key in self.events:
             return Outcome.DUPLICATE
         self.events[event.key] = event
-        return Outcome.STORED
+        return Outcome.STORED.noting(self._note)
 
 
 class AsyncMemory:
@@ -48,6 +59,13 @@ class AsyncMemory:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self.steps: list[str] = []
+
+    async def open(self) -> None:
+        self.steps.append("open")
+
+    async def close(self) -> None:
+        self.steps.append("close")
 
     async def put(self, event: Event, deadline: float) -> Outcome:
         await asyncio.sleep(0)
@@ -57,7 +75,7 @@ class AsyncMemory:
 class Bench:
     """One receiver, its memory and its log."""
 
-    def __init__(self, kind: str, settings: Settings | SettingsError, memory: Memory) -> None:
+    def __init__(self, kind: str, settings: Settings, memory: Memory) -> None:
         self._stream = io.StringIO()
         self.memory = memory
         log = Log(self._stream)
@@ -105,14 +123,14 @@ def test_the_store_is_given_the_deadline(make: Make) -> None:
     assert DEADLINE - 1 < bench.memory.deadlines[0] <= DEADLINE < 10
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("timeout"), StoreUnavailable("53300")])
-def test_a_store_that_does_not_confirm_is_503(make: Make, error: StoreUnavailable) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300")])
+def test_a_store_that_does_not_confirm_is_503(make: Make, error: StoreUnavailableError) -> None:
     bench = make(Memory(error))
     response = bench.handle(delivery())
     assert response.status == 503
     assert ("retry-after", "8") in response.headers
     [line] = bench.lines
-    assert (line["severity"], line["reason"]) == ("ERROR", error.cause)
+    assert (line["severity"], line["reason"]) == ("ERROR", error.reason)
     assert line["key"]
 
 
@@ -199,27 +217,61 @@ def test_every_refusal_looks_the_same(make: Make) -> None:
     assert [line["reason"] for line in bench.lines] == ["missing", "signature", "expired"]
 
 
+Built = Receiver | UnconfiguredReceiver | AsyncReceiver | AsyncUnconfiguredReceiver
+
+
+def build_either(kind: str, environ: dict[str, str], stream: io.StringIO, *variables: str) -> Built:
+    """Build a receiver whose store needs ``variables``."""
+
+    def store(environment: Environment) -> Any:
+        for name in variables:
+            environment.required(name, "for the store")
+        return Memory() if kind == "sync" else AsyncMemory(Memory())
+
+    return (build if kind == "sync" else build_async)(environ, store, Log(stream))
+
+
+def answer(receiver: Built, request: Request, started: float | None = None) -> Response:
+    found = receiver.handle(request, started)
+    return found if isinstance(found, Response) else asyncio.run(found)
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_receiver_that_is_not_configured_answers_503_and_says_what_to_set(kind: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.load({})
-    bench = Bench(kind, caught.value, Memory())
-    assert bench.handle(delivery()).status == 503
-    [line] = bench.lines
-    assert line["severity"] == "ERROR"
-    assert "DT_SIGNATURE_SECRET" in line["reason"]
-    assert bench.handle(Request("GET", "/healthz", [], b"")).status == 200
-
-
-@pytest.mark.parametrize("kind", [Receiver, AsyncReceiver])
-def test_a_receiver_is_built_whatever_the_environment_is_like(kind: type[Receiver] | type[AsyncReceiver]) -> None:
+def test_unconfigured_receiver_answers_503_and_names_every_fault(kind: str) -> None:
     stream = io.StringIO()
-    for environ, status in ((HS256, 405), ({}, 503)):
-        receiver: Any = kind.build(lambda environ=environ: (Settings.load(environ), None), Log(stream))  # type: ignore[arg-type, misc]
-        request = delivery() if status == 503 else Request("GET", "/", [], b"")
-        answer = receiver.handle(request)
-        assert (answer if kind is Receiver else asyncio.run(answer)).status == status
-    assert "DT_SIGNATURE_SECRET" in json.loads(stream.getvalue().splitlines()[-1])["reason"]
+    receiver = build_either(kind, {"DT_LEEWAY": "x"}, stream, "DT_TABLE", "DT_QUEUE")
+    assert isinstance(receiver, UnconfiguredReceiver)
+    assert answer(receiver, delivery()).status == 503
+    line = json.loads(stream.getvalue())
+    assert line["severity"] == "ERROR"
+    for name in ("DT_SIGNATURE_SECRET", "DT_LEEWAY", "DT_TABLE", "DT_QUEUE"):
+        assert name in line["reason"]
+    assert answer(receiver, Request("GET", "/healthz", [], b"")).status == 200
+    assert answer(receiver, Request("GET", "/", [], b""), time.monotonic()).status == 405
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_configured_receiver_is_built(kind: str) -> None:
+    receiver = build_either(kind, {**HS256, "DT_TABLE": "t"}, io.StringIO(), "DT_TABLE")
+    assert answer(receiver, delivery()).status == 200
+
+
+def test_managed_secrets_replace_the_secret() -> None:
+    secrets = ManagedSecrets(lambda: SECRET, "hint")
+    receiver = build({}, lambda _: Memory(), Log(io.StringIO()), lambda _: secrets)
+    assert answer(receiver, delivery()).status == 200
+
+
+def test_async_receiver_opens_and_closes_its_store() -> None:
+    store = AsyncMemory(Memory())
+    receiver = AsyncReceiver(Settings.load(HS256), store, Log(io.StringIO()))
+
+    async def run() -> None:
+        await receiver.open()
+        await receiver.close()
+
+    asyncio.run(run())
+    assert store.steps == ["open", "close"]
 
 
 def test_warnings_of_the_settings_are_logged_at_start(make: Make) -> None:
@@ -231,7 +283,7 @@ class Keys:
     """Keys that are had at the second time of asking, or never."""
 
     def __init__(self, has_any: bool) -> None:
-        from core.jwks import PinnedKeys
+        from core.verify.jwks import PinnedKeys
 
         self.threads: list[int] = []
         self._keys = PinnedKeys(json.loads(JWKS))
@@ -239,9 +291,9 @@ class Keys:
 
     def get(self, kid: str) -> Any:
         if not self.threads:
-            raise KeysNeeded(self)
+            return KeysNeeded(self)
         if not self._has_any:
-            raise KeysUnavailable("set DT_JWKS")
+            raise KeysUnavailableError("set DT_JWKS")
         return self._keys.get(kid)
 
     def refresh(self) -> None:
@@ -251,8 +303,6 @@ class Keys:
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("has_any", [True, False])
 def test_keys_are_fetched_when_they_are_needed(kind: str, has_any: bool) -> None:
-    import dataclasses
-
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})
     keys = Keys(has_any)
     settings = dataclasses.replace(settings, verifier=dataclasses.replace(settings.verifier, keys=keys))
@@ -266,16 +316,37 @@ def test_keys_are_fetched_when_they_are_needed(kind: str, has_any: bool) -> None
         assert "DT_JWKS" in bench.lines[0]["reason"]
 
 
+class NeverSettled(Keys):
+    """Keys that ask to be refreshed each time."""
+
+    def get(self, kid: str) -> Any:
+        return KeysNeeded(self)
+
+
+def test_keys_that_never_settle_are_refreshed_twice(make: Make) -> None:
+    settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})
+    keys = NeverSettled(True)
+    bench = make()
+    bench.receiver._settings = dataclasses.replace(settings, verifier=dataclasses.replace(settings.verifier, keys=keys))
+    assert bench.handle(delivery(body(), {"DT-Asymmetric-Signature": es256(body())})).status == 503
+    assert len(keys.threads) == 2
+    assert "keys_unavailable" in bench.lines[0]["reason"]
+
+
 def test_keys_are_not_fetched_when_there_is_no_time_for_it(make: Make) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION})
     bench = make()
     bench.receiver._settings = settings
     request = delivery(body(), {"DT-Asymmetric-Signature": es256(body())})
     started = time.monotonic() - DEADLINE + 3
-    answer = bench.receiver.handle(request, started)
-    response = answer if isinstance(answer, Response) else asyncio.run(answer)
-    assert response.status == 503
+    assert answer(bench.receiver, request, started).status == 503
     assert "too slowly" in bench.lines[0]["reason"]
+
+
+def test_too_large_request_is_413(make: Make) -> None:
+    bench = make()
+    assert bench.receiver.too_large(Request("POST", "/", [], b""), time.monotonic()).status == 413
+    assert bench.lines[0]["reason"] == "too_large"
 
 
 def test_a_request_whose_body_did_not_come_is_503(make: Make) -> None:
@@ -284,36 +355,29 @@ def test_a_request_whose_body_did_not_come_is_503(make: Make) -> None:
     assert bench.lines[0]["reason"] == "body_timeout"
 
 
-def test_what_the_platform_has_spoiled_is_503_with_advice(make: Make) -> None:
+def test_adapter_refuses_a_request_with_advice(make: Make) -> None:
     bench = make()
-    response = bench.receiver.misconfigured(delivery(), "Set it.", time.monotonic())
-    assert (response.status, json.loads(response.body)["title"]) == (503, "Set it.")
-    assert ("retry-after", "8") in response.headers
-    assert (bench.lines[0]["severity"], bench.lines[0]["reason"]) == ("ERROR", "Set it.")
-    assert bench.memory.events == {}
-
-
-@pytest.mark.parametrize(
-    ("method", "status", "name"),
-    [("wrong_address", 404, "wrong-address"), ("length_required", 411, "length-required")],
-)
-def test_what_the_platform_makes_of_a_request_is_refused_with_advice(
-    method: str, status: int, name: str, make: Make
-) -> None:
-    bench = make()
-    response = getattr(bench.receiver, method)(delivery(), "Post elsewhere.", time.monotonic())
-    problem = {"type": f"urn:problem-type:data-connector:{name}", "title": "Post elsewhere.", "status": status}
-    assert (response.status, json.loads(response.body)) == (status, problem)
+    response = problem(404, "wrong-address", "Post elsewhere.")
+    assert bench.receiver.refuse(delivery(), response, "Post elsewhere.", time.monotonic()) is response
     [line] = bench.lines
     assert (line["severity"], line["outcome"], line["reason"]) == ("WARNING", "refused", "Post elsewhere.")
-    assert line["status"] == status
+    assert line["status"] == 404
     assert bench.memory.events == {}
 
 
-def test_what_ends_a_request_is_500_without_a_word_of_it(make: Make) -> None:
-    bench = make()
-    assert bench.receiver.crashed(SystemExit("the text")).status == 500
-    assert bench.lines == [{"severity": "ERROR", "message": "SystemExit ended a request."}]
+def test_problem_is_rfc_9457() -> None:
+    response = problem(411, "length-required", "Send Content-Length.", ("retry-after", "8"))
+    document = {
+        "type": "urn:problem-type:data-connector:length-required",
+        "title": "Send Content-Length.",
+        "status": 411,
+    }
+    assert (response.status, json.loads(response.body)) == (411, document)
+    assert dict(response.headers) == {
+        "content-type": "application/problem+json",
+        "content-length": str(len(response.body)),
+        "retry-after": "8",
+    }
 
 
 def test_a_receiver_is_safe_to_use_from_several_threads() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from core.jwks import PinnedKeys, PublishedKeys
-from core.settings import Settings, SettingsError, keep_days, one_of, required
-from core.signature import ISSUER, SignatureError
+from core.environment import Environment, SettingsError
+from core.settings import Settings
 from core.spelling import VARIABLES as KNOWN
+from core.verify.jwks import PinnedKeys, PublishedKeys
+from core.verify.signature import ISSUER, SignatureError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
 from tests.support.es256 import JWKS, KID, jwks
 
@@ -320,7 +321,7 @@ import core.receiver
 from core.http import Request
 from core.log import Log
 from core.settings import Settings
-from core.store import Outcome
+from core.stores.contract import Outcome
 
 HEAVY = {"jwt", "cryptography", "urllib.request"}
 loaded = [sorted(HEAVY & sys.modules.keys())]
@@ -363,7 +364,8 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing)
-from core.settings import Settings, SettingsError
+from core.environment import Environment, SettingsError, is_secure_url, parse_list
+from core.settings import Settings
 try:
     Settings.load(environ)
     print(json.dumps("loaded"))
@@ -385,7 +387,7 @@ def test_missing_package_is_a_fault_that_names_it(missing: str, environ: dict[st
 
 
 def test_missing_package_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "core.jwks")
+    monkeypatch.delitem(sys.modules, "core.verify.jwks")
     monkeypatch.setitem(sys.modules, "jwt", None)
     package, leeway = faults(ES256 | {"DT_LEEWAY": "x"})
     assert package.startswith("DT_ORGANIZATION_ID needs the package jwt: ")
@@ -393,31 +395,37 @@ def test_missing_package_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_a_store_cannot_do_without_is_asked_for_by_name() -> None:
-    assert required({"DT_TABLE": "events"}, "DT_TABLE", "the table") == "events"
+    assert Environment({"DT_TABLE": "events"}).required("DT_TABLE", "the table") == "events"
     for environ in ({}, {"DT_TABLE": ""}):
-        with pytest.raises(SettingsError, match=r"^DT_TABLE is not set: the table\.$"):
-            required(environ, "DT_TABLE", "the table")
+        environment = Environment(environ)
+        assert environment.required("DT_TABLE", "the table") == ""
+        assert environment.faults == ["DT_TABLE is not set: the table."]
 
 
 def test_one_of_a_few_values() -> None:
     for environ, value in (({}, "a"), ({"X": ""}, "a"), ({"X": "a"}, "a"), ({"X": "b"}, "b"), ({"X": "c"}, "c")):
-        assert one_of(environ, "X", "a", "b", "c") == value
+        assert Environment(environ).one_of("X", "a", "b", "c") == value
     for text in ("A", "a ", "d"):
-        with pytest.raises(SettingsError, match=r"^X must be a, b or c\.$"):
-            one_of({"X": text}, "X", "a", "b", "c")
+        environment = Environment({"X": text})
+        assert environment.one_of("X", "a", "b", "c") == "a"
+        assert environment.faults == ["X must be a, b or c."]
+    environment = Environment({"X": "c"})
+    environment.one_of("X", "a", "b")
     with pytest.raises(SettingsError, match=r"^X must be a or b\.$"):
-        one_of({"X": "c"}, "X", "a", "b")
+        environment.check()
 
 
 @pytest.mark.parametrize(("text", "days"), [(None, 365), ("", 365), ("0", 0), ("1", 1), ("9999", 9999)])
 def test_days_to_keep_an_event(text: str | None, days: int) -> None:
-    assert keep_days({} if text is None else {"DT_KEEP_DAYS": text}) == days
+    environment = Environment({} if text is None else {"DT_KEEP_DAYS": text})
+    assert (environment.keep_days(), environment.faults) == (days, [])
 
 
 @pytest.mark.parametrize("text", ["-1", "10000", "2.5", "two", " 1", "1\n", "٣"])
 def test_days_that_are_none(text: str) -> None:
-    with pytest.raises(SettingsError, match="DT_KEEP_DAYS"):
-        keep_days({"DT_KEEP_DAYS": text})
+    environment = Environment({"DT_KEEP_DAYS": text})
+    environment.keep_days()
+    assert "DT_KEEP_DAYS" in environment.faults[0]
 
 
 # Typing errors

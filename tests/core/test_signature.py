@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from core.http import Request
 from core.settings import Settings
-from core.signature import MAX_TOKEN, REASONS, SignatureError, Verifier
-from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256, raw_token
+from core.verify.signature import MAX_TOKEN, REASONS, SignatureError, Verifier
+from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256, raw_token, verified
 from tests.support.es256 import JWKS, PRIVATE, es256, jwks
 
 OTHER_SECRET = "another signature secret, of 41 bytes too"
@@ -31,15 +31,15 @@ def verifier(**environ: str) -> Verifier:
 
 def reason(verifier: Verifier, request: Request, now: float | None = None) -> str:
     with pytest.raises(SignatureError) as caught:
-        verifier.verify(request, time.time() if now is None else now)
+        verified(verifier, request, time.time() if now is None else now)
     assert caught.value.reason in REASONS
     return caught.value.reason
 
 
 def accepts(verifier: Verifier, request: Request, now: float | None = None) -> str:
-    verified = verifier.verify(request, time.time() if now is None else now)
-    assert verified.body is request.body
-    return verified.signed_by
+    found = verified(verifier, request, time.time() if now is None else now)
+    assert found.body is request.body
+    return found.signed_by
 
 
 def hs(token: str, content: bytes = BODY) -> Request:
@@ -171,8 +171,8 @@ def test_of_several_bodies_the_signed_one_is_it() -> None:
     for candidates in ([b"x", BODY], [BODY, b"x"], [b"", b"x", BODY]):
         for headers in (hs(hs256(BODY)), hs(hs256(BODY, checksum_sha256=None)), both(hs256(BODY), es256(BODY))):
             request = Request("POST", "/", headers.headers, candidates[0], tuple(candidates[1:]))
-            assert verifier(**HS256, **ES256).verify(request, time.time()).body == BODY
-            assert (request.body, request.alternatives) == (BODY, ())
+            assert verified(verifier(**HS256, **ES256), request, time.time()).body == BODY
+            assert (request.body, request.alternatives) == (candidates[0], tuple(candidates[1:]))
     request = Request("POST", "/", hs(hs256(BODY)).headers, b"x", (b"y",))
     assert reason(verifier(), request) == "checksum"
     assert (request.body, request.alternatives) == (b"x", (b"y",))
@@ -209,9 +209,9 @@ def test_grace_for_expired_tokens_is_bounded_and_reported() -> None:
     issued = 1_700_000_000
     request = hs(hs256(BODY, iat=issued, exp=issued + 3600))
     patient = verifier(**HS256, DT_ACCEPT_EXPIRED_FOR="43200")
-    assert patient.verify(request, issued + 3600 + 7200).expired_for == 7200
-    assert patient.verify(request, issued).expired_for == 0
-    assert patient.verify(request, issued + 3600 + 60 + 43_199).expired_for == 43_259
+    assert verified(patient, request, issued + 3600 + 7200).expired_for == 7200
+    assert verified(patient, request, issued).expired_for == 0
+    assert verified(patient, request, issued + 3600 + 60 + 43_199).expired_for == 43_259
     assert reason(patient, request, issued + 3600 + 60 + 43_200) == "expired"
 
 
@@ -347,26 +347,26 @@ def test_grace_of_both_schemes_is_the_longer() -> None:
     policed = verifier(**HS256, **ES256, DT_SIGNATURE_POLICY="both", DT_ACCEPT_EXPIRED_FOR="3600")
     now = int(time.time())
     request = both(hs256(BODY, exp=now - 100), es256(BODY, exp=now - 200))
-    assert policed.verify(request, now).expired_for == 200
+    assert verified(policed, request, now).expired_for == 200
 
 
 def test_nothing_shows_a_secret_or_a_body() -> None:
-    shown = repr(verifier()) + repr(delivery()) + repr(verifier().verify(delivery(), time.time()))
+    shown = repr(verifier()) + repr(delivery()) + repr(verified(verifier(), delivery(), time.time()))
     assert SECRET not in shown
     assert "eyJ" not in shown
     assert "emucdd" not in shown
 
 
 def test_only_the_verifier_makes_verified_bytes() -> None:
-    """And `core.event.reread`, for what a store kept because it was verified."""
+    """And `core.event.parse_stored`, for what a store kept because it was verified."""
     makers = set()
     root = Path(__file__).parents[2]
-    for folder in ("core", "local", "heroku", "cli"):
-        for path in (root / folder).glob("*.py"):
+    for folder in ("core", "server", "local", "heroku", "cli"):
+        for path in (root / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Verified":
                     makers.add(path.relative_to(root).as_posix())
-    assert makers == {"core/signature.py", "core/event.py"}
+    assert makers == {"core/verify/signature.py", "core/event.py"}
 
 
 def test_jwk_without_alg_or_use_is_taken_for_what_it_is() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.sockets import BoundedTlsSocket, bounded, create_connection
+from core.service.sockets import BoundedTlsSocket, bounded, create_connection
 from tests.support.certificates import serving
 
 BOUND = 0.3

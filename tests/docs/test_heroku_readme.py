@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cli.bodies import Device
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.settings import Settings
 from tests.support.deliveries import SECRET
 from tests.support.pages import PAGES
@@ -64,7 +64,9 @@ def device_events(device_id: str, hours: int = 0, days: int = 0) -> list[Event]:
     """Return some events of two types that arrived so long ago, an hour apart."""
     device = Device(device_id, "ccol8iuk9smqiha4e8l0")
     times = [NOW - timedelta(hours=hours + number, days=days) for number in range(3)]
-    return [reread(device.body(name, moment), moment) for moment in times for name in ("temperature", "networkStatus")]
+    return [
+        parse_stored(device.body(name, moment), moment) for moment in times for name in ("temperature", "networkStatus")
+    ]
 
 
 def test_the_columns_that_it_lists_are_those_of_the_view(request: pytest.FixtureRequest) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gcp_functions.firestore import FirestoreStore
-from gcp_functions.rest import connect
+from gcp_functions.service import connect
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.proxy import Proxy
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from zetasql.core.exceptions import ServerError
 
-from core.event import reread
+from core.event import parse_stored
 from tests.contract.test_views import NOW, Database, event, put_all
 from tests.support.bigquery import BigQuery
 from tests.support.cases import TIME
@@ -42,7 +42,7 @@ def test_what_somebody_else_publishes_ends_no_query(bigquery: BigQuery) -> None:
 
 def test_what_was_published_twice_counts_once(bigquery: BigQuery) -> None:
     """The first counts, in whatever order the rows were written."""
-    one = reread(event("temperature", {"value": 21, "updateTime": TIME}), NOW)
+    one = parse_stored(event("temperature", {"value": 21, "updateTime": TIME}), NOW)
     for place, value in ((9, 23.0), (0, 22.0), (5, 24.0)):
         content = event("temperature", {"value": value, "updateTime": TIME})
         bigquery.write(content, one.attributes() | {"parsed": "true"}, place)

@@ -10,10 +10,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from core.store import Outcome
+from core.stores.contract import Outcome
 from gcp_functions.firestore import FirestoreStore
-from gcp_functions.rest import connect
 from gcp_functions.seen_keys import FirestoreSeenKeys
+from gcp_functions.service import connect
 from tests.support import google
 from tests.support.deliveries import body
 from tests.support.google import Emulator, Firestore, emulator
@@ -51,7 +51,7 @@ def paths(database: Firestore) -> list[str]:
 
 def test_a_document_is_the_event_and_nothing_more(firestore: Emulator, database: Firestore) -> None:
     store = FirestoreStore(connect("", firestore.host), database.database, 30)
-    assert store.put(event(body()), soon()) is Outcome.STORED
+    assert store.put(event(body()), soon()) == Outcome.STORED
     assert paths(database) == [f"devices/{DEVICE}/events/e.{KEY}"]
     assert document(firestore, database, DEVICE, KEY) == {
         "key": {"stringValue": KEY},
@@ -70,7 +70,7 @@ def test_a_document_is_the_event_and_nothing_more(firestore: Emulator, database:
 
 def test_what_an_event_lacks_its_document_lacks(firestore: Emulator, database: Firestore, store: Any) -> None:
     """And one that is kept for ever has no end."""
-    assert store.put(event(POLLEN), soon()) is Outcome.STORED
+    assert store.put(event(POLLEN), soon()) == Outcome.STORED
     assert document(firestore, database, "-", hashed(POLLEN)) == {
         "key": {"stringValue": hashed(POLLEN)},
         "eventType": {"stringValue": "pollen"},
@@ -85,7 +85,7 @@ def test_a_ping_which_no_device_sends_is_with_those_of_none(
     firestore: Emulator, database: Firestore, store: Any
 ) -> None:
     one = event(PING)
-    assert store.put(one, soon()) is Outcome.STORED
+    assert store.put(one, soon()) == Outcome.STORED
     fields = document(firestore, database, "-", one.key)
     assert "deviceId" not in fields
     assert (fields["projectId"], fields["parsed"]) == ({"stringValue": PROJECT}, {"booleanValue": True})
@@ -111,7 +111,7 @@ def test_a_device_whose_id_is_none_for_a_document_is_with_those_of_none(
 @pytest.mark.parametrize("device", ["x" * 128, "-", "_x_", "x__", "A-z_0"])
 def test_a_device_whose_id_can_be_a_documents_has_its_own(device: str, database: Firestore, store: Any) -> None:
     one = of_device(device)
-    assert store.put(one, soon()) is Outcome.STORED
+    assert store.put(one, soon()) == Outcome.STORED
     assert paths(database) == [f"devices/{device}/events/e.{one.key}"]
 
 
@@ -150,9 +150,9 @@ def test_a_devices_history_and_its_newest_event_are_one_query_each(
     for one in times:
         written = one.isoformat().replace("+00:00", "Z")
         content = body(eventId=written.replace(":", "-").replace(".", "-"), timestamp=written)
-        assert store.put(event(content), soon()) is Outcome.STORED
+        assert store.put(event(content), soon()) == Outcome.STORED
     later = "2030-01-01T00:00:00Z"
-    assert store.put(of_device("another", timestamp=later), soon()) is Outcome.STORED
+    assert store.put(of_device("another", timestamp=later), soon()) == Outcome.STORED
     by_time = {"field": {"fieldPath": "timestamp"}}
     assert query(firestore, database, orderBy=[by_time]) == sorted(times)
     assert query(firestore, database, orderBy=[by_time | {"direction": "DESCENDING"}], limit=1) == [max(times)]
@@ -168,9 +168,9 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(
     between = proxy(firestore)
     store = FirestoreStore(through(between), database.database, 0)
     first, one = event(), event()
-    assert store.put(first, soon()) is Outcome.STORED
+    assert store.put(first, soon()) == Outcome.STORED
     between.set(Mode.LOSE_ANSWER)
-    assert store.put(one, soon()) is Outcome.DUPLICATE
+    assert store.put(one, soon()) == Outcome.DUPLICATE
     assert sorted(each["body"] for each in database.documents()) == sorted([first.body, one.body])
 
 
@@ -187,7 +187,7 @@ def test_a_document_is_created_and_never_written_over() -> None:
 
     one, database = event(), "projects/p/databases/d"
     with loopback(answering) as server:
-        assert FirestoreStore(connect("", server.host), database, 30).put(one, soon()) is Outcome.DUPLICATE
+        assert FirestoreStore(connect("", server.host), database, 30).put(one, soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 2
     [(path, stored)] = documents.items()
     # The mask has Firestore answer without the fields, of which the body is one.
@@ -221,7 +221,7 @@ def test_firestore_away_then_back_is_found_by_the_same_store() -> None:
     with emulator("firestore") as server:
         database = Firestore(server.host)
         store, one = FirestoreStore(connect("", server.host), database.database, 0), event()
-        assert store.put(event(), soon()) is Outcome.STORED
+        assert store.put(event(), soon()) == Outcome.STORED
         server.kill()
         started = time.monotonic()
         assert cause_of(store.put, one) == "NewConnectionError"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from google.oauth2.credentials import Credentials
 
-from core.attempts import ATTEMPT, ATTEMPTS
-from gcp_functions.rest import Service, connect
+from core.service.attempts import ATTEMPT, ATTEMPTS
+from gcp_functions.service import Service, connect
 from tests.support.google_calls import PATH, SECRET, cause_of, html, publish
 from tests.support.loopback import (
     DROPPED,
@@ -85,15 +85,15 @@ import logging, sys, time, traceback
 
 logging.basicConfig(level=logging.DEBUG)
 
-from core.store import StoreUnavailable
-from gcp_functions.rest import connect
+from core.stores.contract import StoreUnavailableError
+from gcp_functions.service import connect
 
 service = connect(sys.argv[1], None)
 for _ in range(int(sys.argv[2])):
     try:
         print("answer", service.call("POST", "/v1/t", time.monotonic() + 8, {"a": "b"}))
-    except StoreUnavailable as error:
-        print("cause", error.cause)
+    except StoreUnavailableError as error:
+        print("cause", error.reason)
         traceback.print_exc()
         print(repr(error), vars(error))
 print(repr(service), vars(service))
@@ -132,7 +132,7 @@ def test_who_logs_in_later_is_not_held_to_the_first_failure(tmp_path: Path) -> N
     """The metadata server of an instance may come after the instance."""
     path = tmp_path / "key.json"
     with loopback(in_turn(success(name="n"))) as server:
-        service = connect(server.url, None)
+        service = connect(server.url, "")
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("NO_GCE_CHECK", "true")
             patched.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))

@@ -11,7 +11,7 @@ import pytest
 from core.event import Event
 from core.receiver import DEADLINE
 from gcp_functions.pubsub import PubSubQueue
-from gcp_functions.rest import connect
+from gcp_functions.service import connect
 from tests.support import google
 from tests.support.deliveries import body
 from tests.support.google import Emulator, PubSub, emulator

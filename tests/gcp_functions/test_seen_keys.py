@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.dedup import Deduplicated
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.dedup import Deduplicated
 from gcp_functions.pubsub import PubSubQueue
-from gcp_functions.rest import connect
 from gcp_functions.seen_keys import FirestoreSeenKeys, NoSeenKeys
+from gcp_functions.service import connect
 from tests.support.google import Emulator, Firestore, PubSub, emulator
 from tests.support.google_events import NO_DOCUMENT, event, soon
 from tests.support.loopback import Reply, google_fault, in_turn, loopback
@@ -51,11 +51,11 @@ def test_a_key_that_is_kept_for_ever_has_no_end(firestore: Emulator, database: F
 def test_without_seen_keys_each_delivery_is_sent(pubsub: Emulator, topic: PubSub) -> None:
     store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), NoSeenKeys())
     one = event()
-    assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED] * 2
+    outcomes = [store.put(one, soon()), store.put(one, soon())]
+    assert [(outcome.name, outcome.note) for outcome in outcomes] == [("stored", None)] * 2
     messages = topic.messages()
     assert [message["body"] for message in messages] == [one.body] * 2
     assert {message["key"] for message in messages} == {one.key}
-    assert one.note is None
 
 
 def test_without_the_database_of_keys_it_is_sent_and_said(pubsub: Emulator, topic: PubSub) -> None:
@@ -63,9 +63,10 @@ def test_without_the_database_of_keys_it_is_sent_and_said(pubsub: Emulator, topi
     one = event()
     with loopback(in_turn(google_fault(404, "NOT_FOUND", "The database does not exist"))) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
-        assert Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon()) is Outcome.STORED
+        outcome = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon())
+        assert outcome == Outcome.STORED
         assert [call.method for call in server.calls] == ["GET", "POST"]
-    assert one.note == "mark failed: NOT_FOUND"
+    assert outcome.note == "mark failed: NOT_FOUND"
     assert [message["body"] for message in topic.messages()] == [one.body]
 
 
@@ -73,8 +74,9 @@ def test_without_leave_to_read_the_keys_it_is_sent_and_said(pubsub: Emulator, to
     one = event()
     with loopback(in_turn(google_fault(403, "PERMISSION_DENIED"))) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
-        assert Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon()) is Outcome.STORED
-    assert one.note == "look-up failed: PERMISSION_DENIED, mark failed: PERMISSION_DENIED"
+        outcome = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), keys).put(one, soon())
+        assert outcome == Outcome.STORED
+    assert outcome.note == "look-up failed: PERMISSION_DENIED, mark failed: PERMISSION_DENIED"
     assert [message["body"] for message in topic.messages()] == [one.body]
 
 
@@ -83,7 +85,7 @@ def test_what_is_no_document_is_no_key_that_was_seen(answer: Reply) -> None:
     """Or else the event would be acknowledged, and nowhere."""
     with loopback(in_turn(answer)) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             keys.contains("a.b.c", soon())
 
 
@@ -91,19 +93,17 @@ def test_without_an_answer_from_the_keys_it_is_sent_in_time(pubsub: Emulator, to
     with emulator("firestore") as server:
         database = Firestore(server.host)
         store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), seen(server, database))
-        assert store.put(event(), soon()) is Outcome.STORED
+        assert store.put(event(), soon()) == Outcome.STORED
         server.freeze()
         one = event()
         started = time.monotonic()
-        assert store.put(one, started + DEADLINE) is Outcome.STORED
+        outcome = store.put(one, started + DEADLINE)
+        assert outcome == Outcome.STORED
         assert time.monotonic() - started < DEADLINE
-        assert one.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
+        assert outcome.note == "look-up failed: ReadTimeoutError, mark failed: ReadTimeoutError"
         assert topic.messages()[-1]["body"] == one.body
         server.thaw()
         again, other = event(), event()
-        assert [store.put(again, soon()), store.put(again, soon()), store.put(other, soon())] == [
-            Outcome.STORED,
-            Outcome.DUPLICATE,
-            Outcome.STORED,
-        ]
-        assert (again.note, other.note) == (None, None)
+        outcomes = [store.put(again, soon()), store.put(again, soon()), store.put(other, soon())]
+        assert outcomes == [Outcome.STORED, Outcome.DUPLICATE, Outcome.STORED]
+        assert [outcome.note for outcome in outcomes] == [None] * 3

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from heroku import postgres as store_module
 from heroku.postgres import PostgresStore
 from tests.support.deliveries import body, fresh_body
@@ -37,7 +37,7 @@ async def opened(url: str) -> AsyncIterator[PostgresStore]:
 
 
 def event(event_id: str | None = None, event_type: str = "temperature") -> Event:
-    return reread(body(eventId=event_id, eventType=event_type) if event_id else fresh_body(), NOW, "hs256:1")
+    return parse_stored(body(eventId=event_id, eventType=event_type) if event_id else fresh_body(), NOW, "hs256:1")
 
 
 async def put(store: PostgresStore, one: Event) -> Outcome | str:
@@ -45,8 +45,8 @@ async def put(store: PostgresStore, one: Event) -> Outcome | str:
     started = time.monotonic()
     try:
         return await store.put(one, started + DEADLINE)
-    except StoreUnavailable as unavailable:
-        return unavailable.cause
+    except StoreUnavailableError as unavailable:
+        return unavailable.reason
     finally:
         assert time.monotonic() - started < DEADLINE
 
@@ -153,14 +153,14 @@ def test_another_table_in_its_place(url: str, change: str, is_stored: bool) -> N
 
     async def run() -> list[Outcome | str]:
         async with opened(url) as store:
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             await run_script_async(url, change)
             events.extend(event() for _ in range(3))
             return await asyncio.gather(*(put(store, one) for one in events))
 
     events: list[Event] = []
     outcomes = asyncio.run(run())
-    assert [outcome is Outcome.STORED for outcome in outcomes] == [is_stored] * 3
+    assert [outcome == Outcome.STORED for outcome in outcomes] == [is_stored] * 3
     assert Outcome.DUPLICATE not in outcomes
     if is_stored:
         assert keys(url) >= {one.key for one in events}
@@ -205,7 +205,7 @@ def test_a_lock_on_the_table_leaks_no_connection(url: str) -> None:
                 causes = [await put(store, event()) for _ in range(4)]
                 # Its own, and one that has just been told to go.
                 assert await backends(url) <= 2
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             return causes
 
     assert set(asyncio.run(run())) == {"55P03:LockNotAvailableError"}
@@ -251,7 +251,7 @@ def test_a_server_that_drips_is_not_waited_for(url: str, postgres: Postgres, pro
 
     async def run() -> None:
         async with opened(url.replace(str(postgres.port), str(proxy.port))) as store:
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             proxy.set(Mode.DRIP)
             # The one on the connection that is there, the other on a new one.
             assert [await put(store, one), await put(store, one)] == ["TimeoutError"] * 2
@@ -278,13 +278,13 @@ def test_whatever_the_driver_makes_of_garbage_is_a_refusal(
 ) -> None:
     async def run() -> Outcome | str:
         async with opened(url.replace(str(postgres.port), str(proxy.port))) as store:
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             proxy.canned = garbage
             proxy.set(Mode.CANNED)
             cause = await put(store, event())
             proxy.set(Mode.REFUSE)
             proxy.set(Mode.PASS)
-            assert await put(store, event()) is Outcome.STORED
+            assert await put(store, event()) == Outcome.STORED
             return cause
 
     assert isinstance(asyncio.run(run()), str)
@@ -319,7 +319,7 @@ def test_the_first_host_of_several_may_be_silent(url: str, postgres: Postgres, p
         async with opened(both) as store:
             return await put(store, event())
 
-    assert asyncio.run(run()) is Outcome.STORED
+    assert asyncio.run(run()) == Outcome.STORED
 
 
 def run_script(url: str, script: str) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome
+from core.stores.contract import Outcome
 from heroku import release
 from heroku.postgres import NotDurableError, PostgresStore
 from tests.heroku.programs import run_module
@@ -105,7 +105,7 @@ def test_tls_as_heroku_demands_it(postgres_with_tls: Postgres) -> None:
     async def run() -> tuple[Outcome, bool]:
         await release.migrate(url)
         store = PostgresStore(url)
-        outcome = await store.put(reread(body(), _now()), time.monotonic() + DEADLINE)
+        outcome = await store.put(parse_stored(body(), _now()), time.monotonic() + DEADLINE)
         assert store._connection is not None
         encrypted = await store._connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         await store.close()
@@ -137,9 +137,9 @@ def test_an_idle_receiver_holds_no_lock(postgres: Postgres) -> None:
         store = PostgresStore(url)
         await store.open()
         await asyncio.wait_for(_execute(url, "ALTER TABLE events ADD COLUMN mine text"), 5)
-        await store.put(reread(body(), _now()), time.monotonic() + DEADLINE)
+        await store.put(parse_stored(body(), _now()), time.monotonic() + DEADLINE)
         await asyncio.wait_for(_execute(url, "ALTER TABLE events DROP COLUMN mine"), 5)
-        assert await store.put(reread(body(), _now()), time.monotonic() + DEADLINE) is Outcome.DUPLICATE
+        assert await store.put(parse_stored(body(), _now()), time.monotonic() + DEADLINE) == Outcome.DUPLICATE
         await store.close()
 
     asyncio.run(run())
@@ -178,7 +178,7 @@ def test_a_stop_answers_what_is_in_flight(postgres: Postgres, tmp_path: Path) ->
 def put_all(url: str, contents: list[bytes]) -> None:
     async def run() -> None:
         store = PostgresStore(url)
-        await asyncio.gather(*(store.put(reread(each, _now()), time.monotonic() + DEADLINE) for each in contents))
+        await asyncio.gather(*(store.put(parse_stored(each, _now()), time.monotonic() + DEADLINE) for each in contents))
         await store.close()
 
     asyncio.run(run())

@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from heroku import release
 from heroku.postgres import PostgresStore
 from tests.support.deliveries import body, fresh_body
@@ -40,7 +40,7 @@ async def run_script(url: str, script: str) -> None:
 
 
 def event() -> Event:
-    return reread(fresh_body(), NOW)
+    return parse_stored(fresh_body(), NOW)
 
 
 def row(one: Event) -> tuple[object, ...]:
@@ -94,7 +94,7 @@ def test_while_the_version_before_writes(old: str) -> None:
         await reader.close()
         await releasing
         store = PostgresStore(old)
-        assert await store.put(event(), time.monotonic() + DEADLINE) is Outcome.STORED
+        assert await store.put(event(), time.monotonic() + DEADLINE) == Outcome.STORED
         await store.close()
         count = len(written)
         while len(written) < count + 10:
@@ -121,7 +121,7 @@ def test_an_index_that_was_left_half_way_is_built_anew(old: str) -> None:
 
 def test_the_first_and_the_last_moment_are_times_again(old: str) -> None:
     times = {"first": "0001-01-01T00:00:00Z", "last": "9999-12-31T23:59:59.999999Z"}
-    events = [reread(body(eventId=name, timestamp=written), NOW) for name, written in times.items()]
+    events = [parse_stored(body(eventId=name, timestamp=written), NOW) for name, written in times.items()]
 
     async def run() -> None:
         connection = await asyncpg.connect(old)
@@ -141,11 +141,11 @@ def test_the_new_code_before_the_release_refuses_and_loses_nothing(old: str) -> 
     async def run() -> None:
         store = PostgresStore(old)
         await store.open()
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(StoreUnavailableError) as caught:
             await store.put(one, time.monotonic() + DEADLINE)
-        assert caught.value.cause == "42703:UndefinedColumnError"
+        assert caught.value.reason == "42703:UndefinedColumnError"
         await release.migrate(old)
-        assert await store.put(one, time.monotonic() + DEADLINE) is Outcome.STORED
+        assert await store.put(one, time.monotonic() + DEADLINE) == Outcome.STORED
         await store.close()
 
     asyncio.run(run())

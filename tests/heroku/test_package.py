@@ -34,7 +34,7 @@ def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> 
     found = {path.name for path in package.iterdir()}
     assert found == {
         *("Procfile", "app.json", ".python-version", "requirements.txt", "README.md", "LICENSE"),
-        *("core", "heroku"),
+        *("core", "server", "heroku"),
     }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from heroku import release
 from heroku.postgres import PostgresStore
 from tests.support.deliveries import body, fresh_body
@@ -30,7 +30,7 @@ def urls(request: pytest.FixtureRequest, postgres: Postgres, url: str, tmp_path:
 
 
 def event() -> Event:
-    return reread(fresh_body(), datetime.now(UTC))
+    return parse_stored(fresh_body(), datetime.now(UTC))
 
 
 async def put(store: PostgresStore, *events: Event) -> list[Outcome | BaseException]:
@@ -88,12 +88,12 @@ def test_a_refused_row_leaves_its_neighbours(urls: tuple[str, str]) -> None:
 
     async def run() -> list[Outcome | BaseException]:
         store = PostgresStore(pooled)
-        found = await put(store, event(), reread(body(eventId="poison"), datetime.now(UTC)), event())
+        found = await put(store, event(), parse_stored(body(eventId="poison"), datetime.now(UTC)), event())
         await store.close()
         return found
 
     one, refusal, other = asyncio.run(run())
-    assert isinstance(refusal, StoreUnavailable)
+    assert isinstance(refusal, StoreUnavailableError)
     assert [one, other] == [Outcome.STORED] * 2
 
 
@@ -106,8 +106,8 @@ def test_a_lock_on_the_table_is_refused_in_time(urls: tuple[str, str]) -> None:
         async with locker.transaction():
             await locker.execute("LOCK TABLE events")
             (refusal,) = await put(store, event())
-            assert isinstance(refusal, StoreUnavailable)
-            assert refusal.cause == "55P03:LockNotAvailableError"
+            assert isinstance(refusal, StoreUnavailableError)
+            assert refusal.reason == "55P03:LockNotAvailableError"
         await locker.close()
         assert await put(store, event()) == [Outcome.STORED]
         await store.close()

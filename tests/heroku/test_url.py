@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.settings import SettingsError
+from core.environment import SettingsError
 from heroku.url import normalized, one_per_host
 from tests.heroku.programs import run_module
 from tests.support.deliveries import SECRET

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from core.environment import Environment
 from core.event import Event
 from core.receiver import DEADLINE
-from core.store import Outcome
-from ibm_actions.environment import build_store
+from core.stores.contract import Outcome
+from ibm_actions.wiring import build_store
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import SECRET
 from tests.support.proxy import Mode, Proxy
@@ -47,7 +48,7 @@ def environ(proxy: Proxy, events: Events) -> dict[str, str]:
 @pytest.fixture
 def put(environ: dict[str, str]) -> Put:
     """Store events, as the receiver does, eight at a time."""
-    store = build_store(environ)
+    store = build_store(Environment(environ))
 
     def put(*some: Event) -> None:
         with ThreadPoolExecutor(8) as threads:

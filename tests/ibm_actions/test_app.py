@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ibm_actions.rest import CONNECTIONS
+from ibm_actions.service import CONNECTIONS
 from tests.support.couchdb import Events
 from tests.support.deliveries import SECRET, fresh_body, hs256, signed
 from tests.support.ports import free_port

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
+from core.environment import Environment
 from core.event import Event
-from core.store import Outcome
+from core.stores.contract import Outcome
 from ibm_actions.cloudant import CloudantStore, document_id, read_document
-from ibm_actions.environment import build_store
+from ibm_actions.wiring import build_store
 from tests.support.cloudant_calls import DEVICE, KEY, PROJECT, TIME, delivered, event, put
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
@@ -36,7 +37,7 @@ def there(couchdb: CouchDb) -> Events:
 @pytest.fixture
 def store(couchdb: CouchDb, there: Events) -> CloudantStore:
     address = f"http://user:password@127.0.0.1:{couchdb.port}"
-    return build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix})
+    return build_store(Environment({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix}))
 
 
 def rows(server: CouchDb, path: str) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def only(server: CouchDb, there: Events) -> tuple[str, dict[str, Any]]:
 
 
 def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
-    assert put(store, event(body())) is Outcome.STORED
+    assert put(store, event(body())) == Outcome.STORED
     database, document = only(couchdb, there)
     assert database == "2024"
     assert document == {
@@ -78,7 +79,7 @@ def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Event
 def test_what_an_event_lacks_its_document_lacks(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
-    assert put(store, event(content)) is Outcome.STORED
+    assert put(store, event(content)) == Outcome.STORED
     database, document = only(couchdb, there)
     assert database == "undated"
     assert document == {
@@ -144,7 +145,7 @@ def test_a_delivery_of_the_next_year_is_the_same_event(there: Events, store: Clo
 def test_a_device_has_a_partition_of_its_own(
     device: str, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
-    assert put(store, of_device(device)) is Outcome.STORED
+    assert put(store, of_device(device)) == Outcome.STORED
     [database] = there.databases()
     [document] = rows(couchdb, f"{database}/_partition/{device}")
     assert document["deviceId"] == device
@@ -199,7 +200,7 @@ def test_the_longest_id_and_the_longest_key_are_stored(there: Events, store: Clo
 
 def test_two_events_of_one_device_and_time_are_two(there: Events, store: CloudantStore) -> None:
     for identifier in ("one", "two"):
-        assert put(store, event(body(eventId=identifier))) is Outcome.STORED
+        assert put(store, event(body(eventId=identifier))) == Outcome.STORED
     assert {document["_id"] for document in there.documents()} == {
         f"{DEVICE}:{TIME}_{identifier}.temperature.{DEVICE}" for identifier in ("one", "two")
     }
@@ -236,8 +237,9 @@ def test_a_body_comes_back_to_the_byte(
     content: bytes, is_base64: bool, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     one = event(content)
-    assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
-    assert one.note is None
+    outcomes = [put(store, one), put(store, one)]
+    assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
+    assert [outcome.note for outcome in outcomes] == [None, None]
     _, document = only(couchdb, there)
     expected = (base64.b64encode(content).decode(), "base64") if is_base64 else (content.decode(), None)
     assert (document["body"], document.get("encoding")) == expected
@@ -305,8 +307,9 @@ def test_another_body_under_the_same_key_is_a_duplicate_and_the_log_says_so(
 def test_a_text_that_reads_like_the_base64_of_another_body_is_not_that_body(store: CloudantStore) -> None:
     one, other = event(b"DA=="), event(b"\x0c")
     other.key = one.key
-    assert [put(store, one), put(store, other)] == [Outcome.STORED, Outcome.DUPLICATE]
-    assert (one.note, other.note) == (None, "differs from what is stored")
+    outcomes = [put(store, one), put(store, other)]
+    assert outcomes == [Outcome.STORED, Outcome.DUPLICATE]
+    assert [outcome.note for outcome in outcomes] == [None, "differs from what is stored"]
 
 
 # The database.

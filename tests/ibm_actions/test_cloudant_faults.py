@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from core.attempts import ATTEMPT, ATTEMPTS, READ_TIMEOUT
+from core.environment import Environment
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.service.attempts import ATTEMPT, ATTEMPTS, READ_TIMEOUT
+from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.cloudant import CloudantStore
-from ibm_actions.environment import build_store
 from ibm_actions.identity import iam_login
-from ibm_actions.rest import Service
+from ibm_actions.service import Service
+from ibm_actions.wiring import build_store
 from tests.support.cloudant_calls import event, listed, made, on, put, refused, said, soon, store, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body
@@ -27,7 +28,7 @@ def own() -> Iterator[tuple[CouchDb, Events, CloudantStore]]:
     with couchdb("user:password") as server:
         there = Events(server)
         address = f"http://user:password@127.0.0.1:{server.port}"
-        yield server, there, build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix})
+        yield server, there, build_store(Environment({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix}))
 
 
 # Away.
@@ -36,7 +37,7 @@ def own() -> Iterator[tuple[CouchDb, Events, CloudantStore]]:
 def test_a_server_that_freezes_is_refused_in_time_and_found_by_the_same_store() -> None:
     with own() as (server, there, store):
         one, other = event(), event()
-        assert put(store, event()) is Outcome.STORED
+        assert put(store, event()) == Outcome.STORED
         server.freeze()
         started = time.monotonic()
         with ThreadPoolExecutor(2) as threads:
@@ -47,7 +48,7 @@ def test_a_server_that_freezes_is_refused_in_time_and_found_by_the_same_store() 
         server.thaw()
         # What was asked of it meanwhile it has done.
         assert put(store, one) in (Outcome.STORED, Outcome.DUPLICATE)
-        assert [put(store, one), put(store, other)][0] is Outcome.DUPLICATE
+        assert [put(store, one), put(store, other)][0] == Outcome.DUPLICATE
         bodies = [document["body"] for document in there.documents()]
         assert len(bodies) == 3
         assert {one.body, other.body} <= set(bodies)
@@ -56,7 +57,7 @@ def test_a_server_that_freezes_is_refused_in_time_and_found_by_the_same_store() 
 def test_a_server_that_was_killed_is_refused_at_once_and_found_by_the_same_store() -> None:
     with own() as (server, there, store):
         one = event()
-        assert put(store, event()) is Outcome.STORED
+        assert put(store, event()) == Outcome.STORED
         server.kill()
         for _ in range(2):
             started = time.monotonic()
@@ -72,10 +73,10 @@ def test_a_server_that_was_started_again_costs_no_event(couchdb: CouchDb) -> Non
     there, proxy = Events(couchdb), Proxy(couchdb.port)
     try:
         address = f"http://user:password@127.0.0.1:{proxy.port}"
-        store = build_store({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix})
+        store = build_store(Environment({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix}))
         for _ in range(3):
             # Time for one attempt at most, after those that make the database.
-            assert store.put(event(), soon(DEADLINE if not there.databases() else ATTEMPT + 0.1)) is Outcome.STORED
+            assert store.put(event(), soon(DEADLINE if not there.databases() else ATTEMPT + 0.1)) == Outcome.STORED
             proxy.set(Mode.REFUSE)
             proxy.set(Mode.PASS)
     finally:
@@ -168,8 +169,8 @@ def timed(cloudant: Answers, iam: Answers | None) -> tuple[str | Outcome, float]
         started = time.monotonic()
         try:
             found: str | Outcome = slow.put(event(body()), started + DEADLINE)
-        except StoreUnavailable as error:
-            found = error.cause
+        except StoreUnavailableError as error:
+            found = error.reason
         return found, time.monotonic() - started
 
 
@@ -182,7 +183,7 @@ def test_all_that_one_event_takes_together_is_within_its_deadline_though_each_st
         expected = EACH_SLOW[name][2]
         # On a busy machine there may be no time for the last step.
         assert outcome == expected or "deadline" in str(outcome), (name, outcome)
-    assert found["written"][0] is Outcome.STORED
+    assert found["written"][0] == Outcome.STORED
     assert found["busy"][1] > ATTEMPTS * SLOW
 
 
@@ -192,6 +193,6 @@ def test_an_answer_that_comes_in_drops_is_one_when_it_is_whole() -> None:
     cut = {"Content-Length": "99", "Connection": "close"}
     with loopback(in_turn(Reply(201, Drops(answer)), Reply(201, Drops(answer[:9]), cut), SILENT)) as server:
         started = time.monotonic()
-        assert put(store(server), event()) is Outcome.STORED
+        assert put(store(server), event()) == Outcome.STORED
         assert time.monotonic() - started > READ_TIMEOUT
         assert refused(store(server), event(), ATTEMPT + 0.1) == "ProtocolError"

@@ -19,12 +19,13 @@ from urllib.parse import quote
 
 import pytest
 
-from core.event import Event, reread, rfc3339
+from core.environment import Environment
+from core.event import Event, parse_stored, rfc3339
 from core.log import Log
 from core.receiver import DEADLINE
 from ibm_actions.consumer import BATCH, MAX_ATTEMPTS, Consumer
 from ibm_actions.databases import Databases
-from ibm_actions.environment import build_service
+from ibm_actions.wiring import build_service
 from tests.ibm_actions.conftest import Put
 from tests.support.cases import each_table
 from tests.support.cloudant_calls import listed, page
@@ -45,7 +46,7 @@ def event(event_id: str = "", at: datetime = NOW, value: float = 21.5) -> Event:
     """Return a temperature of this time."""
     data = {"temperature": {"value": value, "samples": [{"value": value, "sampleTime": rfc3339(at)}]}}
     content = body(eventId=event_id or os.urandom(8).hex(), timestamp=rfc3339(at), data=data)
-    return reread(content, datetime.now(UTC))
+    return parse_stored(content, datetime.now(UTC))
 
 
 class Impatient(threading.Event):
@@ -88,7 +89,7 @@ class Following:
             process(event)
             self.seen.append(event.event_id)
 
-        cloudant = build_service(environ)
+        cloudant = build_service(Environment(environ))
         consumer = Consumer(cloudant, Databases(cloudant, prefix), name, Log(self.log), keep)
         self.thread = threading.Thread(target=consumer.run, args=(since, self.stopping))
         self.thread.start()
@@ -120,7 +121,7 @@ def follow(environ: dict[str, str], events: Events) -> Iterator[Callable[..., Fo
 
 def test_each_event_of_each_database_is_processed_once(put: Put, follow: Any) -> None:
     """By one that nothing happens to. Those of no time, or of a strange one, are in a database of their own."""
-    undated = reread(event("undated").body.replace(b'"timestamp"', b'"time"'), NOW)
+    undated = parse_stored(event("undated").body.replace(b'"timestamp"', b'"time"'), NOW)
     put(event("a"), event("b", NOW - 2 * MONTH), event("c", OLD[0]), undated, event("first", FIRST))
     following = follow()
     wait_until(lambda: len(following.seen) >= 5)
@@ -159,7 +160,7 @@ def test_more_than_a_batch_is_processed_to_the_end(count: int, put: Put, follow:
 def test_what_is_processed_is_what_was_signed(put: Put, follow: Any) -> None:
     some = [event("a"), event("b", value=-4)]
     # One of those that Cloudant could not hold as text.
-    some.append(reread(event("c").body.replace(b"rom 3", "\ufffe".encode()), NOW))
+    some.append(parse_stored(event("c").body.replace(b"rom 3", "\ufffe".encode()), NOW))
     put(*some)
     found: list[bytes] = []
     following = follow(process=lambda each: found.append(each.body))
@@ -178,7 +179,7 @@ def test_a_month_that_begins_while_it_runs_is_followed(put: Put, follow: Any, ev
 def test_what_is_no_event_ends_nothing(put: Put, follow: Any, events: Events, environ: dict[str, str]) -> None:
     """A view, a note, and what has the key of an event and not its body, or a time that is none."""
     put(event("a"))
-    service = build_service(environ)
+    service = build_service(Environment(environ))
     [database] = events.databases()
     for name, document in {
         "_design/views": {"views": {}},
@@ -198,7 +199,7 @@ def test_what_is_no_event_ends_nothing(put: Put, follow: Any, events: Events, en
 
 @each_table
 def test_each_strange_body_is_processed(cases: dict[str, bytes], put: Put, follow: Any) -> None:
-    put(*(reread(each, datetime.now(UTC), "hs256:1") for each in cases.values()))
+    put(*(parse_stored(each, datetime.now(UTC), "hs256:1") for each in cases.values()))
     found: list[Event] = []
     following = follow(process=found.append)
     wait_until(lambda: len(found) >= len(cases))
@@ -381,14 +382,14 @@ from datetime import UTC, datetime
 
 from core.log import Log
 from ibm_actions.consumer import Consumer
-from ibm_actions.environment import build_databases, build_service
+from ibm_actions.wiring import build_databases, build_service
 
 def process(event):
     print("processed", event.event_id, flush=True)
     time.sleep(float(os.environ["SECONDS"]))
 
-cloudant = build_service(os.environ)
-consumer = Consumer(cloudant, build_databases(os.environ, cloudant), "own", Log(), process)
+cloudant = build_service(Environment(os.environ))
+consumer = Consumer(cloudant, build_databases(Environment(os.environ), cloudant), "own", Log(), process)
 consumer.run(datetime(2026, 1, 1, tzinfo=UTC), threading.Event())
 """
 
@@ -434,7 +435,7 @@ def test_a_kill_in_the_middle_of_a_batch_loses_no_event(
 
 def _place_is_kept(environ: dict[str, str], name: str) -> bool:
     path = f"/{environ['DT_DATABASE_PREFIX']}-{NOW:%Y-%m}/_local/consumer-{name}"
-    return build_service(environ).call("GET", path, time.monotonic() + DEADLINE)[0] == 200
+    return build_service(Environment(environ)).call("GET", path, time.monotonic() + DEADLINE)[0] == 200
 
 
 MODULE = "ibm_actions.consumer"
@@ -445,7 +446,7 @@ def test_the_example_prints_readings_and_stops_when_told(
 ) -> None:
     put(event("a"), event("b", NOW - MONTH / 31, value=0))
     text = body(eventType="motion", eventId="c", data={"motion": {"state": "HERE"}}, timestamp=rfc3339(NOW))
-    put(reread(text.replace(b"HERE", b"\\u009b2J\\u202e\\ud800"), NOW))
+    put(parse_stored(text.replace(b"HERE", b"\\u009b2J\\u202e\\ud800"), NOW))
     program = programs(MODULE, **environ)
     # No control reaches the terminal, nor half a pair of surrogates.
     device = "emucdd6ef2eu277bo8f52vg"

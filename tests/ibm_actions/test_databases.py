@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.attempts import READ_TIMEOUT
+from core.environment import Environment
 from core.event import Event
 from core.log import Log
-from core.store import Outcome, StoreUnavailable
+from core.service.attempts import READ_TIMEOUT
+from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.cloudant import CloudantStore, document_id
 from ibm_actions.consumer import Consumer
 from ibm_actions.databases import YEARS, select
-from ibm_actions.environment import build_databases, build_service, build_store
 from ibm_actions.history import History
+from ibm_actions.wiring import build_databases, build_service, build_store
 from tests.support.cloudant_calls import DEVICE, delivered, event, listed, on, put, said, service, soon, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body, fresh_body
@@ -47,7 +48,7 @@ class Instance:
 
     def store(self, **changes: str) -> CloudantStore:
         """Return the store of a receiver that has just started."""
-        return build_store(self.environ | changes)
+        return build_store(Environment(self.environ | changes))
 
     def make(self, *names: str) -> None:
         """Make databases, as an older version or a person did."""
@@ -55,15 +56,15 @@ class Instance:
             self.ask("PUT", f"{name}?partitioned=true")
 
     def ask(self, method: str, path: str) -> None:
-        status, _ = build_service(self.environ).call(method, f"/{self.events.prefix}-{path}", soon())
+        status, _ = build_service(Environment(self.environ)).call(method, f"/{self.events.prefix}-{path}", soon())
         assert status in (200, 201)
 
     def names(self) -> list[str]:
         return [name.removeprefix(f"{self.events.prefix}-") for name in self.events.databases()]
 
     def history(self) -> History:
-        cloudant = build_service(self.environ)
-        return History(cloudant, build_databases(self.environ, cloudant))
+        cloudant = build_service(Environment(self.environ))
+        return History(cloudant, build_databases(Environment(self.environ), cloudant))
 
     def consumed(self, count: int, since: datetime) -> list[str | None]:
         """Return the ids of the first events that a consumer processes."""
@@ -74,8 +75,8 @@ class Instance:
             if len(found) == count:
                 stopping.set()
 
-        cloudant = build_service(self.environ)
-        following = Consumer(cloudant, build_databases(self.environ, cloudant), "tests", Log(), process)
+        cloudant = build_service(Environment(self.environ))
+        following = Consumer(cloudant, build_databases(Environment(self.environ), cloudant), "tests", Log(), process)
         following.run(since, stopping)
         return found
 
@@ -101,9 +102,9 @@ def test_a_month_that_an_older_version_has_begun_goes_on(there: Instance) -> Non
     assert [put(there.store(), each) for each in (first, strange)] == [STORED] * 2
     again = there.store()
     assert [put(again, each) for each in (first, strange)] == [DUPLICATE] * 2
-    assert put(again, of("2026-11-30T23:59:59.999999Z")) is STORED
+    assert put(again, of("2026-11-30T23:59:59.999999Z")) == STORED
     assert there.names() == ["0001-01", "2026-10", "2026-11"]
-    assert put(again, of("2026-12-01T00:00:00Z")) is STORED
+    assert put(again, of("2026-12-01T00:00:00Z")) == STORED
     assert there.names() == ["0001-01", "2026", "2026-10", "2026-11"]
     assert [put(there.store(), each) for each in (first, strange)] == [DUPLICATE] * 2
 
@@ -112,16 +113,16 @@ def test_a_month_that_an_older_version_has_begun_goes_on(there: Instance) -> Non
 @pytest.mark.parametrize("before", ["month", "quarter", "year"])
 def test_with_another_period_an_event_stays_what_it_is(before: str, period: str, there: Instance) -> None:
     one, later = of("2026-10-05T10:00:00Z"), of("2026-12-05T10:00:00Z")
-    assert put(there.store(DT_DATABASE_PERIOD=before), one) is STORED
-    assert put(there.store(DT_DATABASE_PERIOD=period), one) is DUPLICATE
-    assert put(there.store(DT_DATABASE_PERIOD=period), later) is STORED
-    assert put(there.store(DT_DATABASE_PERIOD=before), later) is DUPLICATE
+    assert put(there.store(DT_DATABASE_PERIOD=before), one) == STORED
+    assert put(there.store(DT_DATABASE_PERIOD=period), one) == DUPLICATE
+    assert put(there.store(DT_DATABASE_PERIOD=period), later) == STORED
+    assert put(there.store(DT_DATABASE_PERIOD=before), later) == DUPLICATE
     assert len(there.events.documents()) == 2
 
 
 def test_somebody_elses_databases_are_left_alone(there: Instance) -> None:
     there.make("test-2026", "2026-13", "2026-q5", "12026", "2026-1", "2026-11-x", "undated-2")
-    assert put(there.store(), of("2026-11-05T10:00:00Z")) is STORED
+    assert put(there.store(), of("2026-11-05T10:00:00Z")) == STORED
     assert "2026" in there.names()
 
 
@@ -133,10 +134,11 @@ def test_whatever_clocks_show_the_databases_fit_a_lite_instance() -> None:
     with limited(20) as there:
         store = there.store()
         some = [of(f"{year:04}-06-01T00:00:00Z") for year in years] + [of("")]
-        assert [put(store, each) for each in some] == [STORED] * len(some)
+        outcomes = [put(store, each) for each in some]
+        assert outcomes == [STORED] * len(some)
         # And one is left for something else.
         assert len(there.names()) == len(YEARS) + 1 == 19
-        assert not any("room" in (each.note or "") for each in some)
+        assert not any("room" in (each.note or "") for each in outcomes)
 
 
 FULL = ["2026-08", "2026-09", "2026-10"]
@@ -154,7 +156,7 @@ def test_where_there_is_no_room_an_event_is_stored_once_and_found(at: str) -> No
         assert delivered(there.store(), one.body)[1]["outcome"] == "duplicate"
         # As people do: the oldest that is not the one that took it.
         there.ask("DELETE", "2026-09")
-        assert put(there.store(), one) is DUPLICATE
+        assert put(there.store(), one) == DUPLICATE
         assert there.names() == ["2026-08", "2026-10"]
         assert [document["body"] for document in there.events.documents()] == [one.body]
         assert [each.body for each in there.history().everything(DEVICE)] == [one.body]
@@ -163,7 +165,7 @@ def test_where_there_is_no_room_an_event_is_stored_once_and_found(at: str) -> No
             assert [each.body for each in there.history().between(DEVICE, day, day.replace(hour=23))] == [one.body]
         assert there.consumed(1, since=datetime(2026, 11, 1, tzinfo=UTC)) == ["e"]
         # The next year has one of its own.
-        assert put(there.store(), of("2028-01-01T00:00:00Z")) is STORED
+        assert put(there.store(), of("2028-01-01T00:00:00Z")) == STORED
         assert "2028" in there.names()
 
 
@@ -174,7 +176,7 @@ def test_twenty_at_once_find_one_place(there: Instance) -> None:
         same = [event(fresh_body()) for _ in range(5)]
         with ThreadPoolExecutor(20) as threads:
             found = list(threads.map(put, stores * 5, [each for each in same for _ in stores]))
-        assert sorted(outcome.value for outcome in found) == ["duplicate"] * 15 + ["stored"] * 5
+        assert sorted(outcome.name for outcome in found) == ["duplicate"] * 15 + ["stored"] * 5
         assert len(there.events.documents()) == 5
 
 
@@ -182,7 +184,7 @@ def test_where_the_one_that_took_it_is_deleted_there_is_another() -> None:
     with limited(2) as there:
         there.make("2025", "2026")
         store, one = there.store(), of("2027-02-05T10:00:00Z")
-        assert put(store, one) is STORED
+        assert put(store, one) == STORED
         there.ask("DELETE", "2026")
         assert [put(store, one), put(store, one)] == [STORED, DUPLICATE]
         assert there.names() == ["2025", "2027"]
@@ -191,7 +193,7 @@ def test_where_the_one_that_took_it_is_deleted_there_is_another() -> None:
 def test_an_instance_that_is_full_of_others_takes_nothing() -> None:
     with limited(1) as there:
         there.make("other")
-        with pytest.raises(StoreUnavailable, match=r"^no database: 403 forbidden$"):
+        with pytest.raises(StoreUnavailableError, match=r"^no database: 403 forbidden$"):
             put(there.store(), of("2027-02-05T10:00:00Z"))
 
 
@@ -217,9 +219,9 @@ def test_a_look_that_takes_too_long_is_refused_in_time_to_all_that_wait() -> Non
         store, started = on(service(server)), time.monotonic()
 
         def cause(_: int) -> str:
-            with pytest.raises(StoreUnavailable) as caught:
+            with pytest.raises(StoreUnavailableError) as caught:
                 store.put(event(), started + 4)
-            return caught.value.cause
+            return caught.value.reason
 
         assert sorted(threads.map(cause, range(4))) == ["ReadTimeoutError", "deadline", "deadline", "deadline"]
         assert time.monotonic() - started < 4
@@ -261,10 +263,10 @@ def noted(store: CloudantStore, wait_for: Callable[[str | None], bool]) -> str |
     """Put events until what the line of one says is that; return it."""
     deadline = time.monotonic() + 5
     while True:
-        one = event()
-        assert put(store, one) is STORED
-        if wait_for(one.note):
-            return one.note
+        outcome = put(store, event())
+        assert outcome == STORED
+        if wait_for(outcome.note):
+            return outcome.note
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -274,9 +276,8 @@ def test_a_limit_that_is_near_is_a_warning_in_the_line_of_one_event() -> None:
         there.make("2021", "2022")
         store = there.store()
         assert noted(store, bool) == "databases: 3 of 6 are used"
-        one = event()
-        assert put(store, one) is STORED
-        assert one.note is None
+        outcome = put(store, event())
+        assert (outcome, outcome.note) == (STORED, None)
 
 
 ASKED = "/_api/v2/user/"
@@ -302,13 +303,12 @@ def test_without_a_limit_that_is_near_there_is_no_warning(reply: Reply | None) -
         return reply
 
     with loopback(listed(answer, "events-2024")) as server:
-        store = build_store({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
-        assert put(store, event()) is STORED
+        store = build_store(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
+        assert put(store, event()) == STORED
         assert asked.acquire(timeout=5)
         time.sleep(0.05)
-        one = event()
-        assert put(store, one) is STORED
-        assert one.note is None
+        outcome = put(store, event())
+        assert (outcome, outcome.note) == (STORED, None)
 
 
 def test_no_event_waits_for_the_warning() -> None:
@@ -321,11 +321,11 @@ def test_no_event_waits_for_the_warning() -> None:
         return SILENT
 
     with loopback(listed(answer, "events-2024")) as server:
-        store = build_store({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        store = build_store(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
         started = time.monotonic()
-        assert put(store, event()) is STORED
+        assert put(store, event()) == STORED
         assert begun.wait(5)
-        assert put(store, event()) is STORED
+        assert put(store, event()) == STORED
         assert time.monotonic() - started < READ_TIMEOUT
 
 
@@ -334,9 +334,9 @@ def test_no_event_waits_for_the_warning() -> None:
 
 def test_a_document_that_somebody_deleted_is_stored_when_it_comes_again(there: Instance) -> None:
     store, one = there.store(), of("2026-11-05T10:00:00Z")
-    assert put(store, one) is STORED
+    assert put(store, one) == STORED
     path = f"/{there.events.prefix}-2026/{document_id(one)}"
-    cloudant = build_service(there.environ)
+    cloudant = build_service(Environment(there.environ))
     revision = cloudant.call("GET", path, soon())[1]["_rev"]
     assert cloudant.call("DELETE", f"{path}?rev={revision}", soon())[0] == 200
     assert [put(store, one), put(store, one)] == [STORED, DUPLICATE]

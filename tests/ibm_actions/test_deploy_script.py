@@ -352,7 +352,7 @@ def test_settings_of_the_environment_go_with_it(desk: Desk) -> None:
     assert found == COMMON | SETTINGS
     # Each is one that the receiver reads, and it takes them.
     assert Settings.load(found | {"DT_SIGNATURE_SECRET": SECRET}) is not None
-    source = "".join((ROOT / it).read_text() for it in ("core/settings.py", "ibm_actions/environment.py"))
+    source = "".join((ROOT / it).read_text() for it in ("core/settings.py", "ibm_actions/wiring.py"))
     assert all(f'"{name}"' in source for name in [*found, "DT_SIGNATURE_SECRET"])
 
 

@@ -61,13 +61,18 @@ def test_the_package_has_at_its_root_what_each_form_takes(package: Mapping[str, 
     assert {name for name in package if "/" not in name} == {
         *("Dockerfile", "app-requirements.txt", "__main__.py", "requirements.txt", ".ceignore", "LICENSE")
     }
-    assert {name.split("/")[0] for name in package if "/" in name} == {"core", "ibm_actions"}
+    assert {name.split("/")[0] for name in package if "/" in name} == {"core", "server", "ibm_actions"}
     assert "ibm_actions/__main__.py" not in package, "it is at the root"
 
 
 def test_what_is_copied_is_in_the_package(package: Mapping[str, Path]) -> None:
     copied = [shlex.split(rest) for rest in every("COPY")]
-    assert copied == [["app-requirements.txt", "./"], ["core", "core/"], ["ibm_actions", "ibm_actions/"]]
+    assert copied == [
+        ["app-requirements.txt", "./"],
+        ["core", "core/"],
+        ["server", "server/"],
+        ["ibm_actions", "ibm_actions/"],
+    ]
     for source, _ in copied:
         assert source in package or any(name.startswith(f"{source}/") for name in package)
 
@@ -107,7 +112,7 @@ def test_the_command_is_a_module_that_is_there_and_no_shell(package: Mapping[str
 
 def test_the_port_is_the_one_that_it_listens_on(package: Mapping[str, Path]) -> None:
     (port,) = every("EXPOSE")
-    assert f'"PORT", "{port}"' in package["ibm_actions/app.py"].read_text()
+    assert f"serve(build_async_receiver, {port})" in package["ibm_actions/app.py"].read_text()
     assert f"--port {port}" in (ROOT / "ibm_actions/deploy/code_engine.sh").read_text()
 
 

@@ -11,14 +11,15 @@ from urllib.parse import quote
 
 import pytest
 
-from core.event import Event, reread, rfc3339
+from core.environment import Environment
+from core.event import Event, parse_stored, rfc3339
 from core.receiver import DEADLINE
-from core.store import StoreUnavailable
+from core.stores.contract import StoreUnavailableError
 from core.text import printable
 from ibm_actions.cloudant import document_id
 from ibm_actions.databases import Databases
-from ibm_actions.environment import build_databases, build_service
 from ibm_actions.history import History
+from ibm_actions.wiring import build_databases, build_service
 from tests.support.cases import each_table
 from tests.support.cloudant_calls import listed, page
 from tests.support.couchdb import Events
@@ -42,13 +43,13 @@ def event(
     content = body(
         eventId=event_id or os.urandom(8).hex(), eventType=kind, timestamp=at, targetName=None, data={kind: data}
     )
-    return reread(content.replace(DEVICE.encode(), device.encode()), datetime.now(UTC))
+    return parse_stored(content.replace(DEVICE.encode(), device.encode()), datetime.now(UTC))
 
 
 @pytest.fixture
 def history(environ: dict[str, str]) -> History:
-    cloudant = build_service(environ)
-    return History(cloudant, build_databases(environ, cloudant))
+    cloudant = build_service(Environment(environ))
+    return History(cloudant, build_databases(Environment(environ), cloudant))
 
 
 def ids(some: Any) -> list[str | None]:
@@ -108,7 +109,9 @@ def test_a_history_of_several_pages_is_whole(count: int, put: Any, history: Hist
 def test_events_come_back_as_they_were_signed(put: Any, history: History, events: Events) -> None:
     some = [event("2026-02-01T00:00:00Z", "a"), event("2026-02-01T00:00:01Z", "b", kind="temperature", value=21.5)]
     # One of those that Cloudant could not hold as text.
-    some.append(reread(some[0].body.replace(b'"a"', b'"c"').replace(b"rom 3", "\ufffe".encode()), datetime.now(UTC)))
+    some.append(
+        parse_stored(some[0].body.replace(b'"a"', b'"c"').replace(b"rom 3", "\ufffe".encode()), datetime.now(UTC))
+    )
     put(*some)
     found = [*history.between(DEVICE, LONG_AGO, LONG_AFTER)]
     assert sorted(each.body for each in found) == sorted(each.body for each in some)
@@ -200,7 +203,7 @@ def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None
     """All else would read what other devices sent, too, and be paid for as that."""
     rows = {"rows": [{"doc": {"body": event(LONG_AGO).body.decode(), "receivedAt": rfc3339(LONG_AGO)}, "id": "x"}]}
     with loopback(listed(lambda _: success(**rows), "events-2026")) as server:
-        cloudant = build_service({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
+        cloudant = build_service(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
         history = History(cloudant, Databases(cloudant, "events"))
         assert history.newest(DEVICE)
         assert len([*history.between(DEVICE, NOVEMBER, NOVEMBER)]) == 1
@@ -216,16 +219,16 @@ def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None
 def test_without_cloudant_it_says_so(proxy: Proxy, history: History, events: Events) -> None:
     proxy.set(Mode.CANNED)
     proxy.canned = b'HTTP/1.1 403 x\r\nContent-Length: 21\r\n\r\n{"error":"forbidden"}'
-    with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
+    with pytest.raises(StoreUnavailableError, match=r"^403 forbidden$"):
         history.newest(DEVICE)
-    with pytest.raises(StoreUnavailable, match=r"^403 forbidden$"):
+    with pytest.raises(StoreUnavailableError, match=r"^403 forbidden$"):
         [*history.between(DEVICE, LONG_AGO, LONG_AFTER)]
 
 
 def test_an_answer_that_is_none_of_cloudants_is_no_empty_history() -> None:
     with loopback(listed(lambda _: page(200), "events-2026")) as server:
-        cloudant = build_service({"DT_CLOUDANT": server.url.replace("//", "//user:password@")})
-        with pytest.raises(StoreUnavailable, match=r"^HTTP 200$"):
+        cloudant = build_service(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
+        with pytest.raises(StoreUnavailableError, match=r"^HTTP 200$"):
             [*History(cloudant, Databases(cloudant, "events")).everything(DEVICE)]
 
 
@@ -303,7 +306,7 @@ def test_it_prints_the_newest(environ: dict[str, str], put: Any, tmp_path: Path)
 def test_what_could_steer_a_terminal_is_a_question_mark(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
     data = {"state": "\x1b[2J\x9b2J\u202eHALF", "updateTime": "\x07now"}
     content = body(eventId="e", eventType="motion", data={"motion": data}, timestamp=rfc3339(ago(1)))
-    put(reread(content.replace(b"HALF", b"\\ud800"), NOVEMBER))
+    put(parse_stored(content.replace(b"HALF", b"\\ud800"), NOVEMBER))
     found = run(tmp_path, DEVICE, **environ)
     assert (found.returncode, found.stderr) == (0, "")
     # What is no time is none, and half a pair of surrogates a replacement character.
@@ -314,7 +317,7 @@ def test_what_could_steer_a_terminal_is_a_question_mark(environ: dict[str, str],
 def test_each_strange_body_is_listed(
     cases: dict[str, bytes], environ: dict[str, str], put: Any, tmp_path: Path, history: History
 ) -> None:
-    some = [reread(content, datetime.now(UTC), "hs256:1") for content in cases.values()]
+    some = [parse_stored(content, datetime.now(UTC), "hs256:1") for content in cases.values()]
     put(*some)
     devices = {document_id(each).partition(":")[0] for each in some}
     listed = [each for device in devices for each in history.everything(device)]
@@ -332,7 +335,7 @@ def test_what_is_no_event_ends_no_listing(
 ) -> None:
     put(event(ago(1), "a", kind="temperature", value=1), event(ago(0.9), "b", kind="temperature", value=2))
     database = events.databases()[-1]
-    cloudant = build_service(environ)
+    cloudant = build_service(Environment(environ))
     for name, document in {
         f"{DEVICE}:{rfc3339(ago(0.95))}_bare": {},
         f"{DEVICE}:{rfc3339(ago(0.8))}_odd\x9b": {"body": "{}", "receivedAt": 7},

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from ibm_cloud_sdk_core.token_managers.container_token_manager import ContainerTokenManager
 
-from core.attempts import ATTEMPT
+from core.environment import Environment
 from core.receiver import DEADLINE
-from core.store import Outcome
-from ibm_actions.environment import build_store
+from core.service.attempts import ATTEMPT
+from core.stores.contract import Outcome
 from ibm_actions.identity import IamLogin, iam_login
-from ibm_actions.rest import Service
+from ibm_actions.service import Service
+from ibm_actions.wiring import build_store
 from tests.support.certificates import certificate
 from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, written
 from tests.support.couchdb import couchdb
@@ -205,11 +206,11 @@ def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event
         loopback(listed(in_turn(written()), "events-2024")) as server,
     ):
         store = on(Service(server.url, one))
-        assert put(store, event()) is Outcome.STORED
+        assert put(store, event()) == Outcome.STORED
         is_well.clear()
         clock.ahead = HOUR * 0.9
         started = time.monotonic()
-        assert put(store, event()) is Outcome.STORED
+        assert put(store, event()) == Outcome.STORED
         assert time.monotonic() - started < DEADLINE - ATTEMPT
         started = time.monotonic()
         assert [put(store, event()) for _ in range(3)] == [Outcome.STORED] * 3
@@ -263,7 +264,7 @@ def test_an_event_gets_to_cloudant_by_a_token_and_goes_on_when_that_is_replaced(
         there = stack.enter_context(couchdb(token=f"{TOKEN}-2"))
         iam = stack.enter_context(loopback(lambda _: token(len(iam.calls)) if is_well.is_set() else fault(503)))
         names = {"DT_CLOUDANT": there.url, "DT_CLOUDANT_API_KEY": API_KEY, "DT_IAM_URL": iam.url}
-        store = build_store(names | {"DT_DATABASE_PREFIX": "e"})
+        store = build_store(Environment(names | {"DT_DATABASE_PREFIX": "e"}))
         content = fresh_body()
         status, line = delivered(store, content)
         assert (status, line["reason"]) == (503, "IAM: HTTP 503")

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
-from core.attempts import ATTEMPT, ATTEMPTS
-from core.store import Outcome, StoreUnavailable
+from core.service.attempts import ATTEMPT, ATTEMPTS
+from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.identity import iam_login
-from ibm_actions.rest import FixedLogin, Service
+from ibm_actions.service import FixedLogin, Service
 from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, soon, written
 from tests.support.deliveries import fresh_body
 from tests.support.iam import (
@@ -146,7 +146,7 @@ def test_a_cause_is_that_of_this_event_and_not_of_the_one_before() -> None:
 
 
 def test_who_waits_for_the_token_of_another_leaves_time_for_the_call() -> None:
-    """What `core.attempts` allows for one attempt is that for the call; the token must be there before it."""
+    """What `core.service.attempts` allows for one attempt is that for the call; the token must be there before it."""
     asked = threading.Event()
 
     def slow(_: Call) -> Reply:
@@ -158,7 +158,7 @@ def test_who_waits_for_the_token_of_another_leaves_time_for_the_call() -> None:
         renewing = threads.submit(number, one)
         assert asked.wait(5)
         started = time.monotonic()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             one.header(started + ATTEMPT + 0.5)
         assert time.monotonic() - started < 1
         assert renewing.result() == 1
@@ -187,7 +187,7 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
         store = on(Service(server.url, one))
         assert list(threads.map(run, range(20))) == [Outcome.STORED] * 20
         assert len(iam.calls) == 2
-        assert put(store, event()) is Outcome.STORED
+        assert put(store, event()) == Outcome.STORED
         assert len(iam.calls) == 2
 
 
@@ -247,7 +247,7 @@ def test_who_is_not_accepted_waits_for_nobody_who_is_being_renewed() -> None:
             renewing = threads.submit(one.header, soon())
             assert asked.wait(5)
             started = time.monotonic()
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 Service(server.url, one).call("GET", "/x", started + ATTEMPT + 0.2)
             assert time.monotonic() - started < 1
             assert not renewing.done()

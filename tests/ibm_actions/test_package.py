@@ -41,10 +41,10 @@ def pythons(package: Path) -> dict[str, Path]:
 def test_it_has_what_code_engine_looks_for_and_nothing_else(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     files = {"__main__.py", "requirements.txt", "app-requirements.txt", "Dockerfile", ".ceignore", "LICENSE"}
-    assert found == {*files, "core", "ibm_actions"}
-    for folder in ("core", "ibm_actions"):
-        assert {path.name for path in (package / folder).iterdir()} == {
-            path.name for path in (ROOT / folder).glob("*.py") if path.name != "__main__.py"
+    assert found == {*files, "core", "server", "ibm_actions"}
+    for folder in ("core", "server", "ibm_actions"):
+        assert {path.relative_to(package) for path in (package / folder).rglob("*.py")} == {
+            path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py") if path.name != "__main__.py"
         }
     for name in files - {"LICENSE"}:
         assert (package / name).read_bytes() == (ROOT / "ibm_actions" / name).read_bytes()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from core.environment import Environment
 from core.receiver import DEADLINE
 from core.settings import Settings
 from tests.support.terraform import ROOT, TERRAFORM, Configuration, Planned, Workspace, needs_terraform
@@ -412,19 +413,18 @@ BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "DT_CLOUDANT_A
 def test_environment_is_what_the_code_reads(existing: Planned) -> None:
     """Each variable that the receiver reads is set, and none that it does not: by the names in its source."""
     read = set()
-    names = ("environment.py", "app.py", "__main__.py")
-    for path in [*(ROOT / "ibm_actions" / name for name in names), ROOT / "core" / "settings.py"]:
+    names = ("ibm_actions/wiring.py", "ibm_actions/app.py", "ibm_actions/__main__.py", "core/settings.py")
+    for path in (ROOT / name for name in names):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 read |= set(re.findall(r"\A(?:DT_[A-Z0-9_]+)\Z", node.value))
-    # Core reads it for the stores that delete by themselves; Cloudant does not.
-    assert read - BY_HAND - {"DT_KEEP_DAYS"} == environment(existing).keys() | {"DT_SIGNATURE_SECRET"}
+    assert read - BY_HAND == environment(existing).keys() | {"DT_SIGNATURE_SECRET"}
 
 
 def test_the_receiver_takes_the_settings(existing: Planned) -> None:
-    build_store = pytest.importorskip("ibm_actions.environment", reason="needs IBM's SDK: make test").build_store
+    build_store = pytest.importorskip("ibm_actions.wiring", reason="needs IBM's SDK: make test").build_store
     assert Settings.load(environment(existing) | {"DT_SIGNATURE_SECRET": '["new","old"]'}) is not None
-    assert build_store(environment(existing)) is not None
+    assert build_store(Environment(environment(existing))) is not None
 
 
 # ---- who may do what -------------------------------------------------------------------------------------------------

@@ -186,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 # What Kestrel takes of a request line and of a head, and the host of a body. A body that brings less than 240 bytes a
-# second is waited for 5 s: https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
+# second is waited for 5 s:
+# https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
 _MAX_LINE = 8_192
 _MAX_HEAD = 32_768
 _MAX_BODY = 104_857_600

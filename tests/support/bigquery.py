@@ -32,9 +32,9 @@ from zetasql.types import (
 from zetasql.wasi._pb2.zetasql.local_service.local_service_pb2 import EvaluateQueryResponse
 
 from core.event import Event
-from core.store import Outcome
+from core.stores.contract import Outcome
 from gcp_functions.pubsub import URL, PubSubQueue
-from gcp_functions.rest import connect
+from gcp_functions.service import connect
 
 TERRAFORM = Path(__file__).parents[2] / "gcp_functions" / "terraform"
 
@@ -79,6 +79,9 @@ class _Publishing:
     async def put(self, event: Event, deadline: float) -> Outcome:
         self._queue.send(event, deadline)
         return Outcome.STORED
+
+    async def open(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.log import Log
 from core.receiver import DEADLINE, Receiver
 from core.settings import Settings
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.cloudant import CloudantStore
 from ibm_actions.databases import Databases
-from ibm_actions.rest import FixedLogin, Service
+from ibm_actions.service import FixedLogin, Service
 from tests.support.deliveries import SECRET, delivery, fresh_body
 from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, in_turn
 
@@ -76,7 +76,7 @@ def store(server: Loopback) -> CloudantStore:
 
 def event(content: bytes | None = None, received_at: datetime = NOW) -> Event:
     """Return the event of a body; a fresh one if there is none."""
-    return reread(fresh_body() if content is None else content, received_at)
+    return parse_stored(fresh_body() if content is None else content, received_at)
 
 
 def soon(seconds: float = DEADLINE) -> float:
@@ -87,12 +87,12 @@ def soon(seconds: float = DEADLINE) -> float:
 def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> str:
     """Put an event in vain, but in time; return why, having seen that nothing else is in the error."""
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         store.put(event, started + seconds)
     assert time.monotonic() - started < seconds
     gives_nothing_away(caught.value, HIDDEN)
     gives_nothing_away(caught.value, event.body.decode(errors="replace") or HIDDEN)
-    return caught.value.cause
+    return caught.value.reason
 
 
 def delivered(store: CloudantStore, content: bytes) -> tuple[int, dict[str, Any]]:

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from core.http import Request
+from core.verify.signature import Verified, Verifier
 
 SECRET = "a signature secret of the tests, 40 bytes"
 ORGANIZATION = "cvinmt9aq9sc738g6eog"
@@ -91,3 +92,10 @@ def delivery(content: bytes | None = None, headers: dict[str, str] | None = None
     content = body() if content is None else content
     headers = signed(content, **changes) if headers is None else headers
     return Request("POST", "/", list(headers.items()), content)
+
+
+def verified(verifier: Verifier, request: Request, now: float) -> Verified:
+    """Verify a request that needs no fetch of keys."""
+    found = verifier.verify(request, now)
+    assert isinstance(found, Verified)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from core.signature import ISSUER
+from core.verify.signature import ISSUER
 from tests.support.deliveries import ORGANIZATION
 
 KID = "cp65gdon1e4bhb5icbmg"

@@ -1,6 +1,6 @@
 """AWS's front doors: the event that each makes of an HTTP request, and the HTTP answer that it makes of a result.
 
-Written from AWS's documentation (the pages that `aws_lambda.payloads` names), for no gateway of AWS's can be run here.
+Written from AWS's documentation (the pages that `aws_lambda.http` names), for no gateway of AWS's can be run here.
 Each does what AWS does with a result that it does not understand: a Function URL takes it for a 200.
 """
 

@@ -1,4 +1,4 @@
-"""A call by `gcp_functions.rest`, to whatever server a test has in Google's place."""
+"""A call by `gcp_functions.service`, to whatever server a test has in Google's place."""
 
 import time
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core.receiver import DEADLINE
-from core.store import StoreUnavailable
-from gcp_functions.rest import Service
+from core.stores.contract import StoreUnavailableError
+from gcp_functions.service import Service
 from tests.support.loopback import Reply, gives_nothing_away
 
 SECRET = "what nobody but DT may know"
@@ -22,10 +22,10 @@ def publish(service: Service, seconds: float = DEADLINE) -> Any:
 
 def cause_of(service: Service, seconds: float = DEADLINE) -> str:
     """Return the cause of a call that fails, having seen that nothing of what was sent or answered is in the error."""
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         publish(service, seconds)
     gives_nothing_away(caught.value, SECRET)
-    return caught.value.cause
+    return caught.value.reason
 
 
 def html(status: int) -> Reply:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import StoreUnavailable
-from gcp_functions.rest import Service, connect
+from core.stores.contract import StoreUnavailableError
+from gcp_functions.service import Service, connect
 from tests.support.deliveries import body, fresh_body
 from tests.support.loopback import Reply
 from tests.support.proxy import Proxy
@@ -30,7 +30,7 @@ NO_DOCUMENT = [Reply(200, content) for content in (b"[]", b"{}", b'"name"', b"nu
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 def of_device(device: str, **changes: Any) -> Event:
@@ -50,9 +50,9 @@ def hashed(content: bytes) -> str:
 
 
 def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         put(one, soon())
-    return caught.value.cause
+    return caught.value.reason
 
 
 def through(proxy: Proxy) -> Service:

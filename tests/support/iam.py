@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import pytest
 from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
-from core.attempts import ATTEMPT
 from core.receiver import DEADLINE
-from core.store import StoreUnavailable
+from core.service.attempts import ATTEMPT
+from core.stores.contract import StoreUnavailableError
 from ibm_actions.identity import IamLogin
 from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback, success
 
@@ -76,9 +76,9 @@ def number(login: IamLogin, seconds: float = DEADLINE) -> int:
 def refused(login: IamLogin, seconds: float = DEADLINE) -> str:
     """Ask in vain, but in time; return why, having seen that no secret is in the error."""
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         login.header(started + seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
     for secret in (TOKEN, API_KEY, RESOURCE):
         gives_nothing_away(caught.value, secret)
-    return caught.value.cause
+    return caught.value.reason

@@ -1,6 +1,6 @@
 """What a function is given on IBM Cloud, and what becomes of its result.
 
-Written from IBM's page on Code Engine and from the code of OpenWhisk's web actions (`ibm_actions.params` names both),
+Written from IBM's page on Code Engine and from the code of OpenWhisk's web actions (`ibm_actions.http` names both),
 for neither can be run here. What Code Engine refuses by itself, such as a body that is said to be JSON and is none, is
 let through.
 

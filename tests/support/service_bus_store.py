@@ -10,9 +10,9 @@ import pytest
 
 from azure_functions.sdk import ServiceBusClient
 from azure_functions.service_bus import ServiceBusStore, connector
-from core.event import Event, reread
+from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from core.store import Outcome, StoreUnavailable
+from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.deliveries import fresh_body
 from tests.support.service_bus import ServiceBus
 
@@ -38,7 +38,7 @@ class Connect:
 
 
 def event(content: bytes | None = None) -> Event:
-    return reread(fresh_body() if content is None else content, NOW)
+    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 async def put(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> Outcome:
@@ -47,10 +47,10 @@ async def put(store: ServiceBusStore, one: Event | None = None, seconds: float =
 
 async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> str:
     """Put an event that is refused in time; return why."""
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         async with asyncio.timeout(DEADLINE):
             await put(store, one, seconds)
-    return caught.value.cause
+    return caught.value.reason
 
 
 def run(connect: Callable[[], ServiceBusClient], work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:

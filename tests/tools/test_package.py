@@ -18,8 +18,8 @@ SOURCES = {
     "core/__init__.py": '"""Core."""',
     "core/deep/er.py": "er = 1",
     "heroku/__init__.py": "",
-    "heroku/app.py": "app = 1",
     "heroku/schema.sql": "SELECT 1;",
+    "heroku/wiring.py": "app = 1",
     "heroku/Procfile": "web: python -m heroku",
     "heroku/app.json": "{}",
     "heroku/.python-version": "3.13",
@@ -35,8 +35,8 @@ PACKAGE = [
     "core/__init__.py",
     "core/deep/er.py",
     "heroku/__init__.py",
-    "heroku/app.py",
     "heroku/schema.sql",
+    "heroku/wiring.py",
     "requirements.txt",
 ]
 
@@ -199,7 +199,8 @@ def test_each_package_has_its_line_in_the_makefile() -> None:
 ASK = """
 import asyncio, json, sys
 import core
-from heroku.app import build_app
+from heroku.wiring import build_receiver
+from server.serve import build_app
 
 async def ask(app, method, path):
     answers = []
@@ -211,7 +212,9 @@ async def ask(app, method, path):
     return answers[0]["status"]
 
 async def main():
-    app = build_app({"DT_SIGNATURE_SECRET": "s" * 32, "DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"})
+    app = build_app(
+        build_receiver({"DT_SIGNATURE_SECRET": "s" * 32, "DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"})
+    )
     return [await ask(app, "GET", "/healthz"), await ask(app, "POST", "/")]
 
 print(json.dumps([core.__file__, asyncio.run(main())]))
@@ -220,7 +223,7 @@ print(json.dumps([core.__file__, asyncio.run(main())]))
 
 def test_the_package_of_this_repository_answers_by_itself(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository")
-    for folder in ("core", "heroku"):
+    for folder in ("core", "server", "heroku"):
         shutil.copytree(ROOT / folder, repository.folder / folder)
     (repository.folder / "tools").mkdir()
     shutil.copy(ROOT / "tools" / "package.py", repository.folder / "tools")

@@ -1,0 +1,123 @@
+"""Which store, which log, which door: read from the environment."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from azure_functions.log import build_log
+from core.environment import Environment, SettingsError
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, build_async
+from core.stores.contract import AsyncStore, Store
+from core.stores.dedup import Deduplicated
+from core.stores.threaded import Threaded
+
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
+_ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
+# Calls to Azure Storage at once.
+_THREADS = 32
+
+
+def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
+    """Build the receiver, whatever the environment is like; see `core.receiver.build`.
+
+    An exception here would leave the host without a function: 404 to every delivery, and at / its own 200.
+    """
+    return build_async(environ, build_store, build_log(environ))
+
+
+def auth_level(environ: Mapping[str, str]) -> str:
+    """Return ``anonymous``, or ``function`` if a request needs a key of the function.
+
+    A value that is not understood does not open the door.
+    """
+    environment = Environment(environ)
+    level = _auth_level(environment)
+    if environment.faults:
+        # Said at the load: the host answers 401 itself, so no request may ever get as far as our 503.
+        fault = "\n".join(environment.faults)
+        build_log(environ).notice("ERROR", f"{fault} Until then the host answers 401 to requests without a key.")
+        return "function"
+    return level
+
+
+def build_store(environment: Environment) -> AsyncStore:
+    """Build the store that DT_STORE names.
+
+    Raises:
+        core.environment.SettingsError: The environment cannot be used.
+    """
+    _auth_level(environment)
+    store = environment.one_of("DT_STORE", "service_bus", "storage_queue", "table")
+    if store == "service_bus":
+        return _service_bus(environment)
+    address = _address(environment, "DT_STORAGE", "the name of the storage account", _ACCOUNT)
+    environment.check()
+    return Threaded(
+        _queue(environment, address) if store == "storage_queue" else _table(environment, address), _THREADS
+    )
+
+
+def _auth_level(environment: Environment) -> str:
+    return environment.one_of("DT_AUTH_LEVEL", "anonymous", "function")
+
+
+# A store's SDK is imported with the store: each takes as long as everything else together.
+
+
+def _service_bus(environment: Environment) -> AsyncStore:
+    from azure_functions.service_bus import ServiceBusStore, connector
+
+    address = _address(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", _NAMESPACE)
+    environment.check()
+    connect = connector(address, environment.get("AZURE_CLIENT_ID") or None)
+    try:
+        return ServiceBusStore(connect, environment.get("DT_QUEUE", "events"))
+    except ValueError:  # the SDK's, about a connection string, which it may quote
+        raise SettingsError([_unknown("DT_SERVICE_BUS")]) from None
+
+
+def _queue(environment: Environment, address: str) -> Store:
+    from azure.storage.queue import QueueClient
+
+    from azure_functions.seen_keys import TableSeenKeys
+    from azure_functions.storage_queue import StorageQueue
+
+    queue = _client(environment, QueueClient, address, "queue", queue_name=environment.get("DT_QUEUE", "events"))
+    seen = _table_client(environment, address, environment.get("DT_SEEN_TABLE", "seenKeys"))
+    return Deduplicated(StorageQueue(queue), TableSeenKeys(seen))
+
+
+def _table(environment: Environment, address: str) -> Store:
+    from azure_functions.table import TableStore
+
+    return TableStore(_table_client(environment, address, environment.get("DT_TABLE", "events")))
+
+
+def _table_client(environment: Environment, address: str, name: str) -> "TableClient":
+    from azure.data.tables import TableClient
+
+    client: TableClient = _client(environment, TableClient, address, "table", table_name=name)
+    return client
+
+
+def _client(environment: Environment, client: Any, address: str, service: str, **names: str) -> Any:
+    from azure_functions.service import connect
+
+    try:
+        return connect(client, address, service, environment.get("AZURE_CLIENT_ID") or None, **names)
+    except ValueError:
+        raise SettingsError([_unknown("DT_STORAGE")]) from None
+
+
+def _address(environment: Environment, name: str, what: str, is_name: Callable[[str], object]) -> str:
+    address = environment.required(name, f"{what}. azure_functions/infra sets it")
+    if address and "=" not in address and not is_name(address):
+        environment.faults.append(_unknown(name))
+    return address
+
+
+def _unknown(name: str) -> str:
+    return f"{name} is neither a name nor a connection string of Azure's."

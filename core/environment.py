@@ -1,0 +1,137 @@
+"""Environment variables, read once at the start: every fault is named, with what to set and where to find it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.spelling import VARIABLES, nearest
+
+# http only for a server on this machine.
+_SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])([:/]\S*)?").fullmatch
+# https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
+_KEY_VAULT = "@microsoft.keyvault("
+
+
+class SettingsError(Exception):
+    """The environment cannot be used. ``str()`` is a list of sentences for a person, without any secret.
+
+    Attributes:
+        faults: The sentences.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Environment:
+    """The variables, and every fault found in them so far. Reading never raises; `check` does, with all faults.
+
+    An empty variable counts as missing.
+
+    Args:
+        variables: By name.
+
+    Attributes:
+        faults: Sentences: what to set, and where to find it.
+        warnings: Sentences for the log at the start: allowed, but worth a look.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.faults: list[str] = []
+        self.warnings: list[str] = []
+
+    def check(self) -> None:
+        """Raise `SettingsError` if there is any fault."""
+        if self.faults:
+            raise SettingsError(self.faults)
+
+    def check_names(self) -> None:
+        """Warn about misspelt names; an unresolved reference to a key vault is a fault in any DT_ variable."""
+        for name, value in self._variables.items():
+            if not name.upper().startswith("DT_"):
+                continue
+            # Inside a longer text, too, such as a JSON array, where Azure resolves none.
+            if _KEY_VAULT in value.lower():
+                self.faults.append(
+                    f"{name} is a reference that Key Vault did not resolve. May the function's identity read that "
+                    "secret, and is the reference the whole setting?"
+                )
+            if name not in VARIABLES and (meant := nearest(name, VARIABLES)):
+                self.warnings.append(f"{name} is not a setting. Do you mean {meant}?")
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return a variable, or ``default`` if it is missing."""
+        return self._variables.get(name) or default
+
+    def required(self, name: str, what: str) -> str:
+        """Return a variable that a store needs.
+
+        Args:
+            name: Its name.
+            what: What it holds, and what sets it; for the fault.
+        """
+        value = self.get(name)
+        if not value:
+            self.faults.append(f"{name} is not set: {what}.")
+        return value
+
+    def one_of(self, name: str, default: str, *others: str) -> str:
+        """Return a variable that is ``default`` or one of ``others``."""
+        value = self.get(name, default)
+        if value in (default, *others):
+            return value
+        self.faults.append(f"{name} must be {', '.join((default, *others[:-1]))} or {others[-1]}.")
+        return default
+
+    def list(self, name: str, what: str) -> list[str]:
+        """Return the values of a variable that holds one, verbatim, or a JSON array of several."""
+        values = parse_list(self.get(name))
+        if values is not None:
+            return values
+        self.faults.append(
+            f'{name} begins with "[" but is no JSON array of non-empty strings. '
+            f'Set it to {what}, or to several as ["one","two"].'
+        )
+        return []
+
+    def seconds(self, name: str, default: int, most: int) -> int:
+        """Return a number of seconds from 0 to ``most``."""
+        text = self.get(name, str(default))
+        if re.fullmatch("[0-9]{1,6}", text) and int(text) <= most:
+            return int(text)
+        self.faults.append(f"{name} must be a whole number of seconds from 0 to {most}.")
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return whether a variable is ``true``."""
+        text = self.get(name, str(default)).lower()
+        if text not in ("true", "false"):
+            self.faults.append(f"{name} must be true or false.")
+        return text == "true"
+
+    def keep_days(self) -> int:
+        """Return DT_KEEP_DAYS: the days after which a store may delete an event or forget its key; 0 is never."""
+        text = self.get("DT_KEEP_DAYS", "365")
+        if re.fullmatch("[0-9]{1,4}", text):
+            return int(text)
+        self.faults.append("DT_KEEP_DAYS must be a whole number of days up to 9999; 0 keeps events for ever.")
+        return 0
+
+
+def is_secure_url(url: str) -> bool:
+    """Return whether the URL is https, or http to this machine."""
+    return bool(_SECURE_URL(url))
+
+
+def parse_list(text: str) -> list[str] | None:
+    """Return one value, taken verbatim, or the items of a JSON array of strings; None if it is a broken array."""
+    if not text.startswith("["):
+        return [text] if text.strip() else []
+    try:
+        values: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if type(values) is list and values and all(type(v) is str and v.strip() for v in values) else None

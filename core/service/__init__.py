@@ -1,0 +1,1 @@
+"""Calls to a cloud's service: how often, and for how long."""

@@ -1,0 +1,1 @@
+"""Is this delivery from DT Cloud, and for this receiver?"""

@@ -1,0 +1,42 @@
+"""The fast path: reads the one token shape that DT sends, without PyJWT.
+
+PyJWT takes 30 µs where this takes 4. Any other authentic token is left to PyJWT; a property test holds both to the same
+verdict. docs/decisions/0003-the-lane.md has the bounds.
+"""
+
+import binascii
+import json
+from typing import Any
+
+_DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JWT"}
+_DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
+_raw_decode = json.JSONDecoder().raw_decode
+
+
+def base64url(data: bytes) -> bytes:
+    """Encode without padding (RFC 7515)."""
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def dt_claims(signing_input: bytes) -> dict[str, Any] | None:
+    """Return the claims of an authentic token if it has exactly the shape that DT sends, else None."""
+    header, _, payload = signing_input.partition(b".")
+    if header != _DT_HEADER:
+        return None
+    padded = payload.translate(_FROM_URL) + b"=" * (-len(payload) % 4)
+    try:
+        data = binascii.a2b_base64(padded)
+        text = data.decode()
+        claims, end = _raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    # A lenient decoder drops characters and bits: what does not encode to the same text is not canonical.
+    if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
+        return None
+    if type(claims) is not dict or not claims.keys() <= _DT_CLAIMS:
+        return None
+    if type(claims.get("exp")) is int and type(claims.get("iat")) is int and type(claims.get("jti", "")) is str:
+        return claims
+    return None

@@ -1,0 +1,108 @@
+"""The environment of both, the function and the application: which instance of Cloudant, and as whom."""
+
+import base64
+import os
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote_to_bytes
+
+from core.environment import Environment, is_secure_url
+from core.receiver import (
+    AsyncReceiver,
+    AsyncUnconfiguredReceiver,
+    Receiver,
+    UnconfiguredReceiver,
+    build,
+    build_async,
+)
+from core.stores.threaded import Threaded
+from ibm_actions.capacity import Capacity
+from ibm_actions.cloudant import CloudantStore
+from ibm_actions.databases import PERIODS, Databases
+from ibm_actions.service import CONNECTIONS, FixedLogin, Login, Service
+
+_URL = re.compile(r"(https?)://(?:([^\s/?#@:]+):([^\s/?#@]*)@)?([^\s/?#@]+)/?").fullmatch
+# https://docs.couchdb.org/en/stable/api/database/common.html#put--db, and a hyphen follows.
+_PREFIX = re.compile("[a-z][a-z0-9_-]{0,99}").fullmatch
+# In Code Engine; elsewhere; to an Apache CouchDB.
+_WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its password in DT_CLOUDANT."
+
+
+def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
+    """Build the receiver of the function, whatever the environment is like; see `core.receiver.build`."""
+    return build(environ, build_store)
+
+
+def build_async_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
+    """Build the receiver of the application, which has an event loop."""
+    return build_async(environ, lambda environment: Threaded(build_store(environment), CONNECTIONS))
+
+
+def build_store(environment: Environment) -> CloudantStore:
+    """Build the store.
+
+    Raises:
+        core.environment.SettingsError: The environment cannot be used.
+    """
+    databases = _databases(environment)
+    cloudant = build_service(environment)
+    return CloudantStore(cloudant, Databases(cloudant, *databases), Capacity(cloudant))
+
+
+def build_service(environment: Environment) -> Service:
+    """Build Cloudant, called as the identity that the environment names; errors as above."""
+    url = environment.required("DT_CLOUDANT", "the address of the Cloudant instance. ibm_actions/deploy sets it")
+    found = _URL(url)
+    scheme, user, password, host = found.groups() if found else ("", None, None, "")
+    # Without TLS only to an Apache CouchDB in one's own network; those have a user.
+    if url and (not host or not (user or is_secure_url(f"{scheme}://{host}"))):
+        environment.faults.append(
+            "DT_CLOUDANT must be an address such as https://INSTANCE.cloudantnosqldb.appdomain.cloud."
+        )
+    login = _login(environment, user, password)
+    environment.check()
+    return Service(f"{scheme}://{host}", login())
+
+
+def build_databases(environment: Environment, cloudant: Service) -> Databases:
+    """Build what knows the databases of an instance; errors as above."""
+    prefix, period = _databases(environment)
+    environment.check()
+    return Databases(cloudant, prefix, period)
+
+
+def _databases(environment: Environment) -> tuple[str, str]:
+    prefix = environment.get("DT_DATABASE_PREFIX", "events")
+    period = environment.get("DT_DATABASE_PERIOD", "year")
+    if not _PREFIX(prefix):
+        environment.faults.append("DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter.")
+    if period not in PERIODS:
+        environment.faults.append("DT_DATABASE_PERIOD must be month, quarter or year.")
+    return prefix, period
+
+
+def _login(environment: Environment, user: str | None, password: str | None) -> Callable[[], Login]:
+    """Choose one of the ways to log in; return what makes it."""
+    ways = {
+        "DT_TRUSTED_PROFILE": environment.get("DT_TRUSTED_PROFILE"),
+        "DT_CLOUDANT_API_KEY": environment.get("DT_CLOUDANT_API_KEY"),
+        "a user in DT_CLOUDANT": user,
+    }
+    chosen = [name for name, value in ways.items() if value]
+    if len(chosen) != 1:
+        environment.faults.append(f"{_WAYS} There is {' and '.join(chosen) or 'none'}.")
+    iam = environment.get("DT_IAM_URL", "https://iam.cloud.ibm.com")
+    if not user and not is_secure_url(iam):
+        environment.faults.append("DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud.")
+
+    def login() -> Login:
+        if user:
+            # In UTF-8, as CouchDB reads them, or whatever bytes the environment has.
+            pair = b":".join(unquote_to_bytes(os.fsencode(part)) for part in (user, password or ""))
+            return FixedLogin(f"Basic {base64.b64encode(pair).decode()}")
+        # Imported here: it takes longer than all the rest, and a CouchDB does without.
+        from ibm_actions.identity import iam_login
+
+        return iam_login(ways["DT_TRUSTED_PROFILE"] or None, ways["DT_CLOUDANT_API_KEY"] or None, iam.rstrip("/"))
+
+    return login

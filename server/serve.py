@@ -1,0 +1,64 @@
+"""One process of uvicorn in a container, behind a platform's router."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver
+from core.stderr import never_wait
+from server.asgi import App
+
+UVICORN: dict[str, Any] = {
+    # Each is work per request that nothing here reads: the log has its own line, the router its own headers.
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "ws": "none",
+    # With "auto", a database that may lose events would be taken for an application without a start.
+    "lifespan": "on",
+    "log_level": "warning",
+    # `core.stderr` has what uvicorn says.
+    "log_config": None,
+    # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
+    "timeout_graceful_shutdown": 20,
+    # Heroku's router keeps its connections to a dyno for 90 s; closing first would cost it a 503 now and then.
+    "timeout_keep_alive": 95,
+}
+
+
+def prepare() -> None:
+    """Set the process up: a clean exit at SIGTERM, and a standard error that never blocks."""
+    # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    never_wait()
+
+
+def serve(build_receiver: Callable[[Mapping[str, str]], AsyncReceiver | AsyncUnconfiguredReceiver], port: int) -> None:
+    """Serve until SIGTERM, then answer what is in flight and stop.
+
+    ``PORT`` and ``HOST`` say where. If the environment cannot be used, the process ends at once with the reason, and
+    the platform keeps the release before this one.
+
+    Args:
+        build_receiver: An adapter's.
+        port: The default of ``PORT``.
+    """
+    prepare()
+    uvicorn.run(
+        build_app(build_receiver(os.environ)),
+        host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - the router reaches a container from outside
+        port=int(os.environ.get("PORT") or port),
+        **UVICORN,
+    )
+
+
+def build_app(receiver: AsyncReceiver | AsyncUnconfiguredReceiver) -> App:
+    """Return the application, or end the process with the faults of its settings."""
+    if isinstance(receiver, AsyncUnconfiguredReceiver):
+        sys.exit(str(receiver.error))
+    return App(receiver)

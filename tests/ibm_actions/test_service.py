@@ -1,0 +1,293 @@
+"""One call of Cloudant: again where that may help, never past the deadline, to nobody else, and nothing given away.
+
+Against an HTTP server of the tests' own, by urllib3 as it is.
+"""
+
+import json
+import logging
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import certifi
+import pytest
+
+from core.receiver import DEADLINE
+from core.service.attempts import ATTEMPT, ATTEMPTS
+from core.stores.contract import StoreUnavailableError
+from ibm_actions.service import CONNECTIONS, Answer, FixedLogin, Login, Service
+from tests.support.certificates import certificate
+from tests.support.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
+from tests.support.loopback import (
+    DROPPED,
+    SILENT,
+    Call,
+    Loopback,
+    Reply,
+    gives_nothing_away,
+    in_turn,
+    loopback,
+    success,
+)
+from tests.support.ports import free_port
+from tests.support.proxy import Mode, Proxy
+
+PATH = "/events-2026-11/d:1?a=b"
+DOCUMENT = {"body": HIDDEN, "å": "温 \U0001f321 \u2028"}
+
+
+def call(there: Service, seconds: float = DEADLINE) -> Answer:
+    return there.call("PUT", PATH, soon(seconds), DOCUMENT)
+
+
+def cause_of(there: Service, seconds: float = DEADLINE) -> str:
+    """Call in vain, but in time; return why, having seen that nothing else is in the error."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailableError) as caught:
+        call(there, seconds)
+    assert time.monotonic() - started < max(seconds, 0.5)
+    gives_nothing_away(caught.value, HIDDEN)
+    return caught.value.reason
+
+
+# What is asked.
+
+
+def test_a_document_goes_as_json_in_utf8_and_nothing_goes_where_there_is_none() -> None:
+    lengths = []
+
+    def answer(call: Call) -> Reply:
+        lengths.append(call.headers.get("content-length"))
+        return success(n=1)
+
+    with loopback(answer) as server:
+        there = service(server)
+        assert there.call("PUT", PATH, soon(), DOCUMENT) == (200, {"n": 1})
+        assert there.call("GET", PATH, soon()) == (200, {"n": 1})
+        put, get = server.calls
+    assert (put.method, put.path, put.parameters) == ("PUT", PATH, DOCUMENT)
+    assert (get.method, get.path, get.parameters) == ("GET", PATH, None)
+    assert lengths == [str(len(json.dumps(DOCUMENT, ensure_ascii=False).encode())), None]
+    for each in (put, get):
+        assert each.headers["authorization"] == BASIC
+        assert each.headers["content-type"] == "application/json"
+
+
+ANSWERS: dict[str, tuple[Reply, Answer]] = {
+    "an object": (Reply(201, b'{"ok":true}'), (201, {"ok": True})),
+    "an object of another status": (said(404, "not_found"), (404, {"error": "not_found", "reason": HIDDEN})),
+    "a page": (page(200), (200, {})),
+    "nothing": (Reply(200, b""), (200, {})),
+    "a list": (Reply(200, b'["a"]'), (200, {"rows": ["a"]})),
+    "a text": (Reply(200, b'"x"'), (200, {})),
+    "null": (Reply(200, b"null"), (200, {})),
+    "not UTF-8": (Reply(200, b'{"a":"\xff"}'), (200, {})),
+    "half an object": (Reply(200, b'{"a":'), (200, {})),
+    "a number without end": (Reply(200, b'{"a":' + b"1" * 5000 + b"}"), (200, {})),
+    "lists in lists": (Reply(200, b"[" * 200_000), (200, {})),
+    "objects in objects": (Reply(200, b'{"a":' * 200_000 + b"1" + b"}" * 200_000), (200, {})),
+    "200": (Reply(200), (200, {})),
+    "499": (Reply(499), (499, {})),
+}
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_answer_is_its_status_and_its_object(reply: Reply, answer: Answer) -> None:
+    with loopback(in_turn(reply)) as server:
+        assert call(service(server)) == answer
+        assert len(server.calls) == 1
+
+
+# Nobody else.
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_what_is_said_to_be_elsewhere_is_not_looked_for_there(status: int) -> None:
+    with loopback(in_turn(success())) as other:
+        for location in (f"{other.url}/x", "/elsewhere"):
+            with loopback(in_turn(page(status, Location=location))) as server:
+                assert call(service(server)) == (status, {})
+                assert len(server.calls) == 1
+        assert other.calls == []
+        assert other.connections == 0
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """Return the file of a self-signed certificate for ``name``, and what a server speaks TLS with that has it."""
+    path, key_path = folder / "certificate.pem", folder / "key.pem"
+    for file, content in zip((path, key_path), certificate(name), strict=True):
+        file.write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key_path)
+    return path, context
+
+
+def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, tls = _certificate(tmp_path, "127.0.0.1")
+    with loopback(in_turn(success(n=1)), tls) as server:
+        assert cause_of(service(server)) == "SSLError"
+        assert server.calls == []
+        # And with its certificate among those that are trusted it is answered: that was all it lacked.
+        monkeypatch.setattr(certifi, "where", lambda: str(path))
+        assert call(service(server)) == (200, {"n": 1})
+
+
+def test_a_server_with_the_certificate_of_another_is_sent_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tls = _certificate(tmp_path, "127.0.0.2")
+    monkeypatch.setattr(certifi, "where", lambda: str(path))
+    with loopback(in_turn(success(n=1)), tls) as server:
+        assert cause_of(service(server)) == "SSLError"
+        assert server.calls == []
+
+
+# Who calls.
+
+
+class Counting:
+    """A login whose header is another each time that one was not accepted."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def header(self, deadline: float) -> str:
+        return f"Bearer {len(self.forgotten)}"
+
+    def forget(self, header: str) -> None:
+        self.forgotten.append(header)
+
+
+def sent(server: Loopback) -> list[str]:
+    return [call.headers["authorization"] for call in server.calls]
+
+
+def test_who_is_refused_asks_once_more_as_somebody_new() -> None:
+    login: Login = Counting()
+    with loopback(in_turn(said(401, "unauthorized"), success(n=1))) as server:
+        assert call(Service(server.url, login)) == (200, {"n": 1})
+        assert sent(server) == ["Bearer 0", "Bearer 1"]
+        assert call(Service(server.url, login)) == (200, {"n": 1})
+        assert sent(server)[2:] == ["Bearer 1"]
+
+
+def test_who_is_refused_twice_is_refused() -> None:
+    login = Counting()
+    with loopback(in_turn(said(401, "unauthorized"))) as server:
+        assert call(Service(server.url, login))[0] == 401
+        assert sent(server) == ["Bearer 0", "Bearer 1"]
+    assert login.forgotten == ["Bearer 0"]
+
+
+def test_who_is_refused_when_there_is_no_time_left_is_told_why() -> None:
+    def late(_: Call) -> Reply:
+        time.sleep(0.3)
+        return said(401, "unauthorized")
+
+    with loopback(late) as server:
+        assert cause_of(Service(server.url, Counting()), ATTEMPT + 0.2) == "401 unauthorized"
+        assert len(server.calls) == 1
+
+
+def test_a_password_that_is_not_accepted_is_not_tried_for_ever() -> None:
+    with loopback(in_turn(said(401, "unauthorized"))) as server:
+        assert call(service(server))[0] == 401
+        assert sent(server) == [BASIC] * 2
+
+
+# Time.
+
+
+def test_nobody_listens() -> None:
+    started = time.monotonic()
+    assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"
+    # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
+def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
+    with loopback(in_turn(success())) as server:
+        assert cause_of(service(server), seconds) == "deadline"
+        assert server.calls == []
+
+
+def test_silence_ends_before_the_deadline() -> None:
+    """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
+
+    def run(seconds: float) -> tuple[str, int]:
+        with loopback(in_turn(SILENT)) as server:
+            return cause_of(service(server), seconds), len(server.calls)
+
+    with ThreadPoolExecutor(3) as threads:
+        whole, half, most = threads.map(run, (DEADLINE, DEADLINE / 2, DEADLINE * 3 / 4))
+    assert half == ("ReadTimeoutError", 1)
+    assert most == ("ReadTimeoutError", 2)
+    # On a busy machine there may be no time for the third.
+    assert whole in {("ReadTimeoutError", 2), ("ReadTimeoutError", ATTEMPTS)}
+
+
+def test_each_attempt_is_by_whoever_calls_then() -> None:
+    """A token may have come to its end in between."""
+    headers = iter(("one", "two", "three"))
+
+    class Changing(Counting):
+        def header(self, deadline: float) -> str:
+            return next(headers)
+
+    with loopback(in_turn(said(503, "busy"), DROPPED, success(n=1))) as server:
+        assert call(Service(server.url, Changing())) == (200, {"n": 1})
+        assert sent(server) == ["one", "two", "three"]
+
+
+def test_what_is_no_http_is_no_answer() -> None:
+    with loopback(in_turn(success())) as server:
+        proxy = Proxy(server.server_port)
+        try:
+            there = Service(f"http://127.0.0.1:{proxy.port}", FixedLogin(BASIC))
+            for canned in (b"\x00\r\n", b"HTTP/1.1 201\r\n" + b"a: " + b"b" * 100_000, b"220 ready\r\n"):
+                proxy.canned = canned
+                proxy.set(Mode.CANNED)
+                assert cause_of(there) in ("ProtocolError", "ReadTimeoutError")
+                proxy.set(Mode.REFUSE)
+                proxy.set(Mode.PASS)
+                assert call(there) == (200, {})
+        finally:
+            proxy.close()
+
+
+def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
+    begin = threading.Barrier(CONNECTIONS)
+
+    def answer(_: Call) -> Reply:
+        time.sleep(0.02)
+        return success(n=1)
+
+    def run(_: int) -> None:
+        for _ in range(5):
+            begin.wait()
+            assert call(there) == (200, {"n": 1})
+
+    with loopback(answer) as server:
+        there = service(server)
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            list(threads.map(run, range(CONNECTIONS)))
+        assert server.connections <= CONNECTIONS
+        assert len(server.calls) == CONNECTIONS * 5
+
+
+# Silence about it.
+
+
+def test_nothing_that_was_sent_or_answered_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    # By its name, because another library may have silenced it.
+    caplog.set_level(logging.DEBUG, "urllib3")
+    with loopback(in_turn(DROPPED, said(500, "x"), said(403, "forbidden"))) as server:
+        there = service(server)
+        call(there)
+        assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"
+    assert caplog.records
+    assert HIDDEN not in caplog.text
+    assert HIDDEN not in repr(there) + repr(vars(there))

@@ -1,0 +1,25 @@
+"""Which room imports which: nothing goes upwards, and no adapter imports another."""
+
+import sys
+
+from tests.support.processes import ROOT
+
+sys.path.append(str(ROOT / "tools"))
+from size import arrows, sources
+
+BELOW = {
+    "core": {"core/verify", "core/stores", "core/service"},
+    "core/verify": {"core", "core/stores", "core/service"},
+    "core/stores": {"core"},
+    "core/service": {"core"},
+    "server": {"core", "core/verify"},
+    "cli": {"core", "core/verify", "local", "heroku"},
+}
+ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server"}
+
+
+def test_no_import_goes_upwards() -> None:
+    found = arrows(sources())
+    assert {room for room, _ in found} >= {"core", "server", "heroku", "aws_lambda"}
+    for room, other in found:
+        assert other in BELOW.get(room, ADAPTER), (room, other)
