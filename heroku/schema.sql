@@ -91,44 +91,45 @@ CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('connectionLatency', 'avgLatencyMillis', 'avgLatencyMillis', 'ms'),
     ('connectionLatency', 'minLatencyMillis', 'minLatencyMillis', 'ms'),
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms');
+-- Once event_readings is inlined, quantities are read by whoever reads the views, and not by their owner.
+GRANT SELECT ON quantities TO PUBLIC;
 
--- One row per sample and quantity, with its unit. A bound on event_time is a bound on the index events_by_time.
-CREATE OR REPLACE VIEW readings AS
+-- The readings of an event: one row per sample and quantity. A function of one query, which the planner puts in place of
+-- each call: `latest` has the newest rows in hand, and need not look them up again. ATOMIC binds the names in it here,
+-- whatever search_path its caller has.
+CREATE OR REPLACE FUNCTION event_readings(event_type text, body bytea, sent timestamptz) RETURNS TABLE (
+    sample int, quantity text, value double precision, text text, unit text, "time" timestamptz, is_backfilled boolean,
+    name text
+) LANGUAGE sql STABLE BEGIN ATOMIC
 SELECT
-    key, device_id, project_id, event_type, (number - 1)::int AS sample, quantity,
+    (number - 1)::int, quantity,
     -- A number below the smallest double is 0, as Python reads it.
     CASE WHEN type = 'number' THEN
         CASE WHEN abs(found::numeric) < 1e-307 THEN 0 ELSE found::double precision END
-    END AS value,
-    CASE WHEN type = 'string' THEN found #>> '{}' END AS text,
+    END,
+    CASE WHEN type = 'string' THEN found #>> '{}' END,
     unit,
-    coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), timestamp) AS time,
-    received_at,
-    coalesce(payload -> 'isBackfilled' = 'true', FALSE) AS is_backfilled,
-    CASE WHEN jsonb_typeof(document #> '{labels,name}') = 'string' THEN document #>> '{labels,name}' END AS name,
-    -- CREATE OR REPLACE VIEW takes new columns at the end alone.
-    signed_by,
-    coalesce(timestamp, received_at) AS event_time
-FROM events
+    coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), $3),
+    coalesce(payload -> 'isBackfilled' = 'true', FALSE),
+    CASE WHEN jsonb_typeof(document #> '{labels,name}') = 'string' THEN document #>> '{labels,name}' END
 -- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone. Each
 -- OFFSET keeps what is in its parentheses from being computed more than once a row.
-CROSS JOIN LATERAL (
+FROM (
     SELECT document, payload, fields, number
-    FROM (SELECT event_document(body) AS document OFFSET 0) AS documents
-    CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', event_type] AS payload) AS payloads
+    FROM (SELECT event_document($2) AS document OFFSET 0) AS documents
+    CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', $1] AS payload) AS payloads
     CROSS JOIN LATERAL jsonb_array_elements(
         CASE WHEN jsonb_typeof(payload -> 'samples') = 'array' AND jsonb_typeof(payload #> '{samples,0}') = 'object'
             THEN payload -> 'samples' ELSE jsonb_build_array(payload) END
     ) WITH ORDINALITY AS samples (fields, number)
     OFFSET 0
 ) AS samples
-JOIN quantities USING (event_type)
+JOIN quantities ON quantities.event_type = $1
 CROSS JOIN LATERAL (
     SELECT found, jsonb_typeof(found) AS type FROM (SELECT fields -> field AS found) AS found OFFSET 0
 ) AS found
 WHERE
-    parsed
-    AND jsonb_typeof(fields) = 'object'
+    jsonb_typeof(fields) = 'object'
     AND CASE
         WHEN field IS NULL THEN TRUE
         WHEN unit IS NULL THEN type = 'string'
@@ -136,6 +137,17 @@ WHERE
         WHEN type = 'number' THEN abs(found::numeric) < 1e308
         ELSE FALSE
     END;
+END;
+
+-- Those of each event. A bound on event_time is a bound on the index events_by_time.
+CREATE OR REPLACE VIEW readings AS
+SELECT
+    key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled, name,
+    -- CREATE OR REPLACE VIEW takes new columns at the end alone.
+    signed_by,
+    coalesce(timestamp, received_at) AS event_time
+FROM events CROSS JOIN LATERAL event_readings(event_type, body, timestamp) AS found
+WHERE parsed;
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
 -- It steps from one device to the next by the index events_by_device, and looks up each type of each device in
@@ -145,23 +157,20 @@ CREATE OR REPLACE VIEW latest AS
 WITH RECURSIVE steps (device_id) AS (
     SELECT min(device_id COLLATE "C") FROM events
     UNION ALL
-    SELECT (SELECT min(events.device_id COLLATE "C") FROM events WHERE events.device_id > steps.device_id)
-    FROM steps WHERE device_id IS NOT NULL
+    SELECT next.device_id FROM steps CROSS JOIN LATERAL (
+        SELECT events.device_id COLLATE "C" AS device_id FROM events WHERE events.device_id > steps.device_id
+        ORDER BY 1 LIMIT 1
+    ) AS next
 )
 SELECT
-    key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled, name,
-    signed_by, event_time
+    key, device_id, project_id, types.event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled,
+    name, signed_by, coalesce(timestamp, received_at) AS event_time
 FROM (SELECT device_id COLLATE "default" AS device_id FROM steps) AS devices
 CROSS JOIN (SELECT DISTINCT event_type FROM quantities) AS types
 CROSS JOIN LATERAL (
-    SELECT key FROM events
+    SELECT key, project_id, timestamp, received_at, signed_by, body FROM events
     WHERE parsed AND events.device_id = devices.device_id AND events.event_type = types.event_type
     ORDER BY timestamp DESC LIMIT 1
 ) AS newest
--- OFFSET keeps this apart, so that it is asked for each key rather than read for all.
-CROSS JOIN LATERAL (
-    SELECT
-        project_id, sample, quantity, value, text, unit, time, received_at, is_backfilled, name, signed_by, event_time
-    FROM readings WHERE readings.key = newest.key AND readings.event_type = types.event_type AND sample = 0
-    OFFSET 0
-) AS readings;
+CROSS JOIN LATERAL event_readings(types.event_type, body, timestamp) AS readings
+WHERE sample = 0;

@@ -28,7 +28,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING key
 @pytest.fixture
 def old(url: str) -> str:
     execute(url, "DROP TABLE events CASCADE")
-    execute(url, "DROP VIEW quantities")
+    execute(url, "DROP VIEW quantities CASCADE")
     asyncio.run(run_script(url, BEFORE))
     return url
 

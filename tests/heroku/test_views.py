@@ -38,5 +38,5 @@ def test_the_newest_events_are_the_end_of_the_index(url: str) -> None:
 
 def test_latest_steps_over_the_indexes(url: str) -> None:
     found = plan(url, "SELECT * FROM latest WHERE device_id = 'emu'")
-    assert {"events_by_device", "events_of_device", "events_pkey"} <= set(found.split('"'))
+    assert {"events_by_device", "events_of_device"} <= set(found.split('"'))
     assert "Seq Scan" not in found
