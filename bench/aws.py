@@ -45,6 +45,7 @@ else:
 _CALLS = """
 import json, os, sys, time
 import boto3
+sys.stdout = open(os.devnull, "w")
 from aws_lambda import handler
 
 deliveries = [json.loads(line) for line in sys.stdin]
@@ -58,8 +59,6 @@ handler.receiver._store = Keep()
 clock = time.perf_counter
 times = ([], [], [])
 store = put.__self__
-sys.stdout = open(os.devnull, "w")
-handler.receiver._log._stream = sys.stdout
 for delivery in deliveries:
     started = clock()
     answer = handler.handler(delivery, None)

@@ -44,6 +44,7 @@ else:
 # In turns, each on so many threads: the calls of the store alone, their documents made beforehand, and the receiver.
 _CALLS = """
 import json, os, sys
+sys.stdout = open(os.devnull, "w")
 from gcp_functions import main
 from gcp_functions.service import Service
 from core.http import Request
@@ -52,17 +53,15 @@ threads = int(sys.argv[1])
 requests = [Request("POST", "/", [("X-Dt-Signature", token)], body.encode()) for token, body in json.load(sys.stdin)]
 made = []
 real = Service.call
-def record(self, method, path, deadline, document=None):
+def record(self, method, path, deadline, document=None, **options):
     made.append((method, self._url + path, None if document is None else json.dumps(document).encode()))
-    return real(self, method, path, deadline, document)
+    return real(self, method, path, deadline, document, **options)
 Service.call = record
-sys.stdout = open(os.devnull, "w")
-main.receiver._log._stream = sys.stdout
 for request in requests:
     assert main.receiver.handle(request).status == 200
 Service.call = real
 per_event = len(made) // len(requests)
-http = main.receiver._store._queue._pubsub._http
+http = main.receiver._store._queue._pubsub._pool
 headers = {"Content-Type": "application/json"}
 def bare(number):
     for method, url, body in made[number * per_event:(number + 1) * per_event]:

@@ -55,6 +55,7 @@ build_app(ibm_actions.app.build_async_receiver(os.environ))
 # PUT by IBM's SDK as it comes.
 _CALLS = """
 import base64, json, os, sys
+sys.stdout = open(os.devnull, "w")
 from datetime import UTC, datetime
 import ibm_actions.__main__ as function
 from core.event import parse_stored
@@ -79,8 +80,6 @@ made = [(cloudant.document_id(event), encode(cloudant._document(event)).encode()
 service = function.receiver._store._cloudant
 sdk = CloudantV1(BasicAuthenticator("user", "password"))
 sdk.set_service_url(service._url)
-sys.stdout = open(os.devnull, "w")
-function.receiver._log._stream = sys.stdout
 headers = {"Authorization": service._login.header(0), "Content-Type": "application/json"}
 
 def bare(number):

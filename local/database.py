@@ -5,9 +5,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.stores.contract import StoreUnavailableError
 from core.stores.grouped import RowsRefusedError
 from local.files import DatabaseFiles, Fate
 
@@ -36,6 +38,29 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 
 
+_ROWS_AFTER = """
+SELECT key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body
+FROM events WHERE rowid > ? ORDER BY rowid LIMIT ?
+"""
+# Rows that are taken along from a database that was moved while somebody read it: about 50 MB.
+MAX_TAKEN = 50_000
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a connection leaves behind.
+
+    Attributes:
+        rows: Those that may be in no file but the log.
+        log: Where the log of a file that was moved is now, if a program that reads kept it from being emptied.
+        is_complete: Whether the file that was opened has everything, wherever it is now.
+    """
+
+    rows: Sequence[Row] = ()
+    log: str | None = None
+    is_complete: bool = False
+
+
 class Database:
     """A connection for one thread, and the files that it has open.
 
@@ -58,13 +83,16 @@ class Database:
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self.apply_schema()
-            self.checkpoint()
+            # The newest row that is in the file for certain.
+            self._saved = 0
+            if self.checkpoint():
+                self.confirm()
             self.files = DatabaseFiles(path)
             # Whether a checkpoint of ours may be why the file was written to.
             self._has_checkpointed = False
             self._others = self._value("PRAGMA data_version")
             # What was last found in the file; nothing yet if a reader keeps the first checkpoint from it.
-            self._found: tuple[int, object] = (0, None)
+            self._found: tuple[int, int, object] = (0, 0, None)
             with contextlib.suppress(sqlite3.Error):
                 self._found = self._in_file()
         except (sqlite3.Error, OSError):
@@ -166,6 +194,10 @@ class Database:
         is_complete: bool = 0 <= in_log == copied
         return is_complete
 
+    def confirm(self) -> None:
+        """Take note that all rows are in the file: a checkpoint was complete, and the files are in place."""
+        self._saved = self._value("SELECT max(rowid) FROM events") or 0
+
     def fate(self, rows: Collection[Row]) -> Fate:
         """Return what happened to the files; never `Fate.WRITTEN`, which is looked into.
 
@@ -181,25 +213,41 @@ class Database:
         self.files.remember()
         return Fate.SAME
 
-    def leave(self, fate: Fate) -> bool:
+    def leave(self, fate: Fate) -> Left:
         """Close the connection to files of which this became.
 
-        Returns:
-            Whether all that was committed is in the file that was opened, wherever that is now.
+        Raises:
+            StoreUnavailableError: A program that reads keeps more in the log than can be taken along: try again later.
+            sqlite3.Error, OSError: The log cannot be kept as it is; the connection stays open.
         """
-        is_complete = False
-        with contextlib.suppress(sqlite3.Error, OSError):
-            if fate is Fate.MOVED or self.files.lost_only_names():
-                is_complete = self.checkpoint("TRUNCATE")
-        # A disk that takes no write keeps its files as they are.
-        with contextlib.suppress(OSError):
-            if fate is Fate.SPOILED:
+        left = self._leave_moved() if fate is Fate.MOVED else Left()
+        keeps_log = fate is Fate.SPOILED and self.files.has_its_log()
+        if keeps_log:
+            # The next connection finds everything in it.
+            self.files.restore_log()
+        elif fate is Fate.SPOILED:
+            # A disk that takes no write keeps its files as they are.
+            with contextlib.suppress(OSError):
                 self.files.discard_log()
         self._connection.close()
         with contextlib.suppress(OSError):
-            self.files.delete_log()
+            if not keeps_log:
+                self.files.delete_log()
         self.files.close()
-        return is_complete
+        return left
+
+    def _leave_moved(self) -> Left:
+        is_complete = False
+        rows: list[Row] = []
+        with contextlib.suppress(sqlite3.Error):
+            rows = self._connection.execute(_ROWS_AFTER, (self._saved, MAX_TAKEN + 1)).fetchall()
+        with contextlib.suppress(sqlite3.Error):
+            is_complete = self.checkpoint("TRUNCATE")
+        if is_complete and self.files.has_name():
+            return Left(is_complete=True)
+        if len(rows) > MAX_TAKEN:
+            raise StoreUnavailableError("moved_while_read")
+        return Left(rows, None if is_complete else self.files.set_log_aside())
 
     def close(self) -> None:
         """Close the connection to files that are in place."""
@@ -244,14 +292,13 @@ class Database:
         try:
             # Another connection that commits makes checkpoints, too.
             others = self._value("PRAGMA data_version")
-            if others != self._others:
-                self._others = others
-                return True
-            if not self._has_checkpointed:
+            has_others, self._others = others != self._others, others
+            if not has_others and not self._has_checkpointed:
                 return False
             found = self._in_file()
             schemas = self._found[0], self._value("PRAGMA schema_version")
-            if found[0] in schemas and found[1] in {self._found[1], *(row[0] for row in rows)}:
+            is_known = found[2] in {self._found[2], *(row[0] for row in rows)}
+            if found[0] in schemas and (is_known or (has_others and found[1] >= self._found[1])):
                 self._found = found
                 return True
         except sqlite3.Error as error:
@@ -259,9 +306,9 @@ class Database:
             return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")
         return False
 
-    def _in_file(self) -> tuple[int, object]:
-        """Return the version of the schema and the newest key that the file has without its log."""
+    def _in_file(self) -> tuple[int, int, object]:
+        """Return the version of the schema, and the newest row and key, that the file has without its log."""
         uri = f"{self._path.resolve().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as file:
-            newest = file.execute("SELECT key FROM events ORDER BY rowid DESC LIMIT 1").fetchone()
-            return file.execute("PRAGMA schema_version").fetchone()[0], newest and newest[0]
+            row, key = file.execute("SELECT rowid, key FROM events ORDER BY rowid DESC LIMIT 1").fetchone() or (0, None)
+            return file.execute("PRAGMA schema_version").fetchone()[0], row, key

@@ -3,6 +3,8 @@
 import contextlib
 import enum
 import os
+import shutil
+import time
 from pathlib import Path
 
 # Of a file, whatever its name: device and inode.
@@ -37,6 +39,8 @@ class DatabaseFiles:
         real = os.path.realpath(path)
         self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
         self._log = open(self._log_path, "r+b", buffering=0)  # noqa: SIM115 - close() closes it
+        # Closing one made with O_PATH, which Linux has, drops no locks. Elsewhere it is closed after the connection.
+        self._file = os.open(path, getattr(os, "O_PATH", os.O_RDONLY))
         self._known = self._look()
 
     def fate(self) -> Fate:
@@ -73,11 +77,29 @@ class DatabaseFiles:
             (index.st_dev, index.st_ino),
         )
 
-    def lost_only_names(self) -> bool:
-        """Whether the log was deleted and all else is as it was, so that the open log still belongs to the file."""
+    def has_name(self) -> bool:
+        """Return whether the database file has a name anywhere: a move to another disk is a copy and a deletion."""
+        return os.fstat(self._file).st_nlink > 0
+
+    def is_log_empty(self) -> bool:
+        """Return whether there is nothing in the log; somebody who reads may keep what is in the file already."""
+        return os.fstat(self._log.fileno()).st_size == 0
+
+    def has_its_log(self) -> bool:
+        """Return whether the open log still belongs to the file in place, whatever became of its name and index."""
         found = os.stat(self._path)
         is_as_it_was = (found.st_size, found.st_mtime_ns) == self._known[1]
-        return is_as_it_was and self._has_log() and not os.path.exists(self._log_path)
+        is_elsewhere = os.path.exists(self._log_path) and not self._is_there(self._log_path, self._known[2])
+        return is_as_it_was and self._has_log() and not is_elsewhere
+
+    def restore_log(self) -> None:
+        """Put a log that was deleted back in its place: without it, the file may be half of a checkpoint."""
+        if not os.path.exists(self._log_path):
+            self._log.seek(0)
+            with open(self._log_path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as copy:
+                shutil.copyfileobj(self._log, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
 
     def discard_log(self) -> None:
         """Empty the log, which is no longer of this database: SQLite would copy it there on closing."""
@@ -89,9 +111,20 @@ class DatabaseFiles:
             if self._is_there(name, identity):
                 os.unlink(name)
 
+    def set_log_aside(self) -> str | None:
+        """Rename the log of a file that was moved, and return its new name; None if it is not there."""
+        if not self._is_there(self._log_path, self._known[2]):
+            return None
+        name = f"{self._log_path}.{time.strftime('%Y%m%dT%H%M%S')}"
+        os.rename(self._log_path, name)
+        if self._is_there(self._index_path, self._known[3]):
+            os.unlink(self._index_path)
+        return name
+
     def close(self) -> None:
-        """Look no more."""
+        """Look no more. The connection is closed already."""
         self._log.close()
+        os.close(self._file)
 
     def _has_log(self) -> bool:
         """Whether the log begins as one; zeros are what a write leaves before it in a file that was truncated."""

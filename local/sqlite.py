@@ -74,6 +74,9 @@ class SqliteStore(GroupedStore):
         # Rows that are committed, and that no checkpoint has put into the file; whether they may be missing there.
         self._unsaved: deque[Row] = deque(maxlen=_MAX_UNSAVED)
         self._is_behind = False
+        # Rows of a database that was moved while somebody read it, and where its log is.
+        self._taken: list[Row] = []
+        self._log_aside: str | None = None
         self._since_checkpoint = 0
         # Whether the log was emptied since the last event, and what will do that next.
         self._has_rested = False
@@ -112,12 +115,25 @@ class SqliteStore(GroupedStore):
         if self._has_moved:
             self._has_moved = False
             outcomes[0] = outcomes[0].noting(
-                "the database was moved, replaced or deleted: stored in the one that is now in its place"
+                "the database was moved, replaced or deleted: stored in the one that is now in its place",
+                self._log_aside and f"it was being read, so put its log beside the moved file: {self._log_aside}",
             )
+            self._log_aside = None
+        self._rest()
+        return outcomes
+
+    def _rest(self) -> None:
+        """Empty the log once there was no event for a while; again if somebody reads just then."""
         if self._resting:
             self._resting.cancel()
-        self._resting = asyncio.get_running_loop().call_later(_REST, self._thread.submit, self._empty_log)
-        return outcomes
+        loop = asyncio.get_running_loop()
+
+        def empty_log() -> None:
+            if not self._empty_log():
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(self._rest)
+
+        self._resting = loop.call_later(_REST, self._thread.submit, empty_log)
 
     async def _call(self, function: Callable[[], T], seconds: float) -> T:
         try:
@@ -138,7 +154,7 @@ class SqliteStore(GroupedStore):
                 continue
             error = None
             try:
-                inserted = database.insert(rows, self._unsaved if self._is_behind else ())
+                inserted = database.insert(rows, [*self._taken, *self._unsaved] if self._is_behind else ())
                 # An event of which the first attempt left a copy was new then.
                 is_new = [one or other for one, other in zip(is_new, inserted, strict=True)]
             except sqlite3.Error as failure:
@@ -147,6 +163,8 @@ class SqliteStore(GroupedStore):
                 continue
             if error is None:
                 self._is_behind = False
+                self._unsaved.extend(self._taken)
+                self._taken = []
                 self._unsaved.extend(rows)
                 self._since_checkpoint += len(rows)
                 return [Outcome.STORED if new else Outcome.DUPLICATE for new in is_new]
@@ -155,13 +173,21 @@ class SqliteStore(GroupedStore):
                 raise _translated(error) from None
         raise StoreUnavailableError("replaced")
 
-    def _empty_log(self) -> None:
-        if self._database and self._since_checkpoint:
-            self._has_rested = self._checkpointed(self._database, "TRUNCATE")
+    def _empty_log(self) -> bool:
+        """Return whether there is nothing left to do."""
+        if not self._database or self._has_rested:
+            return True
+        with contextlib.suppress(StoreUnavailableError):
+            database = self._database
+            self._has_rested = self._checkpointed(database, "TRUNCATE") and database.files.is_log_empty()
+        return self._has_rested or self._database is None
 
     def _checkpointed(self, database: Database, mode: str = "PASSIVE") -> bool:
-        """Make a checkpoint; return whether the files are in place after it, too."""
+        """Make a checkpoint; return whether the files are in place before it and after it."""
         self._since_checkpoint = 0
+        # Into a file that somebody copies over just now it would write the pages of another.
+        if not self._is_in_place(database):
+            return False
         is_complete = False
         # What it cannot do now, for want of space say, the next one can.
         with contextlib.suppress(sqlite3.Error):
@@ -170,6 +196,7 @@ class SqliteStore(GroupedStore):
             return False
         if is_complete:
             self._unsaved.clear()
+            database.confirm()
         return True
 
     def _migrated(self, database: Database) -> bool:
@@ -184,13 +211,18 @@ class SqliteStore(GroupedStore):
         fate = database.fate(self._unsaved)
         if fate is Fate.SAME:
             return True
+        try:
+            left = database.leave(fate)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailableError(type(error).__name__) from None
         self._database = None
         self._has_moved = True
-        if database.leave(fate) and not _has_content(self._path):
-            # All of it is in the file that was moved, or that somebody wanted deleted.
+        self._log_aside = left.log or self._log_aside
+        self._taken += left.rows
+        if left.is_complete and not _has_content(self._path):
+            # All of it is in the file that was moved.
             self._unsaved.clear()
-        else:
-            self._is_behind = True
+        self._is_behind = True
         return False
 
     def _opened(self) -> Database:
@@ -227,7 +259,8 @@ class SqliteStore(GroupedStore):
             # SQLite would delete it: https://www.sqlite.org/tempfiles.html#write_ahead_log_wal_files
             if _has_content(Path(f"{os.path.realpath(self._path)}-wal")):
                 raise StoreUnavailableError("log_without_database")
-        elif not is_first:
+        if not is_first and self._path.exists():
+            # Of an empty file, too: a copy over a file begins by emptying it.
             self._wait_until_still()
             # A copy is readable to everybody, as a rule; another user's file is that user's to change.
             with contextlib.suppress(PermissionError):
@@ -250,7 +283,9 @@ class SqliteStore(GroupedStore):
 
     def _close(self) -> None:
         with contextlib.suppress(StoreUnavailableError):
-            if self._database and not self._is_in_place(self._database) and self._is_behind:
+            if self._database:
+                self._is_in_place(self._database)
+            if self._is_behind:
                 self._write([])
         if self._database:
             self._database.close()

@@ -269,7 +269,7 @@ def test_whatever_is_stored_is_listed(databases: Databases, cases: dict[str, byt
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-def test_no_listing_steers_a_terminal(tmp_path: Path) -> None:
+def test_no_listing_prints_terminal_control_characters(tmp_path: Path) -> None:
     database = tmp_path / "e.db"
     fill(database, [event(a_contact("[red]\x1b[2J\r\x9b31m\u202e"), NOW), event(OWN["C1, raw"], NOW)])
     for listing in LISTINGS:
@@ -321,7 +321,7 @@ INSERT INTO events VALUES ('one', 'e', 'co2', 'd', 'p', {times}, {bytes_of_body}
 """
 
 
-def test_an_sqlite_database_of_the_version_before_is_listed(tmp_path: Path) -> None:
+def test_sqlite_database_of_the_previous_version_is_listed(tmp_path: Path) -> None:
     columns = {"text": "TEXT", "time": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}
     times = "'0001-01-01T00:00:00.000000Z', '2026-11-21T09:00:00.000000Z', 1"
     with closing(sqlite3.connect(tmp_path / "e.db")) as connection:
@@ -329,7 +329,7 @@ def test_an_sqlite_database_of_the_version_before_is_listed(tmp_path: Path) -> N
     check_old(str(tmp_path / "e.db"), ["0001-01-01T00:00:00.000000Z"])
 
 
-def test_a_postgres_database_of_the_version_before_is_listed(postgres: Postgres) -> None:
+def test_postgres_database_of_the_previous_version_is_listed(postgres: Postgres) -> None:
     """With the times that Python does not have, which it kept as Postgres gave or took them."""
     url = postgres.create_database()
     columns = {"text": "text", "time": "timestamptz", "bool": "boolean", "bytes": "bytea"}
@@ -383,7 +383,7 @@ def explain(database: str, query: Query) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
-def test_it_may_be_cut_short(tmp_path: Path) -> None:
+def test_broken_pipe_is_no_error(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", (event(ONE.body("touch", NOW), NOW) for _ in range(1000)))
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "events", "--csv", "--limit", "0", "--database", str(tmp_path / "e.db")],
@@ -510,7 +510,7 @@ def test_postgres_says_the_same_through_a_pooler(database: Path, postgres: Postg
     "args",
     [["--json", "--csv"], ["--since", "yesterday"], ["--until", "2x"], ["--since", "99999999999w"], ["--limit=-1"]],
 )
-def test_what_makes_no_sense_exits_2(args: list[str]) -> None:
+def test_invalid_arguments_exit_2(args: list[str]) -> None:
     assert events(*args).exit_code == 2
 
 

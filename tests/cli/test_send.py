@@ -255,7 +255,7 @@ def test_the_secret_of_make_run_is_found(endpoint: Endpoint) -> None:
     assert send(endpoint.url, "--secret-file", "elsewhere", secret=None).exit_code == 0
 
 
-def test_a_short_secret_and_several() -> None:
+def test_short_secret_and_a_list_of_secrets() -> None:
     with listening(environ={"DT_SIGNATURE_SECRET": "test-secret"}) as endpoint:
         assert send(endpoint.url, secret='["test-secret","the next one"]').exit_code == 0
 
@@ -332,7 +332,7 @@ def test_no_answer_is_counted_and_the_rest_is_sent() -> None:
     assert not summary(result)["asExpected"]
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     process = run("send", f"http://127.0.0.1:{free_port()}", "-n", "100")
     out, err = process.communicate()
     assert process.returncode == 1
@@ -409,7 +409,7 @@ def test_a_longer_run_shows_its_progress_on_a_terminal(endpoint: Endpoint) -> No
         (["--concurrency", "0"], "--concurrency"),
     ],
 )
-def test_what_makes_no_sense_exits_2(args: list[str], says: str) -> None:
+def test_invalid_arguments_exit_2(args: list[str], says: str) -> None:
     result = send(*args)
     assert result.exit_code == 2
     assert says in words(result.stderr)

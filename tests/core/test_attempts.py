@@ -9,13 +9,13 @@ from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT, ATTEMPTS, async_attempts, attempts
 
 
-def test_three_at_most_with_short_pauses() -> None:
+def test_at_most_three_attempts_with_short_backoff() -> None:
     started = time.monotonic()
     assert len(list(attempts(started + DEADLINE))) == ATTEMPTS == 3
     assert time.monotonic() - started < 0.7
 
 
-def test_an_event_loop_goes_on_in_the_pauses() -> None:
+def test_event_loop_runs_during_backoff() -> None:
     async def count() -> int:
         return len([_ async for _ in async_attempts(time.monotonic() + DEADLINE)])
 
@@ -28,11 +28,11 @@ def test_an_event_loop_goes_on_in_the_pauses() -> None:
 
 
 @pytest.mark.parametrize("left", [-1.0, 0.0, ATTEMPT - 0.01])
-def test_none_that_could_end_too_late(left: float) -> None:
+def test_no_attempt_that_could_miss_the_deadline(left: float) -> None:
     assert list(attempts(time.monotonic() + left)) == []
 
 
-def test_one_that_takes_all_of_its_time_leaves_time_for_a_second_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempt_that_times_out_leaves_time_for_one_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(time, "sleep", lambda _: None)

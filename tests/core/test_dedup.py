@@ -108,7 +108,7 @@ def test_failing_look_up_sends_anyway_and_says_so() -> None:
     assert outcome.note == "look-up failed: throttled"
 
 
-def test_failing_mark_is_no_failure_of_an_event_that_is_sent() -> None:
+def test_failed_mark_of_a_sent_event_is_no_failure() -> None:
     cloud, new = Cloud(), event()
     cloud.before["mark"] = unavailable
     outcome = cloud.put(new)
@@ -117,7 +117,7 @@ def test_failing_mark_is_no_failure_of_an_event_that_is_sent() -> None:
     assert outcome.note == "mark failed: throttled"
 
 
-def test_seen_keys_that_are_down_keep_no_event_from_the_queue() -> None:
+def test_unavailable_seen_keys_do_not_stop_delivery() -> None:
     cloud, new = Cloud(), event()
     cloud.before = {"contains": unavailable, "mark": unavailable}
     outcome = cloud.put(new)
@@ -175,7 +175,7 @@ def crash(cloud: Cloud, when: str, step: str) -> None:
 
 
 @pytest.mark.parametrize(("when", "step", "queued", "marked", "retry", "copies"), MOMENTS)
-def test_crash_costs_at_most_a_duplicate(
+def test_crash_costs_at_most_one_duplicate(
     when: str, step: str, queued: int, marked: bool, retry: Outcome, copies: int
 ) -> None:
     cloud = Cloud()
@@ -189,7 +189,7 @@ def test_crash_costs_at_most_a_duplicate(
     assert len(cloud.queue) == copies
 
 
-def test_each_of_several_crashes_costs_at_most_one() -> None:
+def test_each_of_several_crashes_costs_at_most_one_duplicate() -> None:
     for crashes in itertools.product(MOMENTS, repeat=3):
         cloud = Cloud()
         for when, step, *_ in crashes:

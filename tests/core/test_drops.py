@@ -12,7 +12,7 @@ from tests.support.deliveries import body
 PROJECT = "ccol8iuk9smqiha4e8l0"
 
 
-def test_a_warning_at_the_first_and_then_at_most_once_a_minute() -> None:
+def test_warns_at_the_first_drop_and_then_at_most_once_a_minute() -> None:
     stream, now = io.StringIO(), [1000.0]
     drops = Drops(Log(stream), lambda: now[0])
 

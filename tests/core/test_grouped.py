@@ -46,7 +46,7 @@ def soon() -> float:
     return time.monotonic() + 8
 
 
-def test_one_is_written_at_once_and_those_that_came_meanwhile_together() -> None:
+def test_first_event_is_written_at_once_and_the_waiting_ones_together() -> None:
     async def run() -> list[list[str]]:
         disk = Disk()
         disk.released.clear()
@@ -64,7 +64,7 @@ def test_one_is_written_at_once_and_those_that_came_meanwhile_together() -> None
     assert asyncio.run(run()) == [["a"], ["b", "c", "d"]]
 
 
-def test_a_group_is_bounded_and_goes_by_the_deadline_of_its_oldest() -> None:
+def test_group_has_a_size_limit_and_the_deadline_of_its_oldest_event() -> None:
     async def run() -> Disk:
         disk = Disk()
         count = 2 * MAX_GROUP + 1
@@ -76,7 +76,7 @@ def test_a_group_is_bounded_and_goes_by_the_deadline_of_its_oldest() -> None:
     assert disk.deadlines == [1000.0, 1000.0 + MAX_GROUP, 1000.0 + 2 * MAX_GROUP]
 
 
-def test_too_many_are_told_at_once() -> None:
+def test_too_many_waiting_events_are_refused_at_once() -> None:
     async def run() -> None:
         disk = Disk()
         tasks = [asyncio.ensure_future(disk.put(event(str(number)), soon())) for number in range(MAX_WAITING)]
@@ -92,7 +92,7 @@ def test_too_many_are_told_at_once() -> None:
     asyncio.run(run())
 
 
-def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
+def test_unavailable_store_fails_all_waiting_events_at_once() -> None:
     async def run() -> None:
         disk = Disk()
         disk.errors = [StoreUnavailableError("timeout")]
@@ -106,7 +106,7 @@ def test_when_the_store_is_away_all_that_wait_are_told_with_the_first() -> None:
     asyncio.run(run())
 
 
-def test_a_refused_row_is_refused_alone() -> None:
+def test_refused_row_does_not_affect_its_group() -> None:
     async def run() -> None:
         disk = Disk()
         names = ["a", "poison", "b"]
@@ -118,7 +118,7 @@ def test_a_refused_row_is_refused_alone() -> None:
     asyncio.run(run())
 
 
-def test_a_row_that_is_not_there_is_refused_and_its_neighbours_are_stored() -> None:
+def test_missing_row_is_unavailable_and_its_group_is_stored() -> None:
     async def run() -> None:
         disk = Disk()
         outcomes = await asyncio.gather(
@@ -131,7 +131,7 @@ def test_a_row_that_is_not_there_is_refused_and_its_neighbours_are_stored() -> N
     asyncio.run(run())
 
 
-def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
+def test_bug_fails_its_own_group_only() -> None:
     async def run() -> None:
         disk = Disk()
         disk.errors = [ZeroDivisionError()]
@@ -143,7 +143,7 @@ def test_a_bug_reaches_those_whom_it_met_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("error", [None, StoreUnavailableError("timeout")])
-def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Exception | None) -> None:
+def test_cancelled_caller_does_not_affect_the_others(error: Exception | None) -> None:
     async def run() -> None:
         disk = Disk()
         disk.released.clear()
@@ -160,7 +160,7 @@ def test_somebody_who_stopped_waiting_does_not_trouble_the_others(error: Excepti
     asyncio.run(run())
 
 
-def test_drain_waits_for_all_that_was_taken() -> None:
+def test_drain_waits_for_all_accepted_events() -> None:
     async def run() -> None:
         disk = Disk()
         await disk.drain()

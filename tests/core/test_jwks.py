@@ -203,7 +203,7 @@ def test_key_that_dt_withdraws_stops_working(keys: PublishedKeys, issuer: Issuer
     assert keys.get("new")
 
 
-def test_fetch_waits_for_nobody_else(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+def test_fetch_does_not_block_other_requests(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
     """While one request looks for a forged kid, the others go on with the keys that are here."""
     keys.refresh()
     asked, answered = threading.Event(), threading.Event()
@@ -223,7 +223,7 @@ def test_fetch_waits_for_nobody_else(keys: PublishedKeys, issuer: Issuer, clock:
     assert keys.get(KID)
 
 
-def test_requests_at_once_fetch_once(keys: PublishedKeys, issuer: Issuer) -> None:
+def test_concurrent_requests_share_one_fetch(keys: PublishedKeys, issuer: Issuer) -> None:
     barrier = threading.Barrier(8)
     found = []
 
@@ -334,7 +334,7 @@ def test_keys_are_kept_when_a_fetch_fails(
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-def test_without_any_keys_nothing_is_decided(
+def test_without_any_keys_a_token_is_neither_accepted_nor_refused(
     failure: dict[str, Answer], keys: PublishedKeys, issuer: Issuer, clock: Clock
 ) -> None:
     """A token that may be genuine is neither let in nor refused."""
@@ -346,7 +346,7 @@ def test_without_any_keys_nothing_is_decided(
     assert is_needed(keys)
 
 
-def test_issuer_that_is_not_there(clock: Clock) -> None:
+def test_unreachable_issuer(clock: Clock) -> None:
     keys = PublishedKeys(f"http://127.0.0.1:{unused_port()}", clock)
     keys.refresh()
     with pytest.raises(KeysUnavailableError):
@@ -364,7 +364,7 @@ def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> N
     assert keys.get(KID)
 
 
-def test_a_host_that_refuses_the_agent_of_python_is_told_another(keys: PublishedKeys, issuer: Issuer) -> None:
+def test_user_agent_is_not_pythons_default(keys: PublishedKeys, issuer: Issuer) -> None:
     """As the fronts of many hosts do."""
     agents = []
 
@@ -379,7 +379,7 @@ def test_a_host_that_refuses_the_agent_of_python_is_told_another(keys: Published
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
-def test_keys_that_come_packed_unasked_are_unpacked(encoding: str, keys: PublishedKeys, issuer: Issuer) -> None:
+def test_unrequested_gzip_is_decompressed(encoding: str, keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers[KEYS] = content(PACKED, Content_Encoding=encoding)
     keys.refresh()
     assert keys.get(KID)
@@ -394,7 +394,7 @@ def test_a_redirect_to_the_same_host_is_followed(code: int, keys: PublishedKeys,
     assert issuer.asked == [DISCOVERY, KEYS, "/1", "/2", "/3"]
 
 
-def test_redirects_in_a_circle_end(keys: PublishedKeys, issuer: Issuer) -> None:
+def test_redirect_loop_ends(keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers[KEYS] = status(302, Location=KEYS)
     keys.refresh()
     with pytest.raises(KeysUnavailableError):
@@ -418,7 +418,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
     ids=["nothing", "body", "body of a length", "chunks", "length of a chunk", "headers", "status"],
 )
-def test_issuer_that_drips_is_left_in_time(
+def test_slow_issuer_times_out(
     head: bytes, drop: bytes, keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two fetches of `TIMEOUT` each are all that a request of DT's has time for."""
@@ -431,7 +431,7 @@ def test_issuer_that_drips_is_left_in_time(
         keys.get(KID)
 
 
-def test_name_that_is_slow_to_look_up_is_left_in_time(
+def test_slow_dns_times_out(
     keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resolver may take 10 s and more over one that it cannot reach, and no timeout of a socket covers that."""
@@ -490,7 +490,7 @@ def contacted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("", []),
     ],
 )
-def test_http_is_for_this_machine_alone(issuer: str, hosts: list[str], clock: Clock, contacted: list[str]) -> None:
+def test_http_is_allowed_for_loopback_only(issuer: str, hosts: list[str], clock: Clock, contacted: list[str]) -> None:
     keys = PublishedKeys(issuer, clock)
     keys.refresh()
     assert contacted == hosts

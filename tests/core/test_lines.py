@@ -35,7 +35,7 @@ def read_until(reader: int, end: bytes) -> bytes:
     return data
 
 
-def test_what_is_read_is_written_at_once(pipe: tuple[int, TextIO]) -> None:
+def test_lines_are_written_at_once(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     for text in ("one\n", "two\nthree\n", "ø\n", "\ud800\n", "long " * 2000 + "\n"):
@@ -43,7 +43,7 @@ def test_what_is_read_is_written_at_once(pipe: tuple[int, TextIO]) -> None:
         assert os.read(reader, 65_536).decode() == text.replace("\ud800", "\\ud800")
 
 
-def test_a_paused_reader_delays_nobody_and_is_told_what_it_missed(pipe: tuple[int, TextIO]) -> None:
+def test_paused_reader_blocks_nothing_and_gets_a_count_of_lost_lines(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     started = time.monotonic()
@@ -58,7 +58,7 @@ def test_a_paused_reader_delays_nobody_and_is_told_what_it_missed(pipe: tuple[in
     assert os.read(reader, 65_536) == b"after\n"
 
 
-def test_what_is_kept_is_written_before_the_process_ends(pipe: tuple[int, TextIO]) -> None:
+def test_buffered_lines_are_written_at_exit(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     for _ in range(1000):
@@ -73,7 +73,7 @@ def test_what_is_kept_is_written_before_the_process_ends(pipe: tuple[int, TextIO
     lines.drain()
 
 
-def test_a_reader_that_left_stops_nobody(pipe: tuple[int, TextIO]) -> None:
+def test_closed_pipe_is_no_error(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     other = os.dup(reader)
@@ -85,25 +85,25 @@ def test_a_reader_that_left_stops_nobody(pipe: tuple[int, TextIO]) -> None:
     lines.write(LINE)
 
 
-def test_a_file_has_every_line(tmp_path: Path) -> None:
+def test_file_has_every_line(tmp_path: Path) -> None:
     with open(tmp_path / "log", "w") as stream:
         Lines(stream, dropped).write(LINE * COUNT)
         assert (tmp_path / "log").read_text() == LINE * COUNT
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_a_full_disk_stops_nobody() -> None:
+def test_full_disk_is_no_error() -> None:
     with open("/dev/full", "w") as stream:
         Lines(stream, dropped).write(LINE)
 
 
-def test_a_stream_without_a_descriptor_is_written_to() -> None:
+def test_stream_without_a_file_descriptor_is_written_to() -> None:
     stream = io.StringIO()
     Lines(stream, dropped).write(LINE)
     assert stream.getvalue() == LINE
 
 
-def test_a_closed_stream_stops_nobody() -> None:
+def test_closed_stream_is_no_error() -> None:
     with tempfile.TemporaryFile("w") as closed:
         pass
     Lines(closed, dropped).write(LINE)

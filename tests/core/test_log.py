@@ -214,7 +214,7 @@ def test_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> N
     assert only_line(capsys.readouterr().out)["message"] == "here"
 
 
-def test_what_nobody_read_is_counted_in_a_line() -> None:
+def test_lost_lines_are_counted() -> None:
     reader, writer = os.pipe()
     with open(writer, "w") as stream:
         log = Log(stream)
@@ -228,7 +228,7 @@ def test_what_nobody_read_is_counted_in_a_line() -> None:
     assert (last["severity"], last["message"].split()[1:4]) == ("WARNING", ["lines", "of", "the"])
 
 
-def test_process_without_standard_output_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python makes it None where the descriptor is closed, as after ``>&-``."""
     monkeypatch.setattr(sys, "stdout", None)
     tell(Log())

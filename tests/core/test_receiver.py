@@ -145,13 +145,13 @@ def test_a_bug_is_500_and_shows_where_but_not_what(make: Make) -> None:
     assert "emucdd6ef2eu277bo8f52vg" not in "".join(line["traceback"])
 
 
-def test_an_event_whose_store_says_something_is_a_warning(make: Make) -> None:
+def test_note_of_the_store_is_logged_as_a_warning(make: Make) -> None:
     bench = make(Memory(note="mark failed: timeout"))
     assert bench.handle(delivery()).status == 200
     assert (bench.lines[0]["severity"], bench.lines[0]["note"]) == ("WARNING", "mark failed: timeout")
 
 
-def test_what_is_not_wanted_is_acknowledged_and_dropped(make: Make) -> None:
+def test_filtered_event_is_acknowledged_and_dropped(make: Make) -> None:
     for environ in ({"DT_EVENT_TYPES": "touch"}, {"DT_PROJECT_ID": "another"}):
         bench = make(**HS256, **environ)
         response = bench.handle(delivery())
@@ -175,14 +175,14 @@ def test_what_is_not_wanted_is_acknowledged_and_dropped(make: Make) -> None:
         body(eventType=["touch"]),
     ],
 )
-def test_what_a_filter_cannot_read_is_stored_and_marked(make: Make, content: bytes) -> None:
+def test_event_that_a_filter_cannot_read_is_stored_as_unparsed(make: Make, content: bytes) -> None:
     bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
     assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "stored"
     [event] = bench.memory.events.values()
     assert (event.body, event.parsed) == (content, False)
 
 
-def test_what_is_known_to_be_unwanted_is_dropped_whatever_else_is_unknown(make: Make) -> None:
+def test_one_filter_that_does_not_match_is_enough_to_drop(make: Make) -> None:
     bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="another")
     for content in (body(eventType=None), body(targetName=None)):
         assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "dropped"
@@ -201,7 +201,7 @@ def test_health(make: Make, method: str, status: int) -> None:
     assert make().handle(Request(method, "/healthz", [], b"")).status == status
 
 
-def test_the_body_has_a_limit_and_a_token_no_say_in_it(make: Make) -> None:
+def test_body_size_limit_holds_for_signed_requests_too(make: Make) -> None:
     bench = make()
     assert bench.handle(delivery(b"x" * MAX_BODY)).status == 200
     assert bench.handle(delivery(b"x" * (MAX_BODY + 1))).status == 413
@@ -323,7 +323,7 @@ class NeverSettled(Keys):
         return KeysNeeded(self)
 
 
-def test_keys_that_never_settle_are_refreshed_twice(make: Make) -> None:
+def test_keys_that_always_need_a_refresh_are_refreshed_twice(make: Make) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})
     keys = NeverSettled(True)
     bench = make()
@@ -333,7 +333,7 @@ def test_keys_that_never_settle_are_refreshed_twice(make: Make) -> None:
     assert "keys_unavailable" in bench.lines[0]["reason"]
 
 
-def test_keys_are_not_fetched_when_there_is_no_time_for_it(make: Make) -> None:
+def test_keys_are_not_fetched_too_close_to_the_deadline(make: Make) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION})
     bench = make()
     bench.receiver._settings = settings
@@ -349,7 +349,7 @@ def test_too_large_request_is_413(make: Make) -> None:
     assert bench.lines[0]["reason"] == "too_large"
 
 
-def test_a_request_whose_body_did_not_come_is_503(make: Make) -> None:
+def test_request_whose_body_times_out_is_503(make: Make) -> None:
     bench = make()
     assert bench.receiver.give_up(delivery(), "body_timeout", time.monotonic()).status == 503
     assert bench.lines[0]["reason"] == "body_timeout"
@@ -380,7 +380,7 @@ def test_problem_is_rfc_9457() -> None:
     }
 
 
-def test_a_receiver_is_safe_to_use_from_several_threads() -> None:
+def test_receiver_is_thread_safe() -> None:
     memory = Memory()
     receiver = Receiver(Settings.load(HS256), memory, Log(io.StringIO()))
     contents = [body(eventId=f"event{number}") for number in range(200)]

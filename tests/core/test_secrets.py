@@ -56,7 +56,7 @@ def status(receiver: Receiver, secret: str = SECRET) -> int:
     ],
     ids=["one", "two", "verbatim", "not ASCII"],
 )
-def test_one_or_several(text: str, accepted: list[str]) -> None:
+def test_one_secret_or_a_list(text: str, accepted: list[str]) -> None:
     service = Service(text)
     receiver = service.receiver()
     assert [status(receiver, secret) for secret in accepted] == [200] * len(accepted)
@@ -64,7 +64,7 @@ def test_one_or_several(text: str, accepted: list[str]) -> None:
     assert service.fetches == 1
 
 
-def test_a_new_secret_is_found_at_the_first_mismatch_and_a_forger_causes_one_fetch_per_cooldown() -> None:
+def test_rotated_secret_is_fetched_at_the_first_mismatch_and_forgeries_fetch_once_per_cooldown() -> None:
     service = Service(SECRET)
     receiver = service.receiver()
     assert status(receiver) == 200
@@ -80,7 +80,7 @@ def test_a_new_secret_is_found_at_the_first_mismatch_and_a_forger_causes_one_fet
     assert service.fetches == 3
 
 
-def test_a_secret_that_was_taken_away_stops_working() -> None:
+def test_removed_secret_stops_working() -> None:
     service = Service(json.dumps([OTHER, SECRET]))
     receiver = service.receiver()
     assert status(receiver) == 200
@@ -92,7 +92,7 @@ def test_a_secret_that_was_taken_away_stops_working() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", " ", "[", "[]", '[""]', "[1]", '{"secret":"x"}', '["\\ud800"]'])
-def test_a_fetch_that_fails_leaves_what_there_is(text: str | None) -> None:
+def test_failed_fetch_keeps_the_old_secrets(text: str | None) -> None:
     service = Service(SECRET)
     receiver = service.receiver()
     assert status(receiver) == 200
@@ -109,7 +109,7 @@ def test_a_fetch_that_fails_leaves_what_there_is(text: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "[", '{"secret":"x"}'])
-def test_without_any_it_asks_at_each_request_so_that_the_next_one_succeeds(
+def test_without_any_secret_every_request_fetches(
     text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service = Service(text)
@@ -123,7 +123,7 @@ def test_without_any_it_asks_at_each_request_so_that_the_next_one_succeeds(
     assert status(receiver) == 200
 
 
-def test_those_that_wait_for_a_fetch_take_what_comes_of_it() -> None:
+def test_concurrent_requests_share_one_fetch() -> None:
     begun, may_end = threading.Event(), threading.Event()
     fetches = []
 
@@ -161,7 +161,7 @@ def test_refresh_names_its_source() -> None:
         assert needed.source is secrets
 
 
-def test_two_places_for_the_secret_are_a_fault() -> None:
+def test_two_sources_of_the_secret_are_a_fault() -> None:
     secrets = Service(SECRET).secrets
     with pytest.raises(SettingsError, match="Remove the one or the other"):
         Settings.load({"DT_SIGNATURE_SECRET": SECRET}, secrets)

@@ -95,7 +95,7 @@ def test_filters() -> None:
     assert settings.warnings == ()
 
 
-def test_unsigned_is_allowed_alone_and_never_quietly() -> None:
+def test_unsigned_is_allowed_alone_and_warns() -> None:
     settings = Settings.load(UNSIGNED)
     assert settings.verifier.policy == "unsigned"
     (warning,) = settings.warnings
@@ -236,7 +236,7 @@ def test_policy_both_with_nothing_set_asks_for_both() -> None:
     assert "DT_ORGANIZATION_ID" in text
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_named_at_once() -> None:
     wrong = dict.fromkeys(VARIABLES, "[") | {"DT_ISSUER": "", "DT_ORGANIZATION_ID": ORGANIZATION}
     told = faults(wrong)
     assert len(told) == 8
@@ -446,7 +446,7 @@ def test_days_that_are_none(text: str) -> None:
         ("co3", "co2"),
     ],
 )
-def test_a_misspelt_event_type_does_not_start(name: str, meant: str) -> None:
+def test_misspelt_event_type_is_a_fault(name: str, meant: str) -> None:
     [fault] = faults({**HS256, "DT_EVENT_TYPES": json.dumps(["touch", name])})
     assert f"'{name}'" in fault
     assert f"Do you mean '{meant}'?" in fault
@@ -483,7 +483,7 @@ KEY_VAULT = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secre
 
 @pytest.mark.parametrize("value", [KEY_VAULT, f" {KEY_VAULT}", json.dumps([SECRET, KEY_VAULT]), KEY_VAULT.upper()])
 @pytest.mark.parametrize("name", ["DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_STORAGE"])
-def test_a_reference_that_key_vault_did_not_resolve_does_not_start(name: str, value: str) -> None:
+def test_unresolved_key_vault_reference_is_a_fault(name: str, value: str) -> None:
     found = faults({**HS256, name: value})
     assert any(fault.startswith(f"{name} is a reference that Key Vault did not resolve") for fault in found)
     assert "guesses-this" not in "".join(found)
@@ -504,7 +504,7 @@ def test_a_reference_that_key_vault_did_not_resolve_does_not_start(name: str, va
         "op://vault/item/field",
     ],
 )
-def test_a_reference_is_no_secret(reference: str) -> None:
+def test_reference_in_place_of_the_secret_is_a_fault(reference: str) -> None:
     for index, value in ((0, reference), (1, json.dumps([SECRET, f" {reference}\n"]))):
         assert faults({"DT_SIGNATURE_SECRET": value}) == [
             f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
@@ -512,5 +512,5 @@ def test_a_reference_is_no_secret(reference: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["$ecret" * 6, "a{{b}}" * 6, "<a>b" * 9, "projects" * 5, SECRET + "${X}"])
-def test_a_secret_that_looks_a_little_like_one_is_a_secret(secret: str) -> None:
+def test_secret_that_resembles_a_reference_is_accepted(secret: str) -> None:
     assert Settings.load({"DT_SIGNATURE_SECRET": secret}).verifier.secrets == (secret.encode(),)

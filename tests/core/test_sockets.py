@@ -77,7 +77,7 @@ def read_all(sock: socket.socket) -> bytes:
 # A socket.
 
 
-def test_what_is_in_time_is_as_ever() -> None:
+def test_fast_peer_is_unaffected() -> None:
     no_delay = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with (
         server(lambda connection: connection.sendall(connection.recv(9))) as address,
@@ -90,7 +90,7 @@ def test_what_is_in_time_is_as_ever() -> None:
         assert read_all(sock) == b"as ever"
 
 
-def test_a_peer_that_drips_is_left_in_time() -> None:
+def test_slow_sender_times_out() -> None:
     with server(drip) as address, create_connection(address, 5) as sock:
         ends_in_time(lambda: read_all(sock))
         # Nor is anything begun in what is left of nothing.
@@ -98,7 +98,7 @@ def test_a_peer_that_drips_is_left_in_time() -> None:
             sock.sendall(b"a")
 
 
-def test_a_peer_that_takes_a_little_at_a_time_is_left_in_time() -> None:
+def test_slow_reader_times_out() -> None:
     def sip(connection: socket.socket) -> None:
         while connection.recv(1 << 16):
             time.sleep(0.02)
@@ -108,7 +108,7 @@ def test_a_peer_that_takes_a_little_at_a_time_is_left_in_time() -> None:
         ends_in_time(lambda: sock.sendall(bytes(1 << 24)))
 
 
-def test_a_shorter_time_out_of_the_socket_holds() -> None:
+def test_shorter_timeout_of_the_socket_holds() -> None:
     with server(lambda connection: connection.recv(1)) as address, create_connection(address, 0.1) as sock:
         started = time.monotonic()
         with pytest.raises(TimeoutError), bounded(5):
@@ -117,7 +117,7 @@ def test_a_shorter_time_out_of_the_socket_holds() -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
-def test_without_a_bound_the_socket_has_its_own_time_out(timeout: float | None) -> None:
+def test_without_a_bound_the_socket_keeps_its_own_timeout(timeout: float | None) -> None:
     with server(lambda connection: drip(connection, b"abc")) as address, create_connection(address, timeout) as sock:
         assert read_all(sock) == b"abc"
         assert sock.gettimeout() == timeout
@@ -134,7 +134,7 @@ def test_the_earlier_of_two_bounds_holds() -> None:
         assert sock.recv_into(bytearray(1)) == 1
 
 
-def test_a_bound_is_of_its_thread_alone() -> None:
+def test_bound_is_local_to_its_thread() -> None:
     with (
         server(lambda connection: drip(connection, b"abc")) as address,
         create_connection(address, 5) as sock,
@@ -147,7 +147,7 @@ def test_a_bound_is_of_its_thread_alone() -> None:
 # Connecting.
 
 
-def test_nobody_who_takes_the_connection_is_left_in_time() -> None:
+def test_unaccepted_connection_times_out() -> None:
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -187,7 +187,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> list
     return asked
 
 
-def test_a_look_up_that_hangs_is_left_in_time_and_shared_by_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_dns_lookup_times_out_and_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(lambda connection: connection.sendall(b"b")) as (host, port), ThreadPoolExecutor(20) as threads:
         resolved = threading.Event()
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
@@ -209,7 +209,7 @@ def fail(error: Exception) -> Callable[[], Any]:
     return raising
 
 
-def test_a_name_that_is_none_is_said_to_each_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_name_fails_for_every_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver(monkeypatch, fail(socket.gaierror(socket.EAI_NONAME, "none")))
     for _ in range(2):
         with pytest.raises(socket.gaierror) as caught:
@@ -277,7 +277,7 @@ def dripping(address: tuple[str, int], begun: threading.Event) -> Iterator[tuple
         yield proxy
 
 
-def test_tls_in_time_is_as_ever(tls: Tls) -> None:
+def test_fast_tls_peer_is_unaffected(tls: Tls) -> None:
     with (
         server(tls.serving(lambda connection: connection.sendall(connection.recv(9)))) as address,
         bounded(5),
@@ -287,14 +287,14 @@ def test_tls_in_time_is_as_ever(tls: Tls) -> None:
         assert read_all(sock) == b"as ever"
 
 
-def test_a_handshake_that_drips_is_left_in_time(tls: Tls) -> None:
+def test_slow_tls_handshake_times_out(tls: Tls) -> None:
     begun = threading.Event()
     begun.set()
     with server(tls.serving(drip)) as address, dripping(address, begun) as proxy:
         ends_in_time(lambda: tls.connect(proxy))
 
 
-def test_a_record_that_drips_is_left_in_time(tls: Tls) -> None:
+def test_slow_tls_record_times_out(tls: Tls) -> None:
     begun = threading.Event()
 
     def serve(connection: socket.socket) -> None:
@@ -307,12 +307,12 @@ def test_a_record_that_drips_is_left_in_time(tls: Tls) -> None:
         ends_in_time(lambda: read_all(sock))
 
 
-def test_records_that_drip_are_left_in_time(tls: Tls) -> None:
+def test_slow_series_of_tls_records_times_out(tls: Tls) -> None:
     with server(tls.serving(drip)) as address, tls.connect(address) as sock:
         ends_in_time(lambda: read_all(sock))
 
 
-def test_a_peer_that_takes_a_little_of_tls_is_left_in_time(tls: Tls) -> None:
+def test_slow_tls_reader_times_out(tls: Tls) -> None:
     def sip(connection: socket.socket) -> None:
         while connection.recv(1 << 16):
             time.sleep(0.02)

@@ -21,7 +21,7 @@ print("done", flush=True)
 """
 
 
-def test_standard_error_that_nobody_reads_stops_nobody() -> None:
+def test_unread_standard_error_blocks_nothing() -> None:
     reader, writer = os.pipe()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, stderr=writer, timeout=10, check=True
@@ -32,7 +32,7 @@ def test_standard_error_that_nobody_reads_stops_nobody() -> None:
     os.close(reader)
 
 
-def test_only_what_is_worth_it_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_and_errors_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "lastResort", None)
     never_wait()
     handler = logging.lastResort

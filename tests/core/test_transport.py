@@ -28,7 +28,7 @@ def server(folder: Path, scheme: str, *replies: Reply) -> Iterator[tuple[Loopbac
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_one_connection_serves_one_call_after_the_other(scheme: str, tmp_path: Path) -> None:
+def test_connection_is_reused(scheme: str, tmp_path: Path) -> None:
     with server(tmp_path, scheme, success(a="b")) as (running, pools):
         for _ in range(3):
             with bounded(5):
@@ -37,7 +37,7 @@ def test_one_connection_serves_one_call_after_the_other(scheme: str, tmp_path: P
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_body_that_drips_ends_in_time_and_its_connection_with_it(scheme: str, tmp_path: Path) -> None:
+def test_slow_body_times_out_and_its_connection_is_closed(scheme: str, tmp_path: Path) -> None:
     with server(tmp_path, scheme, Reply(200, Drops(b"x" * 60)), success()) as (running, pools):
         started, threads = time.monotonic(), threading.active_count()
         with pytest.raises(HTTPError), bounded(0.3):
@@ -49,7 +49,7 @@ def test_a_body_that_drips_ends_in_time_and_its_connection_with_it(scheme: str, 
         assert running.connections == 2
 
 
-def test_pools_with_a_context_of_their_own_keep_to_the_bound_too(tmp_path: Path) -> None:
+def test_pools_with_their_own_tls_context_keep_the_deadline(tmp_path: Path) -> None:
     """As botocore's have."""
     with server(tmp_path, "https", Reply(200, Drops(b"x" * 60))) as (running, _):
         context = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
@@ -61,7 +61,7 @@ def test_pools_with_a_context_of_their_own_keep_to_the_bound_too(tmp_path: Path)
         assert time.monotonic() - started < 0.6
 
 
-def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+def test_server_with_an_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     other.write_bytes(certificate()[0])
     with server(tmp_path, "https", success()) as (running, _):
@@ -78,6 +78,6 @@ def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> Non
         ("https://127.0.0.1:9", 0, ConnectTimeoutError),
     ],
 )
-def test_an_error_of_connecting_is_urllib3s_own(url: str, seconds: float, error: type[Exception]) -> None:
+def test_connect_error_is_urllib3s_own(url: str, seconds: float, error: type[Exception]) -> None:
     with pytest.raises(error), bounded(seconds):
         pool_manager(1, "").urlopen("GET", url)

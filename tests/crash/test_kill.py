@@ -74,7 +74,7 @@ def test_heroku_killed_under_load(tmp_path: Path, postgres: Postgres) -> None:
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
-def test_postgres_lost_and_found_under_load(fault: str, tmp_path: Path) -> None:
+def test_postgres_outage_under_load(fault: str, tmp_path: Path) -> None:
     """The database goes, again and again; the app stays, answers 503 meanwhile, and comes back by itself."""
     with postgresql.running() as server:
         url = server.create_database()

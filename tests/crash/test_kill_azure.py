@@ -66,7 +66,7 @@ def kill(program: Program) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_the_function_killed_under_load(store: str, tmp_path: Path) -> None:
+def test_function_killed_under_load(store: str, tmp_path: Path) -> None:
     with place(store, tmp_path) as there:
         ledger = kill_often(lambda: azure_functions(there.environ, tmp_path), kill, KILLS)
         _, too_many = outcome(ledger, there.bodies())
@@ -75,7 +75,7 @@ def test_the_function_killed_under_load(store: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_the_store_lost_and_found_under_load(store: str, tmp_path: Path) -> None:
+def test_store_outage_under_load(store: str, tmp_path: Path) -> None:
     """Service Bus is killed and started again; Azurite freezes."""
     with place(store, tmp_path) as there:
         with azure_functions(there.environ, tmp_path) as program, sending(lambda: program) as ledger:

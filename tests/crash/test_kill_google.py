@@ -43,7 +43,7 @@ def kill(program: Program) -> None:
 
 
 @pytest.mark.parametrize("store", ["firestore", "pubsub"])
-def test_the_function_killed_under_load(store: str, pubsub: Emulator, firestore: Emulator, tmp_path: Path) -> None:
+def test_function_killed_under_load(store: str, pubsub: Emulator, firestore: Emulator, tmp_path: Path) -> None:
     topic, database = PubSub(pubsub.host), Firestore(firestore.host)
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     environ = environment(store, topic, database, pubsub, firestore)

@@ -42,7 +42,7 @@ def bodies(events: Events) -> list[bytes]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_the_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Path) -> None:
+def test_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Path) -> None:
     events = Events(couchdb)
     ledger = kill_often(starting(program, couchdb, events, tmp_path), kill, KILLS)
     _, too_many = outcome(ledger, bodies(events))
@@ -51,7 +51,7 @@ def test_the_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path
     assert len(events.databases()) == 1
 
 
-def test_the_receiver_killed_where_there_is_no_room_for_a_database(tmp_path: Path) -> None:
+def test_receiver_killed_while_the_number_of_databases_is_limited(tmp_path: Path) -> None:
     """Another database takes the events, and each receiver that starts finds them there."""
     with couchdb("user:password", limit=1) as server:
         events = Events(server)
@@ -77,7 +77,7 @@ def killed(server: CouchDb) -> tuple[Callable[[], None], Callable[[], None]]:
 
 @pytest.mark.parametrize("fault", [frozen, killed])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_cloudant_lost_and_found_under_load(
+def test_cloudant_outage_under_load(
     program: str, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault is frozen:

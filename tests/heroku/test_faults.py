@@ -94,7 +94,7 @@ CREATE TRIGGER mine BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION mine()
         ("ASSERT false; RETURN new;", "row_refused:P0004:AssertError"),
     ],
 )
-def test_a_trigger_that_takes_one_row_away_leaves_its_neighbours(url: str, body_of_it: str, cause: str) -> None:
+def test_trigger_that_drops_one_row_does_not_affect_its_group(url: str, body_of_it: str, cause: str) -> None:
     run_script(url, _TRIGGER.format(f"IF new.event_id <> 'poison' THEN RETURN new; END IF; {body_of_it}"))
     poison, neighbours = event("poison"), [event() for _ in range(5)]
     assert put_together(url, [poison, *neighbours]) == [cause, *[Outcome.STORED] * 5]
@@ -166,7 +166,7 @@ def test_another_table_in_its_place(url: str, change: str, is_stored: bool) -> N
         assert keys(url) >= {one.key for one in events}
 
 
-def test_two_receivers_with_the_same_events_in_opposite_order_do_not_wait_for_each_other(url: str) -> None:
+def test_same_events_in_opposite_order_do_not_deadlock(url: str) -> None:
     events = [event() for _ in range(100)]
 
     async def run() -> None:
@@ -186,7 +186,7 @@ def deadlocks(url: str) -> int:
 
 
 @pytest.mark.parametrize("code", ["40P01", "40001"])
-def test_transactions_in_each_others_way_are_tried_again(url: str, code: str) -> None:
+def test_conflicting_transactions_are_retried(url: str, code: str) -> None:
     """Raised by a trigger, once: a sequence keeps its count when the transaction does not."""
     execute(url, "CREATE SEQUENCE tries")
     run_script(
@@ -198,7 +198,7 @@ def test_transactions_in_each_others_way_are_tried_again(url: str, code: str) ->
     assert keys(url) == {one.key}
 
 
-def test_a_lock_on_the_table_leaks_no_connection(url: str) -> None:
+def test_table_lock_leaks_no_connection(url: str) -> None:
     async def run() -> list[Outcome | str]:
         async with opened(url) as store:
             async with locked(url):
@@ -211,7 +211,7 @@ def test_a_lock_on_the_table_leaks_no_connection(url: str) -> None:
     assert set(asyncio.run(run())) == {"55P03:LockNotAvailableError"}
 
 
-def test_what_is_cut_off_while_it_runs_is_cancelled(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timed_out_statement_is_cancelled(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the server's own limits do not hold, such as over many rows that each wait a little."""
     monkeypatch.setattr(store_module, "_SETTINGS", "SET {0} synchronous_commit = on")
 
@@ -246,7 +246,7 @@ async def backends(url: str) -> int:
     return count
 
 
-def test_a_server_that_drips_is_not_waited_for(url: str, postgres: Postgres, proxy: Proxy) -> None:
+def test_slow_server_times_out(url: str, postgres: Postgres, proxy: Proxy) -> None:
     one = event()
 
     async def run() -> None:
@@ -273,7 +273,7 @@ _GARBAGE = [
 
 
 @pytest.mark.parametrize("garbage", _GARBAGE, ids=["HTTP", "NUL", "ready", "half a row", "empty error"])
-def test_whatever_the_driver_makes_of_garbage_is_a_refusal(
+def test_garbage_from_the_server_is_unavailable(
     url: str, postgres: Postgres, proxy: Proxy, garbage: bytes
 ) -> None:
     async def run() -> Outcome | str:
@@ -290,7 +290,7 @@ def test_whatever_the_driver_makes_of_garbage_is_a_refusal(
     assert isinstance(asyncio.run(run()), str)
 
 
-def test_a_backend_that_dies_under_a_write_costs_no_refusal(url: str) -> None:
+def test_terminated_backend_is_retried(url: str) -> None:
     """As after a crash of the server: every connection is lost in the middle of a statement."""
     events = [event() for _ in range(200)]
 
@@ -311,7 +311,7 @@ def test_a_backend_that_dies_under_a_write_costs_no_refusal(url: str) -> None:
     assert keys(url) >= {one.key for one in events}
 
 
-def test_the_first_host_of_several_may_be_silent(url: str, postgres: Postgres, proxy: Proxy) -> None:
+def test_first_of_several_hosts_may_be_silent(url: str, postgres: Postgres, proxy: Proxy) -> None:
     proxy.set(Mode.SILENT)
     both = url.replace(f"127.0.0.1:{postgres.port}", f"127.0.0.1:{proxy.port},127.0.0.1:{postgres.port}")
 

@@ -45,7 +45,7 @@ def test_without_a_secret_it_says_what_to_do(postgres: Postgres) -> None:
     assert "DT_SIGNATURE_SECRET" in found.stderr
 
 
-def test_a_database_that_could_lose_events_stops_it_at_start(tmp_path: Path) -> None:
+def test_database_that_could_lose_events_stops_it_at_start(tmp_path: Path) -> None:
     with postgresql.running("fsync=off") as server:
         url = server.create_database()
         found = run_module("heroku", **ENVIRON, DATABASE_URL=url)
@@ -70,7 +70,7 @@ def test_commits_wait_for_the_disk_whatever_the_databases_default(postgres: Post
     assert asyncio.run(run()) == "on"
 
 
-def test_a_database_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:
+def test_unreachable_database_at_start_is_retried(tmp_path: Path) -> None:
     with postgresql.running() as server:
         url = server.create_database()
         server.stop()
@@ -81,7 +81,7 @@ def test_a_database_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:
             assert post(program, content).status == 200
 
 
-def test_a_restart_of_the_database_costs_no_refusal(tmp_path: Path) -> None:
+def test_database_restart_costs_no_refusal(tmp_path: Path) -> None:
     with postgresql.running() as server:
         url = server.create_database()
         with running("heroku", {**ENVIRON, "DATABASE_URL": url}, tmp_path) as program:
@@ -91,7 +91,7 @@ def test_a_restart_of_the_database_costs_no_refusal(tmp_path: Path) -> None:
             assert post(program, fresh_body()).status == 200
 
 
-def test_tls_as_heroku_demands_it(postgres_with_tls: Postgres) -> None:
+def test_tls_as_heroku_requires_it(postgres_with_tls: Postgres) -> None:
     """By a certificate that nobody signed, as Heroku's are. 127.0.0.2 is this machine, and not in a name we excuse."""
     postgres = postgres_with_tls
     name = postgres.create_database().rsplit("/", 1)[1]
@@ -118,7 +118,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_the_schema_may_be_applied_again_and_at_once(postgres: Postgres) -> None:
+def test_schema_may_be_applied_repeatedly_and_concurrently(postgres: Postgres) -> None:
     url = postgres.create_database()
 
     async def run() -> None:
@@ -151,7 +151,7 @@ async def _execute(url: str, statement: str) -> None:
     await connection.close()
 
 
-def test_a_stop_answers_what_is_in_flight(postgres: Postgres, tmp_path: Path) -> None:
+def test_graceful_shutdown_answers_requests_in_flight(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.create_database()
     contents = [fresh_body() for _ in range(5)]
     answers: list[Answer] = []
@@ -208,7 +208,7 @@ def test_two_workers_share_the_rows_and_stop_when_told(postgres: Postgres, tmp_p
     assert lines == ["emucdd6ef2eu277bo8f52vg temperature 27 °C"] * 301
 
 
-def test_what_a_worker_prints_moves_no_cursor(postgres: Postgres, tmp_path: Path) -> None:
+def test_worker_prints_no_terminal_control_characters(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.create_database()
     state = "\x1b[2J\x9b31m\u202eOPEN\ud800\0"
     content = body(eventType="contact", data={"contact": {"state": "STATE"}})
@@ -220,7 +220,7 @@ def test_what_a_worker_prints_moves_no_cursor(postgres: Postgres, tmp_path: Path
     worker.close()
 
 
-def test_a_row_that_cannot_be_processed_is_a_dead_letter_in_the_end(postgres: Postgres) -> None:
+def test_row_that_cannot_be_processed_becomes_a_dead_letter(postgres: Postgres) -> None:
     from core.log import Log
     from heroku import worker
 
@@ -245,7 +245,7 @@ def test_a_row_that_cannot_be_processed_is_a_dead_letter_in_the_end(postgres: Po
     assert (bad["event_id"], bad["attempts"]) == ("bad", worker.MAX_ATTEMPTS)
 
 
-def test_a_worker_comes_back_when_the_database_does(tmp_path: Path) -> None:
+def test_worker_reconnects_to_the_database(tmp_path: Path) -> None:
     with postgresql.running() as server:
         url = server.create_database()
         worker = Program("heroku.worker", {"DATABASE_URL": url}, tmp_path)

@@ -77,7 +77,7 @@ def indexes(url: str) -> dict[str, bool]:
     return {row["name"]: row["indisvalid"] for row in found}
 
 
-def test_while_the_version_before_writes(old: str) -> None:
+def test_while_the_previous_version_writes(old: str) -> None:
     """With a reader that keeps the table for a while, as a backup does, and two releases at once."""
     names = {view: columns(old, view) for view in ("readings", "latest")}
     written: list[str] = []
@@ -112,7 +112,7 @@ def test_while_the_version_before_writes(old: str) -> None:
     assert [row[0] for row in execute(old, "SELECT DISTINCT signed_by FROM readings ORDER BY 1")] == ["unknown", None]
 
 
-def test_an_index_that_was_left_half_way_is_built_anew(old: str) -> None:
+def test_half_built_index_is_rebuilt(old: str) -> None:
     execute(old, "CREATE INDEX events_by_time ON events ((coalesce(timestamp, received_at)))")
     execute(old, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_by_time'::regclass")
     asyncio.run(release.migrate(old))

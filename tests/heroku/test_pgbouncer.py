@@ -38,7 +38,7 @@ async def put(store: PostgresStore, *events: Event) -> list[Outcome | BaseExcept
     return await asyncio.gather(*(store.put(one, deadline) for one in events), return_exceptions=True)
 
 
-def test_stores_and_knows_what_is_there(urls: tuple[str, str]) -> None:
+def test_stores_and_recognizes_duplicates(urls: tuple[str, str]) -> None:
     pooled, url = urls
     events = [event() for _ in range(300)]
 
@@ -57,7 +57,7 @@ def test_stores_and_knows_what_is_there(urls: tuple[str, str]) -> None:
     assert len(execute(url, "SELECT FROM events")) == 300 + 15 * 20
 
 
-def test_a_commit_waits_for_the_disk_and_nobody_else_has_our_settings(urls: tuple[str, str]) -> None:
+def test_commits_are_durable_and_other_clients_keep_their_settings(urls: tuple[str, str]) -> None:
     """The trigger raises if a write goes by other settings than ours."""
     pooled, url = urls
     name = url.rsplit("/", 1)[1]
@@ -82,7 +82,7 @@ def test_a_commit_waits_for_the_disk_and_nobody_else_has_our_settings(urls: tupl
     assert asyncio.run(run()) == ["off", "0"]
 
 
-def test_a_refused_row_leaves_its_neighbours(urls: tuple[str, str]) -> None:
+def test_refused_row_does_not_affect_its_group(urls: tuple[str, str]) -> None:
     pooled, url = urls
     execute(url, "ALTER TABLE events ADD CHECK (event_id <> 'poison')")
 
@@ -97,7 +97,7 @@ def test_a_refused_row_leaves_its_neighbours(urls: tuple[str, str]) -> None:
     assert [one, other] == [Outcome.STORED] * 2
 
 
-def test_a_lock_on_the_table_is_refused_in_time(urls: tuple[str, str]) -> None:
+def test_table_lock_times_out(urls: tuple[str, str]) -> None:
     pooled, url = urls
 
     async def run() -> None:

@@ -23,7 +23,7 @@ from tests.support.deliveries import SECRET
         ("postgres://u@%2Ftmp/d", "/d"),
     ],
 )
-def test_tls_is_for_all_but_this_machine(url: str, expected: str) -> None:
+def test_tls_is_required_except_for_loopback(url: str, expected: str) -> None:
     assert normalized(url).endswith(expected)
 
 
@@ -40,12 +40,12 @@ def test_tls_is_for_all_but_this_machine(url: str, expected: str) -> None:
         "postgres://u:p@127.0.0.1/d?",
     ],
 )
-def test_each_way_to_write_it_is_the_same(url: str) -> None:
+def test_equivalent_urls_are_normalized(url: str) -> None:
     assert normalized(url) == "postgres://u:p@127.0.0.1/d"
     assert normalized(normalized(url)) == normalized(url)
 
 
-def test_a_password_may_hold_what_leaves_no_doubt() -> None:
+def test_unambiguous_characters_in_a_password_are_accepted() -> None:
     assert normalized("postgres://u:p@:%s[é@127.0.0.1/d") == "postgres://u:p%40%3A%25s%5B%C3%A9@127.0.0.1/d"
     assert normalized("postgres://u:p%23%2F@127.0.0.1/d") == "postgres://u:p%23%2F@127.0.0.1/d"
 
@@ -81,7 +81,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("url", "advice"), BAD.values(), ids=BAD.keys())
-def test_the_others_are_one_sentence(url: str, advice: str) -> None:
+def test_unusable_url_is_a_fault_without_the_password(url: str, advice: str) -> None:
     with pytest.raises(SettingsError) as caught:
         normalized(url)
     assert advice in str(caught.value)
@@ -90,7 +90,7 @@ def test_the_others_are_one_sentence(url: str, advice: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["heroku", "heroku.release", "heroku.worker"])
-def test_each_program_says_it_at_its_start(module: str) -> None:
+def test_each_program_reports_an_unusable_url_at_start(module: str) -> None:
     found = run_module(module, DATABASE_URL="postgres://u:hidden#hidden@127.0.0.1/d", DT_SIGNATURE_SECRET=SECRET)
     assert found.returncode == 1
     assert found.stderr.startswith("DATABASE_URL has a reserved character")

@@ -24,19 +24,19 @@ def test_a_value_is_a_double_and_the_new_columns_are_the_last(url: str) -> None:
         assert [row[0] for row in found][-2:] == ["signed_by", "event_time"]
 
 
-def test_a_bound_on_event_time_is_one_on_the_index(url: str) -> None:
+def test_condition_on_event_time_uses_the_index(url: str) -> None:
     found = plan(url, "SELECT * FROM readings WHERE event_time > now() - interval '1 hour'")
     assert "events_by_time" in found
     assert "Index Cond" in found
 
 
-def test_the_newest_events_are_the_end_of_the_index(url: str) -> None:
+def test_newest_events_are_read_from_the_end_of_the_index(url: str) -> None:
     found = plan(url, "SELECT key FROM events ORDER BY coalesce(timestamp, received_at) DESC LIMIT 20")
     assert "events_by_time" in found
     assert '"Sort"' not in found
 
 
-def test_latest_steps_over_the_indexes(url: str) -> None:
+def test_latest_uses_the_indexes(url: str) -> None:
     found = plan(url, "SELECT * FROM latest WHERE device_id = 'emu'")
     assert {"events_by_device", "events_of_device"} <= set(found.split('"'))
     assert "Seq Scan" not in found

@@ -173,7 +173,7 @@ def test_a_restored_backup_of_the_first_version_is_migrated_at_once(tmp_path: Pa
     assert ask(path, "SELECT 1 FROM sqlite_master WHERE name = 'events_by_time'") == [(1,)]
 
 
-def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
+def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     Path(f"{path}-wal").write_bytes(b"events")
     with pytest.raises(SettingsError, match="Move the database back"):
@@ -198,7 +198,7 @@ def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_nowhere_is_no_duplicate(addition: str, cause: str, tmp_path: Path) -> None:
+def test_event_that_is_not_stored_is_no_duplicate(addition: str, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     touch = {"eventType": "touch", "data": {"touch": {}}}
     put(path, [parse_stored(body(eventId="first", **touch), NOW)])
@@ -212,7 +212,7 @@ def test_what_is_nowhere_is_no_duplicate(addition: str, cause: str, tmp_path: Pa
     assert ask(path, "SELECT count(*) FROM events") == [(6,)]
 
 
-def test_a_view_in_the_place_of_the_table_takes_no_event(tmp_path: Path) -> None:
+def test_view_in_place_of_the_table_refuses_events(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     put(path, [])
     ask(path, "DROP TABLE events")
@@ -260,7 +260,7 @@ def test_no_query_reads_the_whole_table(query: str, tmp_path: Path) -> None:
     assert not any(step.startswith("SCAN newest") for step in steps if "one" in query)
 
 
-def test_of_two_events_at_the_same_time_one_is_the_latest(tmp_path: Path) -> None:
+def test_one_of_two_simultaneous_events_is_the_latest(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     put(path, [temperature(20, "2026-11-21T08:00:00Z", "a"), temperature(21, "2026-11-21T08:00:00Z", "b")])
     assert len(ask(path, "SELECT * FROM latest")) == 1
@@ -299,7 +299,7 @@ def test_times_are_the_same_instant_in_utc(text: str | int, expected: str, tmp_p
         (rb"\"\\\ud800", '"\\\ufffd'),
     ],
 )
-def test_what_is_no_text_is_replaced_in_every_column(label: bytes, expected: str, tmp_path: Path) -> None:
+def test_invalid_text_is_replaced_in_every_column(label: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     content = body(eventType="contact", data={"contact": {"state": "LABEL"}}).replace(
         "Møterom 3 & <lab>".encode(), label
@@ -324,7 +324,7 @@ def test_large_numbers_are_numbers(value: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no strange bodies at {CASES}")
-def test_strange_bodies_end_no_query(tmp_path: Path) -> None:
+def test_strange_bodies_break_no_query(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     events = [parse_stored(file.read_bytes(), NOW) for file in sorted(CASES.glob("*.json"))]
     assert put(path, events) == [Outcome.STORED] * len(events)

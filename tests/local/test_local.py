@@ -61,13 +61,13 @@ def test_first_run_makes_a_secret_and_says_what_to_try(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("environ", [{"DT_SIGNATURE_POLICY": "any"}, {"DT_ORGANIZATION_ID": "cvinmt9aq9sc738g6eog"}])
-def test_a_secret_of_its_own_stays_beside_other_settings(environ: dict[str, str], tmp_path: Path) -> None:
+def test_generated_secret_is_kept_beside_other_settings(environ: dict[str, str], tmp_path: Path) -> None:
     with running("local", environ, tmp_path) as program:
         secret = (tmp_path / "var" / "signature-secret").read_text()
         assert post(program, fresh_body(), secret).status == 200
 
 
-def test_a_secret_that_is_set_is_the_secret(tmp_path: Path) -> None:
+def test_configured_secret_is_used(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         assert post(program, fresh_body()).status == 200
     assert not (tmp_path / "var" / "signature-secret").exists()
@@ -82,11 +82,11 @@ def test_a_secret_that_is_set_is_the_secret(tmp_path: Path) -> None:
         ({"DT_DATABASE": "/dev/null/events.db"}, "Set DT_DATABASE"),
     ],
 )
-def test_a_fault_stops_it_at_start_with_a_sentence(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
+def test_fault_stops_it_at_start_with_a_message(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
     assert sentence in run_to_its_end(environ, tmp_path)
 
 
-def test_a_port_in_use_is_said_to_be(tmp_path: Path) -> None:
+def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         second = Program("local", ENVIRON, tmp_path, port=program.port)
         assert second.process.wait(20) != 0
@@ -104,7 +104,7 @@ def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_answers_what_is_in_flight(number: signal.Signals, tmp_path: Path) -> None:
+def test_graceful_shutdown_answers_requests_in_flight(number: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     contents = [fresh_body() for _ in range(5)]
     answers: list[Answer] = []
@@ -127,20 +127,21 @@ def test_a_stop_answers_what_is_in_flight(number: signal.Signals, tmp_path: Path
     assert sorted(stored(path)) == sorted(contents)
 
 
-def test_a_database_that_is_deleted_is_made_anew(tmp_path: Path) -> None:
+def test_deleted_database_is_recreated(tmp_path: Path) -> None:
     """The open file would go on taking events, and nobody could ever read them."""
     path = tmp_path / "events.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
-        assert post(program, fresh_body()).status == 200
+        contents = [fresh_body(), fresh_body()]
+        assert post(program, contents[0]).status == 200
         for file in tmp_path.glob("events.db*"):
             file.unlink()
-        content = fresh_body()
-        assert post(program, content).status == 200
-        assert stored(path) == [content]
+        assert post(program, contents[1]).status == 200
+        # What was in the log alone is stored again: a move to another disk deletes the file, too.
+        assert stored(path) == contents
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit(2), which is Linux's")
-def test_at_rest_the_log_is_empty_so_that_no_other_database_takes_it_for_its_own(tmp_path: Path) -> None:
+def test_idle_wal_is_empty_so_that_no_other_database_replays_it(tmp_path: Path) -> None:
     path, backup, log = tmp_path / "events.db", tmp_path / "backup.db", tmp_path / "events.db-wal"
     # A backup of another day: its pages are not those of the log.
     with running("local", {**ENVIRON, "DT_DATABASE": str(backup)}, tmp_path) as program:
@@ -173,7 +174,7 @@ def test_at_rest_the_log_is_empty_so_that_no_other_database_takes_it_for_its_own
     assert set(contents) <= set(stored(path))
 
 
-def test_a_damaged_database_takes_no_event(tmp_path: Path) -> None:
+def test_damaged_database_refuses_events(tmp_path: Path) -> None:
     path, damaged = tmp_path / "events.db", tmp_path / "damaged.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
         for _ in range(50):
@@ -191,7 +192,7 @@ def test_a_damaged_database_takes_no_event(tmp_path: Path) -> None:
     assert ".recover" in done
 
 
-def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
+def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
         post(program, fresh_body())
@@ -203,7 +204,7 @@ def test_a_log_without_its_database_is_not_thrown_away(tmp_path: Path) -> None:
         assert len(stored(path)) == 1
 
 
-def test_a_full_disk_is_503_and_over_when_there_is_room(tmp_path: Path) -> None:
+def test_full_disk_is_503_until_there_is_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: a test cannot fill the machine's."""
     path = tmp_path / "events.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
@@ -229,7 +230,7 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("argument", "status", "said"), [("--help", 0, "make run"), ("--port=1", 2, "--port=1")])
-def test_what_is_typed_is_not_passed_over(argument: str, status: int, said: str, tmp_path: Path) -> None:
+def test_unknown_arguments_are_refused(argument: str, status: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "local", argument]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False)

@@ -114,7 +114,7 @@ def test_a_file_that_is_moved_has_all_that_came_before(before: int, tmp_path: Pa
     assert len(keys(archive)) >= before
 
 
-def test_a_file_that_logrotate_moves_and_makes_anew(tmp_path: Path) -> None:
+def test_file_rotated_by_logrotate(tmp_path: Path) -> None:
     path, archive = tmp_path / "events.db", tmp_path / "events.db.1"
 
     def rotate() -> None:
@@ -174,7 +174,7 @@ def test_what_comes_after_a_restored_backup_is_in_it(how: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("before", [50, 2500])
 @pytest.mark.parametrize("names", [["-wal"], ["-shm"], ["-wal", "-shm"], ["truncate"]])
-def test_without_its_log_nothing_is_lost(names: list[str], before: int, tmp_path: Path) -> None:
+def test_nothing_is_lost_without_the_wal(names: list[str], before: int, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
 
     def damage() -> None:
@@ -188,12 +188,12 @@ def test_without_its_log_nothing_is_lost(names: list[str], before: int, tmp_path
     assert first <= keys(path)
 
 
-def test_a_file_that_is_truncated_begins_anew(tmp_path: Path) -> None:
+def test_truncated_file_starts_anew(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     put_through(path, lambda: os.truncate(path, 0))
 
 
-def test_a_symbolic_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> None:
+def test_changed_symbolic_link_is_followed(tmp_path: Path) -> None:
     path, one, other = tmp_path / "events.db", tmp_path / "one" / "a.db", tmp_path / "other" / "b.db"
     for file in (one, other):
         file.parent.mkdir()
@@ -208,7 +208,7 @@ def test_a_symbolic_link_that_leads_elsewhere_is_followed(tmp_path: Path) -> Non
     assert first <= keys(one) | keys(other)
 
 
-def test_a_folder_that_is_moved_takes_all_along_and_no_new_one_is_made(tmp_path: Path) -> None:
+def test_moved_folder_keeps_its_events_and_is_not_recreated(tmp_path: Path) -> None:
     path, archive = tmp_path / "var" / "events.db", tmp_path / "archive"
 
     async def run() -> tuple[set[str], Load]:
@@ -262,7 +262,7 @@ asyncio.run(run(Path(sys.argv[1])))
 """
 
 
-def test_where_a_disk_was_mounted_no_database_is_made(tmp_path: Path) -> None:
+def test_no_database_is_created_where_a_disk_was_unmounted(tmp_path: Path) -> None:
     in_own_mounts = ["unshare", "--map-root-user", "--mount"]
     can_mount = shutil.which("unshare") and not subprocess.run([*in_own_mounts, "true"], check=False).returncode
     if not can_mount:

@@ -67,14 +67,14 @@ def test_one_delivery_is_stored_and_answered() -> None:
     assert [event.body for event in server.memory.events.values()] == [body()]
 
 
-def test_a_body_in_pieces_is_put_together() -> None:
+def test_chunked_body_is_joined() -> None:
     content = body()
     messages = [part(content[:10], True), part(b"", True), part(content[10:], True), {"type": "http.request"}]
     server = Server()
     assert server.post(messages, signed(content))[0]["status"] == 200
 
 
-def test_a_body_without_end_is_refused_before_its_end() -> None:
+def test_endless_body_is_refused_while_it_is_read() -> None:
     messages = [*(part(b"x" * 65_536, True) for _ in range(999)), part(b"")]
     server = Server()
     assert server.post(messages, {})[0]["status"] == 413
@@ -83,7 +83,7 @@ def test_a_body_without_end_is_refused_before_its_end() -> None:
 
 
 @pytest.mark.parametrize("length", [str(MAX_BODY + 1), "9" * 5000])
-def test_a_body_that_says_it_is_too_large_is_refused_unread(length: str) -> None:
+def test_too_large_content_length_is_refused_unread(length: str) -> None:
     server = Server()
     answer = server.post([part(b"x", True), part(b"x")], {**signed(body()), "Content-Length": length})
     assert (answer[0]["status"], server.left_when_answered) == (413, 2)
@@ -93,14 +93,14 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(length: str) -> None
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/healthz", 200), ("PUT", "/", 405)])
-def test_what_is_no_delivery_is_answered_unread(method: str, path: str, status: int) -> None:
+def test_other_requests_are_answered_unread(method: str, path: str, status: int) -> None:
     server = Server()
     scope = {"type": "http", "method": method, "path": path, "headers": []}
     assert server.run(scope, [part(b"x" * 1000, True), part(b"x")])[0]["status"] == status
     assert server.left_when_answered == 2
 
 
-def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "DEADLINE", 0.05)
     server = Server()
     start, _ = server.post([part(body()[:10], True)], signed(body()))
@@ -111,7 +111,7 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert server.run(scope, [part(b"x", True)])[0]["status"] == 405
 
 
-def test_the_time_that_a_body_takes_is_the_requests() -> None:
+def test_time_spent_on_the_body_counts_against_the_deadline() -> None:
     server = Server()
     server.post([part(body()[:10], True), part(body()[10:])], signed(body()), pause=0.3)
     assert DEADLINE - 1 < server.memory.deadlines[0] < DEADLINE - 0.5
@@ -139,7 +139,7 @@ class Clients:
         await self.server.app({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive, send)
 
 
-def test_the_oldest_of_too_many_bodies_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_bodies_evict_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "MAX_READING", 2)
     clients = Clients()
 
@@ -157,7 +157,7 @@ def test_the_oldest_of_too_many_bodies_makes_room(monkeypatch: pytest.MonkeyPatc
     assert clients.server.reasons[0] == "too_many_bodies"
 
 
-def test_a_body_that_makes_room_when_its_time_is_up_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_body_evicted_at_its_timeout_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "MAX_READING", 1)
     monkeypatch.setattr(asgi, "DEADLINE", 0.05)
     clients = Clients()
@@ -173,7 +173,7 @@ def test_a_body_that_makes_room_when_its_time_is_up_is_answered_once(monkeypatch
     assert clients.server.reasons == ["too_many_bodies", "body_timeout"]
 
 
-def test_a_client_that_goes_away_is_not_answered() -> None:
+def test_disconnected_client_is_not_answered() -> None:
     server = Server()
     assert server.post([part(body()[:10], True), {"type": "http.disconnect"}], signed(body())) == []
     assert server.reasons == ["disconnected"]
@@ -187,7 +187,7 @@ def test_startup_and_shutdown() -> None:
     assert server.store.steps == ["open", "close"]
 
 
-def test_the_log_is_written_once_for_what_is_answered_together() -> None:
+def test_log_lines_of_one_loop_iteration_are_flushed_once() -> None:
     class Counting(io.StringIO):
         flushes = 0
 
@@ -218,11 +218,11 @@ def test_the_log_is_written_once_for_what_is_answered_together() -> None:
     assert len(stream.getvalue().splitlines()) == 10
 
 
-def test_websockets_are_not_ours() -> None:
+def test_websockets_are_ignored() -> None:
     assert Server().run({"type": "websocket"}, []) == []
 
 
-def test_a_start_that_fails_stops_the_server_with_its_sentence() -> None:
+def test_failed_startup_stops_the_server_with_its_message() -> None:
     class Fails(AsyncMemory):
         async def open(self) -> None:
             raise SettingsError(["Set this."])
@@ -233,7 +233,7 @@ def test_a_start_that_fails_stops_the_server_with_its_sentence() -> None:
     assert sent == [{"type": "lifespan.startup.failed", "message": "Set this."}]
 
 
-def test_a_server_that_cancels_a_request_is_obeyed() -> None:
+def test_cancelled_request_ends() -> None:
     server = Server()
 
     async def receive() -> Message:
