@@ -25,6 +25,7 @@ from core.event import Event, parse_stored, rfc3339
 from core.readings import Reading, readings
 from core.text import printable
 from heroku.url import is_url, normalized
+from local.wiring import is_any_url
 
 _EVENT_COLUMNS = (
     "key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "signed_by", "parsed",
@@ -165,6 +166,9 @@ async def _fetch_sqlite(database: str, query: Query) -> AsyncIterator[Iterable[A
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if is_any_url(str(path)):
+        # It is not quoted: it may hold a password.
+        raise CommandError("That is no URL of Postgres: it begins with postgres:// or postgresql://.")
     if not path.exists():
         raise CommandError(
             f"There is no database at {path} yet. Start the receiver with `make run`, and send it an event with "

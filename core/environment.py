@@ -7,8 +7,8 @@ from typing import Any
 
 from core.spelling import VARIABLES, nearest
 
-# http only for a server on this machine.
-_SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])([:/]\S*)?").fullmatch
+# http only for a server on this machine, and not for http://localhost:80@example.com.
+_SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/\S*)?").fullmatch
 # https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
 _KEY_VAULT = "@microsoft.keyvault("
 

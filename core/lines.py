@@ -34,7 +34,9 @@ class Lines:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
-        self._descriptor, self._is_file = _descriptor(stream)
+        # Whether the last line that was written was cut, by a disk that is full.
+        self._is_torn = False
+        self._descriptor, self._is_file, self._is_pipe = _descriptor(stream)
         poll = select.poll()
         if self._descriptor is not None:
             poll.register(self._descriptor, select.POLLOUT)
@@ -43,6 +45,7 @@ class Lines:
     def write(self, text: str) -> None:
         """Write whole lines. Never raises, never waits."""
         # A full disk or a closed pipe under the log must not refuse an event that is stored.
+        data = b""
         try:
             if self._descriptor is None:
                 if self._stream:
@@ -51,18 +54,26 @@ class Lines:
                 return
             data = text.encode("utf-8", "backslashreplace")
             with self._lock:
+                if self._is_file and self._lost:
+                    missing = self._dropped(self._lost).encode()
+                    data, self._lost = (b"\n" if self._is_torn else b"") + missing + data, 0
                 # Behind what is kept, so that the order stays.
                 rest = data if self._kept else self._write(self._descriptor, data)
                 if rest:
                     self._keep(rest)
         except (OSError, ValueError):
-            self._lost += text.count("\n")
+            self._lost += data.count(b"\n") if data else text.count("\n")
 
     def _write(self, descriptor: int, data: bytes) -> bytes:
         """Write what can be written at once, and return the rest."""
-        if self._is_file or (len(data) <= select.PIPE_BUF and self._ready(0)):
-            data = data[os.write(descriptor, data) :]
-        while data and self._ready(0):
+        if self._is_file:
+            while data:
+                written = os.write(descriptor, data)
+                self._is_torn = written < len(data)
+                data = data[written:]
+            return data
+        # A terminal or a socket that is ready may still block halfway through a line: they are for the thread.
+        while data and self._is_pipe and self._ready(0):
             data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
         return data
 
@@ -104,13 +115,14 @@ class Lines:
             self._changed.wait_for(lambda: not self._kept, seconds)
 
 
-def _descriptor(stream: TextIO | None) -> tuple[int | None, bool]:
-    """Return the descriptor of a stream, and whether it is a file or /dev/null, which take everything at once."""
+def _descriptor(stream: TextIO | None) -> tuple[int | None, bool, bool]:
+    """Return the descriptor of a stream; whether it is a file or /dev/null, which take everything; whether a pipe."""
     try:
         descriptor = stream.fileno() if stream else None
         if descriptor is None:
-            return None, False
+            return None, False, False
         mode = os.fstat(descriptor).st_mode
-        return descriptor, stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
+        is_file = stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
+        return descriptor, is_file, stat.S_ISFIFO(mode)
     except (OSError, ValueError):
-        return None, False
+        return None, False, False

@@ -15,6 +15,8 @@ from core.verify.signature import ISSUER, Policy, Verifier
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
 # RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 _SHORT_SECRET = 32
+# What people write for no filter: it would drop everything.
+_EVERYTHING = frozenset({"all", "any", "none", "null"})
 _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
 
 # What stands where a platform, a shell or a person should have put the secret: text that anybody can guess. See
@@ -182,6 +184,8 @@ class _Reader:
     def _names(self, name: str, what: str) -> list[str]:
         """Read names. One with a comma or a space in it would match no event, and all would be dropped for it."""
         values = self._environment.list(name, what)
+        if found := [value for value in values if value.lower() in _EVERYTHING]:
+            self._faults.append(f"{name} must not be {found[0]!r}, which nothing is called: leave it out to keep all.")
         if all(_NAME(value) for value in values):
             return values
         self._faults.append(f'{name} must be {what}: one, or several as ["one","two"].')

@@ -105,7 +105,7 @@ SELECT
     (number - 1)::int, quantity,
     -- A number below the smallest double is 0, as Python reads it.
     CASE WHEN type = 'number' THEN
-        CASE WHEN abs(found::numeric) < 1e-307 THEN 0 ELSE found::double precision END
+        CASE WHEN abs(found::numeric) < 2.2250738585072014e-308 THEN 0 ELSE found::double precision END
     END,
     CASE WHEN type = 'string' THEN found #>> '{}' END,
     unit,

@@ -42,7 +42,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             database = os.environ.get("DT_DATABASE") or DATABASE
-            print(WELCOME.format(port=self.config.port, database=database), file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a full disk below standard error is no reason not to run
+                print(WELCOME.format(port=self.config.port, database=database), file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -133,12 +133,20 @@ SELECT
                         upper(CASE WHEN substr(each.value, 18, 2) = '60' THEN substr(each.value, 1, 17) || '59'
                             ELSE substr(each.value, 1, 19) END) AS start
                     FROM json_each(
-                        json_array(json_extract(fields, '$.sampleTime'), json_extract(document, '$[0].updateTime'))
+                        -- Text alone: of 1e999 json_array would make what json_each refuses.
+                        json_array(
+                            iif(json_type(fields, '$.sampleTime') = 'text', json_extract(fields, '$.sampleTime'), NULL),
+                            iif(
+                                json_type(document, '$[0].updateTime') = 'text',
+                                json_extract(document, '$[0].updateTime'), NULL
+                            )
+                        )
                     ) AS each
                     WHERE each.type = 'text' AND upper(each.value) NOT GLOB '*[^-+.:0-9TZ ]*'
                 )
                 WHERE replace(start, ' ', 'T') = strftime('%Y-%m-%dT%H:%M:%S', start, '+0 days')
                     AND utc BETWEEN '0001' AND '9999-12-31T24'
+                    AND substr(written, 20, length(written) - 19 - length(zone)) NOT GLOB '*[^.0-9]*'
                 ORDER BY place LIMIT 1
             )
         END,

@@ -116,7 +116,8 @@ class SqliteStore(GroupedStore):
             self._has_moved = False
             outcomes[0] = outcomes[0].noting(
                 "the database was moved, replaced or deleted: stored in the one that is now in its place",
-                self._log_aside and f"it was being read, so put its log beside the moved file: {self._log_aside}",
+                self._log_aside
+                and f"its log could not be emptied, so put that beside the moved file: {self._log_aside}",
             )
             self._log_aside = None
         self._rest()

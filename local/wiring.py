@@ -1,5 +1,6 @@
 """Wires the core to an SQLite database."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,5 +18,17 @@ def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfigu
 
 def build_store(environment: Environment) -> SqliteStore:
     """Build the store that DT_DATABASE names."""
+    database = environment.get("DT_DATABASE", DATABASE)
+    if is_any_url(database):
+        # It is not quoted: it may hold a password.
+        environment.faults.append(
+            "DT_DATABASE is a URL, but the local receiver stores in a file: set it to a path. For Postgres, run "
+            "`python -m heroku` with DATABASE_URL."
+        )
     environment.check()
-    return SqliteStore(Path(environment.get("DT_DATABASE", DATABASE)))
+    return SqliteStore(Path(database))
+
+
+def is_any_url(database: str) -> bool:
+    """Return whether a database is named by a URL; a letter and a colon begin a path on Windows."""
+    return bool(re.match(r"\s*[\"']?[A-Za-z][A-Za-z0-9+.-]+:", database)) or "://" in database

@@ -1,6 +1,7 @@
 """Concurrent deliveries in one commit: for stores in which the commit, not the row, is what costs."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from core.stores.contract import Outcome, StoreUnavailableError
 MAX_GROUP = 200
 # With 400 bytes an event this is about 1 MB of memory; a sender that outruns the store is told so at once.
 MAX_WAITING = 2_000
+# Seconds in which both the group ahead and an event's own are written or given up: a write takes 4 s at most.
+_AMPLE = 7.5
 
 
 class RowsRefusedError(Exception):
@@ -31,7 +34,7 @@ class GroupedStore(ABC):
 
     A single delivery is thus written at once, and many at a time share one commit. Each is answered only after its own
     commit. When the store is unavailable, all that wait are told so at once. Groups go in the order of arrival, each
-    before the deadline of its oldest event: so each event is answered before its own.
+    before the earliest deadline in it: so each event is answered before its own.
     """
 
     def __init__(self) -> None:
@@ -44,7 +47,7 @@ class GroupedStore(ABC):
 
         Args:
             events: At least one.
-            deadline: As in `core.stores.contract.Store.put`, of the oldest.
+            deadline: As in `core.stores.contract.Store.put`, the earliest of them.
 
         Returns:
             What became of each. None is one that is not there although the store refused nothing: a trigger dropped it.
@@ -63,7 +66,14 @@ class GroupedStore(ABC):
         self._waiting.append((event, deadline, stored))
         if self._writer is None:
             self._writer = loop.create_task(self._run())
-        return await stored
+        if deadline - time.monotonic() > _AMPLE:
+            return await stored
+        # One whose body came late may wait behind a group that has more time.
+        try:
+            async with asyncio.timeout_at(loop.time() + deadline - time.monotonic()):
+                return await stored
+        except TimeoutError:
+            raise StoreUnavailableError("deadline") from None
 
     async def drain(self) -> None:
         """Return once all that waits is written, or is known not to be."""
@@ -80,7 +90,7 @@ class GroupedStore(ABC):
 
     async def _write_group(self, group: list[tuple[Event, float, asyncio.Future[Outcome]]]) -> None:
         try:
-            outcomes = await self.write([event for event, _, _ in group], group[0][1])
+            outcomes = await self.write([event for event, _, _ in group], min(deadline for _, deadline, _ in group))
         except RowsRefusedError as refused:
             # All or nothing was written, which is nothing. Alone, one strange row cannot refuse its neighbours.
             if len(group) == 1:

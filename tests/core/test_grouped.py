@@ -64,16 +64,36 @@ def test_first_event_is_written_at_once_and_the_waiting_ones_together() -> None:
     assert asyncio.run(run()) == [["a"], ["b", "c", "d"]]
 
 
-def test_group_has_a_size_limit_and_the_deadline_of_its_oldest_event() -> None:
+def test_group_has_a_size_limit_and_the_earliest_deadline_in_it() -> None:
+    later = time.monotonic() + 1000
+
     async def run() -> Disk:
         disk = Disk()
         count = 2 * MAX_GROUP + 1
-        await asyncio.gather(*(disk.put(event(str(number)), 1000.0 + number) for number in range(count)))
+        await asyncio.gather(*(disk.put(event(str(number)), later - number) for number in range(count)))
         return disk
 
     disk = asyncio.run(run())
     assert [len(group) for group in disk.groups] == [MAX_GROUP, MAX_GROUP, 1]
-    assert disk.deadlines == [1000.0, 1000.0 + MAX_GROUP, 1000.0 + 2 * MAX_GROUP]
+    last = [MAX_GROUP - 1, 2 * MAX_GROUP - 1, 2 * MAX_GROUP]
+    assert disk.deadlines == [later - number for number in last]
+
+
+def test_late_event_is_refused_at_its_deadline_behind_a_group_that_has_more_time() -> None:
+    async def run() -> None:
+        disk = Disk()
+        disk.released.clear()
+        first = asyncio.ensure_future(disk.put(event("a"), soon()))
+        await asyncio.sleep(0.01)
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="deadline"):
+            await disk.put(event("late"), started + 0.2)
+        assert time.monotonic() - started < 2
+        disk.released.set()
+        assert await first == Outcome.STORED
+        await disk.drain()
+
+    asyncio.run(run())
 
 
 def test_too_many_waiting_events_are_refused_at_once() -> None:

@@ -431,9 +431,7 @@ def test_slow_issuer_times_out(
         keys.get(KID)
 
 
-def test_slow_dns_times_out(
-    keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_dns_times_out(keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resolver may take 10 s and more over one that it cannot reach, and no timeout of a socket covers that."""
     monkeypatch.setattr(core.verify.jwks, "TIMEOUT", 0.2)
     look_up: Any = socket.getaddrinfo

@@ -2,6 +2,8 @@
 
 import io
 import os
+import resource
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -95,6 +97,40 @@ def test_file_has_every_line(tmp_path: Path) -> None:
 def test_full_disk_is_no_error() -> None:
     with open("/dev/full", "w") as stream:
         Lines(stream, dropped).write(LINE)
+
+
+def test_terminal_that_stalls_blocks_nothing() -> None:
+    """It says that it is ready as long as there is any room, and blocks on the rest of a line."""
+    controller, terminal = os.openpty()
+    with open(terminal, "w") as stream:
+        lines = Lines(stream, dropped)
+        started = time.monotonic()
+        for _ in range(COUNT):
+            lines.write(LINE)
+        assert time.monotonic() - started < 2
+        read = b""
+        while not read.endswith(b"dropped\r\n"):
+            read += os.read(controller, 65_536)
+    os.close(controller)
+
+
+def test_lines_missing_from_a_full_disk_are_counted_once_there_is_room(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with open(path, "w") as stream:
+        lines = Lines(stream, dropped)
+        lines.write("one\n")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6, limits[1]))
+        try:
+            lines.write("two\nthree\n")
+            lines.write("four\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        lines.write("five\n")
+        lines.write("six\n")
+    assert path.read_text() == "one\ntw\n3 dropped\nfive\nsix\n"
 
 
 def test_stream_without_a_file_descriptor_is_written_to() -> None:

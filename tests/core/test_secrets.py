@@ -109,9 +109,7 @@ def test_failed_fetch_keeps_the_old_secrets(text: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "[", '{"secret":"x"}'])
-def test_without_any_secret_every_request_fetches(
-    text: str | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_any_secret_every_request_fetches(text: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     service = Service(text)
     receiver = service.receiver()
     assert [status(receiver) for _ in range(3)] == [503] * 3

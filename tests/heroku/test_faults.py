@@ -273,9 +273,7 @@ _GARBAGE = [
 
 
 @pytest.mark.parametrize("garbage", _GARBAGE, ids=["HTTP", "NUL", "ready", "half a row", "empty error"])
-def test_garbage_from_the_server_is_unavailable(
-    url: str, postgres: Postgres, proxy: Proxy, garbage: bytes
-) -> None:
+def test_garbage_from_the_server_is_unavailable(url: str, postgres: Postgres, proxy: Proxy, garbage: bytes) -> None:
     async def run() -> Outcome | str:
         async with opened(url.replace(str(postgres.port), str(proxy.port))) as store:
             assert await put(store, event()) == Outcome.STORED

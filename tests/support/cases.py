@@ -177,6 +177,9 @@ def _own() -> dict[str, bytes]:
             )
             for name, time in TIMES.items()
         },
+        "sampleTime beyond every number": _event(
+            payload={"value": 21, "updateTime": TIME, "samples": [{"value": 21, "sampleTime": 7}]}
+        ).replace(b'"sampleTime":7', b'"sampleTime":1e999'),
     }
     # Each under a key of its own, and each its device's latest.
     usual, device = b'"eventId":"cpbg96qngr7ai7ldarrg"', rb'(devices/|"deviceId":")emucdd6ef2eu277bo8f52vg'
