@@ -47,7 +47,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             connection.close()
             return rows
 
-        yield Database(lambda: SqliteStore(path), ask, "README.md")
+        yield Database(lambda: SqliteStore(path), ask, "docs/local.md")
     elif request.param == "postgres":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create_database()
