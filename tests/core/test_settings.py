@@ -459,3 +459,11 @@ def test_reference_in_place_of_the_secret_is_a_fault(reference: str) -> None:
 @pytest.mark.parametrize("secret", ["$ecret" * 6, "a{{b}}" * 6, "<a>b" * 9, "projects" * 5, SECRET + "${X}"])
 def test_secret_that_resembles_a_reference_is_accepted(secret: str) -> None:
     assert Settings.load({"DT_SIGNATURE_SECRET": secret}).verifier.secrets == (secret.encode(),)
+
+
+@pytest.mark.parametrize("name", ["DT_EVENT_TYPES", "DT_PROJECT_ID"])
+@pytest.mark.parametrize("value", ["all", "None", '["any"]', "null"])
+def test_filter_for_everything_is_a_fault(name: str, value: str) -> None:
+    assert any(
+        fault.startswith(f"{name} must not be ") and "leave it out" in fault for fault in faults(HS256 | {name: value})
+    )
