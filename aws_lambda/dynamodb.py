@@ -15,8 +15,8 @@ class DynamoDbStore:
     (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html).
     Unique: by partition key and sort key, which follow from the body alone, for as long as the item lives. The device
     is the partition, and the sort key begins with the event's time, so a device's history is one query.
-    Answers: ConditionalCheckFailedException means that the event is there, be it by an attempt of this very call whose
-    answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailableError` with the
+    Answers: ConditionalCheckFailedException means that the event is there, perhaps from an attempt of this same call
+    whose answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailableError` with the
     service's code, after another try if it was throttled, a failure of AWS's, or of the network.
 
     Args:

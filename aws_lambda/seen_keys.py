@@ -23,7 +23,7 @@ class DynamoDbSeenKeys:
         self._keep = timedelta(days=keep_days)
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
+        """Return whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
         found = call(self._get, deadline, TableName=self._table, Key={"key": {"S": key}}, ConsistentRead=True)
         return dict(found.get("Item") or {}).get("key") == {"S": key}
 

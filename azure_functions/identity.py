@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class ManagedIdentityError(AzureError):
-    """There is no token to be had. ``str()`` is the class of what happened; an answer's own words are in none."""
+    """No token could be fetched. ``str()`` is the class of what happened; an answer's own words are in none."""
 
 
 class _Identity:
-    """Azure's credential, made anew after a failure, each of which is a `ManagedIdentityError`.
+    """Azure's credential, made again after each failure, which is a `ManagedIdentityError`.
 
     MSAL, which is inside, answers itself for a while once the endpoint said 429, 5xx or Retry-After: for 5 seconds, or
     for as long as that said, up to an hour. What it cannot read comes out as any exception that there is; and what has

@@ -26,7 +26,7 @@ def build_log(_environ: Mapping[str, str]) -> Log:
 
 
 def _write_request(severity: Severity, line: str) -> None:
-    # A handler that fails, be it the worker's, must not refuse an event that is stored.
+    # A handler that fails, the worker's included, must not refuse an event that is stored.
     try:
         _write(_LEVELS[severity], line)
     except Exception:

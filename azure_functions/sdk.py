@@ -22,7 +22,7 @@ def _import_without_management() -> None:
     try:
         import azure.servicebus.aio  # noqa: F401
     finally:
-        # Whoever has a use for it imports it as ever.
+        # Other code imports it as usual.
         del sys.modules[_NAME]
 
 

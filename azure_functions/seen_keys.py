@@ -21,7 +21,7 @@ class TableSeenKeys:
         self._create = client.create_entity
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
+        """Return whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
         entity = call(self._get, deadline, key, "", select=["PartitionKey"], none_if="ResourceNotFound")
         return entity is not None and entity.get("PartitionKey") == key
 

@@ -116,7 +116,7 @@ class ServiceBusStore:
                     await connection.sender.send_messages(message, timeout=_SEND)
             except Exception as error:  # the SDK's own, and what its insides raise of a broken peer
                 await connection.close()
-                # To the SDK, a token that was not to be had is an error like any other.
+                # To the SDK, a token that could not be fetched is an error like any other.
                 inner = getattr(error, "inner_exception", None)
                 cause = type(inner if isinstance(inner, ManagedIdentityError) else error).__name__
                 if isinstance(error, _FINAL):

@@ -26,9 +26,9 @@ class TableStore:
     account's redundancy has it (https://learn.microsoft.com/azure/storage/common/storage-redundancy).
     Unique: by partition and row, which follow from the body alone, until the entity is deleted. A device's history is
     one partition in the order of time, whatever part of it is asked for.
-    Answers: EntityAlreadyExists means that the event is there, be it by an attempt of this very call whose answer was
-    lost. Everything else is `StoreUnavailableError` with Azure's code, after another try if the service was busy or the
-    network failed.
+    Answers: EntityAlreadyExists means that the event is there, perhaps from an attempt of this same call whose answer
+    was lost. Everything else is `StoreUnavailableError` with Azure's code, after another try if the service was busy or
+    the network failed.
 
     A body above 64 KiB is in several properties: ``body``, ``body1`` and so on; DT's measure below 4,000 bytes.
 

@@ -38,7 +38,7 @@ class Plan:
         count: How many of each.
         rate: Events per second; None goes as fast as the receiver answers.
         concurrency: How many requests are on their way at a time.
-        duplicate: Whether each event is delivered a second time, signed anew, once the first delivery is answered.
+        duplicate: Whether each event is delivered a second time, signed again, once the first delivery is answered.
         tamper: Whether the body changes after it is signed.
         refused: Whether each delivery is expected to be refused: 401. Otherwise 200 is expected, with an outcome.
     """
@@ -60,7 +60,7 @@ class Plan:
         return len(self.event_types) * self.count * (2 if self.duplicate else 1)
 
     def expects(self, status: int | None, what: str) -> bool:
-        """Tell whether an answer is as it should be; a status of None is no answer.
+        """Return whether an answer is as it should be; a status of None is no answer.
 
         A 200 without an outcome is not the receiver's: where it is not there, some platforms answer so themselves.
         """
@@ -141,7 +141,7 @@ async def deliver(plan: Plan, tally: Tally, console: Console) -> None:
     """Send what ``plan`` says, counting in ``tally``, with a progress bar on a ``console`` that is a terminal.
 
     Raises:
-        CommandError: There is no connection to be had; what came back before that is in the tally.
+        CommandError: No connection could be made; what came back before that is in the tally.
     """
     await _warm_up()
     limits = httpx.Limits(max_connections=plan.concurrency, keepalive_expiry=_KEEPALIVE)

@@ -63,7 +63,7 @@ def problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Re
     Args:
         status: The HTTP status code.
         name: The problem's name, part of its URN.
-        title: A sentence of ours for whoever sent the request.
+        title: A sentence for the sender of the request; ours, without data.
         headers: More headers.
     """
     document = {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}

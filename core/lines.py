@@ -1,4 +1,4 @@
-"""Lines to a file descriptor, without ever waiting for whoever reads it: a paused pager, a stuck log driver."""
+"""Lines to a file descriptor, without ever waiting for the reader: a paused pager, a stuck log driver."""
 
 import atexit
 import os

@@ -86,7 +86,7 @@ class _Answering:
         """Log a request that an adapter refuses, and return ``response``.
 
         Args:
-            request: What there is of it.
+            request: The request, as far as it is known.
             response: The answer, such as a `core.http.problem`.
             reason: Why; for the log.
             started: ``time.monotonic()`` at its arrival.

@@ -84,7 +84,7 @@ class _Reader:
         self._check_policy(policy, bool(secrets or self._managed), bool(organizations))
         for index, secret in enumerate(secrets):
             if not _is_utf8(secret):
-                self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it anew from {_STUDIO}.")
+                self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it again from {_STUDIO}.")
             elif is_reference(secret):
                 self._faults.append(
                     f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
@@ -193,12 +193,12 @@ class _Reader:
 
 
 def is_reference(secret: str) -> bool:
-    """Tell whether a secret is only a reference to one."""
+    """Return whether a secret is only a reference to one."""
     return bool(_REFERENCE(secret.strip()))
 
 
 def _is_utf8(secret: str) -> bool:
-    """Tell a text from bytes that were none, for which the environment has lone surrogates."""
+    """Return False for lone surrogates, which stand for bytes that are not UTF-8."""
     try:
         return bool(secret.encode())
     except UnicodeEncodeError:

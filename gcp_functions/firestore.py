@@ -22,7 +22,7 @@ NO_FIELDS = "mask.fieldPaths=__name__"
 
 
 def is_document(answer: Mapping[str, Any], path: str) -> None:
-    """See that the answer is the document of that path.
+    """Check that the answer is the document at that path.
 
     Raises:
         StoreUnavailableError: It is another, or not Firestore's.
@@ -38,9 +38,9 @@ class FirestoreStore:
     it (https://cloud.google.com/firestore/docs/locations).
     Unique: by the document's path, which follows from the body alone, for as long as the document lives. A device's
     history is one collection, and its newest event the first of it by ``timestamp``: no index has to be made.
-    Answers: ALREADY_EXISTS means that the event is there, be it by an attempt of this very call whose answer was lost.
-    Everything else is `StoreUnavailableError` with Google's code, after another try if the service was busy or the
-    network failed.
+    Answers: ALREADY_EXISTS means that the event is there, perhaps from an attempt of this same call whose answer was
+    lost. Everything else is `StoreUnavailableError` with Google's code, after another try if the service was busy or
+    the network failed.
 
     Args:
         firestore: Firestore.

@@ -18,7 +18,7 @@ LOGIN = "On your machine: gcloud auth application-default login."
 
 
 class TokenError(GoogleAuthError):
-    """There is no token to be had. ``str()`` is the class of what happened, or the HTTP status."""
+    """No token could be fetched. ``str()`` is the class of what happened, or the HTTP status."""
 
 
 class Identity:
@@ -41,7 +41,7 @@ class Identity:
         """Add to ``headers`` what says who calls, with a token that is fetched first where need be.
 
         Raises:
-            google.auth.exceptions.GoogleAuthError: There is none to be had.
+            google.auth.exceptions.GoogleAuthError: No token could be fetched.
         """
         credentials = self._credentials
         if credentials is None or not credentials.valid:
@@ -95,7 +95,7 @@ class _Request(Request):
 
 
 def application_default(request: Request) -> Credentials:
-    """Return who calls: on Google Cloud the function's service account, elsewhere whoever is logged in."""
+    """Return the caller's identity: the function's service account on Google Cloud, elsewhere the logged-in user."""
     try:
         credentials: Credentials = google.auth.default(_SCOPES, request=request)[0]
     except TokenError as error:  # of the metadata server, which is asked where nothing else says who calls

@@ -24,7 +24,7 @@ class FirestoreSeenKeys:
         self._keep = timedelta(days=keep_days)
 
     def contains(self, key: str, deadline: float) -> bool:
-        """Tell whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
+        """Return whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
         path = f"{self._documents}/{PREFIX}{key}?{NO_FIELDS}"
         answer = self._firestore.call("GET", path, deadline, none_if="NOT_FOUND")
         if answer is None:
@@ -44,7 +44,7 @@ class NoSeenKeys:
     """No keys: each delivery is sent, and consumers know a second copy by the key that it carries."""
 
     def contains(self, key: str, deadline: float) -> bool:  # noqa: ARG002
-        """Tell that ``key`` was not marked."""
+        """Return False: nothing is marked."""
         return False
 
     def mark(self, key: str, deadline: float) -> None:

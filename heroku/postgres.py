@@ -38,7 +38,7 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 # No fault of a row: connection, transaction state, statement name, conflict of transactions, resources, state of an
 # object (locks), operator, system, internal; https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _NOT_OF_A_ROW = ("08", "25", "26", "40", "53", "55", "57", "58", "XX", "42P05")
-# Worth another try at once. A statement that was canceled, and a lock that was not to be had, took their time already.
+# Worth another try at once. A statement that was canceled, and a lock that was not granted, took their time already.
 _AGAIN = ("08", "26", "40", "42P05", "57P")
 
 

@@ -30,8 +30,8 @@ class CloudantStore:
     all events of its time, for as long as that database lives. Cloudant has no time to live, and a deleted document
     leaves a trace for ever, so that databases are deleted whole. A device's history is one partition in the order of
     time, whatever part of it is asked for. A document that somebody has deleted is stored again if it comes again.
-    Answers: 409 means that there is such a document, be it by an attempt of this very call whose answer was lost. It
-    is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailableError` with CouchDB's
+    Answers: 409 means that there is such a document, perhaps from an attempt of this same call whose answer was lost.
+    It is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailableError` with CouchDB's
     word, after another try if the service was busy (429, 5xx) or the network failed.
 
     A body that is no UTF-8, or has control characters, goes as base64, and ``encoding`` says so.
@@ -55,7 +55,7 @@ class CloudantStore:
         status, answer = self._cloudant.call("PUT", path, deadline, document)
         if status == 404:
             # Old databases are deleted, while the receiver runs.
-            place = self._databases.find(event.timestamp, deadline, anew=True)
+            place = self._databases.find(event.timestamp, deadline, refresh=True)
             path = f"/{place.database}/{document_id(event)}"
             status, answer = self._cloudant.call("PUT", path, deadline, document)
         if status == 201 and answer.get("rev"):
@@ -68,7 +68,7 @@ class CloudantStore:
         return outcome.noting(note, place.note, warning)
 
     def _compare(self, path: str, document: Mapping[str, Any], deadline: float) -> str | None:
-        """Read back what is there; return what is to be said of it, if it is this event.
+        """Read the stored document back; return a note if it is this event with another body.
 
         Raises:
             StoreUnavailableError: It is not, or could not be read.

@@ -72,19 +72,19 @@ class Databases:
         found = (str(name).removeprefix(first) for name in answer["rows"])
         return sorted(filter(_NAME, found), key=_order)
 
-    def find(self, at: datetime | None, deadline: float, *, anew: bool = False) -> Place:
+    def find(self, at: datetime | None, deadline: float, *, refresh: bool = False) -> Place:
         """Return where events of this time go, which is where the first of them went. One is made if there is none.
 
         Args:
             at: The event's own time.
             deadline: As in `core.stores.contract.Store.put`.
-            anew: Look which databases there are although that is known: one of them was not there.
+            refresh: List the databases again: one that was known is gone.
 
         Raises:
             StoreUnavailableError: There is no database, and none could be made.
         """
         names, known = _covering(at), self._places
-        place = None if anew else _first(known, names)
+        place = None if refresh else _first(known, names)
         if place:
             return place
         # One thread looks for all that wait.
@@ -148,7 +148,7 @@ def select(names: list[str], since: datetime, until: datetime | None = None) -> 
 
 
 def touches(name: str, first: str, last: str) -> bool:
-    """Tell whether a database is for any time between two months, such as ``2026-01``, or for what has no time."""
+    """Return whether a database holds events between two months, such as ``2026-01``, or events without a time."""
     begin, end = _months(name)
     return name == UNDATED or (begin <= last and end >= first)
 

@@ -36,7 +36,7 @@ def to_request(params: Any) -> Request:
 
 
 def is_raw(params: Any) -> bool:
-    """Tell whether the body that DT signed is there. A web action that is not raw gets what was read from it instead.
+    """Return whether the body that DT signed is there. A web action that is not raw gets the parsed body instead.
 
     Only one that is raw has ``__ow_query``.
     """

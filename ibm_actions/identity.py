@@ -73,7 +73,7 @@ class IamLogin:
 
     def forget(self, header: str) -> None:
         """Ask for another token before the next call; see `ibm_actions.service.Login`."""
-        # Without the lock, which whoever renews holds for seconds: at worst a new token is asked for once too often.
+        # Without the lock, which a renewal holds for seconds: at worst a new token is asked for once too often.
         if self._header == header:
             self._renew_at = self._expires_at = float("-inf")
 

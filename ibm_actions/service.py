@@ -34,7 +34,7 @@ class Login(Protocol):
             deadline: ``time.monotonic()`` seconds, some of which are kept for the call itself.
 
         Raises:
-            StoreUnavailableError: There is none to be had.
+            StoreUnavailableError: No token could be fetched.
         """
         ...
 

@@ -26,8 +26,9 @@ class DatabaseFiles:
     """A database file, its log (``-wal``) and the index of the log (``-shm``), while a connection has them open.
 
     A connection keeps to the files that it opened, whatever is done to their names, and SQLite does not look again.
-    The database file itself is only ever looked at by name: closing a descriptor of it would drop SQLite's locks
-    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    On Linux, a descriptor of the database file is held by O_PATH. Closing any other would drop SQLite's locks
+    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_), so
+    elsewhere `close` has to come after the connection's.
 
     Args:
         path: The database file. A connection has it open, and its log.
@@ -39,7 +40,6 @@ class DatabaseFiles:
         real = os.path.realpath(path)
         self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
         self._log = open(self._log_path, "r+b", buffering=0)  # noqa: SIM115 - close() closes it
-        # Closing one made with O_PATH, which Linux has, drops no locks. Elsewhere it is closed after the connection.
         self._file = os.open(path, getattr(os, "O_PATH", os.O_RDONLY))
         self._known = self._look()
 

@@ -24,8 +24,8 @@ T = TypeVar("T")
 _CHECKPOINT = 2_000
 # Events that are kept while readers hold a checkpoint up: about 10 MB.
 _MAX_UNSAVED = 10_000
-# Seconds without an event until the log is emptied into the file: whoever replaces the file then leaves no log beside
-# it, which the next program to open it would take for its own.
+# Seconds without an event until the log is emptied into the file. A file that is replaced after that has no stale log
+# beside it, which the next program to open it would take for its own.
 _REST = 1.0
 # Seconds for a look at a file that is opened: about as long as one of 1 GB takes.
 _CHECK = 1.0

@@ -137,7 +137,7 @@ def _compile(target: Path) -> None:
     """Write bytecode that is believed whatever the times of the sources are.
 
     A zip has other times than the folder it was made of, which bytecode of the usual kind takes for a change; Lambda
-    cannot write it anew, so each cold start would compile everything.
+    cannot write it again, so each cold start would compile everything.
     """
     for source in sorted(target.rglob("*.py")):
         py_compile.compile(

@@ -15,7 +15,7 @@ def attempts(deadline: float) -> Iterator[None]:
     """Yield before each attempt, up to `ATTEMPTS`, none of which begins less than `ATTEMPT` before the deadline.
 
     The second and the third come after a pause of up to 0.2 and 0.4 s, at random, so that those who were throttled
-    together do not come again together. Whoever needs no other attempt leaves the loop.
+    together do not come again together. A caller that needs no other attempt leaves the loop.
 
     Args:
         deadline: ``time.monotonic()`` seconds.
@@ -37,7 +37,7 @@ async def async_attempts(deadline: float) -> AsyncIterator[None]:
 
 
 def pauses(deadline: float) -> Iterator[float]:
-    """Yield the seconds to wait before each attempt, as `attempts` does; for whoever waits in a way of its own."""
+    """Yield the seconds to wait before each attempt, as `attempts` does; for callers that wait in their own way."""
     for number in range(ATTEMPTS):
         pause = random.uniform(0, 0.1 * 2**number) if number else 0.0  # noqa: S311
         if time.monotonic() + pause + ATTEMPT > deadline:

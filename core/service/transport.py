@@ -1,4 +1,4 @@
-"""urllib3 on the sockets of `core.service.sockets`, so that every client that is made of it keeps to their bound.
+"""urllib3 on the sockets of `core.service.sockets`, so that every client built on it keeps their bound.
 
 For the adapters, whose packages have urllib3; nothing else of core imports it.
 """

@@ -1,4 +1,4 @@
-"""Signature secrets that a cloud's secret service keeps: cached, fetched anew where it may help, kept if that fails."""
+"""Signature secrets in a cloud's secret service: cached, fetched again where that may help, kept if the fetch fails."""
 
 import threading
 import time

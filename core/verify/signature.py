@@ -83,7 +83,7 @@ class Verifier:
 
     Attributes:
         secrets: The signature secrets that are accepted, as bytes; empty, and no `managed`, switches HS256 off.
-        managed: Where the secrets are to be had instead.
+        managed: The source of the secrets, instead of `secrets`.
         organizations: The DT organization ids that are accepted; empty switches ES256 off.
         policy: ``any``: at least one configured scheme's header is there, and each that is there verifies.
             ``hs256``, ``es256``: that one; ``both``: both. ``unsigned``: everything passes.

@@ -14,7 +14,7 @@ def held() -> tuple[int, int]:
 
 
 async def let_go(before: tuple[int, int], more: int = 0) -> bool:
-    """Tell whether no more is held than before, or is within 5 s: the other end of a connection has to notice.
+    """Return whether no more is held than before, or is within 5 s: the other end of a connection has to notice.
 
     Args:
         before: What was held then.
