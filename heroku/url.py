@@ -62,7 +62,7 @@ def normalized(url: str) -> str:
     user, _, hosts = authority.rpartition("@")
     name, _, password = user.partition(":")
     found = [_HOST.fullmatch(host) for host in hosts.split(",")] if hosts else []
-    if not all(host and int(host["port"] or 5432) < 65_536 for host in found):
+    if not all(host and int(host["port"] or 5432) < 65_536 and _is_name(host["name"]) for host in found):
         raise _fault("has a host or a port that is none. In a password, write / as %2F, ? as %3F and # as %23")
     parameters = _parameters(query)
     if not (path or parameters.get("dbname")):
@@ -106,6 +106,8 @@ def _parameters(query: str) -> dict[str, str]:
         raise _fault("ends in parameters that are none: they are written as ?name=value&name=value") from None
     if not parameters.keys() <= {*_PARAMETERS}:
         raise _fault(f"has a parameter that is not known. Known are {', '.join(_PARAMETERS)}")
+    if not all(port.isascii() and port.isdigit() for port in parameters.get("port", "0").split(",")):
+        raise _fault("has a port that is no number")
     if parameters.get("sslmode", "require") not in _SSL_MODES:
         raise _fault(f"has an sslmode that is none. There are {', '.join(_SSL_MODES)}")
     if parameters.get("sslmode") == "no-verify":
@@ -114,6 +116,14 @@ def _parameters(query: str) -> dict[str, str]:
         if name in parameters and not Path(parameters[name]).is_file():
             raise _fault(f"names a file by {name} that is not there")
     return parameters
+
+
+def _is_name(host: str) -> bool:
+    """Return whether a host can be looked up: no empty label, and none above 63 characters."""
+    try:
+        return bool(unquote(host).encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _fault(what: str) -> SettingsError:

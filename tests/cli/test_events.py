@@ -213,6 +213,17 @@ def test_the_database_of_the_environment(database: Path) -> None:
     assert events(DT_DATABASE=str(database), DATABASE_URL="postgres://127.0.0.1:1/none").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:hidden@h/d", "jdbc:postgresql://u:hidden@h/d", "postgress://u:hidden@h/d", "postgres:/u:hidden@h/d"],
+)
+def test_url_that_is_not_of_postgres_is_refused_without_its_password(url: str) -> None:
+    for found in (events("--database", url), events(DATABASE_URL=url), events(DT_DATABASE=url)):
+        assert found.exit_code == 1
+        assert "hidden" not in found.output
+        assert "postgres://" in found.output
+
+
 def test_it_reads_while_the_receiver_writes(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
 

@@ -57,6 +57,9 @@ def test_several_hosts_are_tried_one_by_one() -> None:
 
 BAD = {
     "hash": ("postgres://u:hidden#hidden@127.0.0.1/d", "%23"),
+    "empty label": ("postgres://u:hidden@db..example.com/d", "host"),
+    "long label": (f"postgres://u:hidden@{'a' * 64}.example.com/d", "host"),
+    "port parameter": ("postgres://u:hidden@/d?host=127.0.0.1&port=abc", "port"),
     "hash after a number": ("postgres://u:123#hidden@127.0.0.1/d", "%23"),
     "slash": ("postgres://u:hidden/hidden@127.0.0.1/d", "%2F"),
     "slash after a number": ("postgres://u:123/hidden@127.0.0.1/d", "%2F"),

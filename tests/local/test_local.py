@@ -80,10 +80,15 @@ def test_configured_secret_is_used(tmp_path: Path) -> None:
         ({"DT_SIGNATURE_SECRET": "[1]"}, "DT_SIGNATURE_SECRET"),
         ({"PORT": "http"}, "PORT must be a number"),
         ({"DT_DATABASE": "/dev/null/events.db"}, "Set DT_DATABASE"),
+        ({"DT_DATABASE": "postgres://u:hidden@127.0.0.1/d"}, "DT_DATABASE is a URL"),
+        ({"DT_DATABASE": "jdbc:postgresql://u:hidden@127.0.0.1/d"}, "DT_DATABASE is a URL"),
     ],
 )
 def test_fault_stops_it_at_start_with_a_message(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
-    assert sentence in run_to_its_end(environ, tmp_path)
+    said = run_to_its_end(environ, tmp_path)
+    assert sentence in said
+    assert "hidden" not in said
+    assert not list(tmp_path.glob("*:*"))
 
 
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
