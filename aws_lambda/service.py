@@ -13,6 +13,7 @@ from botocore.awsrequest import (
 from botocore.config import Config
 from botocore.session import Session
 
+from core import NAME
 from core.environment import SettingsError
 from core.service.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.service.sockets import bounded
@@ -41,7 +42,7 @@ _CONFIG = Config(
     tcp_keepalive=True,
     # What is sent is made here, of the right types; checking takes 3 % of a call, and composing this header 12 %.
     parameter_validation=False,
-    user_agent="data-connector-receiver",
+    user_agent=NAME,
 )
 _THROTTLED = frozenset(
     {

@@ -16,7 +16,7 @@ from core.environment import SettingsError
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.url import database_url, normalized
 
-# docs/decisions/0025-postgres.md has what each costs and gains.
+# docs/decisions/0024-indexes.md has what each costs and gains.
 INDEXES = {
     "events_of_device": "(device_id, event_type, timestamp DESC)",
     "events_by_device": '(device_id COLLATE "C")',

@@ -91,7 +91,7 @@ CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('connectionLatency', 'avgLatencyMillis', 'avgLatencyMillis', 'ms'),
     ('connectionLatency', 'minLatencyMillis', 'minLatencyMillis', 'ms'),
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms');
--- Once event_readings is inlined, quantities are read by whoever reads the views, and not by their owner.
+-- An inlined function reads with the rights of the caller. This is a constant list.
 GRANT SELECT ON quantities TO PUBLIC;
 
 -- The readings of an event: one row per sample and quantity. A function of one query, which the planner puts in place of

@@ -16,6 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from jwt import PyJWK
 
+from core import NAME
 from core.service.sockets import BoundedTlsSocket, bounded, create_connection
 from core.verify.keys import KeysNeeded, KeysUnavailableError
 
@@ -166,7 +167,7 @@ def _open(url: str) -> Any:
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")):
         raise ValueError("keys are fetched over https only")
     # Some hosts refuse the agent that urllib names of itself.
-    request = urllib.request.Request(url, headers={"User-Agent": "data-connector-receiver"})  # noqa: S310
+    request = urllib.request.Request(url, headers={"User-Agent": NAME})  # noqa: S310
     return _opener.open(request, timeout=TIMEOUT)
 
 
