@@ -8,7 +8,6 @@ from operator import attrgetter
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from core import NAME
 from core.environment import SettingsError
 from core.event import Event
 from core.service.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, pauses
@@ -140,7 +139,7 @@ class PostgresStore(GroupedStore):
                 timeout=CONNECT_TIMEOUT,
                 statement_cache_size=0,
                 # One of the few that PgBouncer takes.
-                server_settings={"application_name": NAME},
+                server_settings={"application_name": "data-connector"},
             )
             try:
                 self._insert = await _prepared(connection)
