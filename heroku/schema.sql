@@ -94,42 +94,60 @@ CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
 -- An inlined function reads with the rights of the caller. This is a constant list.
 GRANT SELECT ON quantities TO PUBLIC;
 
--- The readings of an event: one row per sample and quantity. A function of one query, which the planner puts in place of
--- each call: `latest` has the newest rows in hand, and need not look them up again. ATOMIC binds the names in it here,
--- whatever search_path its caller has.
-CREATE OR REPLACE FUNCTION event_readings(event_type text, body bytea, sent timestamptz) RETURNS TABLE (
-    sample int, quantity text, value double precision, text text, unit text, "time" timestamptz, is_backfilled boolean,
-    name text
+-- The samples of an event, of which `sent` is the time. This and sample_readings are functions of one query, which the
+-- planner puts in place of each call. ATOMIC binds the names in it here, whatever search_path its caller has.
+CREATE OR REPLACE FUNCTION event_samples(event_type text, body bytea, sent timestamptz) RETURNS TABLE (
+    sample int, fields jsonb, "time" timestamptz, is_backfilled boolean, name text
 ) LANGUAGE sql STABLE BEGIN ATOMIC
 SELECT
-    (number - 1)::int, quantity,
-    -- A number below the smallest double is 0, as Python reads it.
-    CASE WHEN type = 'number' THEN
-        CASE WHEN abs(found::numeric) < 2.2250738585072014e-308 THEN 0 ELSE found::double precision END
-    END,
-    CASE WHEN type = 'string' THEN found #>> '{}' END,
-    unit,
-    coalesce(event_time(fields ->> 'sampleTime'), event_time(payload ->> 'updateTime'), $3),
+    (number - 1)::int, fields,
+    -- Most of these are the text that `sent` was read from, and a comparison is cheaper than event_time.
+    coalesce(
+        CASE WHEN fields ->> 'sampleTime' = timestamp THEN $3 ELSE event_time(fields ->> 'sampleTime') END,
+        CASE WHEN payload ->> 'updateTime' = timestamp THEN $3 ELSE event_time(payload ->> 'updateTime') END,
+        $3
+    ),
     coalesce(payload -> 'isBackfilled' = 'true', FALSE),
-    CASE WHEN jsonb_typeof(document #> '{labels,name}') = 'string' THEN document #>> '{labels,name}' END
+    CASE WHEN jsonb_typeof(label) = 'string' THEN label #>> '{}' END
 -- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone. Each
 -- OFFSET keeps what is in its parentheses from being computed more than once a row.
 FROM (
-    SELECT document, payload, fields, number
+    SELECT payload, timestamp, label, fields, number
     FROM (SELECT event_document($2) AS document OFFSET 0) AS documents
-    CROSS JOIN LATERAL (SELECT document #> ARRAY['event', 'data', $1] AS payload) AS payloads
+    CROSS JOIN LATERAL (
+        SELECT
+            document #> ARRAY['event', 'data', $1] AS payload,
+            CASE WHEN $3 IS NOT NULL THEN document #>> '{event,timestamp}' END AS timestamp,
+            document #> '{labels,name}' AS label
+        OFFSET 0
+    ) AS parts
     CROSS JOIN LATERAL jsonb_array_elements(
         CASE WHEN jsonb_typeof(payload -> 'samples') = 'array' AND jsonb_typeof(payload #> '{samples,0}') = 'object'
             THEN payload -> 'samples' ELSE jsonb_build_array(payload) END
     ) WITH ORDINALITY AS samples (fields, number)
     OFFSET 0
 ) AS samples
-JOIN quantities ON quantities.event_type = $1
+WHERE jsonb_typeof(fields) = 'object';
+END;
+
+-- The readings of a sample: one row per quantity.
+CREATE OR REPLACE FUNCTION sample_readings(event_type text, fields jsonb) RETURNS TABLE (
+    quantity text, value double precision, text text, unit text
+) LANGUAGE sql STABLE BEGIN ATOMIC
+SELECT
+    quantity,
+    -- A number below the smallest double is 0, as Python reads it.
+    CASE WHEN type = 'number' THEN
+        CASE WHEN abs(found::numeric) < 2.2250738585072014e-308 THEN 0 ELSE found::double precision END
+    END,
+    CASE WHEN type = 'string' THEN found #>> '{}' END,
+    unit
+FROM quantities
 CROSS JOIN LATERAL (
-    SELECT found, jsonb_typeof(found) AS type FROM (SELECT fields -> field AS found) AS found OFFSET 0
+    SELECT found, jsonb_typeof(found) AS type FROM (SELECT $2 -> field AS found) AS found OFFSET 0
 ) AS found
 WHERE
-    jsonb_typeof(fields) = 'object'
+    quantities.event_type = $1
     AND CASE
         WHEN field IS NULL THEN TRUE
         WHEN unit IS NULL THEN type = 'string'
@@ -146,7 +164,9 @@ SELECT
     -- CREATE OR REPLACE VIEW takes new columns at the end alone.
     signed_by,
     coalesce(timestamp, received_at) AS event_time
-FROM events CROSS JOIN LATERAL event_readings(event_type, body, timestamp) AS found
+FROM events
+CROSS JOIN LATERAL event_samples(event_type, body, timestamp) AS samples
+CROSS JOIN LATERAL sample_readings(event_type, fields) AS found
 WHERE parsed;
 
 -- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
@@ -168,9 +188,14 @@ SELECT
 FROM (SELECT device_id COLLATE "default" AS device_id FROM steps) AS devices
 CROSS JOIN (SELECT DISTINCT event_type FROM quantities) AS types
 CROSS JOIN LATERAL (
-    SELECT key, project_id, timestamp, received_at, signed_by, body FROM events
-    WHERE parsed AND events.device_id = devices.device_id AND events.event_type = types.event_type
-    ORDER BY timestamp DESC LIMIT 1
+    SELECT key, project_id, timestamp, received_at, signed_by, samples.* FROM (
+        SELECT key, project_id, timestamp, received_at, signed_by, body FROM events
+        WHERE parsed AND events.device_id = devices.device_id AND events.event_type = types.event_type
+        ORDER BY timestamp DESC LIMIT 1
+    ) AS events
+    CROSS JOIN LATERAL event_samples(types.event_type, body, timestamp) AS samples
+    WHERE sample = 0
+    -- Without it, the planner would keep all bodies to look for equal ones (Memoize).
+    OFFSET 0
 ) AS newest
-CROSS JOIN LATERAL event_readings(types.event_type, body, timestamp) AS readings
-WHERE sample = 0;
+CROSS JOIN LATERAL sample_readings(types.event_type, fields) AS found;

@@ -1,7 +1,9 @@
 """What the views of Postgres have beyond those of every database, and that they are asked by the indexes."""
 
 import json
+from datetime import UTC, datetime
 
+from tests.support.deliveries import body
 from tests.support.postgres import execute
 
 
@@ -40,3 +42,16 @@ def test_latest_uses_the_indexes(url: str) -> None:
     found = plan(url, "SELECT * FROM latest WHERE device_id = 'emu'")
     assert {"events_by_device", "events_of_device"} <= set(found.split('"'))
     assert "Seq Scan" not in found
+
+
+def test_a_row_without_a_timestamp_has_the_times_in_its_body(url: str) -> None:
+    """Though the body's own timestamp is the same text: an import by hand may leave the column out."""
+    execute(
+        url,
+        "INSERT INTO events (key, event_type, device_id, received_at, parsed, body) "
+        "VALUES ('key', 'temperature', 'emu', now(), true, $1)",
+        body(),
+    )
+    for view in ("readings", "latest"):
+        [row] = execute(url, f"SELECT time FROM {view}")
+        assert row["time"] == datetime(2024, 5, 29, 10, 34, 3, 970415, UTC)
