@@ -289,12 +289,11 @@ class Database:
 
     def _is_checkpoint(self, rows: Collection[Row]) -> bool:
         """Whether what was written to the file can have come out of the log, and not from a copy over it."""
+        has_others = False
         try:
             # Another connection that commits makes checkpoints, too.
             others = self._value("PRAGMA data_version")
             has_others, self._others = others != self._others, others
-            if not has_others and not self._has_checkpointed:
-                return False
             found = self._in_file()
             schemas = self._found[0], self._value("PRAGMA schema_version")
             is_known = found[2] in {self._found[2], *(row[0] for row in rows)}
@@ -303,7 +302,9 @@ class Database:
                 return True
         except sqlite3.Error as error:
             # Without the log nothing can be read of a file to which readers let only a part of it be copied.
-            return getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")
+            is_half = getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")
+            # As is one that somebody is still copying over it.
+            return is_half and (has_others or self._has_checkpointed)
         return False
 
     def _in_file(self) -> tuple[int, int, object]:

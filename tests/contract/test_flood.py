@@ -16,6 +16,7 @@ CONNECTIONS = 3500
 HALF = b"x" * (MAX_BODY - 1)
 
 
+@pytest.mark.alone  # it measures memory and latency
 @pytest.mark.parametrize("name", ["local", "heroku", "IBM, application"])
 def test_half_sent_bodies(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

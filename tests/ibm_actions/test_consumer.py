@@ -380,6 +380,7 @@ OWN = """
 import os, signal, sys, threading, time
 from datetime import UTC, datetime
 
+from core.environment import Environment
 from core.log import Log
 from ibm_actions.consumer import Consumer
 from ibm_actions.wiring import build_databases, build_service
