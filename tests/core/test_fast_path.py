@@ -1,4 +1,4 @@
-"""The fast path and PyJWT give one verdict, on DT's tokens and on hostile ones; docs/decisions/0003-the-lane.md.
+"""The fast path and PyJWT give one verdict, on DT's tokens and on hostile ones; docs/decisions/0003-the-fast-path.md.
 
 FAST_PATH_TOKENS says how many. A failure names its FAST_PATH_SEED, by which it can be run again.
 """
