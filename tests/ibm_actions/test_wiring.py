@@ -197,3 +197,11 @@ def test_iam_is_asked_where_it_is_said_to_be(way: str) -> None:
         assert build_service(Environment(environ)).call("GET", "/x", soon()) == (200, {"n": 1})
         assert [call.path for call in iam.calls] == ["/identity/token"]
         assert server.calls[0].headers["authorization"] == "Bearer t"
+
+
+def test_all_faults_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        build_store(Environment({"DT_DATABASE_PERIOD": "day"}))
+    assert len(caught.value.faults) == 3
+    for part in ("DT_CLOUDANT is not set", WAYS, PERIOD):
+        assert part in str(caught.value)
