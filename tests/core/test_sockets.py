@@ -16,6 +16,8 @@ from core.service.sockets import BoundedTlsSocket, bounded, create_connection
 from tests.support.certificates import serving
 
 BOUND = 0.3
+# For a busy machine; without a bound these would take much longer.
+SLACK = 2.0
 
 Serve = Callable[[socket.socket], object]
 
@@ -65,7 +67,7 @@ def ends_in_time(call: Callable[[], object]) -> None:
     started = time.monotonic()
     with pytest.raises(TimeoutError), bounded(BOUND):
         call()
-    assert BOUND * 0.9 < time.monotonic() - started < BOUND + 0.3
+    assert BOUND * 0.9 < time.monotonic() - started < BOUND + SLACK
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -128,7 +130,7 @@ def test_the_earlier_of_two_bounds_holds() -> None:
         started = time.monotonic()
         with pytest.raises(TimeoutError), bounded(BOUND), bounded(5):
             read_all(sock)
-        assert time.monotonic() - started < BOUND + 0.3
+        assert time.monotonic() - started < BOUND + SLACK
         # And when the inner one is over, it is over.
         sock.settimeout(5)
         assert sock.recv_into(bytearray(1)) == 1
