@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 
+from core.environment import SettingsError
 from core.event import Event
 from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
 
@@ -36,7 +37,10 @@ class Blocking:
     async def _put(self, event: Event, deadline: float) -> Outcome:
         async with self._opening:
             if not self._is_open:
-                await self._store.open()
+                try:
+                    await self._store.open()
+                except SettingsError as error:
+                    raise StoreUnavailableError(str(error)) from None
                 self._is_open = True
         return await self._store.put(event, deadline)
 

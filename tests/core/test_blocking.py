@@ -67,7 +67,7 @@ def test_store_that_does_not_answer_is_unavailable_at_the_deadline() -> None:
 def test_store_that_could_not_be_opened_is_opened_by_the_next_event() -> None:
     there = Loop(faults=1)
     store = Blocking(there)
-    with pytest.raises(SettingsError):
+    with pytest.raises(StoreUnavailableError, match=r"^Set this\.$"):
         store.put(event(), soon())
     assert store.put(event(), soon()) == Outcome.STORED
     assert store.put(event("another"), soon()) == Outcome.STORED
