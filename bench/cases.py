@@ -11,9 +11,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.samples import Sample
-from cli.bodies import tampered
 from core.http import Request
 from core.verify.signature import ES256_HEADER, HS256_HEADER, MAX_TOKEN
+from dt_cloud.bodies import tampered
 from tests.support.deliveries import ORGANIZATION, SECRET, hs256
 from tests.support.es256 import JWKS, es256
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from bench import Options
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
-from cli.bodies import Device
 from core.event import Event, parse_stored, rfc3339
+from dt_cloud.bodies import Device
 from local.database import Database
 from local.sqlite import SqliteStore, row
 

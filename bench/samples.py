@@ -5,8 +5,8 @@ import time
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
-from cli.bodies import Device
 from core.receiver import MAX_BODY
+from dt_cloud.bodies import Device
 from tests.support.deliveries import claims_of, hs256, raw_token
 from tests.support.es256 import es256
 

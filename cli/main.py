@@ -8,11 +8,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
 from cli import CommandError
-from cli.bodies import EVENT_TYPES, MAX_SAMPLES, Device, xid
+from dt_cloud import CloudError
+from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
+from dt_cloud.ids import xid
 
 app = typer.Typer(
     help="Send signed events to a receiver, as DT Cloud does, and look at what it stored.",
@@ -120,8 +123,9 @@ def send(
     """  # noqa: D301
     from rich.console import Console
 
+    from cli.secret import find_secret
     from cli.send import Plan, Tally, deliver
-    from cli.signing import Es256Key, Signer, find_secret
+    from dt_cloud.signing import Es256Key, Signer
 
     _check_url(url)
     event_types = _event_types(types)
@@ -142,6 +146,8 @@ def send(
         )
     except CommandError as error:
         _fail(error)
+    except CloudError as error:
+        _fail(CommandError(str(error), 2))
     if signer.key:
         _show_key(signer.key.jwks, signer.organization)
     now = time.time()
@@ -246,12 +252,10 @@ def _time(text: str | None, option: str) -> datetime | None:
 
 
 def _check_url(text: str) -> None:
-    import httpx
-
     try:
-        url = httpx.URL(text)
-        is_endpoint = url.scheme in ("http", "https") and bool(url.host) and (url.port or 443) < 65_536
-    except httpx.InvalidURL:
+        url = urlsplit(text)
+        is_endpoint = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
         is_endpoint = False
     if not is_endpoint:
         raise typer.BadParameter("It must begin with https:// or http://, and name a host.", param_hint="URL")

@@ -1,6 +1,7 @@
 """Posts events as DT Cloud does, one request for each, and counts what comes back."""
 
 import asyncio
+import json
 import math
 import time
 from collections import Counter
@@ -9,19 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
 from cli import CommandError
-from cli.bodies import Device, tampered
-from cli.signing import Signer
+from dt_cloud.bodies import Device, tampered
+from dt_cloud.sender import Answer, Sender
+from dt_cloud.signing import Signer
 
-# What DT Cloud gives an endpoint.
-TIMEOUT = 10.0
-# Shorter than the 5 s after which uvicorn closes an idle connection: a request must not meet a closing one.
-_KEEPALIVE = 2.0
 _SHOW_PROGRESS_AFTER = 1.0
 _MAX_TITLE = 80
 
@@ -143,32 +140,31 @@ async def deliver(plan: Plan, tally: Tally, console: Console) -> None:
     Raises:
         CommandError: No connection could be made; what came back before that is in the tally.
     """
-    await _warm_up()
-    limits = httpx.Limits(max_connections=plan.concurrency, keepalive_expiry=_KEEPALIVE)
-    headers = {"Content-Type": "application/json", "User-Agent": "dtconn"}
-    # Not through a proxy to this very machine, whatever HTTP_PROXY says.
-    direct = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
     failure: BaseException | None = None
+    sender = Sender("dtconn", plan.concurrency)
     try:
-        async with (
-            httpx.AsyncClient(limits=limits, headers=headers, mounts=direct, timeout=TIMEOUT) as client,
-            asyncio.TaskGroup() as group,
-        ):
+        async with asyncio.TaskGroup() as group:
             progress = group.create_task(_show_progress(plan, tally, console))
             events = _schedule(plan)
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(plan.concurrency, plan.deliveries)):
-                    workers.create_task(_work(plan, tally, client, events))
+                    workers.create_task(_work(plan, tally, sender, events))
             progress.cancel()
-    except* (httpx.ConnectError, httpx.ConnectTimeout) as errors:
+    except* _RefusedError as errors:
         failure = errors  # what is raised in here would come out as a group
+    finally:
+        await sender.close()
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     if failure:
         raise CommandError(
-            f"Cannot connect to {plan.url}: {str(failure) or 'no answer in time'}. Start the receiver with `make run`, "
-            "in another terminal, or check the URL."
+            f"Cannot connect to {plan.url}: {failure}. Start the receiver with `make run`, in another terminal, or "
+            "check the URL."
         )
+
+
+class _RefusedError(Exception):
+    """No connection could be made."""
 
 
 def _schedule(plan: Plan) -> Iterator[tuple[float, str]]:
@@ -179,48 +175,29 @@ def _schedule(plan: Plan) -> Iterator[tuple[float, str]]:
     return ((start + index * every, name) for index, name in enumerate(names))
 
 
-async def _work(plan: Plan, tally: Tally, client: httpx.AsyncClient, events: Iterator[tuple[float, str]]) -> None:
+async def _work(plan: Plan, tally: Tally, sender: Sender, events: Iterator[tuple[float, str]]) -> None:
     """Send one event after another, of those that no other worker took."""
     for due, event_type in events:
         await asyncio.sleep(due - time.monotonic())
         body = plan.device.body(event_type, datetime.now(UTC))
         for _ in range(2 if plan.duplicate else 1):
-            await _post(plan, tally, client, body)
+            headers = plan.signer.headers(body, time.time())
+            answer = await sender.post(plan.url, tampered(body) if plan.tamper else body, headers)
+            if answer.is_refused:
+                raise _RefusedError(answer.reason)
+            tally.add(answer.status, answer.reason or _what(answer), answer.seconds)
 
 
-async def _post(plan: Plan, tally: Tally, client: httpx.AsyncClient, body: bytes) -> None:
-    headers = plan.signer.headers(body, time.time())
-    content = tampered(body) if plan.tamper else body
-    started = time.perf_counter()
-    status = None
-    try:
-        # httpx limits each read and write; DT Cloud the whole.
-        async with asyncio.timeout(TIMEOUT):
-            answer = await client.post(plan.url, content=content, headers=headers)
-        status, what = answer.status_code, _what(answer)
-    except (httpx.ConnectError, httpx.ConnectTimeout):
-        raise
-    except (TimeoutError, httpx.RequestError) as error:
-        what = type(error).__name__
-    tally.add(status, what, time.perf_counter() - started)
-
-
-def _what(answer: httpx.Response) -> str:
+def _what(answer: Answer) -> str:
     """Return what the receiver calls the answer: an outcome, or the title of a problem; nothing if it is not ours."""
-    text = answer.headers.get("event-outcome", "" if answer.is_success else None)
+    assert answer.status is not None
+    text = answer.headers.get("event-outcome", "" if 200 <= answer.status < 300 else None)
     if text is None:
         try:
-            text = answer.json()["title"]
+            text = json.loads(answer.body)["title"]
         except (ValueError, TypeError, LookupError, RecursionError):
             return ""
     return text[:_MAX_TITLE] if isinstance(text, str) and text.isprintable() else ""
-
-
-async def _warm_up() -> None:
-    """Have done with what httpx imports at its first connection: it would count as the receiver's time."""
-    from anyio import connect_tcp, lowlevel  # noqa: F401
-
-    await lowlevel.checkpoint()
 
 
 async def _show_progress(plan: Plan, tally: Tally, console: Console) -> None:

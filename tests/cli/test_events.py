@@ -23,12 +23,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.bodies import EVENT_TYPES, Device
 from cli.events import Query, parse_time
 from cli.main import app
 from core.event import Event, parse, rfc3339
 from core.readings import readings
 from core.verify.signature import Verified
+from dt_cloud.bodies import EVENT_TYPES, Device
 from local.sqlite import SqliteStore
 from tests.support.cases import OWN, each_table
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer

@@ -21,15 +21,15 @@ import jwt
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.bodies import EVENT_TYPES
 from cli.main import app
-from cli.signing import Es256Key
 from core.event import Event
 from core.http import Request, Response
 from core.log import Log
 from core.receiver import Receiver
 from core.settings import Settings
 from core.stores.contract import Outcome
+from dt_cloud.bodies import EVENT_TYPES
+from dt_cloud.signing import Es256Key
 from tests.support.deliveries import verified
 
 SECRET = "a signature secret of the tests, 40 bytes"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cli.bodies import Device
+from dt_cloud.bodies import Device
 from core.event import Event, parse_stored
 from core.settings import Settings
 from tests.support.deliveries import SECRET

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from cli import CommandError
-from cli.signing import Es256Key, Signer, find_secret
 from core.http import Request
 from core.settings import Settings
 from core.verify.signature import ISSUER, SignatureError
+from dt_cloud import CloudError
+from dt_cloud.signing import Es256Key, Signer
 from tests.support.deliveries import verified
 
 SECRET = b"a signature secret of the tests, 40 bytes"
@@ -92,7 +92,7 @@ def test_a_short_secret_signs_without_a_warning() -> None:
 
 def test_no_secret_in_a_repr(tmp_path: Path) -> None:
     key = Es256Key.load(tmp_path / "key.pem")
-    assert repr(Signer(secret=SECRET, key=key)) == "Signer(organization='', expired=False)"
+    assert repr(Signer(secret=SECRET, key=key)) == "Signer(organization='', issuer='https://identity.disruptive-technologies.com/data-connector', expired=False)"
 
 
 def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
@@ -120,47 +120,17 @@ def test_another_key_is_refused(tmp_path: Path, content: bytes | str) -> None:
         content = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     path = tmp_path / "key.pem"
     path.write_bytes(content)
-    with pytest.raises(CommandError, match="no unencrypted P-256 private key"):
+    with pytest.raises(CloudError, match="no unencrypted P-256 private key"):
         Es256Key.load(path)
 
 
 def test_a_key_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match="--es256-key"):
+    with pytest.raises(CloudError, match="--es256-key"):
         Es256Key.load(tmp_path / "file" / "key.pem")
 
 
 def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    with pytest.raises(CommandError, match="pip install cryptography"):
+    with pytest.raises(CloudError, match="pip install cryptography"):
         Es256Key.load(tmp_path / "key.pem")
-
-
-@pytest.mark.parametrize(
-    ("text", "secret"),
-    [
-        ("from the environment", b"from the environment"),
-        ('["first","second"]', b"first"),
-        ("hemmelighet på norsk", "hemmelighet på norsk".encode()),
-        (" ", b"from the file"),
-        ("", b"from the file"),
-        (None, b"from the file"),
-    ],
-)
-def test_where_the_secret_comes_from(tmp_path: Path, text: str | None, secret: bytes) -> None:
-    path = tmp_path / "signature-secret"
-    path.write_text("from the file\n")
-    assert find_secret(text, path) == secret
-
-
-def test_no_secret_says_what_to_do(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent", tmp_path):
-        with pytest.raises(CommandError, match=r"make run.*DT_SIGNATURE_SECRET") as caught:
-            find_secret(None, path)
-        assert caught.value.exit_code == 2
-
-
-def test_a_broken_array_of_secrets_is_not_quoted(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="JSON array") as caught:
-        find_secret('["hush"', tmp_path)
-    assert "hush" not in str(caught.value)

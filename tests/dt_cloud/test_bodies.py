@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from cli.bodies import EVENT_TYPES, Device, tampered, xid
 from core import event
 from core.readings import payload
 from core.verify.signature import Verified
+from dt_cloud.bodies import EVENT_TYPES, Device, tampered
+from dt_cloud.ids import xid
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 120_000, UTC)
 

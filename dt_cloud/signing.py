@@ -1,4 +1,4 @@
-"""Signs as DT Cloud does. The tokens are PyJWT's and not ours, so that the receiver is held to somebody else's word."""
+"""Signs as DT Cloud does. PyJWT makes the tokens, so that the receiver is checked by code that is not ours."""
 
 import hashlib
 import json
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from cli import CommandError
-from cli.bodies import encode_xid, xid
-from core.environment import SettingsError
-from core.settings import Settings
 from core.verify.signature import ISSUER
+from dt_cloud import CloudError
+from dt_cloud.ids import encode_xid, xid
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -47,13 +45,13 @@ class Es256Key:
         """Read the PEM file ``path``, which is made, readable to its owner alone, when it is not there.
 
         Raises:
-            CommandError: It holds something else, or cannot be made.
+            CloudError: It holds something else, or cannot be made.
         """
         try:
             from cryptography.hazmat.primitives import serialization
             from cryptography.hazmat.primitives.asymmetric import ec
         except ImportError:
-            raise CommandError("ES256 needs another package: pip install cryptography") from None
+            raise CloudError("ES256 needs another package: pip install cryptography") from None
         try:
             if not path.exists():
                 pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
@@ -64,22 +62,22 @@ class Es256Key:
                     file.write(pem)
             private = serialization.load_pem_private_key(path.read_bytes(), None)
         except OSError as error:
-            raise CommandError(f"Cannot read or make {path}: {error.strerror}. Name another --es256-key.", 2) from None
+            raise CloudError(f"Cannot read or make {path}: {error.strerror}. Name another --es256-key.") from None
         except (ValueError, TypeError):
             private = None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
-            raise CommandError(
-                f"{path} is no unencrypted P-256 private key in PEM. Name a file that is not there: it is made.", 2
+            raise CloudError(
+                f"{path} is no unencrypted P-256 private key in PEM. Name a file that is not there: it is made."
             )
         return cls(private)
 
-    def token(self, body: bytes, iat: int, organization: str) -> str:
+    def token(self, body: bytes, iat: int, organization: str, issuer: str) -> str:
         """Return a token for DT-Asymmetric-Signature; arguments as in `Signer`."""
         claims = {
             "checksum_sha256": hashlib.sha256(body).hexdigest(),
             "exp": iat + ES256_LIFE,
             "iat": iat,
-            "iss": ISSUER,
+            "iss": issuer,
             "sub": organization,
         }
         return jwt.encode(claims, self._private, "ES256", headers={"kid": self.kid})
@@ -108,12 +106,14 @@ class Signer:
         secret: The Data Connector's signature secret; None sends no X-Dt-Signature.
         key: Signs DT-Asymmetric-Signature; None sends none.
         organization: The DT organization id that it is signed for.
+        issuer: Who issues DT-Asymmetric-Signature.
         expired: Whether the tokens ran out `EXPIRED_FOR` seconds ago.
     """
 
     secret: bytes | None = field(default=None, repr=False)
     key: Es256Key | None = field(default=None, repr=False)
     organization: str = ""
+    issuer: str = ISSUER
     expired: bool = False
 
     def headers(self, body: bytes, now: float) -> dict[str, str]:
@@ -122,36 +122,8 @@ class Signer:
         if self.secret is not None:
             headers[HS256_HEADER] = hs256_token(self.secret, body, self._issued(now, HS256_LIFE))
         if self.key is not None:
-            headers[ES256_HEADER] = self.key.token(body, self._issued(now, ES256_LIFE), self.organization)
+            headers[ES256_HEADER] = self.key.token(body, self._issued(now, ES256_LIFE), self.organization, self.issuer)
         return headers
 
     def _issued(self, now: float, life: int) -> int:
         return int(now) - (EXPIRED_FOR + life if self.expired else 0)
-
-
-def find_secret(text: str | None, path: Path) -> bytes:
-    """Return the secret to sign with.
-
-    Args:
-        text: What DT_SIGNATURE_SECRET or --secret says: one secret, or a JSON array, of which the first is taken.
-        path: The file that has it otherwise.
-
-    Raises:
-        CommandError: There is none.
-    """
-    if not text or not text.strip():
-        try:
-            text = path.read_text().strip()
-        except (OSError, ValueError):
-            text = ""
-        if not text:
-            raise CommandError(
-                f"There is no secret to sign with. Start the receiver with `make run`, which writes one to {path}, "
-                "or set DT_SIGNATURE_SECRET to the receiver's.",
-                2,
-            )
-    try:
-        # Read by the receiver's own rules, so that both sides come to the same bytes.
-        return Settings.load({"DT_SIGNATURE_SECRET": text}).verifier.secrets[0]
-    except SettingsError as error:
-        raise CommandError(str(error), 2) from None

@@ -1,0 +1,61 @@
+"""The cloud as an ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from dt_cloud.api import connectors, devices, identity, projects, stream
+from dt_cloud.api.endpoint import show_error
+from dt_cloud.cloud import Cloud
+from dt_cloud.errors import ApiError
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def build_app(cloud: Cloud, *more: Route) -> Starlette:
+    """Return the application, which opens the cloud when it starts and closes it at its end.
+
+    Args:
+        cloud: What it serves.
+        more: Other routes.
+    """
+
+    async def ledger(_request: Request) -> Response:
+        return JSONResponse(cloud.ledger())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await cloud.open()
+        try:
+            yield
+        finally:
+            await cloud.close()
+
+    return Starlette(
+        routes=[
+            *identity.routes(cloud),
+            *projects.routes(cloud),
+            *stream.routes(cloud),
+            *devices.routes(cloud),
+            *connectors.routes(cloud),
+            Route("/ledger", ledger),
+            *more,
+        ],
+        exception_handlers={ApiError: show_error, HTTPException: _show_http_error},
+        # A page elsewhere whose name was made to lead here must not read what is here.
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])],
+        lifespan=lifespan,
+    )
+
+
+async def _show_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return await show_error(request, ApiError(error.status_code, error.detail.lower(), headers=error.headers))

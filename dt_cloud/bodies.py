@@ -1,0 +1,68 @@
+"""Test events of one device, of every type that a Data Connector sends."""
+
+from datetime import datetime, timedelta
+
+from core.event import rfc3339
+from dt_cloud.events import SAMPLED, SUPPORTED, Fields, delivery_body, event_document, metadata
+from dt_cloud.ids import xid
+from dt_cloud.values import all_fields
+
+MAX_SAMPLES = 30
+_HEARTBEAT = timedelta(minutes=15)
+# Every sensor sends some types, and a temperature sensor stands for those.
+_DEVICE_TYPES = {supported[0]: device_type for device_type, supported in reversed(list(SUPPORTED.items()))} | {
+    "pressure": "co2", "connectionStatus": "ccon", "ethernetStatus": "ccon", "cellularStatus": "ccon",
+    "connectionLatency": "ccon",
+}  # fmt: skip
+
+
+class Device:
+    """A device that can send every event type, with values that move from one event to the next.
+
+    Args:
+        device_id: Its id; one that begins with ``emu`` is an emulator, which has no product number.
+        project_id: The id of its project.
+        samples: How many samples a temperature or humidity event has, 1 to `MAX_SAMPLES`.
+    """
+
+    def __init__(self, device_id: str, project_id: str, samples: int = 1) -> None:
+        self.device_id = device_id
+        self.project_id = project_id
+        self._samples = samples
+        self._fields = all_fields()
+
+    def body(self, event_type: str, now: datetime) -> bytes:
+        """Return the body of a new event.
+
+        Args:
+            event_type: One of `EVENT_TYPES`.
+            now: When it happens, in UTC.
+        """
+        data = self._data(event_type, now)
+        event = event_document(xid(now.timestamp()), self.project_id, self.device_id, event_type, data, now)
+        device_type = _DEVICE_TYPES.get(event_type, "temperature")
+        # Not ASCII: a receiver that counts characters instead of bytes, or escapes them, fails.
+        labels = {"name": "Kjølerom 1"}
+        return delivery_body(event, labels, metadata(self.project_id, self.device_id, device_type, "102058"))
+
+    def _data(self, event_type: str, now: datetime) -> Fields:
+        fields = self._fields[event_type]
+        if event_type == "labelsChanged":  # the one type without a wrapper and without an updateTime
+            return next(fields)
+        if event_type not in SAMPLED:
+            return {event_type: {**next(fields), "updateTime": rfc3339(now)}}
+        every = _HEARTBEAT / self._samples
+        samples = [{**next(fields), "sampleTime": rfc3339(now - age * every)} for age in reversed(range(self._samples))]
+        samples.reverse()  # the newest comes first, and is the event's own value
+        newest = {name: value for name, value in samples[0].items() if name != "sampleTime"}
+        return {event_type: {**newest, "updateTime": rfc3339(now), "samples": samples, "isBackfilled": False}}
+
+
+def tampered(body: bytes) -> bytes:
+    """Change one byte of a body that `Device` made, so that it is still a proper event: one of another eventId."""
+    at = body.index(b'"eventId":"') + len(b'"eventId":"')
+    return body[:at] + (b"1" if body[at : at + 1] == b"0" else b"0") + body[at + 1 :]
+
+
+# Those that a Data Connector can be told to send.
+EVENT_TYPES = tuple(all_fields())

@@ -1,0 +1,171 @@
+"""The whole cloud, without its HTTP side: made of its parts, opened and closed."""
+
+import asyncio
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from dt_cloud.accounts import ORGANIZATION, Accounts, RateLimit
+from dt_cloud.choices import Choices
+from dt_cloud.clock import Clock
+from dt_cloud.connectors import ACTIVE, Connector, Connectors
+from dt_cloud.database import Database
+from dt_cloud.delivery import DISABLED_AFTER, Deliverer
+from dt_cloud.devices import Devices
+from dt_cloud.faults import Faults
+from dt_cloud.ledger import Ledger
+from dt_cloud.metrics import Metrics
+from dt_cloud.publisher import Publisher
+from dt_cloud.signing import Es256Key
+
+
+class Cloud:
+    """DT Cloud on your desk.
+
+    Args:
+        path: The database file.
+        base_url: Where it listens, such as ``http://127.0.0.1:8010``.
+        choices: What the documents leave open.
+        allowed_hosts: Hosts that events may be sent to beside this machine.
+        speed: How many seconds pass on its clock in one real second.
+
+    Raises:
+        dt_cloud.CloudError: The database or the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        base_url: str,
+        *,
+        choices: Choices | None = None,
+        allowed_hosts: Collection[str] = (),
+        speed: float = 1.0,
+    ) -> None:
+        self.base_url = base_url
+        self.choices = choices or Choices()
+        self.issuer = f"{base_url}/data-connector"
+        self.database = Database(path)
+        self.key = Es256Key.load(path.with_name(f"{path.stem}-es256-key.pem"))
+        self.clock = Clock(self.database, speed)
+        local = base_url.replace("127.0.0.1", "localhost")
+        self.accounts = Accounts(self.database, self.choices, (f"{base_url}/oauth2/token", f"{local}/oauth2/token"))
+        self.limit = RateLimit()
+        self.devices = Devices(self.database)
+        self.connectors = Connectors(self.database, self.choices, allowed_hosts)
+        self.faults = Faults()
+        self.books = Ledger(self.database)
+        self.metrics = Metrics(self.database)
+        self.deliverer = Deliverer(
+            self.database, self.clock, self.choices, self.connectors, self.books, self.metrics, self.faults,
+            key=self.key, issuer=self.issuer, organization=ORGANIZATION,
+        )  # fmt: skip
+        self.publisher = Publisher(
+            self.database, self.clock, self.devices, self.connectors, self.deliverer, self.books, self.faults
+        )
+        # Until when, by time.monotonic(), a new connector is answered 404.
+        self.hidden_until: dict[str, float] = {}
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Begin to deliver."""
+        await self.deliverer.open()
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Let what is under way end, and close the database."""
+        if self._is_open:
+            await self.deliverer.close()
+        self.clock.keep()
+        self.database.close()
+
+    # ---- connectors, where more than the list of them changes ----
+
+    def update(self, connector: Connector, given: dict[str, Any], mask: str | None) -> None:
+        """Change a connector; one that is no longer active loses its queue.
+
+        Raises:
+            dt_cloud.errors.ApiError: 400.
+        """
+        with self.database.transaction():
+            self.connectors.update(connector, given, mask)
+            if connector.status != ACTIVE:
+                self.deliverer.drop(connector.connector_id)
+
+    def delete(self, connector: Connector) -> None:
+        """Delete a connector and its queue."""
+        with self.database.transaction():
+            self.connectors.delete(connector)
+            self.deliverer.drop(connector.connector_id)
+
+    # ---- what it knows about itself ----
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what became of all events, in all and for each connector."""
+        return {
+            **self.books.document(self.deliverer.waiting()),
+            "connectors": {
+                each.connector_id: self.books.document(self.deliverer.waiting(each.connector_id), each.connector_id)
+                for each in self.connectors.all()
+            },
+        }
+
+    def connector_state(self, connector: Connector) -> dict[str, Any]:
+        """Return what a person wants to know of a connector, and what comes next."""
+        number, now = connector.connector_id, self.clock.now()
+        last = self.database.execute(
+            "SELECT status, note, started FROM attempts JOIN deliveries ON id = delivery_id "
+            "WHERE connector_id = ? ORDER BY sent DESC LIMIT 1", number,
+        ).fetchone()  # fmt: skip
+        due = self.deliverer.next_attempt(number)
+        return {
+            **connector.document(),
+            "metrics": self.metrics.document(number, now),
+            "ledger": self.books.document(self.deliverer.waiting(number), number),
+            "nextAttemptIn": None if due is None else max(0.0, due - now),
+            "failingFor": None if connector.failing_since is None else now - connector.failing_since,
+            "disabledIn": None
+            if connector.failing_since is None or connector.status != ACTIVE
+            else max(0.0, connector.failing_since + DISABLED_AFTER - now),
+            "lastAttempt": last and {"status": last[0], "note": last[1], "ago": now - last[2]},
+        }
+
+
+class Pace:
+    """Runs the clock as fast as deliveries keep up with, if it may choose; and measures how fast that is.
+
+    Args:
+        cloud: Which.
+        is_auto: Whether it chooses.
+    """
+
+    # Deliveries a second that leave room for the receiver on the same two cores.
+    TARGET = 300.0
+    EVERY = 1.0
+
+    def __init__(self, cloud: Cloud, *, is_auto: bool = False) -> None:
+        self.cloud = cloud
+        self.is_auto = is_auto
+        self.factor = cloud.clock.speed
+        self._attempts = 0
+        cloud.deliverer.listeners.append(self._count)
+
+    def _count(self, _attempt: object) -> None:
+        self._attempts += 1
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        clock = self.cloud.clock
+        while True:
+            began, since, self._attempts = clock.now(), time.monotonic(), 0
+            await asyncio.sleep(self.EVERY)
+            seconds = time.monotonic() - since
+            self.factor = (clock.now() - began) / seconds
+            if self.is_auto and clock.speed:
+                rate = self._attempts / seconds
+                if self.cloud.deliverer.overdue(clock.now()):
+                    clock.set_speed(max(1.0, clock.speed / 2))
+                elif rate < self.TARGET:
+                    clock.set_speed(min(3600.0, clock.speed * min(2.0, self.TARGET / max(rate, 1.0))))
+                self.cloud.deliverer.wake()

@@ -1,0 +1,111 @@
+"""The cloud's SQLite database. One process has it, and one thread: that of the event loop."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dt_cloud import CloudError
+
+# Of schema.sql. A database of another version is refused, not migrated: everything in it is made up.
+VERSION = 1
+# "DTc", so that another program's database is not taken for an empty one of ours.
+_APPLICATION_ID = 0x44546301
+
+
+class Database:
+    """A connection that commits what survives a kill of the process.
+
+    synchronous=NORMAL with a write-ahead log: a commit is in the hands of the operating system when it returns, so a
+    killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
+
+    Args:
+        path: The file; made, readable to its owner alone, when it is not there.
+
+    Raises:
+        CloudError: It cannot be opened, is in use, or is of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=256)
+            self._open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise CloudError(
+                f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}. Set DT_CLOUD_DATABASE to "
+                "another file; one that is not there is made."
+            ) from None
+
+    def _open(self, path: Path) -> None:
+        # Another process would deliver the same queue. The lock lasts until this connection is closed.
+        self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY":
+                raise
+            raise CloudError(
+                f"{path} is in use: is `make cloud` running in another terminal? Stop it, or set DT_CLOUD_DATABASE."
+            ) from None
+        self._connection.execute("PRAGMA foreign_keys=OFF")
+        found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
+        is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
+        self._connection.execute("COMMIT")
+        if not is_empty and found != (_APPLICATION_ID, VERSION):
+            self._connection.close()
+            raise CloudError(
+                f"{path} is not a database of this version of dt_cloud. Nothing in it was changed. Set "
+                "DT_CLOUD_DATABASE to another file; one that is not there is made."
+            )
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        if is_empty:
+            schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+            pragmas = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={VERSION};"
+            self._connection.executescript(f"BEGIN; {schema} {pragmas} COMMIT;")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is done inside, or nothing of it. Within another transaction it belongs to that one."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self._connection.execute(statement, values)
+
+    def executemany(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Run one statement for each of ``rows``."""
+        self._connection.executemany(statement, rows)
+
+    def value(self, query: str, *values: Any) -> Any:
+        """Return the first column of the first row; None without a row."""
+        row = self._connection.execute(query, values).fetchone()
+        return row and row[0]
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        """Return what is kept under ``name``."""
+        found = self.value("SELECT value FROM meta WHERE name = ?", name)
+        return default if found is None else found
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Keep ``value`` under ``name``."""
+        self.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
+
+    def close(self) -> None:
+        """Close the file, with everything of the log in it."""
+        self._connection.close()

@@ -1,0 +1,481 @@
+"""The queue of each Data Connector: attempts, retries, expiry, and the end of it after five days of failures."""
+
+import asyncio
+import heapq
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dt_cloud import ledger
+from dt_cloud.choices import Choices
+from dt_cloud.clock import Clock
+from dt_cloud.connectors import ACTIVE, SYSTEM_DISABLED, Connector, Connectors
+from dt_cloud.database import Database
+from dt_cloud.faults import DELIVER_TWICE, EXPIRED_TOKEN, LOSE_ANSWER, SLOW, WRONG_SECRET, Faults
+from dt_cloud.ledger import Ledger
+from dt_cloud.metrics import Metrics
+from dt_cloud.sender import Answer, Sender
+from dt_cloud.signing import Es256Key, Signer
+
+# On the cloud's clock, in seconds.
+LIFE = 12 * 3600.0
+DISABLED_AFTER = 5 * 86_400.0
+# No document names a limit; more would be the machine's own.
+CONCURRENCY = 64
+SLOW_SECONDS = 3.0
+# Finished deliveries that stay to be looked at.
+KEPT = 10_000
+_PRUNE_EVERY = 1_000
+# Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
+_COMMIT_EVERY = 0.02
+# Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
+_EXPIRE_EVERY = 1.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event for one connector.
+
+    Attributes:
+        id: Its number.
+        connector_id: The connector.
+        device_id: The event's device.
+        event_id: The event's id.
+        event_type: The event's type.
+        body: The request's body.
+        published: When it was queued.
+        attempts: How many there were.
+        signature: The first attempt's headers, where each carries them.
+    """
+
+    id: int
+    connector_id: str
+    device_id: str
+    event_id: str
+    event_type: str
+    body: bytes = field(repr=False)
+    published: float
+    attempts: int
+    signature: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request, and what came of it.
+
+    Attributes:
+        delivery: Of which delivery.
+        state: What the delivery is now: ``waiting``, or one of the ledger's.
+        due: When the next attempt is, if it waits.
+        started: When it began, on the cloud's clock.
+        sent: The same in real time.
+        answer: What came back.
+        note: Why there is no answer, or the fault that was injected.
+        headers: As sent.
+    """
+
+    delivery: Delivery
+    state: str
+    due: float
+    started: float
+    sent: float
+    answer: Answer
+    note: str
+    headers: dict[str, str] = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Queue:
+    heap: list[tuple[float, int]] = field(default_factory=list)
+    in_flight: set[int] = field(default_factory=set)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+_COLUMNS = "id, connector_id, device_id, event_id, event_type, body, published, attempts, signature"
+
+
+class Deliverer:
+    """Delivers what is queued, each event until it is acknowledged, too old, or dropped.
+
+    Args:
+        database: Has the queues.
+        clock: For everything but deadlines, latencies and signatures.
+        choices: What the documents leave open.
+        connectors: Where to, and how signed.
+        books: Counts outcomes.
+        metrics: Counts attempts.
+        faults: What goes wrong on request.
+        key: Signs DT-Asymmetric-Signature.
+        issuer: Issues it.
+        organization: The organization that it is signed for.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        choices: Choices,
+        connectors: Connectors,
+        books: Ledger,
+        metrics: Metrics,
+        faults: Faults,
+        *,
+        key: Es256Key | None,
+        issuer: str,
+        organization: str,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._choices = choices
+        self._connectors = connectors
+        self._ledger = books
+        self._metrics = metrics
+        self._faults = faults
+        self._key = key
+        self._issuer = issuer
+        self._organization = organization
+        self._sender = Sender("DT-Cloud-on-your-desk")
+        self._queues: dict[str, _Queue] = {}
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._unwritten: list[Attempt] = []
+        self._writing: asyncio.TimerHandle | None = None
+        self._finished = 0
+        self._expiring: asyncio.Task[None] | None = None
+        self._is_open = False
+        self.listeners: list[Callable[[Attempt], None]] = []
+        for connector_id, due, number in database.execute(
+            "SELECT connector_id, due, id FROM deliveries WHERE state = 'waiting'"
+        ):
+            self._queue(connector_id).heap.append((due, number))
+        for queue in self._queues.values():
+            heapq.heapify(queue.heap)
+
+    async def open(self) -> None:
+        """Begin to deliver."""
+        self._is_open = True
+        for connector_id, queue in self._queues.items():
+            queue.task = asyncio.create_task(self._run(connector_id, queue))
+        self._expiring = asyncio.create_task(self._expire_for_ever())
+
+    async def close(self) -> None:
+        """Let the attempts under way end, at most 10 s, and write everything down."""
+        self._is_open = False
+        tasks = [queue.task for queue in self._queues.values() if queue.task]
+        tasks += [self._expiring] if self._expiring else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._attempts, return_exceptions=True)
+        await self._sender.close()
+        self._write()
+
+    # ---- what others ask ----
+
+    def waiting(self, connector_id: str | None = None) -> int:
+        """Return how many deliveries wait, an attempt under way included."""
+        queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
+        return sum(len(queue.heap) + len(queue.in_flight) for queue in queues)
+
+    def next_attempt(self, connector_id: str | None = None) -> float | None:
+        """Return when the next attempt is due; None if nothing waits for one."""
+        queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
+        return min((queue.heap[0][0] for queue in queues if queue.heap), default=None)
+
+    def overdue(self, now: float) -> int:
+        """Return whether more is due than is under way: how many connectors are behind."""
+        return sum(
+            bool(queue.heap) and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
+            for queue in self._queues.values()
+        )
+
+    def enqueue(
+        self, connector: Connector, device_id: str, event_id: str, event_type: str, body: bytes, due: float
+    ) -> int:
+        """Write a delivery; within the transaction of its event, after which `start` is to be called.
+
+        Returns:
+            Its number.
+        """
+        now = self._clock.now()
+        self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
+        row = self._database.execute(
+            "INSERT INTO deliveries (connector_id, project_id, device_id, event_id, event_type, body, published, "
+            "due, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting')",
+            connector.connector_id, connector.project_id, device_id, event_id, event_type, body, now, due,
+        ).lastrowid  # fmt: skip
+        assert row is not None
+        return row
+
+    def start(self, connector_id: str, due: float, number: int) -> None:
+        """Deliver what is written now."""
+        queue = self._queue(connector_id)
+        heapq.heappush(queue.heap, (due, number))
+        queue.wake.set()
+
+    def drop(self, connector_id: str) -> int:
+        """Drop what waits, since the connector is disabled or gone; what is under way may still arrive.
+
+        Returns:
+            How many events were dropped.
+        """
+        queue = self._queue(connector_id)
+        numbers = [number for _, number in queue.heap]
+        queue.heap.clear()
+        self._give_up(connector_id, numbers, ledger.DROPPED)
+        return len(numbers)
+
+    def resend(self, number: int) -> bool:
+        """Attempt a waiting delivery now; return whether it waits for an attempt."""
+        row = self._database.execute("SELECT connector_id FROM deliveries WHERE id = ?", number).fetchone()
+        queue = row and self._queues.get(row[0])
+        found = queue and next((entry for entry in queue.heap if entry[1] == number), None)
+        if not queue or not found:
+            return False
+        queue.heap[queue.heap.index(found)] = (0.0, number)
+        heapq.heapify(queue.heap)
+        queue.wake.set()
+        return True
+
+    def wake(self) -> None:
+        """Look at the clock again: it jumped, or runs at another speed."""
+        self._expire()
+        for queue in self._queues.values():
+            queue.wake.set()
+
+    # ---- delivering ----
+
+    def _queue(self, connector_id: str) -> _Queue:
+        queue = self._queues.get(connector_id)
+        if queue is None:
+            queue = self._queues[connector_id] = _Queue()
+            if self._is_open:
+                queue.task = asyncio.create_task(self._run(connector_id, queue))
+        return queue
+
+    async def _run(self, connector_id: str, queue: _Queue) -> None:
+        while True:
+            queue.wake.clear()
+            wait: float | None = None
+            while queue.heap and len(queue.in_flight) < CONCURRENCY:
+                due, number = queue.heap[0]
+                if (wait := self._clock.real_seconds(due)) > 0:
+                    break
+                heapq.heappop(queue.heap)
+                self._begin(connector_id, queue, number)
+                wait = None
+            # Paused, it is woken when time runs again.
+            timer = (
+                asyncio.get_running_loop().call_later(wait, queue.wake.set)
+                if wait is not None and wait != float("inf")
+                else None
+            )
+            try:
+                await queue.wake.wait()
+            finally:
+                if timer:
+                    timer.cancel()
+
+    def _begin(self, connector_id: str, queue: _Queue, number: int) -> None:
+        connector = self._connectors.get(connector_id)
+        row = self._database.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE id = ?", number).fetchone()  # noqa: S608
+        if connector is None or connector.status != ACTIVE:
+            self._give_up(connector_id, [number], ledger.DROPPED)
+            return
+        delivery = Delivery(*row)
+        if delivery.published + LIFE <= self._clock.now():
+            self._give_up(connector_id, [number], ledger.EXPIRED)
+            return
+        queue.in_flight.add(number)
+        task = asyncio.create_task(self._attempt(connector, queue, delivery))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, connector: Connector, queue: _Queue, delivery: Delivery) -> None:
+        started, sent = self._clock.now(), time.time()
+        notes: list[str] = []
+        headers = self._headers(connector, delivery, sent, notes)
+        if is_slow := self._faults.take(SLOW):
+            notes.append(SLOW)
+            await asyncio.sleep(SLOW_SECONDS)
+        if self._faults.take(DELIVER_TWICE):
+            notes.append(DELIVER_TWICE)
+            answer, _ = await asyncio.gather(
+                self._sender.post(connector.url, delivery.body, headers),
+                self._sender.post(connector.url, delivery.body, headers),
+            )
+        else:
+            answer = await self._sender.post(connector.url, delivery.body, headers)
+        if is_slow:
+            answer = Answer(
+                status=answer.status, seconds=answer.seconds + SLOW_SECONDS, reason=answer.reason, body=answer.body
+            )
+        if self._choices.is_success(answer.status) and self._faults.take(LOSE_ANSWER):
+            notes.append(LOSE_ANSWER)
+            answer = Answer(status=None, seconds=answer.seconds, reason="answer lost")
+        note = ", ".join(filter(None, [answer.reason, *(f"fault: {each}" for each in notes)]))
+        self._finish(connector, queue, delivery, started, sent, answer, note, headers)
+
+    def _headers(self, connector: Connector, delivery: Delivery, sent: float, notes: list[str]) -> dict[str, str]:
+        if delivery.signature is not None:
+            return {**connector.headers, **json.loads(delivery.signature)}
+        secret: bytes | None = connector.secret.encode() or None
+        if is_wrong := self._faults.take(WRONG_SECRET):
+            notes.append(WRONG_SECRET)
+            secret = secrets.token_bytes(32)
+        if is_expired := self._faults.take(EXPIRED_TOKEN):
+            notes.append(EXPIRED_TOKEN)
+        signer = Signer(
+            secret=secret,
+            # Else the asymmetric signature, which is right, would let the delivery in.
+            key=None if is_wrong else self._key,
+            organization=self._organization,
+            issuer=self._issuer,
+            expired=is_expired,
+        )
+        signature = signer.headers(delivery.body, sent)
+        if self._choices.signs == "once":
+            delivery.signature = json.dumps(signature)
+        return {**connector.headers, **signature}
+
+    def _finish(
+        self,
+        connector: Connector,
+        queue: _Queue,
+        delivery: Delivery,
+        started: float,
+        sent: float,
+        answer: Answer,
+        note: str,
+        headers: dict[str, str],
+    ) -> None:
+        now = self._clock.now()
+        delivery.attempts += 1
+        due, is_disabled = 0.0, False
+        is_success = self._choices.is_success(answer.status)
+        self._metrics.add(connector.connector_id, now, is_success, answer.seconds)
+        is_current = self._connectors.get(connector.connector_id) is connector and connector.status == ACTIVE
+        if is_success:
+            state = ledger.DELIVERED
+            connector.failing_since = None
+        else:
+            if connector.failing_since is None:
+                connector.failing_since = now
+            is_disabled = is_current and now - connector.failing_since >= DISABLED_AFTER
+            due = now + self._choices.retry_after(delivery.attempts, answer.seconds)
+            state = "waiting" if is_current and not is_disabled else ledger.DROPPED
+            if state == "waiting" and delivery.published + LIFE <= now:
+                state = ledger.EXPIRED
+        if state == "waiting":
+            heapq.heappush(queue.heap, (due, delivery.id))
+        else:
+            self._ledger.add(connector.connector_id, delivery.event_type, state)
+            self._finished += 1
+        queue.in_flight.discard(delivery.id)
+        queue.wake.set()
+        attempt = Attempt(
+            delivery=delivery,
+            state=state,
+            due=due,
+            started=started,
+            sent=sent,
+            answer=answer,
+            note=note,
+            headers=headers,
+        )
+        self._unwritten.append(attempt)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self._write)
+        for listen in self.listeners:
+            listen(attempt)
+        if is_disabled:
+            connector.status = SYSTEM_DISABLED
+            self._connectors.save(connector)
+            self.drop(connector.connector_id)
+
+    # ---- writing ----
+
+    def _write(self) -> None:
+        self._writing = None
+        attempts, self._unwritten = self._unwritten, []
+        with self._database.transaction():
+            self._database.executemany(
+                "UPDATE deliveries SET state = ?, due = ?, attempts = ?, signature = ? WHERE id = ?",
+                [
+                    (each.state, each.due, each.delivery.attempts, each.delivery.signature, each.delivery.id)
+                    for each in attempts
+                ],
+            )
+            self._database.executemany(
+                "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        each.delivery.id, each.delivery.attempts, each.started, each.sent, each.answer.seconds,
+                        each.answer.status, each.note, json.dumps(each.headers), each.answer.body,
+                    )
+                    for each in attempts
+                ],
+            )  # fmt: skip
+            self._database.executemany(
+                "UPDATE connectors SET failing_since = ? WHERE connector_id = ?",
+                [
+                    (connector.failing_since, connector.connector_id)
+                    for connector_id in {each.delivery.connector_id for each in attempts}
+                    if (connector := self._connectors.get(connector_id))
+                ],
+            )
+            self._ledger.write()
+            self._metrics.write(self._clock.now())
+            self._clock.keep()
+            if self._finished >= _PRUNE_EVERY:
+                self._finished = 0
+                self._prune()
+
+    def _prune(self) -> None:
+        last: Any = self._database.value(
+            "SELECT id FROM deliveries WHERE state != 'waiting' ORDER BY id DESC LIMIT 1 OFFSET ?", KEPT
+        )
+        if last is not None:
+            self._database.execute(
+                "DELETE FROM attempts WHERE delivery_id IN "
+                "(SELECT id FROM deliveries WHERE state != 'waiting' AND id <= ?)",
+                last,
+            )
+            self._database.execute("DELETE FROM deliveries WHERE state != 'waiting' AND id <= ?", last)
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRE_EVERY)
+            self._expire()
+            self._clock.keep()
+
+    def _expire(self) -> None:
+        """Expire what is older than `LIFE`, whenever its next attempt would be."""
+        too_old = self._clock.now() - LIFE
+        rows = self._database.execute(
+            "SELECT connector_id, id FROM deliveries WHERE state = 'waiting' AND published <= ?", too_old
+        ).fetchall()
+        by_connector: dict[str, set[int]] = {}
+        for connector_id, number in rows:
+            by_connector.setdefault(connector_id, set()).add(number)
+        for connector_id, numbers in by_connector.items():
+            queue = self._queue(connector_id)
+            gone = [entry[1] for entry in queue.heap if entry[1] in numbers]
+            queue.heap = [entry for entry in queue.heap if entry[1] not in numbers]
+            heapq.heapify(queue.heap)
+            self._give_up(connector_id, gone, ledger.EXPIRED)
+
+    def _give_up(self, connector_id: str, numbers: list[int], state: str) -> None:
+        """Finish deliveries that nothing will attempt any more."""
+        if not numbers:
+            return
+        self._write()
+        with self._database.transaction():
+            for number in numbers:
+                event_type = self._database.value("SELECT event_type FROM deliveries WHERE id = ?", number)
+                self._ledger.add(connector_id, event_type, state)
+                self._database.execute("UPDATE deliveries SET state = ? WHERE id = ?", state, number)
+            self._ledger.write()
+        self._finished += len(numbers)

@@ -1,0 +1,150 @@
+"""Sensors and Cloud Connectors: what they are called, and what each reported last."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dt_cloud.database import Database
+from dt_cloud.errors import ApiError
+from dt_cloud.events import PRODUCT_NUMBERS, SUPPORTED
+from dt_cloud.ids import xid
+
+_COLUMNS = "device_id, project_id, type, product_number, labels, reported"
+
+
+@dataclass(slots=True)
+class Device:
+    """A device.
+
+    Attributes:
+        device_id: Its id; an emulated one begins with ``emu``.
+        project_id: The id of its project.
+        type: One of `dt_cloud.events.SUPPORTED`.
+        product_number: As DT's; a connector leaves it out for an emulator.
+        labels: ``name`` and ``description`` are what DT Studio shows.
+        reported: The newest data of each event type.
+    """
+
+    device_id: str
+    project_id: str
+    type: str
+    product_number: str
+    labels: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the resource."""
+        return f"projects/{self.project_id}/devices/{self.device_id}"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as the API does: an entry in ``reported`` for each event type, null until there was one."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "productNumber": self.product_number,
+            "labels": self.labels,
+            "reported": {event_type: self.reported.get(event_type) for event_type in SUPPORTED[self.type]},
+        }
+
+
+class Devices:
+    """All devices, in memory and in the database.
+
+    Args:
+        database: Keeps them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._all = {
+            row[0]: Device(row[0], row[1], row[2], row[3], json.loads(row[4]), json.loads(row[5]))
+            for row in database.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY rowid")  # noqa: S608
+        }
+
+    def of(self, projects: Iterable[str]) -> list[Device]:
+        """Return the devices of some projects, in the order in which they were made."""
+        wanted = set(projects)
+        return [device for device in self._all.values() if device.project_id in wanted]
+
+    def get(self, device_id: str) -> Device | None:
+        """Return a device; None if there is none of that id."""
+        return self._all.get(device_id)
+
+    def create(
+        self,
+        project_id: str,
+        device_type: str,
+        labels: Mapping[str, str],
+        now: float,
+        device_id: str | None = None,
+    ) -> Device:
+        """Make an emulated device.
+
+        Args:
+            project_id: The id of its project.
+            device_type: One of `dt_cloud.events.SUPPORTED`.
+            labels: Its labels; ``virtual-sensor`` is added, as DT does.
+            now: The time, in seconds since the epoch.
+            device_id: Its id, if that is to be the same in each run.
+
+        Raises:
+            ApiError: 400, there is no such type.
+        """
+        if device_type not in SUPPORTED:
+            raise ApiError(400, f"invalid argument: type must be one of {', '.join(SUPPORTED)}")
+        device = Device(
+            device_id or f"emu{xid(now)}",
+            project_id,
+            device_type,
+            PRODUCT_NUMBERS[device_type],
+            {**labels, "virtual-sensor": ""},
+        )
+        self._all[device.device_id] = device
+        self._database.execute(
+            f"INSERT INTO devices ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+            device.device_id,
+            device.project_id,
+            device.type,
+            device.product_number,
+            json.dumps(device.labels),
+            "{}",
+        )
+        return device
+
+    def delete(self, device: Device) -> None:
+        """Remove a device; its events stay in the history."""
+        del self._all[device.device_id]
+        self._database.execute("DELETE FROM devices WHERE device_id = ?", device.device_id)
+
+    def change_labels(self, device: Device, add: Mapping[str, str], remove: Iterable[str]) -> dict[str, Any]:
+        """Set and remove labels.
+
+        Returns:
+            The data of a ``labelsChanged`` event; empty in all three parts if nothing changed.
+        """
+        before = dict(device.labels)
+        device.labels.update(add)
+        for name in remove:
+            device.labels.pop(name, None)
+        self._database.execute(
+            "UPDATE devices SET labels = ? WHERE device_id = ?", json.dumps(device.labels), device.device_id
+        )
+        return {
+            "added": {name: value for name, value in device.labels.items() if name not in before},
+            "modified": {
+                name: value for name, value in device.labels.items() if name in before and before[name] != value
+            },
+            "removed": [name for name in before if name not in device.labels],
+        }
+
+    def report(self, device: Device, event_type: str, fields: Mapping[str, Any]) -> None:
+        """Keep the newest data of an event type. Backfilled data never takes the place of newer."""
+        newest = device.reported.get(event_type)
+        if newest and newest["updateTime"] > fields["updateTime"]:
+            return
+        device.reported[event_type] = fields
+        self._database.execute(
+            "UPDATE devices SET reported = ? WHERE device_id = ?", json.dumps(device.reported), device.device_id
+        )

@@ -1,0 +1,139 @@
+"""Events as DT writes them: which device sends which, and what stands in each field that nobody gave."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from core.event import EVENT_TYPES, read_time, rfc3339
+
+Fields = dict[str, Any]
+
+_OF_ALL_SENSORS = ("touch", "networkStatus", "batteryStatus", "connectionStatus")
+# What each device type sends; docs/dt-cloud.md has the sources.
+SUPPORTED: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("temperature", "probeWireStatus", *_OF_ALL_SENSORS),
+    "humidity": ("humidity", *_OF_ALL_SENSORS),
+    "proximity": ("objectPresent", *_OF_ALL_SENSORS),
+    "touch": _OF_ALL_SENSORS,
+    "waterDetector": ("waterPresent", *_OF_ALL_SENSORS),
+    "proximityCounter": ("objectPresentCount", *_OF_ALL_SENSORS),
+    "touchCounter": ("touchCount", *_OF_ALL_SENSORS),
+    "co2": ("co2", "humidity", "pressure", *_OF_ALL_SENSORS),
+    "motion": ("motion", *_OF_ALL_SENSORS),
+    "deskOccupancy": ("deskOccupancy", *_OF_ALL_SENSORS),
+    "contact": ("contact", *_OF_ALL_SENSORS),
+    "ccon": ("connectionStatus", "ethernetStatus", "cellularStatus", "connectionLatency", "touch"),
+}
+PRODUCT_NUMBERS: Mapping[str, str] = dict.fromkeys(SUPPORTED, "102058")
+
+# A new field that nobody gave. Those without a default here must be given.
+_DEFAULTS: Mapping[str, Fields] = {
+    "deskOccupancy": {"state": "NOT_OCCUPIED", "remarks": []},
+    "networkStatus": {
+        "signalStrength": 50,
+        "rssi": -80,
+        "cloudConnectors": [],
+        "transmissionMode": "LOW_POWER_STANDARD_MODE",
+    },
+    "connectionStatus": {"connection": "OFFLINE", "available": []},
+    "ethernetStatus": {"macAddress": "", "ipAddress": "", "errors": []},
+    "cellularStatus": {"signalStrength": 0, "errors": []},
+}
+# The fields that are read, by the event types that have samples.
+SAMPLED: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("value",),
+    "humidity": ("temperature", "relativeHumidity"),
+}
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    **SAMPLED,
+    "objectPresent": ("state",),
+    "objectPresentCount": ("total",),
+    "touchCount": ("total",),
+    "waterPresent": ("state",),
+    "co2": ("ppm",),
+    "pressure": ("pascal",),
+    "motion": ("state",),
+    "deskOccupancy": ("state",),
+    "contact": ("state",),
+    "probeWireStatus": ("state",),
+    "networkStatus": ("signalStrength",),
+    "batteryStatus": ("percentage",),
+    "connectionStatus": ("connection",),
+    "cellularStatus": ("signalStrength",),
+}
+
+
+def complete(event_type: str, given: Mapping[str, Any], now: datetime) -> Fields:
+    """Return the fields of an event with everything in them that DT sends.
+
+    Args:
+        event_type: One of DT's, but ``labelsChanged``.
+        given: Fields by DT's names.
+        now: The time of fields that have none.
+
+    Raises:
+        ValueError: A field is missing or of the wrong type; the text says which.
+    """
+    for name in _REQUIRED.get(event_type, ()):
+        if name not in given:
+            raise ValueError(f"{event_type}.{name} is missing")
+    fields = {**_DEFAULTS.get(event_type, {}), **given}
+    time = fields.pop("updateTime", None) or rfc3339(now)
+    if read_time(time) is None:
+        raise ValueError(f"{event_type}.updateTime is not a time of RFC 3339")
+    if event_type == "networkStatus":
+        fields["cloudConnectors"] = [_cloud_connector(each) for each in fields["cloudConnectors"] or []]
+    if event_type not in SAMPLED:
+        return {**fields, "updateTime": time}
+    names = SAMPLED[event_type]
+    for name in names:
+        if type(fields[name]) not in (int, float):
+            raise ValueError(f"{event_type}.{name} is not a number")
+    values = {name: fields[name] for name in names}
+    return {
+        **values,
+        "updateTime": time,
+        "samples": fields.get("samples") or [{**values, "sampleTime": time}],
+        "isBackfilled": bool(fields.get("isBackfilled", False)),
+    }
+
+
+def _cloud_connector(given: Any) -> Fields:
+    if not isinstance(given, dict) or "id" not in given:
+        raise ValueError("networkStatus.cloudConnectors has an entry without an id")
+    # The official client sends no rssi.
+    return {"id": given["id"], "signalStrength": given.get("signalStrength", 0), "rssi": given.get("rssi", 0)}
+
+
+def event_document(
+    event_id: str, project_id: str, device_id: str, event_type: str, data: Fields, timestamp: datetime
+) -> Fields:
+    """Return an event as stream, history and connectors have it."""
+    return {
+        "eventId": event_id,
+        "targetName": f"projects/{project_id}/devices/{device_id}",
+        "eventType": event_type,
+        "data": data,
+        "timestamp": rfc3339(timestamp),
+    }
+
+
+def delivery_body(event: Fields, labels: Mapping[str, str], metadata: Mapping[str, str]) -> bytes:
+    """Return the body of a Data Connector's request, compact as DT Cloud puts it on the wire."""
+    document = {"event": event, "labels": labels, "metadata": metadata}
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def metadata(project_id: str, device_id: str, device_type: str, product_number: str) -> dict[str, str]:
+    """Return what a connector adds to an event about its device. An emulator has no product number there."""
+    return {
+        "deviceId": device_id,
+        "projectId": project_id,
+        "deviceType": device_type,
+        "productNumber": "" if device_id.startswith("emu") else product_number,
+    }
+
+
+# Those that a Data Connector can be told to send; ping is in the stream alone.
+CONNECTOR_EVENT_TYPES = EVENT_TYPES - {"ping"}

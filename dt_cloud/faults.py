@@ -1,0 +1,65 @@
+"""Faults on request: what goes wrong on the way, a counted number of times."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from dt_cloud.errors import ApiError
+
+LOSE_ANSWER = "lose-answer"
+DELIVER_TWICE = "deliver-twice"
+OUT_OF_ORDER = "out-of-order"
+SLOW = "slow"
+WRONG_SECRET = "wrong-secret"  # noqa: S105 - the name of a fault
+EXPIRED_TOKEN = "expired-token"  # noqa: S105 - likewise
+UNKNOWN_TYPE = "unknown-type"
+NOT_FOUND = "not-found"
+TOO_MANY_REQUESTS = "too-many-requests"
+TWO_CONNECTORS = "two-connectors"
+BACKFILL = "backfill"
+
+# Those that happen to the next so many deliveries, events or requests.
+COUNTED: Mapping[str, str] = {
+    LOSE_ANSWER: "the receiver answers, and the answer is lost: the event comes again",
+    DELIVER_TWICE: "an event is delivered twice at the same time",
+    OUT_OF_ORDER: "an event is held back for up to a minute, so that later ones overtake it",
+    SLOW: "the network takes 3 s longer",
+    WRONG_SECRET: "a delivery is signed with another secret",
+    EXPIRED_TOKEN: "a delivery is signed with tokens that expired two hours ago",
+    UNKNOWN_TYPE: "an event has a type that nobody knows",
+    NOT_FOUND: "a connector that was just created is answered 404 for 3 s",
+    TOO_MANY_REQUESTS: "a request to the API is answered 429",
+}
+# Those that happen at once.
+IMMEDIATE: Mapping[str, str] = {
+    TWO_CONNECTORS: "a second connector sends to the same URL",
+    BACKFILL: "a sensor that had lost contact sends 100 stored readings, the newest first",
+}
+ALL = {**COUNTED, **IMMEDIATE}
+
+
+class Faults:
+    """How often each fault is still to happen."""
+
+    def __init__(self) -> None:
+        self._left: Counter[str] = Counter()
+
+    def set(self, name: str, count: int) -> None:
+        """Let a fault happen ``count`` times; 0 switches it off.
+
+        Raises:
+            ApiError: 404, there is no such fault.
+        """
+        if name not in COUNTED:
+            raise ApiError(404, f"no fault of that name; there are {', '.join(ALL)}")
+        self._left[name] = max(0, count)
+
+    def take(self, name: str) -> bool:
+        """Return whether a fault happens now."""
+        if not self._left[name]:
+            return False
+        self._left[name] -= 1
+        return True
+
+    def document(self) -> dict[str, int]:
+        """Return those that are on."""
+        return {name: left for name, left in self._left.items() if left}

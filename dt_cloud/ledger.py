@@ -1,0 +1,56 @@
+"""What became of each event for each connector. Nothing is ever taken away from it."""
+
+from collections import Counter
+from typing import Any
+
+from dt_cloud.database import Database
+
+PUBLISHED = "published"
+DELIVERED = "delivered"
+EXPIRED = "expired"
+DROPPED = "dropped"
+# Withheld by the connector's event filter: not published to it.
+FILTERED = "filtered"
+
+
+class Ledger:
+    """Counts outcomes by connector and event type.
+
+    With what waits, which the queues know: published = delivered + waiting + expired + dropped.
+
+    Args:
+        database: Keeps the counts.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changed: set[tuple[str, str, str]] = set()
+        rows = database.execute("SELECT connector_id, event_type, outcome, number FROM counts")
+        self._counts: Counter[tuple[str, str, str]] = Counter({tuple(row[:3]): row[3] for row in rows})
+
+    def add(self, connector_id: str, event_type: str, outcome: str, number: int = 1) -> None:
+        """Count events of which this became; `write` makes it last."""
+        self._counts[connector_id, event_type, outcome] += number
+        self._changed.add((connector_id, event_type, outcome))
+
+    def write(self) -> None:
+        """Write what changed; within the transaction of what was counted."""
+        rows = [(*names, self._counts[names]) for names in self._changed]
+        self._changed.clear()
+        self._database.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", rows)
+
+    def document(self, waiting: int, connector_id: str | None = None) -> dict[str, Any]:
+        """Return the totals, of one connector or of all, and what was lost by event type.
+
+        Args:
+            waiting: How many deliveries wait.
+            connector_id: Of this connector alone.
+        """
+        totals = dict.fromkeys((PUBLISHED, DELIVERED, EXPIRED, DROPPED, FILTERED), 0) | {"waiting": waiting}
+        lost: dict[str, Counter[str]] = {EXPIRED: Counter(), DROPPED: Counter()}
+        for (connector, event_type, outcome), number in self._counts.items():
+            if connector_id in (None, connector):
+                totals[outcome] += number
+                if outcome in lost:
+                    lost[outcome][event_type] += number
+        return totals | {"lostByType": {outcome: dict(counts) for outcome, counts in lost.items() if counts}}

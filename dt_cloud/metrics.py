@@ -1,0 +1,82 @@
+"""A connector's successes, errors and latency over the last three hours, as ``:metrics`` gives them."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from dt_cloud.database import Database
+
+WINDOW = 3 * 3600.0
+# A latency is kept to 5 %: three hours of 500 attempts a second are five million.
+_STEP = math.log(1.05)
+_LEAST = 0.001
+
+
+@dataclass(slots=True)
+class _Minute:
+    successes: int = 0
+    errors: int = 0
+    latencies: Counter[int] = field(default_factory=Counter)
+
+
+class Metrics:
+    """Counts attempts by the minute, on the cloud's clock.
+
+    Args:
+        database: Keeps them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._minutes: dict[str, dict[int, _Minute]] = defaultdict(dict)
+        self._changed: set[tuple[str, int]] = set()
+        for connector, minute, successes, errors, latencies in database.execute("SELECT * FROM minutes"):
+            counts = Counter({int(each): number for each, number in json.loads(latencies).items()})
+            self._minutes[connector][minute] = _Minute(successes, errors, counts)
+
+    def add(self, connector_id: str, now: float, is_success: bool, seconds: float) -> None:
+        """Count an attempt that took ``seconds``, which ended at ``now``."""
+        minute = self._minutes[connector_id].setdefault(int(now // 60), _Minute())
+        if is_success:
+            minute.successes += 1
+        else:
+            minute.errors += 1
+        minute.latencies[math.ceil(math.log(max(seconds, _LEAST)) / _STEP)] += 1
+        self._changed.add((connector_id, int(now // 60)))
+
+    def write(self, now: float) -> None:
+        """Write what changed, and forget what is older than the window; within a transaction."""
+        rows = [
+            (connector_id, minute, each.successes, each.errors, json.dumps(each.latencies))
+            for connector_id, minute in self._changed
+            if (each := self._minutes[connector_id].get(minute))
+        ]
+        self._changed.clear()
+        self._database.executemany("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", rows)
+        oldest = int((now - WINDOW) // 60)
+        for minutes in self._minutes.values():
+            while minutes and (first := next(iter(minutes))) < oldest:
+                del minutes[first]
+        self._database.execute("DELETE FROM minutes WHERE minute < ?", oldest)
+
+    def document(self, connector_id: str, now: float) -> dict[str, object]:
+        """Return them as the API does."""
+        since = (now - WINDOW) // 60
+        minutes = [each for minute, each in self._minutes[connector_id].items() if minute >= since]
+        latencies = sum((each.latencies for each in minutes), Counter[int]())
+        return {
+            "successCount": sum(each.successes for each in minutes),
+            "errorCount": sum(each.errors for each in minutes),
+            "latency99p": f"{_percentile(latencies, 0.99):.3f}s",
+        }
+
+
+def _percentile(latencies: Counter[int], share: float) -> float:
+    """Return the latency that ``share`` of the attempts did not exceed, in seconds; 0 without an attempt."""
+    left = share * latencies.total()
+    for each, number in sorted(latencies.items()):
+        left -= number
+        if left <= 0:
+            return math.exp(each * _STEP)
+    return 0.0

@@ -1,0 +1,172 @@
+"""From a sensor's reading to the history, the streams and the queue of each connector, in one commit."""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from core.event import rfc3339
+from dt_cloud import ledger
+from dt_cloud.clock import Clock
+from dt_cloud.connectors import ACTIVE, Connector, Connectors
+from dt_cloud.database import Database
+from dt_cloud.delivery import Deliverer
+from dt_cloud.devices import Device, Devices
+from dt_cloud.events import Fields, complete, delivery_body, event_document, metadata
+from dt_cloud.faults import OUT_OF_ORDER, UNKNOWN_TYPE, Faults
+from dt_cloud.ids import xid
+from dt_cloud.ledger import Ledger
+
+KEPT_FOR = 30 * 86_400.0
+# Seconds, on the cloud's clock, for which an event is held back at most.
+_HELD = 60.0
+_UNKNOWN = "airQuality"
+_FORGET_EVERY = 1_000
+_MAX_UNREAD = 1_000
+
+
+class Publisher:
+    """Publishes events.
+
+    Args:
+        database: Has the history.
+        clock: Dates events.
+        devices: Their devices.
+        connectors: Who gets them.
+        deliverer: Takes them to the connectors.
+        books: Counts what is withheld.
+        faults: What goes wrong on request.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        devices: Devices,
+        connectors: Connectors,
+        deliverer: Deliverer,
+        books: Ledger,
+        faults: Faults,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._devices = devices
+        self._connectors = connectors
+        self._deliverer = deliverer
+        self._ledger = books
+        self._faults = faults
+        self._streams: set[asyncio.Queue[tuple[Device, Fields]]] = set()
+        self._published = 0
+
+    def publish(self, device: Device, event_type: str, given: Mapping[str, Any]) -> Fields:
+        """Publish an event of a device, which is in the database when this returns.
+
+        Args:
+            device: Which.
+            event_type: One of DT's.
+            given: The event's fields, as far as they are given.
+
+        Returns:
+            The event.
+
+        Raises:
+            ValueError: A field is missing or of the wrong type; the text says which.
+        """
+        now = self._clock.datetime()
+        if event_type == "labelsChanged":
+            return self._publish(device, event_type, dict(given), now)
+        fields = complete(event_type, given, now)
+        if self._faults.take(UNKNOWN_TYPE):
+            return self._publish(device, _UNKNOWN, {_UNKNOWN: fields}, now)
+        return self._publish(device, event_type, {event_type: fields}, now)
+
+    def relabel(self, device: Device, add: Mapping[str, str], remove: list[str]) -> None:
+        """Set and remove labels, and publish ``labelsChanged`` if that changed any."""
+        with self._database.transaction():
+            change = self._devices.change_labels(device, add, remove)
+            if any(change.values()):
+                self.publish(device, "labelsChanged", change)
+
+    def sync(self, connector: Connector) -> int:
+        """Send the newest event of each type of each device once more, with the same eventId.
+
+        Returns:
+            How many.
+        """
+        devices = {device.device_id: device for device in self._devices.of([connector.project_id])}
+        rows = self._database.execute(
+            "SELECT device_id, event, max(timestamp) FROM events WHERE project_id = ? "
+            "AND event_type != 'labelsChanged' GROUP BY device_id, event_type",
+            connector.project_id,
+        ).fetchall()
+        queued = []
+        with self._database.transaction():
+            for device_id, text, _ in rows:
+                event = json.loads(text)
+                if device_id in devices and connector.wants(event["eventType"]):
+                    queued.append(self._enqueue(connector, devices[device_id], event))
+            self._ledger.write()
+        for entry in queued:
+            self._deliverer.start(*entry)
+        return len(queued)
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[asyncio.Queue[tuple[Device, Fields]]]:
+        """Have all events from now on in a queue; a reader that does not keep up misses some, as DT's does."""
+        queue: asyncio.Queue[tuple[Device, Fields]] = asyncio.Queue(_MAX_UNREAD)
+        self._streams.add(queue)
+        try:
+            yield queue
+        finally:
+            self._streams.discard(queue)
+
+    def _publish(self, device: Device, event_type: str, data: Fields, now: datetime) -> Fields:
+        event = event_document(xid(now.timestamp()), device.project_id, device.device_id, event_type, data, now)
+        queued = []
+        with self._database.transaction():
+            self._database.execute(
+                "INSERT INTO events (project_id, device_id, event_type, timestamp, event) VALUES (?, ?, ?, ?, ?)",
+                device.project_id, device.device_id, event_type, _measured(data, event_type, now), json.dumps(event),
+            )  # fmt: skip
+            if event_type in data and event_type != _UNKNOWN:
+                self._devices.report(device, event_type, data[event_type])
+            for connector in self._connectors.of([device.project_id]):
+                if not connector.wants(event_type):
+                    self._ledger.add(connector.connector_id, event_type, ledger.FILTERED)
+                elif connector.status == ACTIVE:
+                    queued.append(self._enqueue(connector, device, event))
+                else:
+                    self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
+                    self._ledger.add(connector.connector_id, event_type, ledger.DROPPED)
+            self._ledger.write()
+            self._forget(now.timestamp())
+        for entry in queued:
+            self._deliverer.start(*entry)
+        for stream in self._streams:
+            with contextlib.suppress(asyncio.QueueFull):
+                stream.put_nowait((device, event))
+        return event
+
+    def _enqueue(self, connector: Connector, device: Device, event: Fields) -> tuple[str, float, int]:
+        labels = {name: device.labels[name] for name in connector.labels if name in device.labels}
+        about = metadata(device.project_id, device.device_id, device.type, device.product_number)
+        body = delivery_body(event, labels, about)
+        due = self._clock.now()
+        if self._faults.take(OUT_OF_ORDER):
+            due += random.uniform(_HELD / 10, _HELD)  # noqa: S311 - no secret
+        number = self._deliverer.enqueue(connector, device.device_id, event["eventId"], event["eventType"], body, due)
+        return connector.connector_id, due, number
+
+    def _forget(self, now: float) -> None:
+        self._published += 1
+        if self._published % _FORGET_EVERY == 0:
+            self._database.execute("DELETE FROM events WHERE timestamp < ?", now - KEPT_FOR)
+
+
+def _measured(data: Fields, event_type: str, now: datetime) -> float:
+    """Return the time at which the history has an event: of measuring, which for a backfilled one is long ago."""
+    text = data.get(event_type, {}).get("updateTime") if event_type != "labelsChanged" else None
+    return (datetime.fromisoformat(text or rfc3339(now)).astimezone(UTC)).timestamp()
