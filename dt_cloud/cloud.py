@@ -3,21 +3,28 @@
 import asyncio
 import time
 from collections.abc import Collection
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dt_cloud.accounts import ORGANIZATION, Accounts, RateLimit
+from core.event import rfc3339
+from dt_cloud.accounts import ORGANIZATION, PROJECTS, Accounts, RateLimit
 from dt_cloud.choices import Choices
 from dt_cloud.clock import Clock
 from dt_cloud.connectors import ACTIVE, Connector, Connectors
 from dt_cloud.database import Database
 from dt_cloud.delivery import DISABLED_AFTER, Deliverer
-from dt_cloud.devices import Devices
-from dt_cloud.faults import Faults
+from dt_cloud.devices import Device, Devices
+from dt_cloud.errors import ApiError
+from dt_cloud.events import SAMPLED
+from dt_cloud.faults import BACKFILL, TWO_CONNECTORS, Faults
 from dt_cloud.ledger import Ledger
 from dt_cloud.metrics import Metrics
 from dt_cloud.publisher import Publisher
 from dt_cloud.signing import Es256Key
+
+_HEARTBEAT = timedelta(minutes=15)
+_BACKFILLED = 100
 
 
 class Cloud:
@@ -81,6 +88,53 @@ class Cloud:
         self.database.close()
 
     # ---- connectors, where more than the list of them changes ----
+
+    def connector(self, connector_id: str) -> Connector:
+        """Return a connector.
+
+        Raises:
+            dt_cloud.errors.ApiError: 404.
+        """
+        if connector := self.connectors.get(connector_id):
+            return connector
+        raise ApiError(404, "resource not found: no such data connector")
+
+    def device(self, device_id: str) -> Device:
+        """Return a device.
+
+        Raises:
+            dt_cloud.errors.ApiError: 404.
+        """
+        if device := self.devices.get(device_id):
+            return device
+        raise ApiError(404, "resource not found: no such device")
+
+    def fault(self, name: str, count: int) -> None:
+        """Let a fault happen: at once, or to the next ``count`` deliveries, events or requests.
+
+        Raises:
+            dt_cloud.errors.ApiError: 404, there is no such fault; 400, there is nothing for it to happen to.
+        """
+        if name == TWO_CONNECTORS:
+            connector = next((each for each in self.connectors.all() if each.status == ACTIVE), None)
+            if connector is None:
+                raise ApiError(400, "failed precondition: no connector is active")
+            twin = {"type": "HTTP_PUSH", **connector.document(), "displayName": f"{connector.display_name} (twin)"}
+            self.connectors.create(connector.project_id, twin, self.clock.now())
+        elif name == BACKFILL:
+            self._backfill()
+        else:
+            self.faults.set(name, count)
+
+    def _backfill(self) -> None:
+        device = next((each for each in self.devices.of(PROJECTS) if each.type in SAMPLED), None)
+        if device is None:
+            raise ApiError(400, "failed precondition: no sensor measures temperature or humidity")
+        now, field = self.clock.datetime(), SAMPLED[device.type]
+        for number in range(1, _BACKFILLED + 1):
+            time = rfc3339(now - number * _HEARTBEAT)
+            values = dict.fromkeys(field, round(20 + number % 7 / 2, 1))
+            self.publisher.publish(device, device.type, {**values, "updateTime": time, "isBackfilled": True})
 
     def update(self, connector: Connector, given: dict[str, Any], mask: str | None) -> None:
         """Change a connector; one that is no longer active loses its queue.

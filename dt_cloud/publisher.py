@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +60,7 @@ class Publisher:
         self._faults = faults
         self._streams: set[asyncio.Queue[tuple[Device, Fields]]] = set()
         self._published = 0
+        self.listeners: list[Callable[[Device], None]] = []
 
     def publish(self, device: Device, event_type: str, given: Mapping[str, Any]) -> Fields:
         """Publish an event of a device, which is in the database when this returns.
@@ -148,6 +149,8 @@ class Publisher:
         for stream in self._streams:
             with contextlib.suppress(asyncio.QueueFull):
                 stream.put_nowait((device, event))
+        for listen in self.listeners:
+            listen(device)
         return event
 
     def _enqueue(self, connector: Connector, device: Device, event: Fields) -> tuple[str, float, int]:

@@ -1,0 +1,280 @@
+"""What one does at the desk and not by DT's API: the page, what it shows, and its buttons' requests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+import page
+from dt_cloud.accounts import PROJECTS
+from dt_cloud.errors import ApiError
+from dt_cloud.watch import Watch, written
+
+_MAX_LISTED = 50
+_STATES = ("waiting", "delivered", "expired", "dropped")
+
+
+class Desk:
+    """Answers the page and ``dtconn cloud``.
+
+    Args:
+        watch: What happens.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._cloud = watch.cloud
+
+    def routes(self) -> list[Route]:
+        """Return the routes. The ones below ``/desk`` that change anything take JSON alone.
+
+        A page elsewhere cannot send that without asking first, and is not allowed to
+        (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
+        """
+        return [
+            Route("/", self._index),
+            Route("/page/{name}", self._file),
+            Route("/desk/frames", self._frames),
+            Route("/desk/frame", _json(self._frame)),
+            Route("/desk/devices", _json(self._devices)),
+            Route("/desk/series", _json(self._series)),
+            Route("/desk/deliveries", _json(self._deliveries)),
+            Route("/desk/deliveries/{id:int}", _json(self._delivery)),
+            Route("/desk/deliveries/{id:int}:resend", _changing(self._resend), methods=["POST"]),
+            Route("/desk/clock", _changing(self._clock), methods=["POST"]),
+            Route("/desk/faults/{name}", _changing(self._fault), methods=["POST"]),
+            Route("/desk/connectors", _changing(self._create), methods=["POST"]),
+            Route("/desk/connectors/{id}", _changing(self._update), methods=["PATCH"]),
+            Route("/desk/connectors/{id}", _changing(self._delete), methods=["DELETE"]),
+            Route("/desk/connectors/{id}:sync", _changing(self._sync), methods=["POST"]),
+            Route("/desk/devices/{id}:publish", _changing(self._publish), methods=["POST"]),
+            Route("/desk/devices/{id}:labels", _changing(self._label), methods=["POST"]),
+        ]
+
+    # ---- looking ----
+
+    async def _index(self, _request: Request) -> Response:
+        return _file("index.html")
+
+    async def _file(self, request: Request) -> Response:
+        return _file(request.path_params["name"])
+
+    async def _frames(self, _request: Request) -> Response:
+        return StreamingResponse(self._stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _stream(self) -> AsyncIterator[str]:
+        """Server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
+        number, change = 0, 0
+        while True:
+            frame = self._watch.frame(number)
+            number = frame["number"]
+            change, frame["devices"] = self._watch.devices(change)
+            yield f"data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"
+            await asyncio.sleep(1 / page.FRAMES)
+
+    async def _frame(self, _request: Request, _given: dict[str, Any]) -> Any:
+        return self._watch.frame(0)
+
+    async def _devices(self, _request: Request, _given: dict[str, Any]) -> Any:
+        return {"devices": self._watch.devices()[1]}
+
+    async def _series(self, _request: Request, _given: dict[str, Any]) -> Any:
+        return self._watch.series()
+
+    async def _deliveries(self, request: Request, _given: dict[str, Any]) -> Any:
+        """Newest first: ``state``, ``type``, ``device``, ``connector`` and ``before``, an id, narrow the list."""
+        query, conditions, values = request.query_params, ["1"], []
+        for name, column in (("type", "event_type"), ("device", "device_id"), ("connector", "connector_id")):
+            if name in query:
+                conditions.append(f"{column} = ?")
+                values.append(query[name])
+        if (state := query.get("state")) in _STATES:
+            conditions.append(f"state = '{state}'")
+        if query.get("before", "").isdecimal():
+            conditions.append("id < ?")
+            values.append(int(query["before"][:18]))
+        rows = self._cloud.database.execute(
+            "SELECT id, connector_id, device_id, event_id, event_type, published, state, due, attempts FROM deliveries "
+            f"WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT {_MAX_LISTED}",
+            *values,
+        )
+        return {"deliveries": [self._listed(row) for row in rows]}
+
+    def _listed(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        number, connector, device_id, event_id, event_type, published, state, due, attempts = row
+        device = self._cloud.devices.get(device_id)
+        return {
+            "id": number,
+            "connector": connector,
+            "device": device_id,
+            "name": device.labels.get("name", "") if device else "",
+            "eventId": event_id,
+            "eventType": event_type,
+            "published": written(published),
+            "state": state,
+            "due": written(due) if state == "waiting" else None,
+            "attempts": attempts,
+        }
+
+    async def _delivery(self, request: Request, _given: dict[str, Any]) -> Any:
+        number = request.path_params["id"]
+        row = self._cloud.database.execute(
+            "SELECT id, connector_id, device_id, event_id, event_type, published, state, due, attempts, body "
+            "FROM deliveries WHERE id = ?", number,
+        ).fetchone()  # fmt: skip
+        if row is None:
+            raise ApiError(404, "resource not found: no such delivery, or it is too old to be kept")
+        connector = self._cloud.connectors.get(row[1])
+        attempts = self._cloud.database.execute(
+            "SELECT number, started, seconds, status, note, headers, answer FROM attempts WHERE delivery_id = ? "
+            "ORDER BY number", number,
+        )  # fmt: skip
+        return {
+            **self._listed(row[:-1]),
+            "url": connector.url if connector else None,
+            "body": row[-1].decode("utf-8", "replace"),
+            "attempts": [
+                {
+                    "number": each[0],
+                    "started": written(each[1]),
+                    "seconds": each[2],
+                    "status": each[3],
+                    "note": each[4],
+                    "headers": json.loads(each[5]),
+                    "tokens": _decoded(json.loads(each[5])),
+                    "answer": each[6].decode("utf-8", "replace"),
+                }
+                for each in attempts
+            ],
+        }
+
+    # ---- doing; each answer says which command does the same ----
+
+    async def _resend(self, request: Request, _given: dict[str, Any]) -> Any:
+        number = request.path_params["id"]
+        if not self._cloud.deliverer.resend(number):
+            raise ApiError(400, "failed precondition: only a delivery that waits can be attempted now")
+        return {"command": f"dtconn cloud resend {number}"}
+
+    async def _clock(self, _request: Request, given: dict[str, Any]) -> Any:
+        """Take ``speed`` (a number or ``auto``), ``isPaused``, ``jump`` (seconds) or ``step`` (to the next attempt)."""
+        clock, deliverer = self._cloud.clock, self._cloud.deliverer
+        match given:
+            case {"speed": "auto"}:
+                self._watch.pace.is_auto, command = True, "speed auto"
+            case {"speed": int() | float() as speed} if speed > 0:
+                self._watch.pace.is_auto, command = False, f"speed {speed:g}"
+                clock.set_speed(speed)
+            case {"isPaused": bool() as is_paused}:
+                (clock.pause if is_paused else clock.resume)()
+                command = "pause" if is_paused else "resume"
+            case {"jump": int() | float() as seconds} if 0 < seconds <= 31 * 86_400:
+                clock.jump(seconds)
+                command = f"jump {seconds:g}s"
+            case {"step": True}:
+                due = deliverer.next_attempt()
+                if due is None:
+                    raise ApiError(400, "failed precondition: nothing waits for an attempt")
+                clock.jump(due - clock.now())
+                command = "step"
+            case _:
+                raise ApiError(400, "invalid argument: one of speed, isPaused, jump, step")
+        deliverer.wake()
+        return {"command": f"dtconn cloud {command}", "now": written(clock.now())}
+
+    async def _fault(self, request: Request, given: dict[str, Any]) -> Any:
+        name, count = request.path_params["name"], given.get("count", 1)
+        if not isinstance(count, int) or not 0 <= count <= 100_000:
+            raise ApiError(400, "invalid argument: count")
+        self._cloud.fault(name, count)
+        return {"command": f"dtconn cloud fault {name} --count {count}"}
+
+    async def _create(self, _request: Request, given: dict[str, Any]) -> Any:
+        project = given.pop("project", None)
+        if project not in PROJECTS:
+            raise ApiError(404, "resource not found: no such project")
+        now = self._cloud.clock.now()
+        connector = self._cloud.connectors.create(project, {"type": "HTTP_PUSH", **given}, now)
+        return {**connector.document(), "id": connector.connector_id}
+
+    async def _update(self, request: Request, given: dict[str, Any]) -> Any:
+        connector = self._cloud.connector(request.path_params["id"])
+        self._cloud.update(connector, given, None)
+        return connector.document()
+
+    async def _delete(self, request: Request, _given: dict[str, Any]) -> Any:
+        self._cloud.delete(self._cloud.connector(request.path_params["id"]))
+        return {}
+
+    async def _sync(self, request: Request, _given: dict[str, Any]) -> Any:
+        return {"published": self._cloud.publisher.sync(self._cloud.connector(request.path_params["id"]))}
+
+    async def _publish(self, request: Request, given: dict[str, Any]) -> Any:
+        """Take one event by its type, as the emulator does: ``{"touch": {}}``."""
+        device = self._cloud.device(request.path_params["id"])
+        try:
+            ((event_type, fields),) = given.items()
+            self._cloud.publisher.publish(device, event_type, fields)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ApiError(400, f"invalid argument: {error}") from None
+        return {"command": f"dtconn cloud publish {device.device_id} {event_type}"}
+
+    async def _label(self, request: Request, given: dict[str, Any]) -> Any:
+        """Take ``add``, an object of strings, and ``remove``, an array of them."""
+        device = self._cloud.device(request.path_params["id"])
+        add, remove = given.get("add") or {}, given.get("remove") or []
+        if not all(isinstance(each, str) for each in (*add, *add.values(), *remove)):
+            raise ApiError(400, "invalid argument: labels are strings")
+        self._cloud.publisher.relabel(device, add, remove)
+        return {"labels": device.labels}
+
+
+Handler = Callable[[Request, dict[str, Any]], Awaitable[Any]]
+
+
+def _json(handle: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await handle(request, {}))
+
+    return endpoint
+
+
+def _changing(handle: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ApiError(400, "invalid argument: Content-Type must be application/json")
+        try:
+            given = json.loads(await request.body() or b"{}")
+        except (ValueError, RecursionError):
+            given = None
+        if not isinstance(given, dict):
+            raise ApiError(400, "invalid argument: the body is not a JSON object")
+        return JSONResponse(await handle(request, given))
+
+    return endpoint
+
+
+def _file(name: str) -> Response:
+    found = page.read(name)
+    if found is None:
+        raise ApiError(404, "resource not found: the page has no such file")
+    return Response(found[0], headers=found[1])
+
+
+def _decoded(headers: dict[str, str]) -> dict[str, Any]:
+    """Return header and claims of each token among the headers."""
+    found = {}
+    for name, token in headers.items():
+        try:
+            found[name] = {
+                "header": jwt.get_unverified_header(token),
+                "claims": jwt.decode(token, options={"verify_signature": False}),
+            }
+        except jwt.PyJWTError:
+            continue
+    return found

@@ -1,0 +1,201 @@
+"""What the page shows: the state of everything now, and what happened since the last look."""
+
+import json
+import time
+from collections import Counter, deque
+from datetime import UTC, datetime
+from typing import Any
+
+from core.event import parse_stored, rfc3339
+from core.readings import Reading, readings
+from dt_cloud.accounts import PROJECTS
+from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.delivery import Attempt
+from dt_cloud.devices import Device
+from dt_cloud.events import SUPPORTED, Fields, delivery_body, event_document
+
+# Rows of one frame; more are counted.
+MAX_ROWS = 50
+# Seconds of the plots, in real time.
+HISTORY = 120
+# Devices of one frame, and of the lines; the rest comes with the next, or not.
+MAX_DEVICES = 200
+# Readings in a line.
+POINTS = 48
+# What is drawn of a device of each type: the event type, and its field.
+_MEASURED = {
+    "temperature": ("temperature", "value"),
+    "humidity": ("humidity", "relativeHumidity"),
+    "co2": ("co2", "ppm"),
+    "proximityCounter": ("objectPresentCount", "total"),
+    "touchCounter": ("touchCount", "total"),
+}
+
+
+class Watch:
+    """Follows a cloud for its page.
+
+    Args:
+        cloud: Which.
+        pace: Its speed.
+    """
+
+    def __init__(self, cloud: Cloud, pace: Pace) -> None:
+        self.cloud = cloud
+        self.pace = pace
+        self.attempts = 0
+        self.recent: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MAX_ROWS)
+        self._seconds: deque[tuple[int, Counter[str], int]] = deque(maxlen=HISTORY)
+        self._changes = 1
+        self._changed: dict[str, int] = {}
+        self._values: dict[tuple[str, str], tuple[str, list[dict[str, Any]]]] = {}
+        cloud.deliverer.listeners.append(self._add)
+        cloud.publisher.listeners.append(self._change)
+
+    def _add(self, attempt: Attempt) -> None:
+        self.attempts += 1
+        self.recent.append((self.attempts, self._row(attempt)))
+        self._second()[1]["delivered" if attempt.state == "delivered" else "failed"] += 1
+
+    def _change(self, device: Device) -> None:
+        self._changes += 1
+        self._changed[device.device_id] = self._changes
+
+    def _second(self) -> tuple[int, Counter[str], int]:
+        now = int(time.time())
+        if not self._seconds or self._seconds[-1][0] != now:
+            self._seconds.append((now, Counter(), self.cloud.deliverer.waiting()))
+        return self._seconds[-1]
+
+    def _row(self, attempt: Attempt) -> dict[str, Any]:
+        delivery = attempt.delivery
+        device = self.cloud.devices.get(delivery.device_id)
+        return {
+            "id": delivery.id,
+            "attempt": delivery.attempts,
+            "connector": delivery.connector_id,
+            "device": delivery.device_id,
+            "name": device.labels.get("name", "") if device else "",
+            "eventType": delivery.event_type,
+            "state": attempt.state,
+            "status": attempt.answer.status,
+            "note": attempt.note,
+            "seconds": attempt.answer.seconds,
+            "started": written(attempt.started),
+            "due": written(attempt.due) if attempt.state == "waiting" else None,
+        }
+
+    def frame(self, since: int) -> dict[str, Any]:
+        """Return the state, and the attempts after the one of that number.
+
+        Args:
+            since: `attempts` of the frame before; 0 for the first.
+        """
+        cloud, rows = self.cloud, [row for number, row in self.recent if number > since]
+        self._second()
+        return {
+            "number": self.attempts,
+            "clock": {
+                "now": written(cloud.clock.now()),
+                "speed": cloud.clock.speed,
+                "factor": self.pace.factor,
+                "isAuto": self.pace.is_auto,
+                "isPaused": cloud.clock.speed == 0,
+            },
+            "ledger": cloud.ledger(),
+            "connectors": [
+                {
+                    **cloud.connector_state(connector),
+                    "id": connector.connector_id,
+                    "project": connector.project_id,
+                    "projectName": PROJECTS[connector.project_id],
+                }
+                for connector in cloud.connectors.all()
+            ],
+            "attempts": rows,
+            "skipped": max(0, self.attempts - since - len(rows)),
+            "plot": self.plot(),
+            "faults": cloud.faults.document(),
+        }
+
+    def plot(self) -> dict[str, list[int | None]]:
+        """Return the plots' values, one a second, the newest last; None where nothing was known."""
+        by_second = {second: (counts, depth) for second, counts, depth in self._seconds}
+        now = int(time.time())
+        seconds = range(now - HISTORY + 1, now + 1)
+        known = [by_second.get(second) for second in seconds]
+        return {
+            "delivered": [each and each[0]["delivered"] for each in known],
+            "failed": [each and each[0]["failed"] for each in known],
+            "waiting": [each and each[1] for each in known],
+        }
+
+    def devices(self, since: int = 0) -> tuple[int, list[dict[str, Any]]]:
+        """Return the devices that changed after a number, at most `MAX_DEVICES`, and the number to ask with next.
+
+        Args:
+            since: The number that came back before; 0 for all devices.
+        """
+        found = [(number, each) for each, number in self._changed.items() if number > since]
+        if not since:
+            found = [(self._changed.get(each.device_id, 0), each.device_id) for each in self.cloud.devices.of(PROJECTS)]
+        else:
+            found = sorted(found)[:MAX_DEVICES]
+        last = max((number for number, _ in found), default=since)
+        devices = [device for _, each in found if (device := self.cloud.devices.get(each))]
+        return max(last, since, 1), [self._device(device) for device in devices]
+
+    def series(self) -> dict[str, list[tuple[str, float]]]:
+        """Return the newest readings of each sensor that measures something, the oldest first, for a line each."""
+        found = {}
+        for device in self.cloud.devices.of(PROJECTS)[:MAX_DEVICES]:
+            event_type, name = _MEASURED.get(device.type, (None, ""))
+            rows = self.cloud.database.execute(
+                "SELECT event FROM events WHERE device_id = ? AND event_type = ? ORDER BY timestamp DESC, id DESC LIMIT ?",
+                device.device_id, event_type, POINTS,
+            ).fetchall()  # fmt: skip
+            if rows:
+                data = [json.loads(text)["data"][event_type] for (text,) in reversed(rows)]
+                found[device.device_id] = [(each["updateTime"], each[name]) for each in data]
+        return found
+
+    def _device(self, device: Device) -> dict[str, Any]:
+        return {
+            "id": device.device_id,
+            "project": device.project_id,
+            "projectName": PROJECTS[device.project_id],
+            "type": device.type,
+            "name": device.labels.get("name", ""),
+            "description": device.labels.get("description", ""),
+            "labels": device.labels,
+            "lastSeen": max((fields["updateTime"] for fields in device.reported.values()), default=None),
+            "values": [value for event_type in SUPPORTED[device.type] for value in self._latest(device, event_type)],
+        }
+
+    def _latest(self, device: Device, event_type: str) -> list[dict[str, Any]]:
+        fields = device.reported.get(event_type)
+        if fields is None:
+            return []
+        time, found = self._values.get((device.device_id, event_type), (None, []))
+        if time != fields["updateTime"]:
+            found = _read(device, event_type, fields)
+            self._values[device.device_id, event_type] = fields["updateTime"], found
+        return found
+
+
+def _read(device: Device, event_type: str, fields: Fields) -> list[dict[str, Any]]:
+    """Return the newest reading of each quantity, as receivers and their views read it."""
+    now = datetime.now(UTC)
+    event = event_document("x", device.project_id, device.device_id, event_type, {event_type: fields}, now)
+    found: dict[str, Reading] = {}
+    for reading in readings(parse_stored(delivery_body(event, {}, {}), now)):
+        found.setdefault(reading.quantity, reading)
+    return [
+        {"type": event_type, "quantity": each.quantity, "value": each.value, "text": each.text, "unit": each.unit}
+        for each in found.values()
+    ]
+
+
+def written(seconds: float) -> str:
+    """Write a time as DT does."""
+    return rfc3339(datetime.fromtimestamp(seconds, UTC))
