@@ -16,6 +16,7 @@ from dt_cloud.errors import ApiError
 from dt_cloud.watch import Watch, written
 
 _MAX_LISTED = 50
+_COLUMNS = "id, connector_id, device_id, event_id, event_type, published, state, due, attempts"
 _STATES = ("waiting", "delivered", "expired", "dropped")
 
 
@@ -88,7 +89,8 @@ class Desk:
 
     async def _deliveries(self, request: Request, _given: dict[str, Any]) -> Any:
         """Newest first: ``state``, ``type``, ``device``, ``connector`` and ``before``, an id, narrow the list."""
-        query, conditions, values = request.query_params, ["1"], []
+        query, conditions = request.query_params, ["1"]
+        values: list[str | int] = []
         for name, column in (("type", "event_type"), ("device", "device_id"), ("connector", "connector_id")):
             if name in query:
                 conditions.append(f"{column} = ?")
@@ -124,8 +126,7 @@ class Desk:
     async def _delivery(self, request: Request, _given: dict[str, Any]) -> Any:
         number = request.path_params["id"]
         row = self._cloud.database.execute(
-            "SELECT id, connector_id, device_id, event_id, event_type, published, state, due, attempts, body "
-            "FROM deliveries WHERE id = ?", number,
+            f"SELECT {_COLUMNS}, body FROM deliveries WHERE id = ?", number,  # noqa: S608
         ).fetchone()  # fmt: skip
         if row is None:
             raise ApiError(404, "resource not found: no such delivery, or it is too old to be kept")

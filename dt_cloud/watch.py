@@ -151,7 +151,8 @@ class Watch:
         for device in self.cloud.devices.of(PROJECTS)[:MAX_DEVICES]:
             event_type, name = _MEASURED.get(device.type, (None, ""))
             rows = self.cloud.database.execute(
-                "SELECT event FROM events WHERE device_id = ? AND event_type = ? ORDER BY timestamp DESC, id DESC LIMIT ?",
+                "SELECT event FROM events WHERE device_id = ? AND event_type = ? "
+                "ORDER BY timestamp DESC, id DESC LIMIT ?",
                 device.device_id, event_type, POINTS,
             ).fetchall()  # fmt: skip
             if rows:
