@@ -101,7 +101,7 @@ class Desk:
             conditions.append("id < ?")
             values.append(int(query["before"][:18]))
         rows = self._cloud.database.execute(
-            "SELECT id, connector_id, device_id, event_id, event_type, published, state, due, attempts FROM deliveries "
+            f"SELECT {_COLUMNS} FROM deliveries "  # noqa: S608 - our own words
             f"WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT {_MAX_LISTED}",
             *values,
         )
