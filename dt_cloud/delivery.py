@@ -14,7 +14,16 @@ from dt_cloud.choices import Choices
 from dt_cloud.clock import Clock
 from dt_cloud.connectors import ACTIVE, SYSTEM_DISABLED, Connector, Connectors
 from dt_cloud.database import Database
-from dt_cloud.faults import DELIVER_TWICE, EXPIRED_TOKEN, LOSE_ANSWER, SLOW, WRONG_SECRET, Faults
+from dt_cloud.events import Fields
+from dt_cloud.faults import (
+    DELIVER_TWICE,
+    EXPIRED_TOKEN,
+    LOSE_ANSWER,
+    SLOW,
+    UNREACHABLE,
+    WRONG_SECRET,
+    Faults,
+)
 from dt_cloud.ledger import Ledger
 from dt_cloud.metrics import Metrics
 from dt_cloud.sender import Answer, Sender
@@ -41,6 +50,7 @@ class Delivery:
 
     Attributes:
         id: Its number.
+        event: The event's number in the history.
         connector_id: The connector.
         device_id: The event's device.
         event_id: The event's id.
@@ -52,6 +62,7 @@ class Delivery:
     """
 
     id: int
+    event: int
     connector_id: str
     device_id: str
     event_id: str
@@ -95,7 +106,7 @@ class _Queue:
     task: asyncio.Task[None] | None = None
 
 
-_COLUMNS = "id, connector_id, device_id, event_id, event_type, body, published, attempts, signature"
+_COLUMNS = "id, event, connector_id, device_id, event_id, event_type, body, published, attempts, signature"
 
 
 class Deliverer:
@@ -191,23 +202,29 @@ class Deliverer:
             for queue in self._queues.values()
         )
 
-    def enqueue(
-        self, connector: Connector, device_id: str, event_id: str, event_type: str, body: bytes, due: float
-    ) -> int:
+    def enqueue(self, connector: Connector, event: int, document: Fields, body: bytes, due: float) -> int:
         """Write a delivery; within the transaction of its event, after which `start` is to be called.
 
+        Args:
+            connector: For which connector.
+            event: The event's number in the history.
+            document: The event.
+            body: Of the request.
+            due: When the first attempt is.
+
         Returns:
-            Its number.
+            The delivery's number.
         """
-        now = self._clock.now()
+        event_type = document["eventType"]
         self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
-        row = self._database.execute(
-            "INSERT INTO deliveries (connector_id, project_id, device_id, event_id, event_type, body, published, "
-            "due, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting')",
-            connector.connector_id, connector.project_id, device_id, event_id, event_type, body, now, due,
+        number = self._database.execute(
+            "INSERT INTO deliveries (event, connector_id, project_id, device_id, event_id, event_type, body, published, "
+            "due, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting')",
+            event, connector.connector_id, connector.project_id, document["targetName"].rpartition("/")[2],
+            document["eventId"], event_type, body, self._clock.now(), due,
         ).lastrowid  # fmt: skip
-        assert row is not None
-        return row
+        assert number is not None
+        return number
 
     def start(self, connector_id: str, due: float, number: int) -> None:
         """Deliver what is written now."""
@@ -300,7 +317,10 @@ class Deliverer:
         if is_slow := self._faults.take(SLOW):
             notes.append(SLOW)
             await asyncio.sleep(SLOW_SECONDS)
-        if self._faults.take(DELIVER_TWICE):
+        if delivery.connector_id in self._faults.unreachable or self._faults.take(UNREACHABLE):
+            notes.append(UNREACHABLE)
+            answer = Answer(status=None, seconds=0.0, reason="not reached")
+        elif self._faults.take(DELIVER_TWICE):
             notes.append(DELIVER_TWICE)
             answer, _ = await asyncio.gather(
                 self._sender.post(connector.url, delivery.body, headers),
@@ -425,6 +445,10 @@ class Deliverer:
                     for connector_id in {each.delivery.connector_id for each in attempts}
                     if (connector := self._connectors.get(connector_id))
                 ],
+            )
+            self._database.executemany(
+                "UPDATE events SET delivery = 1, delivered_at = ? WHERE id = ? AND delivery = 0",
+                [(self._clock.now(), each.delivery.event) for each in attempts if each.state == ledger.DELIVERED],
             )
             self._ledger.write()
             self._metrics.write(self._clock.now())

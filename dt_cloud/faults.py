@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from dt_cloud.errors import ApiError
 
+UNREACHABLE = "unreachable"
 LOSE_ANSWER = "lose-answer"
 DELIVER_TWICE = "deliver-twice"
 OUT_OF_ORDER = "out-of-order"
@@ -19,6 +20,7 @@ BACKFILL = "backfill"
 
 # Those that happen to the next so many deliveries, events or requests.
 COUNTED: Mapping[str, str] = {
+    UNREACHABLE: "an attempt does not reach the receiver",
     LOSE_ANSWER: "the receiver answers, and the answer is lost: the event comes again",
     DELIVER_TWICE: "an event is delivered twice at the same time",
     OUT_OF_ORDER: "an event is held back for up to a minute, so that later ones overtake it",
@@ -42,6 +44,8 @@ class Faults:
 
     def __init__(self) -> None:
         self._left: Counter[str] = Counter()
+        # Connectors that reach nobody, for a scenario.
+        self.unreachable: set[str] = set()
 
     def set(self, name: str, count: int) -> None:
         """Let a fault happen ``count`` times; 0 switches it off.

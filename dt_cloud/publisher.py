@@ -99,16 +99,16 @@ class Publisher:
         """
         devices = {device.device_id: device for device in self._devices.of([connector.project_id])}
         rows = self._database.execute(
-            "SELECT device_id, event, max(timestamp) FROM events WHERE project_id = ? "
+            "SELECT id, device_id, event, max(timestamp) FROM events WHERE project_id = ? "
             "AND event_type != 'labelsChanged' GROUP BY device_id, event_type",
             connector.project_id,
         ).fetchall()
         queued = []
         with self._database.transaction():
-            for device_id, text, _ in rows:
+            for number, device_id, text, _ in rows:
                 event = json.loads(text)
                 if device_id in devices and connector.wants(event["eventType"]):
-                    queued.append(self._enqueue(connector, devices[device_id], event))
+                    queued.append(self._enqueue(connector, devices[device_id], number, event))
             self._ledger.write()
         for entry in queued:
             self._deliverer.start(*entry)
@@ -128,17 +128,18 @@ class Publisher:
         event = event_document(xid(now.timestamp()), device.project_id, device.device_id, event_type, data, now)
         queued = []
         with self._database.transaction():
-            self._database.execute(
+            number = self._database.execute(
                 "INSERT INTO events (project_id, device_id, event_type, timestamp, event) VALUES (?, ?, ?, ?, ?)",
                 device.project_id, device.device_id, event_type, _measured(data, event_type, now), json.dumps(event),
-            )  # fmt: skip
+            ).lastrowid  # fmt: skip
+            assert number is not None
             if event_type in data and event_type != _UNKNOWN:
                 self._devices.report(device, event_type, data[event_type])
             for connector in self._connectors.of([device.project_id]):
                 if not connector.wants(event_type):
                     self._ledger.add(connector.connector_id, event_type, ledger.FILTERED)
                 elif connector.status == ACTIVE:
-                    queued.append(self._enqueue(connector, device, event))
+                    queued.append(self._enqueue(connector, device, number, event))
                 else:
                     self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
                     self._ledger.add(connector.connector_id, event_type, ledger.DROPPED)
@@ -153,15 +154,14 @@ class Publisher:
             listen(device)
         return event
 
-    def _enqueue(self, connector: Connector, device: Device, event: Fields) -> tuple[str, float, int]:
+    def _enqueue(self, connector: Connector, device: Device, number: int, event: Fields) -> tuple[str, float, int]:
         labels = {name: device.labels[name] for name in connector.labels if name in device.labels}
         about = metadata(device.project_id, device.device_id, device.type, device.product_number)
         body = delivery_body(event, labels, about)
         due = self._clock.now()
         if self._faults.take(OUT_OF_ORDER):
             due += random.uniform(_HELD / 10, _HELD)  # noqa: S311 - no secret
-        number = self._deliverer.enqueue(connector, device.device_id, event["eventId"], event["eventType"], body, due)
-        return connector.connector_id, due, number
+        return connector.connector_id, due, self._deliverer.enqueue(connector, number, event, body, due)
 
     def _forget(self, now: float) -> None:
         self._published += 1

@@ -21,10 +21,13 @@ CREATE TABLE events (
     device_id  TEXT NOT NULL,
     event_type TEXT NOT NULL,
     timestamp  REAL NOT NULL,
-    event      TEXT NOT NULL       -- JSON, as in the stream
+    event      TEXT NOT NULL,      -- JSON, as in the stream
+    delivery   INTEGER NOT NULL DEFAULT 0,  -- 1 once a connector has delivered it, 2 once it was found in the store
+    delivered_at REAL
 );
 CREATE INDEX events_of_device ON events (device_id, timestamp DESC, id DESC);
 CREATE INDEX events_by_time ON events (timestamp);
+CREATE INDEX events_delivered ON events (delivered_at) WHERE delivery = 1;
 
 CREATE TABLE connectors (
     connector_id  TEXT PRIMARY KEY NOT NULL,
@@ -43,6 +46,7 @@ CREATE TABLE connectors (
 -- One event for one connector. What is finished stays for a while, to be looked at.
 CREATE TABLE deliveries (
     id           INTEGER PRIMARY KEY,
+    event        INTEGER NOT NULL, -- its id in events
     connector_id TEXT NOT NULL,
     project_id   TEXT NOT NULL,
     device_id    TEXT NOT NULL,
