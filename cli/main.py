@@ -7,12 +7,13 @@ import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError
+from cli import CommandError, cloud
+from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
@@ -23,6 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they can be told to show local variables, and one of ours is the secret
 )
+
+app.add_typer(cloud.app, name="cloud")
+app.command()(cloud.scenario)
 
 _SECRET_FILE = Path("var/signature-secret")
 _ES256_KEY = Path("var/es256-key.pem")
@@ -145,9 +149,9 @@ def send(
             expired=expired,
         )
     except CommandError as error:
-        _fail(error)
+        fail(error)
     except CloudError as error:
-        _fail(CommandError(str(error), 2))
+        fail(CommandError(str(error), 2))
     if signer.key:
         _show_key(signer.key.jwks, signer.organization)
     now = time.time()
@@ -175,7 +179,7 @@ def send(
     elif tally.count or not failure:
         tally.show(Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
     if failure:
-        _fail(failure)
+        fail(failure)
     raise typer.Exit(exit_code or (0 if tally.is_as_expected else 1))
 
 
@@ -239,7 +243,7 @@ def events(
     try:
         asyncio.run(writing)
     except CommandError as error:
-        _fail(error)
+        fail(error)
 
 
 def _time(text: str | None, option: str) -> datetime | None:
@@ -279,8 +283,3 @@ def _show_key(jwks: object, organization: str) -> None:
         "",
     )
     typer.echo("\n".join(lines), err=True)
-
-
-def _fail(error: CommandError) -> NoReturn:
-    typer.echo(str(error), err=True)
-    raise typer.Exit(error.exit_code)

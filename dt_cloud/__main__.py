@@ -1,25 +1,20 @@
 """``make cloud``: DT Cloud on your desk."""
 
-import asyncio
-import contextlib
 import os
 import shlex
-import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-import uvicorn
 
 from dt_cloud import CloudError
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION
-from dt_cloud.app import build_app
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud, Pace
-from dt_cloud.desk import Desk
-from dt_cloud.watch import Watch
+from dt_cloud.sensors import Building
+from dt_cloud.serve import Parts, bind, serve
+from dt_cloud.stored import StoredCheck
 
 DATABASE = Path("var/cloud.db")
 PORT = 8010
@@ -38,6 +33,19 @@ def main(
     speed: Annotated[
         str, typer.Option(metavar="N|auto", help="How fast its time runs; auto: as fast as deliveries keep up.")
     ] = "1",
+    sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many sensors of its own it has.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same sensors and values.")] = 1,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DT_CLOUD_STORE",
+            metavar="FILE",
+            help="The receiver's SQLite file, such as var/events.db: the ledger looks for each event in it.",
+        ),
+    ] = None,
+    next_secret: Annotated[
+        str, typer.Option(envvar="DT_CLOUD_NEXT_SECRET", metavar="TEXT", help="A second secret of the receiver's.")
+    ] = "",
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST", help="Let connectors send to this host, too; repeat it for several."),
@@ -65,7 +73,8 @@ def main(
     \b
     Examples:
       make cloud
-      make cloud ARGS="--speed 3600"
+      make cloud ARGS="--sensors 100 --speed 60"
+      make cloud ARGS="--store var/events.db"
       DT_CLOUD_PORT=9000 make cloud
     """  # noqa: D301
     for name, value, allowed in (
@@ -93,35 +102,13 @@ def main(
         )
     except CloudError as error:
         sys.exit(str(error))
-    pace = Pace(cloud, is_auto=speed == "auto")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config = uvicorn.Config(
-        build_app(cloud, *Desk(Watch(cloud, pace)).routes()),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=1,
-        lifespan="on",
+    parts = Parts(
+        pace=Pace(cloud, is_auto=speed == "auto"),
+        building=Building(cloud, sensors, seed) if sensors else None,
+        stored=StoredCheck(cloud.database, cloud.clock, store) if store else None,
+        next_secret=next_secret,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(uvicorn.Server(config), listening, pace))
-
-
-async def _serve(server: uvicorn.Server, listening: socket.socket, pace: Pace) -> None:
-    pacing = asyncio.create_task(pace.run())
-    print(welcome(pace.cloud), flush=True)
-    await server.serve([listening])
-    pacing.cancel()
-
-
-def bind(port: int) -> socket.socket:
-    """Return a socket that listens on 127.0.0.1, or end with a sentence."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-    except OSError as error:
-        sys.exit(f"Port {port} cannot be used: {error.strerror}. Set DT_CLOUD_PORT to another one.")
-    return listening
+    serve(cloud, listening, parts, lambda: print(welcome(cloud), flush=True))
 
 
 def exports(cloud: Cloud) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,19 +17,18 @@ from dt_cloud.api.endpoint import show_error
 from dt_cloud.cloud import Cloud
 from dt_cloud.errors import ApiError
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-
-def build_app(cloud: Cloud, *more: Route) -> Starlette:
+def build_app(cloud: Cloud, ledger: Callable[[], dict[str, Any]], *more: Route) -> Starlette:
     """Return the application, which opens the cloud when it starts and closes it at its end.
 
     Args:
         cloud: What it serves.
+        ledger: What ``/ledger`` answers.
         more: Other routes.
     """
 
-    async def ledger(_request: Request) -> Response:
-        return JSONResponse(cloud.ledger())
+    async def show_ledger(_request: Request) -> Response:
+        return JSONResponse(ledger())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -46,7 +45,7 @@ def build_app(cloud: Cloud, *more: Route) -> Starlette:
             *stream.routes(cloud),
             *devices.routes(cloud),
             *connectors.routes(cloud),
-            Route("/ledger", ledger),
+            Route("/ledger", show_ledger),
             *more,
         ],
         exception_handlers={ApiError: show_error, HTTPException: _show_http_error},

@@ -218,8 +218,8 @@ class Deliverer:
         event_type = document["eventType"]
         self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
         number = self._database.execute(
-            "INSERT INTO deliveries (event, connector_id, project_id, device_id, event_id, event_type, body, published, "
-            "due, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting')",
+            "INSERT INTO deliveries (event, connector_id, project_id, device_id, event_id, event_type, body, "
+            "published, due, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting')",
             event, connector.connector_id, connector.project_id, document["targetName"].rpartition("/")[2],
             document["eventId"], event_type, body, self._clock.now(), due,
         ).lastrowid  # fmt: skip

@@ -49,6 +49,8 @@ class Desk:
             Route("/desk/deliveries/{id:int}:resend", _changing(self._resend), methods=["POST"]),
             Route("/desk/clock", _changing(self._clock), methods=["POST"]),
             Route("/desk/faults/{name}", _changing(self._fault), methods=["POST"]),
+            Route("/desk/scenarios/{name}", _changing(self._scenario), methods=["POST"]),
+            Route("/desk/receiver", _changing(self._receiver), methods=["POST"]),
             Route("/desk/connectors", _changing(self._create), methods=["POST"]),
             Route("/desk/connectors/{id}", _changing(self._update), methods=["PATCH"]),
             Route("/desk/connectors/{id}", _changing(self._delete), methods=["DELETE"]),
@@ -194,6 +196,21 @@ class Desk:
             raise ApiError(400, "invalid argument: count")
         self._cloud.fault(name, count)
         return {"command": f"dtconn cloud fault {name} --count {count}"}
+
+    async def _scenario(self, request: Request, _given: dict[str, Any]) -> Any:
+        name = request.path_params["name"]
+        self._watch.theatre.start(name)
+        return {"command": f"dtconn scenario {name}"}
+
+    async def _receiver(self, _request: Request, given: dict[str, Any]) -> Any:
+        """Take ``isRunning``."""
+        receiver, is_running = self._watch.receiver, given.get("isRunning")
+        if receiver is None:
+            raise ApiError(400, "failed precondition: the receiver is not this cloud's to stop; `make demo` has one")
+        if not isinstance(is_running, bool):
+            raise ApiError(400, "invalid argument: isRunning")
+        await (receiver.start() if is_running else receiver.stop())
+        return {"command": f"dtconn cloud receiver {'start' if is_running else 'stop'}", **receiver.document()}
 
     async def _create(self, _request: Request, given: dict[str, Any]) -> Any:
         project = given.pop("project", None)

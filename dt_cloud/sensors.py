@@ -11,12 +11,10 @@ from typing import Any
 
 from core.event import rfc3339
 from dt_cloud.accounts import PROJECTS
-from dt_cloud.clock import Clock
-from dt_cloud.database import Database
-from dt_cloud.devices import Device, Devices
+from dt_cloud.cloud import Cloud
+from dt_cloud.devices import Device
 from dt_cloud.events import Fields
 from dt_cloud.ids import fixed_xid
-from dt_cloud.publisher import Publisher
 
 # Seconds, on the cloud's clock.
 HEARTBEAT = 900.0
@@ -61,6 +59,8 @@ class Sensor:
         device: What it is.
         random: Its own numbers, so that each run of a seed is the same.
         offset: How much warmer it is here than elsewhere, in °C.
+        loses_contact: Whether it does so each night.
+        has_begun: Whether it sent its first heartbeat, after which it takes its own place in the quarter of an hour.
         state: Whether something is open, present or occupied.
         total: What a counter counted.
         battery: In %.
@@ -72,6 +72,7 @@ class Sensor:
     random: random.Random
     offset: float
     loses_contact: bool = False
+    has_begun: bool = False
     state: bool = False
     total: int = 0
     battery: int = 100
@@ -206,26 +207,25 @@ _MEASURES: dict[str, Callable[[Sensor, float], Events]] = {
 class Building:
     """Makes sensors and lets them send.
 
+    Attributes:
+        is_resting: Whether they send nothing now.
+
     Args:
-        database: Groups what is due at once in one commit.
-        clock: When they send.
-        devices: Where they are kept; a second start finds those of the first.
-        publisher: Takes their events.
+        cloud: Which gets them; a second start finds those of the first.
         count: How many sensors, in both projects together; a gateway in each comes on top.
         seed: The same seed makes the same sensors with the same values.
     """
 
-    def __init__(
-        self, database: Database, clock: Clock, devices: Devices, publisher: Publisher, count: int, seed: int = 1
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._devices = devices
-        self._publisher = publisher
+    def __init__(self, cloud: Cloud, count: int, seed: int = 1) -> None:
+        self._database = cloud.database
+        self._clock = cloud.clock
+        self._devices = cloud.devices
+        self._publisher = cloud.publisher
+        self.is_resting = False
         self._due: list[tuple[float, int, bool]] = []
         self._sensors: list[Sensor] = []
-        now = clock.now()
-        with database.transaction():
+        now = self._clock.now()
+        with self._database.transaction():
             for index in range(count):
                 self._add(index, _MIX[index % len(_MIX)], (_OFFICE, _COLD)[index % 4 == 3], seed)
             for index, project in enumerate(PROJECTS if count else ()):
@@ -251,7 +251,8 @@ class Building:
             wait = self._clock.real_seconds(self._due[0][0])
             # Not longer: the clock may be set meanwhile.
             await asyncio.sleep(min(wait, 0.2))
-            self._send()
+            if not self.is_resting:
+                self._send()
 
     def _send(self) -> None:
         now = self._clock.now()
@@ -267,7 +268,9 @@ class Building:
                 for event_type, fields in sensor.heartbeat(due) if is_heartbeat else sensor.change():
                     self._publisher.publish(sensor.device, event_type, fields)
                 # After a jump it goes on from now: nobody was there to send meanwhile.
-                following = max(due, now - HEARTBEAT) + HEARTBEAT * sensor.random.uniform(0.98, 1.02)
+                share = sensor.random.uniform(0.98, 1.02) if sensor.has_begun else sensor.random.uniform(0.05, 1)
+                following = max(due, now - HEARTBEAT) + HEARTBEAT * share
+                sensor.has_begun |= is_heartbeat
                 heapq.heapreplace(
                     self._due, (following if is_heartbeat else sensor.next_change(now), number, is_heartbeat)
                 )

@@ -14,7 +14,7 @@ from dt_cloud.database import Database
 DELIVERED = 1
 STORED = 2
 _EVERY = 0.5
-_AT_ONCE = 2_000
+_AT_ONCE = 5_000
 # Real seconds after which what is still not there is missing: a receiver stores before it answers.
 _GRACE = 2.0
 _STORED, _TWICE = "stored", "stored twice"
@@ -41,14 +41,13 @@ class StoredCheck:
             await asyncio.sleep(_EVERY)
             try:
                 self._is_readable = True
-                while self.check() == _AT_ONCE:
-                    await asyncio.sleep(0)
+                self.check()
             except sqlite3.Error:
                 # Not there yet, or just being moved: the page says that it cannot be read.
                 self._is_readable = False
 
-    def check(self) -> int:
-        """Look for what was delivered and not yet found; return how many were found.
+    def check(self) -> None:
+        """Look for what was delivered and not yet found.
 
         Raises:
             sqlite3.Error: The store cannot be read.
@@ -57,7 +56,7 @@ class StoredCheck:
             "SELECT id, event FROM events WHERE delivery = ? ORDER BY id LIMIT ?", DELIVERED, _AT_ONCE
         ).fetchall()
         if not rows:
-            return 0
+            return
         found, twice = [], 0
         with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as store:
             for number, text in rows:
@@ -69,7 +68,6 @@ class StoredCheck:
             self._database.executemany("UPDATE events SET delivery = ? WHERE id = ?", found)
             self._database.set_meta(_STORED, self._database.meta(_STORED, 0) + len(found))
             self._database.set_meta(_TWICE, self._database.meta(_TWICE, 0) + twice)
-        return len(found)
 
     def document(self) -> dict[str, int | bool]:
         """Return how many delivered events are stored, are stored twice, and are missing."""

@@ -8,11 +8,15 @@ from typing import Any
 
 from core.event import parse_stored, rfc3339
 from core.readings import Reading, readings
+from dt_cloud import faults
 from dt_cloud.accounts import PROJECTS
 from dt_cloud.cloud import Cloud, Pace
 from dt_cloud.delivery import Attempt
 from dt_cloud.devices import Device
 from dt_cloud.events import SUPPORTED, Fields, delivery_body, event_document
+from dt_cloud.receiver import Receiver
+from dt_cloud.scenarios import SCENARIOS, Theatre, title
+from dt_cloud.stored import StoredCheck
 
 # Rows of one frame; more are counted.
 MAX_ROWS = 50
@@ -38,11 +42,19 @@ class Watch:
     Args:
         cloud: Which.
         pace: Its speed.
+        theatre: Runs its scenarios.
+        stored: Looks into the receiver's store, where that can be read.
+        receiver: The receiver, where that is ours to stop and start.
     """
 
-    def __init__(self, cloud: Cloud, pace: Pace) -> None:
+    def __init__(
+        self, cloud: Cloud, pace: Pace, theatre: Theatre, stored: StoredCheck | None, receiver: Receiver | None
+    ) -> None:
         self.cloud = cloud
         self.pace = pace
+        self.theatre = theatre
+        self.receiver = receiver
+        self._stored = stored
         self.attempts = 0
         self.recent: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MAX_ROWS)
         self._seconds: deque[tuple[int, Counter[str], int]] = deque(maxlen=HISTORY)
@@ -102,7 +114,7 @@ class Watch:
                 "isAuto": self.pace.is_auto,
                 "isPaused": cloud.clock.speed == 0,
             },
-            "ledger": cloud.ledger(),
+            "ledger": self.ledger(),
             "connectors": [
                 {
                     **cloud.connector_state(connector),
@@ -116,7 +128,15 @@ class Watch:
             "skipped": max(0, self.attempts - since - len(rows)),
             "plot": self.plot(),
             "faults": cloud.faults.document(),
+            "allFaults": faults.ALL,
+            "scenario": self.theatre.document(),
+            "scenarios": [{"name": name, "title": title(each)} for name, each in SCENARIOS.items()],
+            "receiver": self.receiver.document() if self.receiver else None,
         }
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what became of all events, and whether the store has them, where that can be read."""
+        return self.cloud.ledger() | ({"store": self._stored.document()} if self._stored else {})
 
     def plot(self) -> dict[str, list[int | None]]:
         """Return the plots' values, one a second, the newest last; None where nothing was known."""

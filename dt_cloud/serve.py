@@ -1,0 +1,105 @@
+"""Runs a cloud with all that belongs to it, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from dt_cloud.app import build_app
+from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.desk import Desk
+from dt_cloud.receiver import Receiver
+from dt_cloud.scenarios import Theatre
+from dt_cloud.sensors import Building
+from dt_cloud.stored import StoredCheck
+from dt_cloud.watch import Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What runs beside a cloud.
+
+    Attributes:
+        pace: Its speed.
+        building: Its sensors, if it has any of its own.
+        stored: Looks into the receiver's store, where that can be read.
+        receiver: The receiver, where that is ours to stop and start.
+        next_secret: As in `dt_cloud.scenarios.Stage`.
+    """
+
+    pace: Pace
+    building: Building | None = None
+    stored: StoredCheck | None = None
+    receiver: Receiver | None = None
+    next_secret: str = ""
+
+
+def bind(port: int) -> socket.socket:
+    """Return a socket on 127.0.0.1, or end the process with a sentence."""
+    listening = socket.socket()
+    if sys.platform != "win32":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen()
+    except OSError as error:
+        sys.exit(f"Port {port} cannot be used: {error.strerror}. Set DT_CLOUD_PORT to another one.")
+    return listening
+
+
+def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; then let what is under way end, and stop.
+
+    Args:
+        cloud: Which.
+        listening: Where.
+        parts: What runs beside it.
+        started: Called once it listens.
+    """
+    # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(cloud, listening, parts, started))
+
+
+async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callable[[], None]) -> None:
+    theatre = Theatre(cloud, parts.next_secret, parts.building)
+    watch = Watch(cloud, parts.pace, theatre, parts.stored, parts.receiver)
+    config = uvicorn.Config(
+        build_app(cloud, watch.ledger, *Desk(watch).routes()),
+        access_log=False,
+        lifespan="on",
+        log_level="warning",
+        server_header=False,
+        # The page keeps a connection open for as long as it is looked at.
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    running: list[Coroutine[Any, Any, None]] = [parts.pace.run()]
+    running += [each.run() for each in (parts.building, parts.stored) if each]
+    tasks = [asyncio.create_task(each) for each in running]
+    if parts.receiver:
+        await parts.receiver.start()
+    tasks.append(asyncio.create_task(_tell(server, started)))
+    try:
+        await server.serve([listening])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await theatre.close()
+        if parts.receiver:
+            await parts.receiver.stop()
+
+
+async def _tell(server: uvicorn.Server, started: Callable[[], None]) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.02)
+    started()
