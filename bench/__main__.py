@@ -20,6 +20,7 @@ PARTS = {
     "ibm": "bench.ibm",
     "heroku": "bench.throughput",
     "reading": "bench.reading",
+    "cloud": "bench.cloud",
 }
 
 _NUMBERS = (
@@ -37,9 +38,10 @@ parts:
   import    how long a fresh process takes to its first answered delivery, and how much memory
   heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
   reading   what a query and a put cost once a million events are stored; 4 minutes, 3 GB where temporary files are
+  cloud     DT Cloud on your desk, 1,000 sensors and the local receiver, for a minute; then a simulated week; 25 minutes
 
 examples:
-  python -m bench                                   all of it; about 25 minutes
+  python -m bench                                   all of it; about 50 minutes
   python -m bench core
   python -m bench heroku --rounds 3 --connections 64
   python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote

@@ -22,8 +22,8 @@ from dt_cloud.stored import StoredCheck
 MAX_ROWS = 50
 # Seconds of the plots, in real time.
 HISTORY = 120
-# Devices of one frame, and of the lines; the rest comes with the next, or not.
-MAX_DEVICES = 200
+# Changed devices of one frame, and lines; the rest comes with the next frame, or not at all.
+MAX_DEVICES = 60
 # Readings in a line.
 POINTS = 48
 # What is drawn of a device of each type: the event type, and its field.
