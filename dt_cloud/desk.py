@@ -1,6 +1,7 @@
 """What one does at the desk and not by DT's API: the page, what it shows, and its buttons' requests."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -30,6 +31,7 @@ class Desk:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._cloud = watch.cloud
+        self._closing = asyncio.Event()
 
     def routes(self) -> list[Route]:
         """Return the routes. The ones below ``/desk`` that change anything take JSON alone.
@@ -59,6 +61,10 @@ class Desk:
             Route("/desk/devices/{id}:labels", _changing(self._label), methods=["POST"]),
         ]
 
+    def close(self) -> None:
+        """End the frames, so that the server need not wait for them."""
+        self._closing.set()
+
     # ---- looking ----
 
     async def _index(self, _request: Request) -> Response:
@@ -73,12 +79,13 @@ class Desk:
     async def _stream(self) -> AsyncIterator[str]:
         """Server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
         number, change = 0, 0
-        while True:
+        while not self._closing.is_set():
             frame = self._watch.frame(number)
             number = frame["number"]
             change, frame["devices"] = self._watch.devices(change)
             yield f"data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"
-            await asyncio.sleep(1 / page.FRAMES)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
 
     async def _frame(self, _request: Request, _given: dict[str, Any]) -> Any:
         return self._watch.frame(0)

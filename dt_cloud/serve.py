@@ -68,20 +68,31 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
         asyncio.run(_serve(cloud, listening, parts, started))
 
 
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self._desk = desk
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The page keeps a connection open for as long as it is looked at.
+        self._desk.close()
+        await super().shutdown(sockets)
+
+
 async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callable[[], None]) -> None:
     theatre = Theatre(cloud, parts.next_secret, parts.building)
     watch = Watch(cloud, parts.pace, theatre, parts.stored, parts.receiver)
+    desk = Desk(watch)
     config = uvicorn.Config(
-        build_app(cloud, watch.ledger, *Desk(watch).routes()),
+        build_app(cloud, watch.ledger, *desk.routes()),
         access_log=False,
         lifespan="on",
         log_level="warning",
         server_header=False,
-        # The page keeps a connection open for as long as it is looked at.
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=2,
         ws="none",
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, desk)
     running: list[Coroutine[Any, Any, None]] = [parts.pace.run()]
     running += [each.run() for each in (parts.building, parts.stored) if each]
     tasks = [asyncio.create_task(each) for each in running]

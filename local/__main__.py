@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from local.page import Page
 from local.wiring import DATABASE, build_receiver
 from server.serve import UVICORN, build_app, prepare
 
@@ -18,7 +19,7 @@ SECRET_FILE = Path("var/signature-secret")
 WELCOME = """
 Listening on http://127.0.0.1:{port}, storing in {database}. Try, in another terminal:
 
-  make send                   sends one signed event, as DT Cloud would
+  make send                   sends one signed event, as DT Cloud would; a browser at the address above shows it
   make events                 lists what is stored
   ngrok http {port}             gives DT Cloud a way here; the README has the rest
 """
@@ -35,7 +36,16 @@ All settings are environment variables: docs/settings.md.
 
 
 class Server(uvicorn.Server):
-    """Says hello once it listens, and not before."""
+    """Says hello once it listens, and not before; ends the page's frames before it waits for requests.
+
+    Args:
+        config: uvicorn's.
+        page: The page.
+    """
+
+    def __init__(self, config: uvicorn.Config, page: Page) -> None:
+        super().__init__(config)
+        self._page = page
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does."""
@@ -44,6 +54,11 @@ class Server(uvicorn.Server):
             database = os.environ.get("DT_DATABASE") or DATABASE
             with contextlib.suppress(OSError):  # a full disk below standard error is no reason not to run
                 print(WELCOME.format(port=self.config.port, database=database), file=sys.stderr, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does."""
+        self._page.close()
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -61,9 +76,10 @@ def main() -> None:
     port = environ.get("PORT") or "8000"
     if not port.isdigit():
         sys.exit("PORT must be a number, such as 8000.")
-    config = uvicorn.Config(build_app(build_receiver(environ)), host="127.0.0.1", port=int(port), **UVICORN)
+    page = Page(build_app(build_receiver(environ)), Path(environ.get("DT_DATABASE") or DATABASE))
+    config = uvicorn.Config(page, host="127.0.0.1", port=int(port), **UVICORN)
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
+        Server(config, page).run()
 
 
 def own_secret(path: Path) -> str:

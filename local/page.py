@@ -1,0 +1,184 @@
+"""What the receiver stored, in a browser on this machine: the latest of each sensor, and events as they come."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import page
+from core.event import parse_stored
+from core.readings import readings
+from server.asgi import Message, Receive, Scope, Send
+
+_PATHS = ("/", "/frames")
+_FILES = "/page/"
+_HOSTS = (b"127.0.0.1", b"localhost", b"[::1]")
+# What a tunnel or a proxy adds: whoever is behind it is not at this machine, whatever the host is called.
+_FORWARDED = (
+    b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip",
+    b"cf-connecting-ip",
+)  # fmt: skip
+_ROWS = 50
+# Seconds between frames, and between looks at the latest of all sensors.
+_EVERY = 0.5
+_LATEST_EVERY = 2.0
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Page:
+    """Shows a person's browser the page, and hands everything else to the receiver.
+
+    Args:
+        app: The receiver's application.
+        database: Its file.
+    """
+
+    def __init__(self, app: App, database: Path) -> None:
+        self._app = app
+        self._database = database
+        self._closing = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] != "http" or not _is_for_page(scope):
+            await self._app(scope, receive, send)
+        elif scope["path"] == "/frames":
+            await self._frames(receive, send)
+        else:
+            await _file("local.html" if scope["path"] == "/" else scope["path"].removeprefix(_FILES), send)
+
+    def close(self) -> None:
+        """End the frames, so that the server need not wait for them."""
+        self._closing.set()
+
+    async def _frames(self, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        gone = asyncio.create_task(_disconnected(receive))
+        closing = asyncio.create_task(self._closing.wait())
+        look = _Look(self._database)
+        try:
+            while not (gone.done() or closing.done()):
+                frame = await asyncio.to_thread(look.frame)
+                data = f"data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                await asyncio.wait((gone, closing), timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+            closing.cancel()
+
+
+class _Look:
+    """Reads the database, each time by a connection of its own: one that stays open would keep a log from ending.
+
+    Args:
+        database: The file.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._last: int | None = None
+        self._looked = float("-inf")
+
+    def frame(self) -> dict[str, Any]:
+        """Return what is new, and now and then the latest of all sensors."""
+        try:
+            uri = f"{self._database.resolve().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
+                # A lone surrogate is JSON, and no UTF-8.
+                connection.text_factory = lambda data: data.decode("utf-8", "replace")
+                return self._read(connection)
+        except sqlite3.Error as error:
+            return {"error": f"{self._database} cannot be read: {error}"}
+
+    def _read(self, connection: sqlite3.Connection) -> dict[str, Any]:
+        (newest,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()
+        # A smaller number is another file in the place of the first.
+        since = self._last if self._last is not None and self._last <= newest else max(0, newest - _ROWS)
+        rows = connection.execute(
+            "SELECT key, device_id, event_type, received_at, signed_by, body FROM events WHERE rowid > ? "
+            "ORDER BY rowid DESC LIMIT ?", (since, _ROWS),
+        ).fetchall()  # fmt: skip
+        frame: dict[str, Any] = {
+            "events": [_event(row) for row in reversed(rows)],
+            "skipped": max(0, newest - since - len(rows)),
+            "total": newest,
+            "devices": [],
+        }
+        now = time.monotonic()
+        if self._last is None or (newest != self._last and now - self._looked >= _LATEST_EVERY):
+            self._looked = now
+            frame["devices"] = _devices(connection)
+        self._last = newest
+        return frame
+
+
+def _event(row: Sequence[Any]) -> dict[str, Any]:
+    key, device, event_type, received_at, signed_by, body = row
+    event = parse_stored(body, datetime.fromisoformat(received_at), signed_by or "unknown")
+    values = [_written(each.value, each.text, each.unit) for each in readings(event)][:2]
+    return {
+        "key": key,
+        "name": event.labels.get("name", ""),
+        "device": device,
+        "eventType": event_type,
+        "receivedAt": received_at,
+        "value": ", ".join(values) if event.parsed else f"unparsed: {event.fault}",
+        "signedBy": signed_by,
+    }
+
+
+def _devices(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for device, event_type, quantity, value, text, unit, moment, name in connection.execute(
+        "SELECT device_id, event_type, quantity, value, text, unit, event_time, name FROM latest"
+    ):
+        each = found.setdefault(
+            device,
+            {"id": device, "name": "", "description": "", "type": "", "labels": {}, "lastSeen": "", "values": []},
+        )
+        each["name"] = each["name"] or name or ""
+        each["lastSeen"] = max(each["lastSeen"], moment)
+        each["values"].append({"type": event_type, "quantity": quantity, "value": value, "text": text, "unit": unit})
+    return sorted(found.values(), key=lambda each: (each["name"], each["id"]))
+
+
+def _written(value: float | None, text: str | None, unit: str | None) -> str:
+    return text or "" if value is None else f"{value:.10g}{'' if unit in (None, '1') else f' {unit}'}"
+
+
+def _is_for_page(scope: Scope) -> bool:
+    """Whether a browser on this machine asks for the page: health checks and senders get what they always got."""
+    path = scope["path"]
+    if scope["method"] != "GET" or not (path in _PATHS or path.startswith(_FILES)):
+        return False
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    host = headers.get(b"host", b"")
+    host = host[: host.rfind(b":")] if host.rfind(b":") > host.rfind(b"]") else host
+    if host not in _HOSTS or any(name in headers for name in _FORWARDED):
+        return False
+    return path != "/" or b"text/html" in headers.get(b"accept", b"")
+
+
+async def _file(name: str, send: Send) -> None:
+    found = page.read(name)
+    body, headers = found or (b"Not found.\n", {"content-type": "text/plain"})
+    start: Message = {
+        "type": "http.response.start",
+        "status": 200 if found else 404,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
