@@ -41,8 +41,11 @@ class Clock:
         return 0.0 if self._is_paused else self._speed
 
     def real_seconds(self, until: float) -> float:
-        """Return how many real seconds it takes until a time; infinite while paused."""
-        return max(0.0, until - self.now()) / self._speed if not self._is_paused else float("inf")
+        """Return how many real seconds it takes until a time; 0 if it is past, else infinite while paused."""
+        left = until - self.now()
+        if left <= 0:
+            return 0.0
+        return float("inf") if self._is_paused else left / self._speed
 
     def set_speed(self, speed: float) -> None:
         """Run ``speed`` times as fast from now on, at most `MAX_SPEED`."""

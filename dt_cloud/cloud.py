@@ -51,6 +51,7 @@ class Cloud:
         speed: float = 1.0,
     ) -> None:
         self.base_url = base_url
+        self.database_path = path
         self.choices = choices or Choices()
         self.issuer = f"{base_url}/data-connector"
         self.database = Database(path)

@@ -195,6 +195,11 @@ class Deliverer:
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
         return min((queue.heap[0][0] for queue in queues if queue.heap), default=None)
 
+    def is_busy(self) -> bool:
+        """Return whether an attempt is under way, or due."""
+        now = self._clock.now()
+        return any(queue.in_flight or (queue.heap and queue.heap[0][0] <= now) for queue in self._queues.values())
+
     def overdue(self, now: float) -> int:
         """Return whether more is due than is under way: how many connectors are behind."""
         return sum(

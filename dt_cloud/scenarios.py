@@ -13,16 +13,15 @@ from typing import Any
 from dt_cloud.accounts import PROJECTS
 from dt_cloud.cloud import Cloud
 from dt_cloud.connectors import ACTIVE, USER_DISABLED, Connector
+from dt_cloud.delivery import LIFE
 from dt_cloud.devices import Device
 from dt_cloud.errors import ApiError
 from dt_cloud.sensors import Building
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
-# As fast as an outage of twelve hours fits into half a minute.
-SPEED = 3_600.0
 SENSORS = 10
-# Real seconds for the queue to drain.
-_SETTLE = 10.0
+# Real seconds between looks at what is under way.
+_POLL = 0.002
 # The second project, so that the sensors of the first do not send into it.
 _PROJECT = tuple(PROJECTS)[1]
 
@@ -38,6 +37,7 @@ class Stage:
         next_secret: Another one that the receiver takes as well; ``""`` if there is none.
         lines: What happened so far.
         is_met: Whether all expectations so far were met.
+        devices: The scenario's sensors.
     """
 
     cloud: Cloud
@@ -46,7 +46,7 @@ class Stage:
     next_secret: str = field(default="", repr=False)
     lines: list[str] = field(default_factory=list)
     is_met: bool = True
-    _devices: list[Device] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
     _connector: Connector | None = None
     _events: int = 0
 
@@ -79,11 +79,27 @@ class Stage:
             self.expect(f"{name} {count}" if is_met else f"{name} {count}, not {found[name]}", is_met)
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass on the cloud's clock."""
-        until = self.cloud.clock.now() + seconds
-        # In steps: somebody may set the clock meanwhile.
-        while (left := self.cloud.clock.real_seconds(until)) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(min(left, 0.2))
+        """Let time pass on the cloud's clock: from one attempt to the next, each when the one before has ended."""
+        await self._pass(self.cloud.clock.now() + seconds)
+
+    async def settle(self) -> None:
+        """Let time pass until nothing waits any more."""
+        await self._pass(self.cloud.clock.now() + 2 * LIFE, until_empty=True)
+
+    async def _pass(self, until: float, *, until_empty: bool = False) -> None:
+        clock, deliverer = self.cloud.clock, self.cloud.deliverer
+        while True:
+            while deliverer.is_busy():  # noqa: ASYNC110
+                await asyncio.sleep(_POLL)
+            if until_empty and not self.ledger["waiting"]:
+                return
+            due = min(deliverer.next_attempt() or until, until)
+            clock.jump(due - clock.now())
+            deliverer.wake()
+            # Whatever is due begins before it is asked whether it has ended.
+            await asyncio.sleep(_POLL)
+            if due == until and not deliverer.is_busy():
+                return
 
     async def publish_for(self, seconds: float, every: float) -> None:
         """Have each sensor send, again and again, for so long."""
@@ -94,15 +110,9 @@ class Stage:
 
     def publish(self) -> None:
         """Have each sensor send once."""
-        for device in self._devices:
+        for device in self.devices:
             self._events += 1
             self.cloud.publisher.publish(device, "temperature", {"value": 3 + self._events % 10 / 10})
-
-    async def settle(self) -> None:
-        """Wait until nothing waits: retries come at most an hour apart."""
-        end = asyncio.get_running_loop().time() + _SETTLE
-        while self.ledger["waiting"] and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
 
     def reach(self, is_reached: bool) -> None:
         """Cut the way to the receiver, or mend it."""
@@ -115,7 +125,7 @@ class Stage:
 
     async def __aenter__(self) -> "Stage":
         now = self.cloud.clock.now()
-        self._devices = [
+        self.devices = [
             self.cloud.devices.create(_PROJECT, "temperature", {"name": f"Scenario {number + 1}"}, now)
             for number in range(SENSORS)
         ]
@@ -131,7 +141,7 @@ class Stage:
     async def __aexit__(self, *_: object) -> None:
         self.reach(is_reached=True)
         self.cloud.delete(self.connector)
-        for device in self._devices:
+        for device in self.devices:
             self.cloud.devices.delete(device)
 
 
@@ -227,20 +237,16 @@ def title(scenario: Scenario) -> str:
 
 
 async def play(stage: Stage, scenario: Scenario) -> bool:
-    """Run a scenario at `SPEED`, and return whether all its expectations were met."""
+    """Run a scenario, and return whether all its expectations were met. It moves the clock itself."""
     clock = stage.cloud.clock
-    before, is_paused = clock.speed, clock.speed == 0
-    if is_paused:
-        clock.resume()
-    clock.set_speed(SPEED)
-    stage.cloud.deliverer.wake()
+    is_paused = clock.speed == 0
+    clock.pause()
     try:
         async with stage:
             await scenario(stage)
     finally:
-        clock.set_speed(before or 1.0)
-        if is_paused:
-            clock.pause()
+        if not is_paused:
+            clock.resume()
         stage.cloud.deliverer.wake()
     return stage.is_met
 
@@ -251,7 +257,7 @@ class Theatre:
     Args:
         cloud: In which cloud.
         next_secret: As in `Stage`.
-        building: Its sensors rest meanwhile: at that speed a hundred of them would be all that happens.
+        building: Its sensors rest meanwhile.
     """
 
     def __init__(self, cloud: Cloud, next_secret: str = "", building: Building | None = None) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from dt_cloud.bodies import Device
 from core.event import Event, parse_stored
 from core.settings import Settings
+from dt_cloud.bodies import Device
 from tests.support.deliveries import SECRET
 from tests.support.pages import PAGES
 from tests.support.processes import ROOT

@@ -1,0 +1,51 @@
+"""DT Cloud on your desk within a test's own event loop, for what has to look inside."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from dt_cloud.app import build_app
+from dt_cloud.cloud import Cloud
+
+
+@asynccontextmanager
+async def serving(app: Any, port: int) -> AsyncIterator[None]:
+    """Serve an ASGI application on 127.0.0.1."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def served_cloud(folder: Path, port: int, **options: Any) -> AsyncIterator[Cloud]:
+    """Give a cloud that is open, and whose keys can be fetched."""
+    cloud = Cloud(folder / "cloud.db", f"http://127.0.0.1:{port}", **options)
+    async with serving(build_app(cloud, cloud.ledger), port):
+        yield cloud
+
+
+@asynccontextmanager
+async def twin(original: Cloud, folder: Path, **options: Any) -> AsyncIterator[Cloud]:
+    """Give another cloud with a clock of its own, which signs as ``original`` does and leaves its keys to that."""
+    folder.mkdir()
+    source = original.database_path.parent / "cloud-es256-key.pem"
+    shutil.copy(source, folder / source.name)
+    cloud = Cloud(folder / "cloud.db", original.base_url, **options)
+    await cloud.open()
+    try:
+        yield cloud
+    finally:
+        await cloud.close()
