@@ -302,7 +302,7 @@ def test_faults_of_both_signatures(fault: str, reason: str) -> None:
         (Response(200, (("event-outcome", "dropped"), ("content-length", "0")), b""), "dropped", 0),
         (Response(500, (("content-length", "20"),), b'{"outcome":"dropped"}'[:20]), "", 1),
         (Response(500, (("content-length", "4"),), b"[[]]"), "", 1),
-        (Response(503, (("content-length", "16"),), b'{"title":"\\u001b"}'), "", 1),
+        (Response(503, (("content-length", "18"),), b'{"title":"\\u001b"}'), "", 1),
         (Response(302, (("content-length", "0"), ("location", "/elsewhere")), b""), "", 1),
     ],
 )

@@ -13,7 +13,11 @@ BELOW = {
     "core/stores": {"core"},
     "core/service": {"core"},
     "server": {"core", "core/verify"},
-    "cli": {"core", "core/verify", "local", "heroku"},
+    # The sender's half knows how a receiver reads an event, and no receiver.
+    "dt_cloud": {"core", "core/verify", "page", "dt_cloud/api"},
+    "dt_cloud/api": {"core", "dt_cloud"},
+    "local": {"core", "core/stores", "server", "page"},
+    "cli": {"core", "core/verify", "local", "heroku", "dt_cloud"},
 }
 ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server"}
 
