@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,13 +19,19 @@ from dt_cloud.cloud import Cloud
 from dt_cloud.errors import ApiError
 
 
-def build_app(cloud: Cloud, ledger: Callable[[], dict[str, Any]], *more: Route) -> Starlette:
+def build_app(
+    cloud: Cloud,
+    ledger: Callable[[], dict[str, Any]],
+    *more: Route,
+    beside: AbstractAsyncContextManager[None] | None = None,
+) -> Starlette:
     """Return the application, which opens the cloud when it starts and closes it at its end.
 
     Args:
         cloud: What it serves.
         ledger: What ``/ledger`` answers.
         more: Other routes.
+        beside: Entered once the cloud is open, and left before it is closed.
     """
 
     async def show_ledger(_request: Request) -> Response:
@@ -34,7 +41,8 @@ def build_app(cloud: Cloud, ledger: Callable[[], dict[str, Any]], *more: Route) 
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await cloud.open()
         try:
-            yield
+            async with beside or contextlib.nullcontext():
+                yield
         finally:
             await cloud.close()
 

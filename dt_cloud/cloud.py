@@ -169,10 +169,7 @@ class Cloud:
     def connector_state(self, connector: Connector) -> dict[str, Any]:
         """Return what a person wants to know of a connector, and what comes next."""
         number, now = connector.connector_id, self.clock.now()
-        last = self.database.execute(
-            "SELECT status, note, started FROM attempts JOIN deliveries ON id = delivery_id "
-            "WHERE connector_id = ? ORDER BY sent DESC LIMIT 1", number,
-        ).fetchone()  # fmt: skip
+        last = self.deliverer.last_attempts.get(number)
         due = self.deliverer.next_attempt(number)
         return {
             **connector.document(),
@@ -183,7 +180,8 @@ class Cloud:
             "disabledIn": None
             if connector.failing_since is None or connector.status != ACTIVE
             else max(0.0, connector.failing_since + DISABLED_AFTER - now),
-            "lastAttempt": last and {"status": last[0], "note": last[1], "ago": now - last[2]},
+            "failures": connector.failures,
+            "lastAttempt": last and {"status": last.answer.status, "note": last.note, "ago": now - last.started},
         }
 
 

@@ -21,7 +21,7 @@ SYSTEM_DISABLED = "SYSTEM_DISABLED"
 
 _COLUMNS = (
     "connector_id", "project_id", "display_name", "status", "events", "labels", "url", "secret", "headers", "created",
-    "failing_since",
+    "failing_since", "failures",
 )  # fmt: skip
 _OTHER_TYPES = ("AZURE_SERVICE_BUS", "AZURE_EVENT_HUB", "GOOGLE_CLOUD_PUBSUB", "AWS_SQS")
 _PATHS = (
@@ -54,6 +54,7 @@ class Connector:
         headers: Custom headers of each request.
         created: When it was made, in seconds since the epoch on the cloud's clock.
         failing_since: When its first attempt after the last success failed; None if the last one succeeded.
+        failures: How many attempts failed since then.
     """
 
     connector_id: str
@@ -67,6 +68,7 @@ class Connector:
     headers: dict[str, str] = field(repr=False)
     created: float
     failing_since: float | None = None
+    failures: int = 0
 
     @property
     def name(self) -> str:
@@ -165,7 +167,7 @@ class Connectors:
         changed = Connector(*(getattr(connector, name) for name in _COLUMNS))
         self._apply(changed, given, mask)
         if changed.status == ACTIVE != connector.status:
-            changed.failing_since = None
+            changed.failing_since, changed.failures = None, 0
         for name in _COLUMNS:
             setattr(connector, name, getattr(changed, name))
         self.save(connector)

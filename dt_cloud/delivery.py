@@ -40,6 +40,8 @@ KEPT = 10_000
 _PRUNE_EVERY = 1_000
 # Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
 _COMMIT_EVERY = 0.02
+# Real seconds for attempts to end in, when the cloud stops.
+_END = 1.0
 # Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
 _EXPIRE_EVERY = 1.0
 
@@ -158,6 +160,8 @@ class Deliverer:
         self._expiring: asyncio.Task[None] | None = None
         self._is_open = False
         self.listeners: list[Callable[[Attempt], None]] = []
+        # Of each connector, since the start.
+        self.last_attempts: dict[str, Attempt] = {}
         for connector_id, due, number in database.execute(
             "SELECT connector_id, due, id FROM deliveries WHERE state = 'waiting'"
         ):
@@ -173,12 +177,16 @@ class Deliverer:
         self._expiring = asyncio.create_task(self._expire_for_ever())
 
     async def close(self) -> None:
-        """Let the attempts under way end, at most 10 s, and write everything down."""
+        """Let the attempts under way end, for a moment, and write everything down; the rest comes again."""
         self._is_open = False
         tasks = [queue.task for queue in self._queues.values() if queue.task]
         tasks += [self._expiring] if self._expiring else []
         for task in tasks:
             task.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=_END)
+        for attempt in self._attempts:
+            attempt.cancel()
         await asyncio.gather(*tasks, *self._attempts, return_exceptions=True)
         await self._sender.close()
         self._write()
@@ -384,8 +392,9 @@ class Deliverer:
         is_current = self._connectors.get(connector.connector_id) is connector and connector.status == ACTIVE
         if is_success:
             state = ledger.DELIVERED
-            connector.failing_since = None
+            connector.failing_since, connector.failures = None, 0
         else:
+            connector.failures += 1
             if connector.failing_since is None:
                 connector.failing_since = now
             is_disabled = is_current and now - connector.failing_since >= DISABLED_AFTER
@@ -411,6 +420,7 @@ class Deliverer:
             headers=headers,
         )
         self._unwritten.append(attempt)
+        self.last_attempts[connector.connector_id] = attempt
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self._write)
         for listen in self.listeners:
@@ -444,9 +454,9 @@ class Deliverer:
                 ],
             )  # fmt: skip
             self._database.executemany(
-                "UPDATE connectors SET failing_since = ? WHERE connector_id = ?",
+                "UPDATE connectors SET failing_since = ?, failures = ? WHERE connector_id = ?",
                 [
-                    (connector.failing_since, connector.connector_id)
+                    (connector.failing_since, connector.failures, connector.connector_id)
                     for connector_id in {each.delivery.connector_id for each in attempts}
                     if (connector := self._connectors.get(connector_id))
                 ],

@@ -64,7 +64,9 @@ class Metrics:
         """Return them as the API does."""
         since = (now - WINDOW) // 60
         minutes = [each for minute, each in self._minutes[connector_id].items() if minute >= since]
-        latencies = sum((each.latencies for each in minutes), Counter[int]())
+        latencies: Counter[int] = Counter()
+        for each in minutes:
+            latencies.update(each.latencies)
         return {
             "successCount": sum(each.successes for each in minutes),
             "errorCount": sum(each.errors for each in minutes),

@@ -5,6 +5,7 @@ and with the secret of the connector that is there.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 SENSORS = 10
 # Real seconds between looks at what is under way.
 _POLL = 0.002
+_LEFT = "scenario"
 # The second project, so that the sensors of the first do not send into it.
 _PROJECT = tuple(PROJECTS)[1]
 
@@ -136,13 +138,26 @@ class Stage:
             "httpConfig": {"url": self.url, "signatureSecret": self.secret},
         }
         self._connector = self.cloud.connectors.create(_PROJECT, given, now)
+        self.cloud.database.set_meta(_LEFT, json.dumps([self.connector.connector_id, *_ids(self.devices)]))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.reach(is_reached=True)
-        self.cloud.delete(self.connector)
-        for device in self.devices:
-            self.cloud.devices.delete(device)
+        clean_up(self.cloud)
+
+
+def clean_up(cloud: Cloud) -> None:
+    """Remove what a scenario made, also one of a process that was killed."""
+    for each in json.loads(cloud.database.meta(_LEFT, "[]")):
+        if connector := cloud.connectors.get(each):
+            cloud.delete(connector)
+        elif device := cloud.devices.get(each):
+            cloud.devices.delete(device)
+    cloud.database.set_meta(_LEFT, "[]")
+
+
+def _ids(devices: list[Device]) -> list[str]:
+    return [device.device_id for device in devices]
 
 
 async def outage_10h(stage: Stage) -> None:
@@ -264,6 +279,7 @@ class Theatre:
         self._cloud = cloud
         self._building = building
         self._next_secret = next_secret
+        clean_up(cloud)
         self._name = ""
         self._stage: Stage | None = None
         self._task: asyncio.Task[bool] | None = None

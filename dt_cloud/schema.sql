@@ -40,7 +40,8 @@ CREATE TABLE connectors (
     secret        TEXT NOT NULL,
     headers       TEXT NOT NULL,   -- JSON object
     created       REAL NOT NULL,
-    failing_since REAL             -- the first failure after the last success
+    failing_since REAL,            -- the first failure after the last success
+    failures      INTEGER NOT NULL -- attempts that failed since then
 );
 
 -- One event for one connector. What is finished stays for a while, to be looked at.

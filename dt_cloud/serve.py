@@ -5,9 +5,8 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import uvicorn
 
@@ -84,7 +83,7 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
     watch = Watch(cloud, parts.pace, theatre, parts.stored, parts.receiver)
     desk = Desk(watch)
     config = uvicorn.Config(
-        build_app(cloud, watch.ledger, *desk.routes()),
+        build_app(cloud, watch.ledger, *desk.routes(), beside=_beside(theatre, parts)),
         access_log=False,
         lifespan="on",
         log_level="warning",
@@ -93,19 +92,24 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
         ws="none",
     )
     server = _Server(config, desk)
-    running: list[Coroutine[Any, Any, None]] = [parts.pace.run()]
-    running += [each.run() for each in (parts.building, parts.stored) if each]
-    tasks = [asyncio.create_task(each) for each in running]
+    telling = asyncio.create_task(_tell(server, started))
+    await server.serve([listening])
+    telling.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _beside(theatre: Theatre, parts: Parts) -> AsyncIterator[None]:
+    parts_with_a_task = (parts.pace, parts.building, parts.stored)
+    tasks = [asyncio.create_task(each.run()) for each in parts_with_a_task if each]
     if parts.receiver:
         await parts.receiver.start()
-    tasks.append(asyncio.create_task(_tell(server, started)))
     try:
-        await server.serve([listening])
+        yield
     finally:
+        await theatre.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await theatre.close()
         if parts.receiver:
             await parts.receiver.stop()
 
