@@ -129,6 +129,7 @@ def send(
 
     from cli.secret import find_secret
     from cli.send import Plan, Tally, deliver
+    from dt_cloud.loop import run
     from dt_cloud.signing import Es256Key, Signer
 
     _check_url(url)
@@ -169,7 +170,7 @@ def send(
     )
     tally, failure, exit_code = Tally(plan), None, 0
     try:
-        asyncio.run(deliver(plan, tally, Console(stderr=True)))
+        run(deliver(plan, tally, Console(stderr=True)))
     except KeyboardInterrupt:
         exit_code = _INTERRUPTED
     except CommandError as error:

@@ -13,6 +13,7 @@ import uvicorn
 from dt_cloud.app import build_app
 from dt_cloud.cloud import Cloud, Pace
 from dt_cloud.desk import Desk
+from dt_cloud.loop import run
 from dt_cloud.receiver import Receiver
 from dt_cloud.scenarios import Theatre
 from dt_cloud.sensors import Building
@@ -64,7 +65,7 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
     # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(cloud, listening, parts, started))
+        run(_serve(cloud, listening, parts, started))
 
 
 class _Server(uvicorn.Server):
