@@ -113,13 +113,14 @@ class Sensor:
         mean = _CHANGES.get(self.device.type)
         if mean is None:
             return math.inf
-        # Longer at night, and what is open is soon closed.
-        busy = _busy(now)
-        wait = self.random.expovariate(1 / mean) * (0.15 if self.state else 1 / max(busy, 0.05))
+        # What is open is soon closed; whoever sits down stays.
+        wait = self.random.expovariate(1 / mean) * (_HOLDS.get(self.device.type, 0.15) if self.state else 1)
         return now + max(5.0, wait)
 
-    def change(self) -> Events:
-        """Yield what it sends when its state changes."""
+    def change(self, now: float) -> Events:
+        """Yield what it sends when its state changes; nothing if nobody is there to change it."""
+        if not self.state and self.random.random() > _busy(now):
+            return
         self.state = not self.state
         yield from _STATES[self.device.type](self)
 
@@ -193,6 +194,8 @@ _CHANGES = {
     "waterDetector": 14 * _DAY,
     "touch": 7_200.0,
 }
+# For how much of that it stays so.
+_HOLDS = {"deskOccupancy": 0.7, "proximity": 0.02, "waterDetector": 0.01}
 _MEASURES: dict[str, Callable[[Sensor, float], Events]] = {
     "temperature": _temperature,
     "humidity": _humidity,
@@ -252,9 +255,10 @@ class Building:
             # Not longer: the clock may be set meanwhile.
             await asyncio.sleep(min(wait, 0.2))
             if not self.is_resting:
-                self._send()
+                self.send_due()
 
-    def _send(self) -> None:
+    def send_due(self) -> None:
+        """Send what is due."""
         now = self._clock.now()
         with self._database.transaction():
             for _ in range(min(_AT_ONCE, len(self._due))):
@@ -265,7 +269,7 @@ class Building:
                 if self._devices.get(sensor.device.device_id) is not sensor.device:  # deleted
                     heapq.heappop(self._due)
                     continue
-                for event_type, fields in sensor.heartbeat(due) if is_heartbeat else sensor.change():
+                for event_type, fields in sensor.heartbeat(due) if is_heartbeat else sensor.change(due):
                     self._publisher.publish(sensor.device, event_type, fields)
                 # After a jump it goes on from now: nobody was there to send meanwhile.
                 share = sensor.random.uniform(0.98, 1.02) if sensor.has_begun else sensor.random.uniform(0.05, 1)
