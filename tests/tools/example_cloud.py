@@ -182,6 +182,7 @@ def front_door(headers, body):
 
 
 ADAPTERS = {"Example": example}
+PIPED_LOGS = ADAPTERS
 FRONT_DOORS = {"Example": front_door}
 ''',
     "tests/example_cloud/stores.py": '''
