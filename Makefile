@@ -65,6 +65,11 @@ settings: ## Write the tables of docs/settings.md from each folder's settings.to
 
 # Each adapter is found: package.toml makes its target package-NAME, and what else can be done with it is in targets.mk.
 ADAPTERS := $(wildcard */package.toml)
+# A targets.mk may set the first two for its package, and adds to the others.
+PACKAGER :=
+PACKAGE_ARGS :=
+TOOLS :=
+HOSTS :=
 PACKAGES := $(addprefix package-,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' $(ADAPTERS) /dev/null))
 .PHONY: $(PACKAGES)
 $(PACKAGES): package-%:
