@@ -6,10 +6,11 @@
 .DELETE_ON_ERROR:
 # Two installs into one environment would disturb each other.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test campaign check format test-core aws-tools azure-tools azure-host ibm-tools send events bench size lock clean
+.PHONY: help run cloud demo test campaign check format test-core tools hosts packages send events bench size settings lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F '"' '/^name = /{ name = $$2 } /^summary = /{ printf "  make package-%-8s %s\n", name, $$2 }' $(ADAPTERS)
 
 run: .venv/.run ## Start the local receiver; sets everything up the first time
 	@exec .venv/bin/python -m local $(ARGS)
@@ -53,14 +54,6 @@ test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's S
 	@.venv-core/bin/python $(if $(ARGS),,-m coverage run) -m pytest tests/core $(ARGS)
 	@$(if $(ARGS),:,.venv-core/bin/python -m coverage report)
 
-aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests
-
-azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests
-
-azure-host: .venv-azure-host/.azure-host ## Install what Azure's own Functions host runs the function with, for its tests
-
-ibm-tools: .venv-ibm/.ibm-tools ## Install what checks ibm_actions/deploy and its Dockerfile, for their tests
-
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
@@ -73,54 +66,45 @@ bench: .venv/.dev ## Measure the receiver on this machine
 size: ## Count the lines of each folder, and the imports between folders
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/size.py
 
-# One for each entry of the table in tools/package.py.
-.PHONY: package-aws package-gcp package-azure package-heroku package-ibm deploy-aws deploy-gcp deploy-azure deploy-ibm
-# The one with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
-package-aws: .venv/.run ## Write dist/aws_lambda.zip, with all libraries inside (ARGS=--help)
-	@exec .venv/bin/python tools/package.py aws $(ARGS)
+settings: ## Write the tables of docs/settings.md from each folder's settings.toml
+	@python=$$(sh tools/python.sh) && exec "$$python" tools/settings.py
 
-package-gcp: ## Write dist/gcp_functions/ and the same zipped: all that Google Cloud needs, and nothing else
-	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py gcp
+# Each adapter is found: package.toml makes its target package-NAME, and what else can be done with it is in targets.mk.
+ADAPTERS := $(wildcard */package.toml)
+# A targets.mk may set the first two for its package, and adds to the others.
+PACKAGER :=
+PACKAGE_ARGS :=
+TOOLS :=
+HOSTS :=
+PACKAGES := $(addprefix package-,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' $(ADAPTERS) /dev/null))
+.PHONY: $(PACKAGES)
+$(PACKAGES): package-%:
+	@python=$(or $(PACKAGER),$$(sh tools/python.sh)) && exec "$$python" tools/package.py $* $(PACKAGE_ARGS)
 
-package-azure: ## Write dist/azure_functions/ and the same zipped: all that Azure needs, and nothing else
-	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py azure
-
-package-heroku: ## Write dist/heroku/: all that Heroku needs, and nothing else
-	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py heroku
-
-package-ibm: ## Write dist/ibm_actions/ and the same zipped: all that IBM Cloud needs, and nothing else
-	@python=$$(sh tools/python.sh) && exec "$$python" tools/package.py ibm
-
-deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS=-var=project=...)
-	@command -v terraform >/dev/null || { echo "No Terraform: see gcp_functions/README.md." >&2; exit 1; }
-	@terraform -chdir=gcp_functions/terraform init -input=false && exec terraform -chdir=gcp_functions/terraform apply $(ARGS)
-
-deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time
-	@command -v azd >/dev/null || { echo "No Azure Developer CLI: see azure_functions/README.md." >&2; exit 1; }
-	@cd azure_functions && exec azd up $(ARGS)
-
-deploy-ibm: package-ibm ## Deploy dist/ibm_actions/ to Code Engine by the IBM Cloud CLI (ARGS="--region eu-de")
-	@exec sh ibm_actions/deploy/code_engine.sh $(ARGS)
-
-deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
-	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }
-	@cd aws_lambda && exec sam deploy $$([ -e samconfig.toml ] || echo --guided)
+packages: $(PACKAGES) ## Write the packages of all adapters
 
 # dev first: it holds everything, so its versions hold for all the others.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
-LOCKED := requirements/core requirements/es256 requirements/run requirements/core-test requirements/postgres requirements/amqp heroku/requirements aws_lambda/requirements gcp_functions/requirements azure_functions/requirements requirements/azure-host ibm_actions/requirements ibm_actions/app-requirements
+ADAPTED := $(wildcard */requirements.in */*-requirements.in)
+LOCKED := $(addprefix requirements/,core es256 run core-test postgres amqp) $(ADAPTED:.in=)
+
+include $(wildcard */targets.mk)
+
+tools: $(TOOLS) ## Install what checks the adapters' templates and scripts, for their tests
+
+hosts: $(HOSTS) ## Install what the platforms' own hosts run the adapters with, for their tests
 
 lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" UV_PYTHON_DOWNLOADS=never; set -e; \
 	echo "Pinning requirements/dev.txt"; \
-	$(COMPILE) $(ARGS) requirements/dev.in --output-file requirements/dev.txt; \
+	$(COMPILE) $(ARGS) requirements/dev.in $(ADAPTED) --output-file requirements/dev.txt; \
 	for name in $(LOCKED); do \
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
-	for name in aws-tools azure-tools ibm-tools; do \
+	for name in $(TOOLS); do \
 		echo "Pinning requirements/$$name.txt"; \
 		$(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done; \
@@ -131,7 +115,7 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-core .venv-aws .venv-azure .venv-azure-host .venv-ibm tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
@@ -159,32 +143,12 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 	@npm ci --silent --prefix tests/support/node
 	@touch $@
 
-.venv-aws/.aws-tools: requirements/aws-tools.txt .venv-aws/bin/python
-	$(call install,.venv-aws,$<)
-	@touch $@
-
-.venv-azure/.azure-tools: requirements/azure-tools.txt .venv-azure/bin/python
-	$(call install,.venv-azure,$<)
-	@touch $@
-
-.venv-azure-host/.azure-host: requirements/azure-host.txt .venv-azure-host/bin/python
-	$(call install,.venv-azure-host,$<)
-	@touch $@
-
-.venv-ibm/.ibm-tools: requirements/ibm-tools.txt .venv-ibm/bin/python
-	$(call install,.venv-ibm,$<)
-	@touch $@
-
 .venv-core/.core-test: requirements/core-test.txt .venv-core/bin/python
 	$(call install,.venv-core,$<)
 	@touch $@
 
-.venv/bin/python .venv-core/bin/python .venv-aws/bin/python .venv-azure/bin/python .venv-ibm/bin/python:
+.venv/bin/python .venv-core/bin/python:
 	$(call create,$(@:/bin/python=))
-
-# The worker beside the host is for this version alone.
-.venv-azure-host/bin/python:
-	$(call create,$(@:/bin/python=),3.11)
 
 # dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.
 .venv/bin/dtconn: Makefile .venv/bin/python

@@ -33,7 +33,7 @@ def build_store(environment: Environment) -> Store:
     Raises:
         core.environment.SettingsError: The environment cannot be used.
     """
-    days = environment.keep_days()
+    days = environment.keep_days("DT_KEEP_DAYS")
     if environment.one_of("DT_STORE", "dynamodb", "sqs") == "dynamodb":
         table = environment.required("DT_TABLE", f"the table of events. {_TEMPLATE}")
         environment.check()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.spelling import VARIABLES, nearest
+from core.spelling import nearest
 
 # http only for a server on this machine, and not for http://localhost:80@example.com.
 _SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/\S*)?").fullmatch
@@ -40,6 +40,7 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
+        self._read: set[str] = set()
         self.faults: list[str] = []
         self.warnings: list[str] = []
 
@@ -48,22 +49,25 @@ class Environment:
         if self.faults:
             raise SettingsError(self.faults)
 
-    def check_names(self) -> None:
-        """Warn about misspelt names; an unresolved reference to a key vault is a fault in any DT_ variable."""
+    def check_references(self) -> None:
+        """Make an unresolved reference to a key vault a fault in any DT_ variable, read or not."""
         for name, value in self._variables.items():
-            if not name.upper().startswith("DT_"):
-                continue
             # Inside a longer text, too, such as a JSON array, where Azure resolves none.
-            if _KEY_VAULT in value.lower():
+            if name.upper().startswith("DT_") and _KEY_VAULT in value.lower():
                 self.faults.append(
                     f"{name} is a reference that Key Vault did not resolve. May the function's identity read that "
                     "secret, and is the reference the whole setting?"
                 )
-            if name not in VARIABLES and (meant := nearest(name, VARIABLES)):
-                self.warnings.append(f"{name} is not a setting. Do you mean {meant}?")
+
+    def misspelt(self) -> list[str]:
+        """Return a sentence for each DT_ variable that was not read, and whose name is close to one that was."""
+        unread = [name for name in self._variables if name.upper().startswith("DT_") and name not in self._read]
+        pairs = [(name, nearest(name, self._read)) for name in unread]
+        return [f"{name} is not a setting. Do you mean {meant}?" for name, meant in pairs if meant]
 
     def get(self, name: str, default: str = "") -> str:
         """Return a variable, or ``default`` if it is missing."""
+        self._read.add(name)
         return self._variables.get(name) or default
 
     def required(self, name: str, what: str) -> str:
@@ -112,12 +116,12 @@ class Environment:
             self.faults.append(f"{name} must be true or false.")
         return text == "true"
 
-    def keep_days(self) -> int:
-        """Return DT_KEEP_DAYS: the days after which a store may delete an event or forget its key; 0 is never."""
-        text = self.get("DT_KEEP_DAYS", "365")
+    def keep_days(self, name: str) -> int:
+        """Return the days after which a store may delete an event or forget its key, 365 by default; 0 is never."""
+        text = self.get(name, "365")
         if re.fullmatch("[0-9]{1,4}", text):
             return int(text)
-        self.faults.append("DT_KEEP_DAYS must be a whole number of days up to 9999; 0 keeps events for ever.")
+        self.faults.append(f"{name} must be a whole number of days up to 9999; 0 keeps events for ever.")
         return 0
 
 

@@ -348,4 +348,4 @@ def _parts(environ: Mapping[str, str], store: Build[S], secrets: Build[Secrets |
     settings = Settings.read(environment, secrets(environment) if secrets else None)
     built = store(environment)
     environment.check()
-    return settings, built
+    return settings.with_warnings(environment), built

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast, get_args
 
 from core.environment import Environment, is_secure_url
@@ -57,12 +57,16 @@ class Settings:
         environment = Environment(environ)
         settings = cls.read(environment, secrets)
         environment.check()
-        return settings
+        return settings.with_warnings(environment)
 
     @classmethod
     def read(cls, environment: Environment, secrets: Secrets | None = None) -> "Settings":
         """Do the same, and leave the faults with ``environment``, to be named together with those of a store."""
         return _Reader(environment, secrets).settings()
+
+    def with_warnings(self, environment: Environment) -> "Settings":
+        """Return the same, with what ``environment`` has to warn of, now that everything is read."""
+        return replace(self, warnings=(*environment.warnings, *environment.misspelt()))
 
 
 class _Reader:
@@ -73,7 +77,7 @@ class _Reader:
         self._warnings = environment.warnings
 
     def settings(self) -> Settings:
-        self._environment.check_names()
+        self._environment.check_references()
         secrets = self._environment.list("DT_SIGNATURE_SECRET", "the signature secret of the Data Connector")
         organizations = self._environment.list("DT_ORGANIZATION_ID", "your organization's id")
         policy = self._policy()
@@ -125,7 +129,6 @@ class _Reader:
             verifier,
             frozenset(event_types) if event_types else None,
             frozenset(projects) if projects else None,
-            tuple(self._warnings),
         )
 
     def _check_event_type(self, name: str) -> None:

@@ -2,43 +2,6 @@
 
 from collections.abc import Collection, Iterable
 
-# Those of all adapters, to tell a typing error from somebody else's variable; docs/settings.md has them too.
-VARIABLES = frozenset(
-    {
-        "DT_ACCEPT_EXPIRED_FOR",
-        "DT_ACCEPT_SHA1",
-        "DT_AUTH_LEVEL",
-        "DT_CLOUDANT",
-        "DT_CLOUDANT_API_KEY",
-        "DT_DATABASE",
-        "DT_DATABASE_PERIOD",
-        "DT_DATABASE_PREFIX",
-        "DT_EVENT_TYPES",
-        "DT_FIRESTORE",
-        "DT_IAM_URL",
-        "DT_ISSUER",
-        "DT_JWKS",
-        "DT_KEEP_DAYS",
-        "DT_LEEWAY",
-        "DT_ORDERING",
-        "DT_ORGANIZATION_ID",
-        "DT_PROJECT_ID",
-        "DT_QUEUE",
-        "DT_QUEUE_URL",
-        "DT_SEEN_KEYS",
-        "DT_SEEN_TABLE",
-        "DT_SERVICE_BUS",
-        "DT_SIGNATURE_POLICY",
-        "DT_SIGNATURE_SECRET",
-        "DT_SIGNATURE_SECRET_ID",
-        "DT_STORAGE",
-        "DT_STORE",
-        "DT_TABLE",
-        "DT_TOPIC",
-        "DT_TRUSTED_PROFILE",
-    }
-)
-
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one that ``name`` may be meant to be: the same but for case and one letter, or two neighbours."""

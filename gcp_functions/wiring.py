@@ -29,7 +29,7 @@ def build_store(environment: Environment) -> Store:
     Raises:
         core.environment.SettingsError: The environment cannot be used.
     """
-    days = environment.keep_days()
+    days = environment.keep_days("DT_KEEP_DAYS")
     uses_pubsub = environment.one_of("DT_STORE", "pubsub", "firestore") == "pubsub"
     uses_firestore = not uses_pubsub or environment.one_of("DT_SEEN_KEYS", "firestore", "none") == "firestore"
     database = topic = ""

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,18 @@ DIST = ROOT / "dist"
 # or a database that somebody left in a folder stays at home whatever it is called.
 SUFFIXES = frozenset({".py", ".sql"})
 # Not worth a line when they are left out.
-SILENT = frozenset({"__pycache__", "tests", "requirements.in"})
+SILENT = frozenset(
+    {
+        "__pycache__",
+        "tests",
+        "README.md",
+        "package.toml",
+        "requirements.in",
+        "requirements.txt",
+        "settings.toml",
+        "targets.mk",
+    }
+)
 
 # 1 January 1980, the earliest time that a zip can hold: the same sources always give the same package.
 MTIME = 315_532_800
@@ -30,87 +42,42 @@ MTIME = 315_532_800
 
 @dataclass(frozen=True)
 class Package:
-    """What one cloud takes.
+    """What one cloud takes: the adapter's ``package.toml``.
 
     Attributes:
         adapter: The adapter's folder; goes into the package under its own name, like ``core``.
-        files: What the platform looks for at the root: source in the repository -> destination in the package.
+        name: What ``make package-NAME`` calls it.
+        summary: What ``make help`` says of that.
+        root: The adapter's files that the platform looks for at the root of the package. LICENSE is always there.
         elsewhere: What of the adapter's folder has its use outside the package; not worth a line.
         is_zipped: Whether the deploy tool takes one file, which is then written beside the folder.
         has_libraries: Whether all libraries are inside, and `lambda_zip` has to bring them.
     """
 
     adapter: str
-    files: Mapping[str, str]
-    elsewhere: frozenset[str] = frozenset()
+    name: str
+    summary: str
+    root: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     is_zipped: bool = False
     has_libraries: bool = False
 
+    @property
+    def files(self) -> dict[str, str]:
+        """What is at the root: source in the repository -> destination in the package."""
+        return {"LICENSE": "LICENSE"} | {f"{self.adapter}/{name}": name for name in self.root}
 
-PACKAGES = {
-    # https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
-    "aws": Package(
-        adapter="aws_lambda",
-        files={"LICENSE": "LICENSE"},
-        elsewhere=frozenset({"README.md", "requirements.txt", "samconfig.toml", "template.yaml", "terraform"}),
-        is_zipped=True,
-        has_libraries=True,
-    ),
-    # https://cloud.google.com/functions/docs/writing#directory-structure-python: main.py at the root. The buildpack
-    # compiles everything, and installs what requirements.txt names.
-    "gcp": Package(
-        adapter="gcp_functions",
-        files={
-            "gcp_functions/main.py": "main.py",
-            "gcp_functions/requirements.txt": "requirements.txt",
-            "LICENSE": "LICENSE",
-        },
-        elsewhere=frozenset({"README.md", "terraform"}),
-        is_zipped=True,
-    ),
-    # https://learn.microsoft.com/azure/azure-functions/functions-reference-python#folder-structure: these at the root.
-    # Azure's remote build installs what requirements.txt names.
-    "azure": Package(
-        adapter="azure_functions",
-        files={
-            "azure_functions/function_app.py": "function_app.py",
-            "azure_functions/host.json": "host.json",
-            "azure_functions/requirements.txt": "requirements.txt",
-            "azure_functions/.funcignore": ".funcignore",
-            "LICENSE": "LICENSE",
-        },
-        elsewhere=frozenset({"README.md", "azure.yaml", "infra"}),
-        is_zipped=True,
-    ),
-    # For a function __main__.py and requirements.txt at the root, for an application a Dockerfile there, and for both
-    # .ceignore: https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-create-local. The zip is for OpenWhisk.
-    "ibm": Package(
-        adapter="ibm_actions",
-        files={
-            "ibm_actions/__main__.py": "__main__.py",
-            "ibm_actions/requirements.txt": "requirements.txt",
-            "ibm_actions/app-requirements.txt": "app-requirements.txt",
-            "ibm_actions/Dockerfile": "Dockerfile",
-            "ibm_actions/.ceignore": ".ceignore",
-            "LICENSE": "LICENSE",
-        },
-        elsewhere=frozenset({"README.md", "app-requirements.in", "deploy"}),
-        is_zipped=True,
-    ),
-    # The Python buildpack wants exactly one of requirements.txt, uv.lock, poetry.lock and Pipfile.lock at the root.
-    # https://devcenter.heroku.com/articles/python-support
-    "heroku": Package(
-        adapter="heroku",
-        files={
-            "heroku/Procfile": "Procfile",
-            "heroku/app.json": "app.json",
-            "heroku/.python-version": ".python-version",
-            "heroku/requirements.txt": "requirements.txt",
-            "heroku/README.md": "README.md",
-            "LICENSE": "LICENSE",
-        },
-    ),
-}
+
+def _found() -> dict[str, Package]:
+    """Return the package of each adapter that has one, by its name."""
+    packages = [
+        Package(path.parent.name, **tomllib.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(ROOT.glob("*/package.toml"))
+    ]
+    return {package.name: package for package in packages}
+
+
+PACKAGES = _found()
 
 
 class PackageError(Exception):
@@ -125,7 +92,7 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
     """
     found: dict[str, Path] = {}
     left_out: list[str] = []
-    silent = SILENT | package.elsewhere
+    silent = SILENT.union(package.elsewhere)
     for folder in ("core", package.adapter):
         if not (ROOT / folder / "__init__.py").is_file():
             raise PackageError(f"{folder}/__init__.py is missing, so {folder}/ is no package. Restore it from git.")
@@ -143,7 +110,7 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
     missing = [source for source in package.files if not (ROOT / source).is_file()]
     if missing:
         raise PackageError(
-            f"Missing: {', '.join(missing)}. Restore from git, or take it out of the table in tools/package.py."
+            f"Missing: {', '.join(missing)}. Restore from git, or take it out of {package.adapter}/package.toml."
         )
     found |= _imported(list(found.values()))
     found |= {destination: ROOT / source for source, destination in package.files.items()}
@@ -239,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         sizes, left_out = write(cloud)
         if package.has_libraries:
-            return _finish(target, chosen.es256, chosen.arch or "arm64")
+            return _finish(package.adapter, target, chosen.es256, chosen.arch or "arm64")
     except PackageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -256,10 +223,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _finish(target: Path, es256: bool, architecture: str) -> int:
+def _finish(adapter: str, target: Path, es256: bool, architecture: str) -> int:
     import lambda_zip
 
-    requirements = [ROOT / "aws_lambda" / "requirements.txt"]
+    requirements = [ROOT / adapter / "requirements.txt"]
     if es256:
         requirements.append(ROOT / "requirements" / "es256.txt")
     try:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.azure_functions.service_bus_store import Connect
 from tests.support.azure_host import azure_functions
 from tests.support.deliveries import SECRET
 from tests.support.environments import unpacked
 from tests.support.processes import ROOT, Program, run_alone
 from tests.support.service_bus import ServiceBus, service_bus
-from tests.support.service_bus_store import Connect
 
 # Prints what the library finds, and what that took.
 INDEX = """

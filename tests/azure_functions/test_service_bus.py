@@ -16,9 +16,9 @@ import pytest
 from azure_functions.service_bus import ServiceBusStore
 from core.event import Event
 from core.stores.contract import Outcome
+from tests.azure_functions.service_bus_store import DEVICE, KEY, PROJECT, Connect, cause_of, event, put, run
 from tests.support.deliveries import body
 from tests.support.service_bus import ServiceBus, service_bus
-from tests.support.service_bus_store import DEVICE, KEY, PROJECT, Connect, cause_of, event, put, run
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 

@@ -12,8 +12,8 @@ import pytest
 
 from azure_functions.service_bus import ServiceBusStore, connector
 from core.stores.contract import Outcome
+from tests.azure_functions.service_bus_store import PACE, Connect, cause_of, close, put
 from tests.support.service_bus import ServiceBus, service_bus
-from tests.support.service_bus_store import PACE, Connect, cause_of, close, put
 
 pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.alone]
 

@@ -17,7 +17,8 @@ import pytest
 from core.event import Event
 from core.receiver import DEADLINE
 from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
-from tests.contract.stores import STORES, Harness
+from tests.contract.store import Harness
+from tests.contract.stores import STORES
 from tests.contract.test_stores import event
 from tests.support.azurite import azurite
 from tests.support.couchdb import couchdb

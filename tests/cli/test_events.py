@@ -1,98 +1,39 @@
-"""``dtconn events`` over a database that the receiver's own store wrote."""
+"""How ``dtconn events`` shows what is stored: tables, JSON and CSV, filters and times."""
 
-import asyncio
 import base64
 import contextlib
 import csv
-import importlib.util
 import io
 import json
 import os
 import re
-import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cli.events import Query, parse_time
-from cli.main import app
-from core.event import Event, parse, rfc3339
+from cli.events import parse_time
+from core.event import rfc3339
 from core.readings import readings
-from core.verify.signature import Verified
-from dt_cloud.bodies import EVENT_TYPES, Device
-from local.sqlite import SqliteStore
+from dt_cloud.bodies import EVENT_TYPES
+from tests.cli.stored import (
+    LISTINGS,
+    NO_TEXT,
+    NOW,
+    ONE,
+    OTHER,
+    ROOT,
+    UNPARSED,
+    Databases,
+    a_contact,
+    event,
+    events,
+    fill,
+    objects,
+)
 from tests.support.cases import OWN, each_table
-from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
-from tests.support.postgres import Postgres, execute
-
-ROOT = Path(__file__).parents[2]
-NOW = datetime.now(UTC)
-ONE = Device("emuc17m6d7lq0bgk44smcqg", "c14u9p094l47cdv1o3pg")
-OTHER = Device("bchonod7rihjtvdmd2vg", "c14u9p094l47cdv1o3pg", samples=30)
-UNPARSED = b'{"event":{"eventType":"tomorrows","deviceId":7}}'
-NO_TEXT = b"\xff\xfe"
-
-
-def event(body: bytes, received_at: datetime) -> Event:
-    return parse(Verified(body, "hs256:0"), received_at)
-
-
-def a_contact(state: str) -> bytes:
-    return re.sub(rb'"OPEN"|"CLOSED"', lambda _: json.dumps(state).encode(), OTHER.body("contact", NOW))
-
-
-def fill(path: Path, events: Iterable[Event]) -> None:
-    async def put() -> None:
-        store = SqliteStore(path)
-        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
-        await store.close()
-
-    asyncio.run(put())
-
-
-def some_events() -> list[Event]:
-    """One event of each type, an hour apart and received 90 s later; two that are strange; and 30 samples."""
-    hour = timedelta(hours=1)
-    return [
-        *(
-            event(ONE.body(event_type, NOW - index * hour), NOW - index * hour + timedelta(seconds=90))
-            for index, event_type in enumerate(EVENT_TYPES)
-        ),
-        event(OTHER.body("humidity", NOW - 30 * hour), NOW),
-        event(UNPARSED, NOW - 0.5 * hour),
-        event(NO_TEXT, NOW - 1.5 * hour),
-    ]
-
-
-SOME_EVENTS = some_events()
-Databases = Callable[[Iterable[Event]], str]
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("var") / "events.db"
-    fill(path, SOME_EVENTS)
-    return path
-
-
-def events(*args: str | Path, **environ: str) -> Result:
-    env: dict[str, str | None] = {"DT_DATABASE": None, "DATABASE_URL": None, "COLUMNS": "200"}
-    return CliRunner().invoke(app, ["events", *map(str, args)], env=env | environ)
-
-
-def objects(*args: str | Path) -> list[dict[str, Any]]:
-    result = events(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_the_table_is_for_a_person(database: Path) -> None:
@@ -209,54 +150,6 @@ def test_backfilled_readings_are_marked(tmp_path: Path) -> None:
     assert objects("--database", tmp_path / "e.db", "--readings")[0]["isBackfilled"] is True
 
 
-def test_the_database_of_the_environment(database: Path) -> None:
-    assert events(DT_DATABASE=str(database), DATABASE_URL="postgres://127.0.0.1:1/none").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["mysql://u:hidden@h/d", "jdbc:postgresql://u:hidden@h/d", "postgress://u:hidden@h/d", "postgres:/u:hidden@h/d"],
-)
-def test_url_that_is_not_of_postgres_is_refused_without_its_password(url: str) -> None:
-    for found in (events("--database", url), events(DATABASE_URL=url), events(DT_DATABASE=url)):
-        assert found.exit_code == 1
-        assert "hidden" not in found.output
-        assert "postgres://" in found.output
-
-
-def test_it_reads_while_the_receiver_writes(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-
-    async def both() -> "subprocess.CompletedProcess[str]":
-        store = SqliteStore(path)
-        await store.put(event(ONE.body("touch", NOW), NOW), time.monotonic() + 8)
-        command = [sys.executable, "-m", "cli", "events", "--json", "--database", str(path)]
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        result = subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", check=True)
-        await store.put(event(ONE.body("touch", NOW), NOW), time.monotonic() + 8)
-        await store.close()
-        return result
-
-    assert json.loads(asyncio.run(both()).stdout)["eventType"] == "touch"
-
-
-LISTINGS = [(*form, *view) for form in ((), ("--json",), ("--csv",)) for view in ((), ("--readings",))]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
-    """Return what makes a database with some events, and returns what --database has to say."""
-    if request.param == "postgres":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        return lambda events: filled(postgres, events)
-
-    def make(events: Iterable[Event]) -> str:
-        fill(tmp_path / "events.db", events)
-        return str(tmp_path / "events.db")
-
-    return make
-
-
 @each_table
 def test_whatever_is_stored_is_listed(databases: Databases, cases: dict[str, bytes]) -> None:
     stored = [event(content, NOW) for content in cases.values()]
@@ -320,79 +213,6 @@ def test_a_number_in_a_cell_stays_a_number(tmp_path: Path) -> None:
     assert row["value"] == "-0.0015"
 
 
-OLD_SCHEMA = """
-CREATE TABLE events (
-    key {text} PRIMARY KEY, event_id {text}, event_type {text}, device_id {text}, project_id {text},
-    timestamp {time}, received_at {time} NOT NULL, parsed {bool} NOT NULL, body {bytes} NOT NULL
-);
-CREATE VIEW readings AS SELECT
-    key, device_id, project_id, event_type, 0 AS sample, 'ppm' AS quantity, 1 AS value, NULL AS text, 'ppm' AS unit,
-    timestamp AS time, received_at, parsed AS is_backfilled, 'name' AS name FROM events;
-INSERT INTO events VALUES ('one', 'e', 'co2', 'd', 'p', {times}, {bytes_of_body});
-"""
-
-
-def test_sqlite_database_of_the_previous_version_is_listed(tmp_path: Path) -> None:
-    columns = {"text": "TEXT", "time": "TEXT", "bool": "INTEGER", "bytes": "BLOB"}
-    times = "'0001-01-01T00:00:00.000000Z', '2026-11-21T09:00:00.000000Z', 1"
-    with closing(sqlite3.connect(tmp_path / "e.db")) as connection:
-        connection.executescript(OLD_SCHEMA.format(**columns, times=times, bytes_of_body="CAST('{}' AS BLOB)"))
-    check_old(str(tmp_path / "e.db"), ["0001-01-01T00:00:00.000000Z"])
-
-
-def test_postgres_database_of_the_previous_version_is_listed(postgres: Postgres) -> None:
-    """With the times that Python does not have, which it kept as Postgres gave or took them."""
-    url = postgres.create_database()
-    columns = {"text": "text", "time": "timestamptz", "bool": "boolean", "bytes": "bytea"}
-    schema = OLD_SCHEMA.format(**columns, times="'-infinity', now(), true", bytes_of_body="'{}'")
-    for statement in ("DROP TABLE events CASCADE", *schema.split(";\n")[:-1]):
-        execute(url, statement)
-    for key, time_ in (("two", "infinity"), ("three", "12000-01-01T00:00:00Z"), ("four", "0001-01-01T00:00:00+01:00")):
-        execute(url, f"INSERT INTO events VALUES ('{key}', 'e', 'co2', 'd', 'p', '{time_}', now(), true, '{{}}')")
-    first, last = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
-    check_old(url, [last, "12000-01-01 00:00:00+00", "0001-12-31 23:00:00+00 BC", first])
-
-
-def check_old(database: str, times: list[str]) -> None:
-    for listing in LISTINGS:
-        assert events("--database", database, *listing).exit_code == 0, listing
-    assert [row["timestamp"] for row in objects("--database", database)] == times
-    rows = objects("--database", database, "--readings", "--since", "0001-01-01")
-    assert {row["signedBy"] for row in [*objects("--database", database), *rows]} == {None}
-    assert rows
-
-
-def test_the_newest_are_read_from_the_index(databases: Databases) -> None:
-    database = databases(
-        event(Device(f"emu{index % 50:020}", "p").body("touch", NOW - timedelta(minutes=index)), NOW)
-        for index in range(2000)
-    )
-    hour = NOW - timedelta(hours=1)
-    for query in (
-        Query(),
-        Query(device_id=f"emu{7:020}"),
-        Query(event_types=["touch", "co2"]),
-        Query(since=hour),
-        Query(since=hour, until=NOW),
-        Query(since=hour, as_readings=True),
-    ):
-        plan = explain(database, query)
-        assert "events_by_time" in plan or (query.device_id and "events_of_device" in plan), plan
-
-
-def explain(database: str, query: Query) -> str:
-    there = [*query.columns, *["event_time"] * query.as_readings]
-    if not database.startswith("postgres"):
-        statement, arguments = query.sql(lambda _: "?", there)
-        with closing(sqlite3.connect(database)) as connection:
-            return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments))
-    statement, arguments = query.sql(lambda number: f"${number}", there)
-    for number, argument in reversed([*enumerate(arguments, 1)]):
-        statement = statement.replace(f"${number}", f"'{argument}'" if isinstance(argument, str) else str(argument))
-    execute(database, "ANALYZE events")
-    return "\n".join(row[0] for row in execute(database, f"EXPLAIN {statement}"))
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
 def test_broken_pipe_is_no_error(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", (event(ONE.body("touch", NOW), NOW) for _ in range(1000)))
@@ -409,112 +229,6 @@ def test_broken_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     process.wait()
-
-
-def test_no_database_says_what_to_do(tmp_path: Path) -> None:
-    result = events("--database", tmp_path / "events.db")
-    assert result.exit_code == 1
-    assert "make run" in result.stderr
-    assert "make send" in result.stderr
-    assert not (tmp_path / "events.db").exists()
-
-
-@pytest.mark.parametrize("args", [(), ("--readings",)])
-def test_an_empty_database_says_so(tmp_path: Path, args: tuple[str, ...]) -> None:
-    fill(tmp_path / "e.db", [event(NO_TEXT, NOW)])
-    result = events("--database", tmp_path / "e.db", "--since", "1h", "--until", "30m", *args)
-    assert result.exit_code == 0
-    assert result.stdout == ""
-    assert "make send" in result.stderr
-    assert events("--database", tmp_path / "e.db", "--until", "1h", "--csv", *args).stdout.startswith("key,")
-
-
-def test_another_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "no.db").write_text("not a database, but long enough to look like one" * 100)
-    sqlite3.connect(tmp_path / "other.db").close()
-    for name in ("no.db", "other.db"):
-        result = events("--database", tmp_path / name)
-        assert result.exit_code == 1
-        assert "DT_DATABASE" in result.stderr
-
-
-def filled(postgres: Postgres, events: Iterable[Event] = SOME_EVENTS) -> str:
-    """Return the URL of a new database with some events."""
-    from heroku.postgres import PostgresStore
-
-    url = postgres.create_database()
-
-    async def put() -> None:
-        store = PostgresStore(url)
-        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
-        await store.close()
-
-    asyncio.run(put())
-    return url
-
-
-def test_postgres_says_the_same(database: Path, postgres: Postgres) -> None:
-    url = filled(postgres)
-    for args in (
-        ("--limit", "0"),
-        ("--limit", "4"),
-        ("--readings", "--limit", "0"),
-        ("--type", "humidity", "--type", "touch", "--since", "1d", "--until", "1m", "--device", ONE.device_id),
-    ):
-        ours, theirs = (
-            sorted(
-                objects("--database", each, *args), key=lambda row: (row["key"], row.get("quantity"), row.get("time"))
-            )
-            for each in (url, database)
-        )
-        assert ours
-        assert ours == theirs
-
-
-def test_postgres_says_the_same_over_tls(database: Path, postgres_with_tls: Postgres) -> None:
-    over_tls = filled(postgres_with_tls).replace("127.0.0.1", "127.0.0.2")
-    assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout
-
-
-def test_postgres_without_a_table_says_so(postgres: Postgres) -> None:
-    result = events("--database", postgres.url("template1"))
-    assert result.exit_code == 1
-    assert "no events" in result.stderr
-
-
-def test_postgres_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
-    result = events("--database", "postgres://127.0.0.1:1/none")
-    assert result.exit_code == 1
-    assert "pip install asyncpg" in result.stderr
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("asyncpg"), reason="asyncpg is not installed")
-def test_postgres_that_does_not_answer_and_no_password() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    result = events(DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/none")
-    assert result.exit_code == 1
-    assert "heroku config:get DATABASE_URL" in result.stderr
-    assert "hush" not in result.output
-
-
-def test_postgres_with_a_url_that_cannot_be_used_says_so_without_the_password() -> None:
-    result = events(DATABASE_URL="postgres://me:hu#sh@127.0.0.1:5432/none")
-    assert result.exit_code == 2
-    assert "# as %23" in result.stderr
-    assert "hu" not in result.output.replace("Heroku", "")
-
-
-@needs_pgbouncer
-@pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_postgres_says_the_same_through_a_pooler(database: Path, postgres: Postgres, mode: str, tmp_path: Path) -> None:
-    url = filled(postgres)
-    with pgbouncer(postgres.port, mode, tmp_path) as port:
-        for args in ((), ("--readings", "--since", "1d"), ()):
-            pooled = events(*args, DATABASE_URL=f'"{url.replace(str(postgres.port), str(port))}"')
-            assert pooled.stdout == events(*args, "--database", url).stdout
-            assert pooled.stdout.count("\n") > 1
 
 
 @pytest.mark.parametrize(

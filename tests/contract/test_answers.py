@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.adapters import ADAPTERS, Adapter
+from tests.contract.adapter import Adapter
+from tests.contract.adapters import ADAPTERS
 from tests.support.deliveries import ORGANIZATION, SECRET, body, fresh_body, hs256, raw_token, signed
 from tests.support.es256 import JWKS, es256
 from tests.support.processes import ROOT, Answer

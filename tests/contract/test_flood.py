@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.receiver import MAX_BODY
-from tests.contract.adapters import ADAPTERS
+from tests.contract.adapters import ADAPTERS, SERVERS
 from tests.support.deliveries import SECRET, fresh_body, signed
 from tests.support.processes import Program
 
@@ -17,7 +17,7 @@ HALF = b"x" * (MAX_BODY - 1)
 
 
 @pytest.mark.alone  # it measures memory and latency
-@pytest.mark.parametrize("name", ["local", "heroku", "IBM, application"])
+@pytest.mark.parametrize("name", SERVERS)
 def test_half_sent_bodies(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with ADAPTERS[name]({"DT_SIGNATURE_SECRET": SECRET}, tmp_path, request) as adapter:

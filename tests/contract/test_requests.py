@@ -1,17 +1,15 @@
 """The same delivery through every front door is the same request, to the byte."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
-from core.http import Request
 from core.settings import Settings
 from core.verify.signature import SignatureError
+from tests.contract.adapter import FrontDoor
 from tests.contract.adapters import FRONT_DOORS, KEEP_LAST
 from tests.support.deliveries import SECRET, body, hs256, verified
 
-FrontDoor = Callable[[list[tuple[str, str]], bytes], Request]
 VERIFIER = Settings.load({"DT_SIGNATURE_SECRET": SECRET}).verifier
 
 BODIES = {

@@ -13,7 +13,8 @@ import pytest
 from core.event import Event, parse_stored
 from core.receiver import DEADLINE
 from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
-from tests.contract.stores import STORES, Harness, grouped, meeting
+from tests.contract.store import Harness
+from tests.contract.stores import STORES, grouped, meeting
 from tests.support.cases import each_table
 from tests.support.deliveries import body, fresh_body
 

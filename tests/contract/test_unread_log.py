@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.adapters import ADAPTERS, Adapter
+from tests.contract.adapter import Adapter
+from tests.contract.adapters import ADAPTERS, PIPED_LOGS
 from tests.support.deliveries import SECRET, body, signed
 from tests.support.processes import Printing
 
@@ -15,16 +16,7 @@ from tests.support.processes import Printing
 REQUESTS = 1000
 
 
-@pytest.fixture(
-    params=[
-        "local",
-        "heroku",
-        "AWS, Function URL",
-        "Google Cloud, Firestore",
-        "IBM, Code Engine",
-        "IBM, application",
-    ]
-)
+@pytest.fixture(params=PIPED_LOGS)
 def adapter(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Adapter, int]]:

@@ -2,64 +2,32 @@
 
 import asyncio
 import hashlib
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from core.event import EVENT_TYPES, Event, parse_stored, rfc3339
 from core.readings import QUANTITIES, readings
 from core.receiver import DEADLINE
-from core.stores.contract import AsyncStore
-from heroku.postgres import PostgresStore
-from local.sqlite import SqliteStore
-from tests.support.bigquery import BigQuery
+from tests.contract.store import Database
+from tests.contract.stores import DATABASES
 from tests.support.cases import TIME, each_table
 from tests.support.deliveries import FIXTURES, body, needs_fixtures
 from tests.support.pages import PAGES
-from tests.support.postgres import Postgres, execute
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 COLUMNS = "key, device_id, project_id, event_type, quantity, value, text, unit, time, is_backfilled, name"
 
 
-class Database(NamedTuple):
-    """What makes a store, what asks its database, and the page whose SQL is for it."""
-
-    store: Callable[[], AsyncStore]
-    ask: Callable[[str], list[tuple[Any, ...]]]
-    page: str
-
-
-@pytest.fixture(params=["sqlite", "postgres", "bigquery"])
+@pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        path = tmp_path / "events.db"
-
-        def ask(statement: str) -> list[tuple[Any, ...]]:
-            connection = sqlite3.connect(path)
-            rows = connection.execute(statement).fetchall()
-            connection.close()
-            return rows
-
-        yield Database(lambda: SqliteStore(path), ask, "docs/local.md")
-    elif request.param == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.create_database()
-        yield Database(
-            lambda: PostgresStore(url),
-            lambda statement: [tuple(row) for row in execute(url, statement)],
-            "heroku/README.md",
-        )
-    else:
-        bigquery = BigQuery()
-        yield Database(bigquery.store, bigquery.ask, "gcp_functions/README.md")
-        bigquery.close()
+    with DATABASES[request.param](tmp_path, request) as database:
+        yield database
 
 
 def put_all(database: Database, contents: Iterable[bytes]) -> list[Event]:

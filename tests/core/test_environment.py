@@ -1,13 +1,11 @@
 """Environment variables: each is read, and every fault is named at once, with what to set."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 from core.environment import Environment, SettingsError, is_secure_url, parse_list
-from core.spelling import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +17,7 @@ def test_reading_raises_nothing_and_check_names_every_fault() -> None:
     environment.list("LIST", "the ids")
     environment.seconds("SECONDS", 1, 60)
     environment.flag("FLAG", True)
-    environment.keep_days()
+    environment.keep_days("DT_KEEP_DAYS")
     with pytest.raises(SettingsError) as caught:
         environment.check()
     assert [fault.split()[0] for fault in caught.value.faults] == [
@@ -74,13 +72,13 @@ def test_one_of() -> None:
 @pytest.mark.parametrize(("text", "days"), [(None, 365), ("", 365), ("0", 0), ("1", 1), ("9999", 9999)])
 def test_keep_days(text: str | None, days: int) -> None:
     environment = Environment({} if text is None else {"DT_KEEP_DAYS": text})
-    assert (environment.keep_days(), environment.faults) == (days, [])
+    assert (environment.keep_days("DT_KEEP_DAYS"), environment.faults) == (days, [])
 
 
 @pytest.mark.parametrize("text", ["-1", "10000", "2.5", "two", " 1", "1\n", "٣"])
 def test_invalid_keep_days_deletes_nothing(text: str) -> None:
     environment = Environment({"DT_KEEP_DAYS": text})
-    assert environment.keep_days() == 0
+    assert environment.keep_days("DT_KEEP_DAYS") == 0
     assert "DT_KEEP_DAYS" in environment.faults[0]
 
 
@@ -129,15 +127,19 @@ def test_secure_url(url: str, is_secure: bool) -> None:
 )
 def test_misspelt_variable_is_a_warning(name: str, meant: str) -> None:
     environment = Environment({name: "x"})
-    environment.check_names()
-    assert (environment.faults, environment.warnings) == ([], [f"{name} is not a setting. Do you mean {meant}?"])
+    assert environment.misspelt() == []
+    environment.get(meant)
+    assert environment.misspelt() == [f"{name} is not a setting. Do you mean {meant}?"]
+    environment.get(name)
+    assert environment.misspelt() == []
 
 
 def test_variables_of_other_programs_are_ignored() -> None:
     key_vault = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secrets/x/)"
     environment = Environment({"DT_FIXTURES": "x", "DT": "x", "EDT_PROJECT_ID": "x", "OTHER": key_vault})
-    environment.check_names()
-    assert (environment.faults, environment.warnings) == ([], [])
+    environment.get("DT_PROJECT_ID")
+    environment.check_references()
+    assert (environment.faults, environment.misspelt()) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["DT_STORAGE", "DT_ANYTHING", "dt_storage"])
@@ -145,12 +147,7 @@ def test_unresolved_key_vault_reference_is_a_fault_of_any_variable(name: str) ->
     reference = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secrets/hidden/)"
     for value in (reference, json.dumps(["one", reference])):
         environment = Environment({name: value})
-        environment.check_names()
+        environment.check_references()
         [fault] = environment.faults
         assert fault.startswith(f"{name} is a reference that Key Vault did not resolve")
         assert "hidden" not in fault
-
-
-def test_settings_page_has_every_variable() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text()
-    assert set(re.findall(r"(?m)^\| `(DT_\w+)` \| .* \| .* \| .* \|$", page)) == VARIABLES

@@ -279,6 +279,17 @@ def test_warnings_of_the_settings_are_logged_at_start(make: Make) -> None:
     assert line["severity"] == "WARNING"
 
 
+def test_misspelt_setting_of_a_store_is_logged_at_start() -> None:
+    def build_store(environment: Environment) -> Memory:
+        environment.get("DT_TABLE")
+        return Memory()
+
+    stream = io.StringIO()
+    build({"DT_SIGNATURE_SECRET": SECRET, "DT_TABEL": "x"}, build_store, Log(stream))
+    [line] = map(json.loads, stream.getvalue().splitlines())
+    assert (line["severity"], line["message"]) == ("WARNING", "DT_TABEL is not a setting. Do you mean DT_TABLE?")
+
+
 class Keys:
     """Keys that are had at the second time of asking, or never."""
 

@@ -10,22 +10,21 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
 from core import receiver
-from core.environment import SettingsError
 from core.event import parse_stored
 from core.log import Log
-from core.settings import Settings
-from core.verify.signature import REASONS, Policy
-from local.wiring import DATABASE
-from tests.support.deliveries import ORGANIZATION, SECRET, body
+from core.verify.signature import REASONS
+from tests.support.deliveries import body
+from tests.support.found import ADAPTER_FOLDERS, targets
 from tests.support.pages import PAGES, Page
 from tests.support.processes import ROOT, running
 
@@ -33,7 +32,7 @@ if sys.platform == "win32":
     pytest.skip("the commands are for a POSIX shell", allow_module_level=True)
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-README, SETTINGS, PROTOCOL = (PAGES[name] for name in ("README.md", "docs/settings.md", "docs/protocol.md"))
+README, PROTOCOL = PAGES["README.md"], PAGES["docs/protocol.md"]
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 
 
@@ -59,37 +58,25 @@ def test_links_lead_somewhere(page: Page) -> None:
             assert anchor in map(slug, PAGES[path.relative_to(ROOT).as_posix()].headings), target
 
 
-# What is in version control. var/ and dist/ are made, and other platforms' folders are only spoken of.
-FOLDERS = (
-    ".ci",
-    "aws_lambda",
-    "azure_functions",
-    "bench",
-    "cli",
-    "core",
-    "docs",
-    "gcp_functions",
-    "heroku",
-    "ibm_actions",
-    "local",
-    "requirements",
-    "tests",
-    "tools",
-)
-
-
+# Not var/ and dist/, which are made. Other platforms' folders are only spoken of.
+FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"var", "dist", "build"}
 # Written by deploy tools, or by whoever deploys.
-WRITTEN = {
-    "aws_lambda/samconfig.toml",
-    "aws_lambda/terraform/terraform.tfvars",
-    "gcp_functions/terraform/terraform.tfvars",
-    "ibm_actions/deploy/terraform/terraform.tfvars",
-}
+WRITTEN = ("/samconfig.toml", "/terraform.tfvars")
 
 
 def named_paths(page: Page) -> list[str]:
     words = [span for span in page.spans if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", span)]
-    return [word for word in words if word.split("/")[0] in FOLDERS and word not in WRITTEN]
+    return [
+        word
+        for word in words
+        if word.split("/")[0] in FOLDERS and not word.endswith(WRITTEN) and not is_history(page, word)
+    ]
+
+
+def is_history(page: Page, named: str) -> bool:
+    """Return whether a page only tells of tests or targets of an adapter that a fork has removed."""
+    is_gone = re.match("(package|deploy)-|.*-(tools|host)$", named) or not (ROOT / named).parent.is_dir()
+    return bool(is_gone) and page.name.startswith(("docs/decisions/", "CHANGELOG.md"))
 
 
 @every_page
@@ -110,14 +97,22 @@ def make_targets(page: Page) -> set[str]:
 
 @every_page
 def test_make_targets_exist(page: Page) -> None:
-    existing = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert make_targets(page) <= existing
+    assert {name for name in make_targets(page) - targets() if not is_history(page, name)} == set()
 
 
 def test_make_targets_are_named() -> None:
-    deploy = {"deploy-aws", "deploy-gcp", "deploy-azure", "deploy-ibm", "package-heroku"}
-    assert {"run", "send", "events", "test", "bench"} | deploy <= make_targets(README)
+    assert {"run", "send", "events", "test", "bench"} <= make_targets(README)
     assert {"test-core", "campaign", "check", "format"} <= make_targets(PAGES["CONTRIBUTING.md"])
+    for folder in ADAPTER_FOLDERS:
+        if (folder / "package.toml").exists():
+            name = tomllib.loads((folder / "package.toml").read_text())["name"]
+            assert f"package-{name}" in targets()
+            assert {f"package-{name}", f"deploy-{name}"} & make_targets(PAGES[f"{folder.name}/README.md"]), folder
+
+
+@pytest.mark.parametrize("folder", ADAPTER_FOLDERS, ids=lambda folder: folder.name)
+def test_adapter_has_a_page(folder: Path) -> None:
+    assert {f"{folder.name}/README.md", f"docs/{folder.name}.md"} & PAGES.keys()
 
 
 @every_page
@@ -178,7 +173,10 @@ def test_the_promises_are_held_by_tests_that_exist() -> None:
 
 def test_the_table_of_answers_has_each_status_that_the_receiver_gives() -> None:
     rows = README.table("situation", "stored", "answer")
-    sources = [inspect.getsource(receiver), *(path.read_text() for path in ROOT.glob("*_functions/*.py"))]
+    sources = [
+        inspect.getsource(receiver),
+        *(path.read_text() for folder in ADAPTER_FOLDERS for path in folder.glob("*.py")),
+    ]
     statuses = {200, *map(int, re.findall(r"\bproblem\(\s*(\d{3}),", "".join(sources)))}
     assert {int(answer) for _, _, answer in rows} == statuses
     assert all(answer == "200" for _, stored, answer in rows if stored.startswith("yes"))
@@ -247,116 +245,6 @@ def shape(line: str) -> list[str]:
     line = re.sub(r"[0-9a-v]{20}\.(\w+)\.\S+", r"KEY.\1", line)
     line = re.sub(r"\b\d+\.\d s\b", "DELAY", line)
     return re.sub(r"emu[0-9a-v]{20}", "DEVICE", line).split()
-
-
-# ---- docs/settings.md ------------------------------------------------------------------------------------------------
-
-VARIABLES = {row[0].strip("`"): row[1:] for row in SETTINGS.table("variable", "default", "meaning", "example")}
-
-
-def variables_read(file: Path) -> set[str]:
-    """Return the names of the environment variables that a module reads."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        values: list[ast.expr] = []
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr == "getenv" or (node.func.attr == "get" and is_environ(node.func.value)):
-                values = node.args[:1]
-        elif isinstance(node, ast.Subscript) and is_environ(node.value):
-            values = [node.slice]
-        elif isinstance(node, ast.keyword) and node.arg == "envvar":
-            values = node.value.elts if isinstance(node.value, ast.List) else [node.value]
-        elif isinstance(node, ast.Constant):
-            # Our own, whichever way they are read.
-            values = [node] if re.fullmatch(r"DT_[A-Z0-9_]+", str(node.value)) else []
-        found |= {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)}
-    return found
-
-
-def is_environ(node: ast.expr) -> bool:
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return name.strip("_") in ("environ", "environment")
-
-
-def test_each_variable_that_is_read_is_listed_and_no_other() -> None:
-    files = [
-        file
-        for package in ROOT.glob("*/__init__.py")
-        if package.parent.name not in ("bench", "tests")
-        for file in package.parent.rglob("*.py")
-    ]
-    assert set().union(*map(variables_read, files)) == set(VARIABLES)
-
-
-FIELDS = {
-    "DT_SIGNATURE_POLICY": "policy",
-    "DT_ISSUER": "issuer",
-    "DT_LEEWAY": "leeway",
-    "DT_ACCEPT_EXPIRED_FOR": "accept_expired_for",
-    "DT_ACCEPT_SHA1": "accept_sha1",
-}
-BOTH = {"DT_SIGNATURE_SECRET": SECRET, "DT_ORGANIZATION_ID": ORGANIZATION}
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_defaults_and_examples(name: str) -> None:
-    default, _, example = (cell.strip("`") for cell in VARIABLES[name])
-
-    def value(environ: dict[str, str]) -> str:
-        found = str(getattr(Settings.load(environ).verifier, FIELDS[name]))
-        return found.lower() if found in ("True", "False") else found
-
-    given = example.removeprefix(f"{name}=")
-    assert value(BOTH) == value(BOTH | {name: ""}) == default
-    assert value(BOTH | {name: given}) == given != default
-
-
-def test_limits() -> None:
-    limits = {name: int(match[1]) for name, row in VARIABLES.items() if (match := re.search(r"up to (\d+)", row[1]))}
-    assert set(limits) == {"DT_LEEWAY", "DT_ACCEPT_EXPIRED_FOR"}
-    for name, limit in limits.items():
-        Settings.load(BOTH | {name: str(limit)})
-        with pytest.raises(SettingsError):
-            Settings.load(BOTH | {name: str(limit + 1)})
-
-
-def test_what_settings_md_sets_is_accepted() -> None:
-    examples = [span.partition("=")[::2] for span in SETTINGS.spans if re.match(r"DT_\w+=", span)]
-    assert {name for name, _ in examples} >= {name for name in VARIABLES if name.startswith("DT_")} - {"DT_JWKS"}
-    for name, value in examples:
-        Settings.load(({} if value == "unsigned" else BOTH) | {name: value})
-    several = [value for _, value in examples if value.startswith("[")]
-    assert len(several) >= 3
-    assert VARIABLES["DT_DATABASE"][0] == f"`{DATABASE}`"
-    # The examples of the table give no warning, such as of a short secret or an unknown event type.
-    for name, row in VARIABLES.items():
-        if row[2].startswith("`") and "$(" not in row[2]:
-            assert Settings.load(BOTH | {name: row[2].strip("`").removeprefix(f"{name}=")}).warnings == ()
-
-
-NOTHING: dict[str, str] = {}
-ONE_SECRET, ONE_ORGANIZATION = ({name: value} for name, value in BOTH.items())
-NEEDS = {
-    "a secret, or an organization, or both": [ONE_SECRET, ONE_ORGANIZATION, BOTH],
-    "a secret": [ONE_SECRET, BOTH],
-    "an organization": [ONE_ORGANIZATION, BOTH],
-    "a secret and an organization": [BOTH],
-    "neither": [NOTHING],
-}
-
-
-def test_what_each_policy_needs() -> None:
-    rows = SETTINGS.table("`DT_SIGNATURE_POLICY`", "needs", "lets in")
-    assert [row[0].strip("`") for row in rows] == list(get_args(Policy))
-    for policy, needs, _ in rows:
-        enough = []
-        for given in (NOTHING, ONE_SECRET, ONE_ORGANIZATION, BOTH):
-            try:
-                Settings.load(given | {"DT_SIGNATURE_POLICY": policy.strip("`")})
-            except SettingsError:
-                continue
-            enough.append(given)
-        assert enough == NEEDS[needs], policy
 
 
 # ---- docs/protocol.md and the log ------------------------------------------------------------------------------------

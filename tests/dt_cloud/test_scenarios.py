@@ -17,7 +17,9 @@ from dt_cloud.cloud import Cloud
 from dt_cloud.scenarios import SCENARIOS, Stage, first_signature, play
 from local.sqlite import SqliteStore
 from server.asgi import App
-from tests.contract import adapters
+from tests.contract.adapter import Adapter, Factory
+from tests.heroku.adapters import heroku
+from tests.local.adapters import local
 from tests.support.clouds import served_cloud, serving, twin
 from tests.support.deliveries import SECRET
 from tests.support.ports import free_port
@@ -27,9 +29,9 @@ NEXT_SECRET = "the next signature secret, 40 bytes long"
 
 
 @pytest.mark.parametrize("policy", ["hs256", "es256", "both"])
-@pytest.mark.parametrize("receiver", ["local", "heroku"])
+@pytest.mark.parametrize("receiver", [local, heroku])
 def test_published_equals_stored_in_every_scenario(
-    receiver: str, policy: str, tmp_path: Path, request: pytest.FixtureRequest
+    receiver: Factory, policy: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     port = free_port()
     environ = {"DT_SIGNATURE_POLICY": policy}
@@ -49,12 +51,11 @@ def test_published_equals_stored_in_every_scenario(
             await asyncio.gather(*(play(stage, SCENARIOS[name]) for name, stage in stages.items()))
             return stages
 
-    def port_of(adapter: adapters.Adapter) -> int:
+    def port_of(adapter: Adapter) -> int:
         assert isinstance(adapter.receiving, Program)
         return adapter.receiving.port
 
-    factory: adapters.Factory = getattr(adapters, receiver)
-    with factory(environ, tmp_path, request) as adapter:
+    with receiver(environ, tmp_path, request) as adapter:
         stages = asyncio.run(run(f"http://127.0.0.1:{port_of(adapter)}"))
         bodies = [json.loads(body) for body in adapter.bodies()]
     stored = Counter(body["metadata"]["deviceId"] for body in bodies)

@@ -6,8 +6,9 @@ import pytest
 from zetasql.core.exceptions import ServerError
 
 from core.event import parse_stored
-from tests.contract.test_views import NOW, Database, event, put_all
-from tests.support.bigquery import BigQuery
+from tests.contract.store import Database
+from tests.contract.test_views import NOW, event, put_all
+from tests.gcp_functions.bigquery import BigQuery
 from tests.support.cases import TIME
 
 

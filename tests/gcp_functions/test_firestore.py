@@ -14,11 +14,8 @@ from core.stores.contract import Outcome
 from gcp_functions.firestore import FirestoreStore
 from gcp_functions.seen_keys import FirestoreSeenKeys
 from gcp_functions.service import connect
-from tests.support import google
-from tests.support.deliveries import body
-from tests.support.google import Emulator, Firestore, emulator
-from tests.support.google_calls import html
-from tests.support.google_events import (
+from tests.gcp_functions.google_calls import html
+from tests.gcp_functions.google_events import (
     DEVICE,
     KEY,
     NO_DOCUMENT,
@@ -33,6 +30,9 @@ from tests.support.google_events import (
     soon,
     through,
 )
+from tests.support import google
+from tests.support.deliveries import body
+from tests.support.google import Emulator, Firestore, emulator
 from tests.support.loopback import DROPPED, Call, Reply, google_fault, in_turn, loopback
 from tests.support.proxy import Mode
 

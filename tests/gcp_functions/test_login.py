@@ -15,7 +15,7 @@ from google.oauth2.credentials import Credentials
 
 from core.service.attempts import ATTEMPT, ATTEMPTS
 from gcp_functions.service import Service, connect
-from tests.support.google_calls import PATH, SECRET, cause_of, html, publish
+from tests.gcp_functions.google_calls import PATH, SECRET, cause_of, html, publish
 from tests.support.loopback import (
     DROPPED,
     Answering,

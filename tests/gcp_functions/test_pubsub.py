@@ -12,10 +12,7 @@ from core.event import Event
 from core.receiver import DEADLINE
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.service import connect
-from tests.support import google
-from tests.support.deliveries import body
-from tests.support.google import Emulator, PubSub, emulator
-from tests.support.google_events import (
+from tests.gcp_functions.google_events import (
     DEVICE,
     KEY,
     PING,
@@ -28,6 +25,9 @@ from tests.support.google_events import (
     soon,
     through,
 )
+from tests.support import google
+from tests.support.deliveries import body
+from tests.support.google import Emulator, PubSub, emulator
 from tests.support.loopback import Reply, in_turn, loopback, success
 from tests.support.proxy import Mode
 

@@ -17,8 +17,8 @@ from google.auth.credentials import AnonymousCredentials
 from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT, ATTEMPTS
 from gcp_functions.service import Service, connect
+from tests.gcp_functions.google_calls import DOCUMENT, PATH, SECRET, cause_of, html, publish
 from tests.support.certificates import serving
-from tests.support.google_calls import DOCUMENT, PATH, SECRET, cause_of, html, publish
 from tests.support.loopback import (
     DROPPED,
     SILENT,

@@ -17,7 +17,7 @@ from core.event import Event
 from core.stores.contract import Outcome
 from ibm_actions.cloudant import CloudantStore, document_id, read_document
 from ibm_actions.wiring import build_store
-from tests.support.cloudant_calls import DEVICE, KEY, PROJECT, TIME, delivered, event, put
+from tests.ibm_actions.cloudant_calls import DEVICE, KEY, PROJECT, TIME, delivered, event, put
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
 

@@ -11,7 +11,7 @@ import pytest
 from core.service.attempts import ATTEMPT, ATTEMPTS
 from core.stores.contract import Outcome
 from ibm_actions.service import cause_of
-from tests.support.cloudant_calls import (
+from tests.ibm_actions.cloudant_calls import (
     BASIC,
     DEVICE,
     HIDDEN,

@@ -14,7 +14,7 @@ from ibm_actions.cloudant import CloudantStore
 from ibm_actions.identity import iam_login
 from ibm_actions.service import Service
 from ibm_actions.wiring import build_store
-from tests.support.cloudant_calls import event, listed, made, on, put, refused, said, soon, store, written
+from tests.ibm_actions.cloudant_calls import event, listed, made, on, put, refused, said, soon, store, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body
 from tests.support.loopback import DROPPED, SILENT, Call, Drops, Reply, in_turn, loopback, success

@@ -26,9 +26,9 @@ from core.receiver import DEADLINE
 from ibm_actions.consumer import BATCH, MAX_ATTEMPTS, Consumer
 from ibm_actions.databases import Databases
 from ibm_actions.wiring import build_service
+from tests.ibm_actions.cloudant_calls import listed, page
 from tests.ibm_actions.conftest import Put
 from tests.support.cases import each_table
-from tests.support.cloudant_calls import listed, page
 from tests.support.couchdb import Events
 from tests.support.deliveries import body
 from tests.support.loopback import loopback

@@ -20,8 +20,8 @@ from ibm_actions.cloudant import document_id
 from ibm_actions.databases import Databases
 from ibm_actions.history import History
 from ibm_actions.wiring import build_databases, build_service
+from tests.ibm_actions.cloudant_calls import listed, page
 from tests.support.cases import each_table
-from tests.support.cloudant_calls import listed, page
 from tests.support.couchdb import Events
 from tests.support.deliveries import body
 from tests.support.loopback import loopback, success

@@ -21,11 +21,8 @@ from core.stores.contract import Outcome
 from ibm_actions.identity import IamLogin, iam_login
 from ibm_actions.service import Service
 from ibm_actions.wiring import build_store
-from tests.support.certificates import certificate
-from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, written
-from tests.support.couchdb import couchdb
-from tests.support.deliveries import fresh_body
-from tests.support.iam import (
+from tests.ibm_actions.cloudant_calls import delivered, event, listed, on, page, put, said, written
+from tests.ibm_actions.iam import (
     API_KEY,
     HOUR,
     PROFILE,
@@ -39,6 +36,9 @@ from tests.support.iam import (
     token,
     tokens,
 )
+from tests.support.certificates import certificate
+from tests.support.couchdb import couchdb
+from tests.support.deliveries import fresh_body
 from tests.support.loopback import (
     DROPPED,
     SILENT,

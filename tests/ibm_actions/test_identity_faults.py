@@ -12,9 +12,8 @@ from core.service.attempts import ATTEMPT, ATTEMPTS
 from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.identity import iam_login
 from ibm_actions.service import FixedLogin, Service
-from tests.support.cloudant_calls import delivered, event, listed, on, page, put, said, soon, written
-from tests.support.deliveries import fresh_body
-from tests.support.iam import (
+from tests.ibm_actions.cloudant_calls import delivered, event, listed, on, page, put, said, soon, written
+from tests.ibm_actions.iam import (
     API_KEY,
     HOUR,
     TOKEN,
@@ -26,6 +25,7 @@ from tests.support.iam import (
     token,
     tokens,
 )
+from tests.support.deliveries import fresh_body
 from tests.support.loopback import (
     DROPPED,
     SILENT,

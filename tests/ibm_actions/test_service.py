@@ -18,8 +18,8 @@ from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT, ATTEMPTS
 from core.stores.contract import StoreUnavailableError
 from ibm_actions.service import CONNECTIONS, Answer, FixedLogin, Login, Service
+from tests.ibm_actions.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
 from tests.support.certificates import certificate
-from tests.support.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
 from tests.support.loopback import (
     DROPPED,
     SILENT,

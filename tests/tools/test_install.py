@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT
+from tests.support.repository import copy_repository
 
 # What the wheel's script does.
 RUN = "import sys; sys.argv[0] = 'dtconn'; from cli.main import app; app()"
@@ -16,17 +17,7 @@ RUN = "import sys; sys.argv[0] = 'dtconn'; from cli.main import app; app()"
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which pip installed a copy of what git knows."""
     folder = tmp_path_factory.mktemp("install")
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in filter(None, files.decode().split("\0")):
-        if (ROOT / name).is_file():
-            copy = folder / "source" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((ROOT / name).read_bytes())
+    copy_repository(folder / "source")
     target = folder / "installed"
     subprocess.run(
         [

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ SOURCES = {
     "heroku/.python-version": "3.13",
     "heroku/requirements.txt": "pyjwt==2",
     "heroku/README.md": "# Heroku",
+    "heroku/package.toml": (ROOT / "heroku" / "package.toml").read_text(),
 }
 PACKAGE = [
     ".python-version",
@@ -184,15 +184,6 @@ def test_an_unknown_cloud_is_refused_with_those_that_there_are(repository: Repos
     assert done.returncode == 2
     assert "heroku" in done.stderr
     assert not repository.dist.exists()
-
-
-def test_each_package_has_its_line_in_the_makefile() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    table = re.findall(r'^    "(\w+)": Package\($', (ROOT / "tools" / "package.py").read_text(), re.MULTILINE)
-    assert table
-    for cloud in table:
-        assert re.search(rf"^package-{cloud}:.* ## ", makefile, re.MULTILINE)
-        assert f"tools/package.py {cloud}" in makefile
 
 
 # Asks as the router would. The database need not be there: neither of these requests comes that far.

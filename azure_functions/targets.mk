@@ -1,0 +1,27 @@
+.PHONY: deploy-azure azure-tools azure-host
+deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time
+	@command -v azd >/dev/null || { echo "No Azure Developer CLI: see azure_functions/README.md." >&2; exit 1; }
+	@cd azure_functions && exec azd up $(ARGS)
+
+TOOLS += azure-tools
+azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests
+
+HOSTS += azure-host
+azure-host: .venv-azure-host/.azure-host ## Install what Azure's own Functions host runs the function with, for its tests
+
+.venv-azure/.azure-tools: requirements/azure-tools.txt .venv-azure/bin/python
+	$(call install,.venv-azure,$<)
+	@touch $@
+
+.venv-azure-host/.azure-host: requirements/azure-host.txt .venv-azure-host/bin/python
+	$(call install,.venv-azure-host,$<)
+	@touch $@
+
+.venv-azure/bin/python:
+	$(call create,.venv-azure)
+
+# The worker beside the host is for this version alone.
+.venv-azure-host/bin/python:
+	$(call create,.venv-azure-host,3.11)
+
+LOCKED += requirements/azure-host

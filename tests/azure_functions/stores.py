@@ -1,0 +1,116 @@
+"""Service Bus and Azure Storage under contract."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
+
+from azure_functions.identity import managed_identity
+from azure_functions.seen_keys import TableSeenKeys
+from azure_functions.service import call
+from azure_functions.service import connect as connect_storage
+from azure_functions.service_bus import ServiceBusStore, connector
+from azure_functions.storage_queue import StorageQueue
+from azure_functions.table import TableStore
+from core.receiver import DEADLINE
+from core.stores.contract import AsyncStore, Outcome
+from core.stores.dedup import Deduplicated
+from tests.contract.store import CLOUD_FAULTS, Entry, Faults, Harness, Row, Waiting, proxy_faults, row
+from tests.support.azurite import Azurite, Storage, connection_string
+from tests.support.proxy import Mode, Proxy
+from tests.support.service_bus import service_bus
+
+
+def _azure_faults(proxy: Proxy) -> Faults:
+    def answer(status: int, code: str) -> bytes:
+        return f"HTTP/1.1 {status} No\r\nx-ms-error-code: {code}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    return proxy_faults(proxy, answer(503, "ServerBusy"), answer(403, "AuthorizationPermissionMismatch"))
+
+
+@contextmanager
+def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    azurite: Azurite = request.getfixturevalue("azurite")
+    proxy, there = Proxy(azurite.table_port), Storage(azurite)
+
+    def build() -> AsyncStore:
+        connection = connection_string(azurite.queue_port, proxy.port)
+        return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
+
+    try:
+        yield Harness(build, lambda: [row(each) for each in there.entities()], _azure_faults(proxy))
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    """Seen keys in a table, which nothing happens to; the queue behind the proxy."""
+    azurite: Azurite = request.getfixturevalue("azurite")
+    proxy, there = Proxy(azurite.queue_port), Storage(azurite)
+    taken: list[Row] = []
+
+    def build() -> AsyncStore:
+        connection = connection_string(proxy.port, azurite.table_port)
+        queue = connect_storage(QueueClient, connection, "queue", None, queue_name=there.queue)
+        keys = connect_storage(TableClient, connection, "table", None, table_name=there.seen_table)
+        return Waiting(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
+
+    def rows() -> list[Row]:
+        taken.extend(row(message) for message in there.messages())
+        return sorted(taken, key=lambda row: str(row["received_at"]))
+
+    try:
+        yield Harness(build, rows, _azure_faults(proxy))
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    with service_bus(folder, "events") as bus:
+        proxy = Proxy(bus.port)
+        connection = bus.connection_string.replace(str(bus.port), str(proxy.port))
+
+        def ends() -> None:
+            bus.set("normal")
+            proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+            proxy.set(Mode.PASS)
+
+        faults: Faults = {
+            "unavailable": (lambda: proxy.set(Mode.REFUSE), ends),
+            "silent": (lambda: proxy.set(Mode.SILENT), ends),
+            "slow": (lambda: bus.set("slow"), ends),
+            "drip": (lambda: proxy.set(Mode.DRIP), ends),
+            "throttled": (lambda: bus.set("busy"), ends),
+            "denied": (lambda: bus.set("unauthorized"), ends),
+            "lost answer": (lambda: bus.set("lost", times=1), ends),
+        }
+        try:
+            yield Harness(
+                lambda: ServiceBusStore(connector(connection, None), "events"),
+                lambda: [row(each) for each in bus.messages()],
+                faults,
+            )
+        finally:
+            proxy.close()
+
+
+def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], object]]:
+    """Return what fetches a token of the managed identity from ``url``."""
+    for name, value in {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": "h"}.items():
+        monkeypatch.setenv(name, value)
+    identity = managed_identity("of this test alone")
+    scope = "https://storage.azure.com/.default"
+    return {"managed identity": lambda: call(identity.get_token, time.monotonic() + DEADLINE, scope)}
+
+
+STORES = {
+    "service bus": Entry(service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED),
+    "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False),
+    "table": Entry(table, CLOUD_FAULTS),
+}

@@ -1,0 +1,32 @@
+"""What .github/ and .ci/run name is there: make's targets, paths, and files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.found import targets
+from tests.support.processes import ROOT
+
+FILES = [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".ci" / "run"]
+# A command, and no word of a comment.
+RUN = re.compile(r"""(?:run: |step |step env |["'])(?:\w+=\w+ )*make ((?:[a-z][a-z-]*(?: |$|\b))+)""")
+
+
+def test_workflows_are_found() -> None:
+    assert {path.name for path in FILES} >= {"test.yml", "nightly.yml", "release.yml", "dependabot.yml", "run"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_targets_exist(path: Path) -> None:
+    named = {name for found in RUN.findall(path.read_text()) for name in found.split()}
+    assert named <= targets()
+    assert named or path.parent.name not in ("workflows", ".ci")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_paths_exist(path: Path) -> None:
+    text = path.read_text()
+    named = re.findall(r"(?:directory: |[ \"'(])/?((?:tests|tools|requirements|docs)/[\w./-]+|[A-Z]+\.md)", text)
+    for name in named:
+        assert (ROOT / name).exists(), name
