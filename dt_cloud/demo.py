@@ -82,10 +82,14 @@ def _secrets(cloud: Cloud) -> tuple[str, str]:
 def _connect(cloud: Cloud, url: str, secret: str) -> None:
     """Have a connector to the receiver in each project."""
     for project, name in PROJECTS.items():
-        if not any(connector.url == url for connector in cloud.connectors.of([project])):
-            config = {"url": url, "signatureSecret": secret}
-            given = {"type": "HTTP_PUSH", "displayName": name, "labels": ["name"], "httpConfig": config}
-            cloud.connectors.create(project, given, cloud.clock.now())
+        given = {"type": "HTTP_PUSH", "displayName": name, "labels": ["name"]}
+        config = {"url": url, "signatureSecret": secret}
+        ours = [each for each in cloud.connectors.of([project]) if each.display_name == name]
+        if ours:
+            # The receiver may be on another port than before.
+            cloud.update(ours[0], {"httpConfig": config}, None)
+        else:
+            cloud.connectors.create(project, {**given, "httpConfig": config}, cloud.clock.now())
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ class Receiver:
                 return
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "local",
+                    sys.executable, "-m", "dt_cloud.child", "local",
                     env={**os.environ, "PYTHONPATH": str(_ROOT), **self._environ},
+                    stdin=asyncio.subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     # Ctrl-C reaches the cloud, which stops it in order.

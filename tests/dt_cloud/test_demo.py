@@ -1,0 +1,160 @@
+"""`make demo`, and the commands that do what its page's buttons do."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.support.ports import free_port
+from tests.support.processes import Program, Requesting
+
+
+class Page(Requesting):
+    """The demo's page, asked for JSON."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def get(self, path: str) -> Any:
+        return json.loads(self.request("GET", path).body)
+
+    def wait_for(self, is_so: Callable[[Any], bool]) -> Any:
+        """Return the ledger once it says so."""
+        deadline = time.monotonic() + 30
+        while not is_so(found := self.get("/ledger")):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        return found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Give the page of a demo that runs."""
+    page = Page(free_port())
+    program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(page.port)}, tmp_path_factory.mktemp("demo"))
+    try:
+        program.wait_until_ready()
+        yield page
+    finally:
+        code = program.stop()
+        output = program.output()
+        program.close()
+    assert code == 0, output
+    assert "Traceback" not in output
+
+
+def dtconn(page: Page, *arguments: str, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*arguments, "--cloud", f"http://127.0.0.1:{page.port}"])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_everything_that_is_published_is_stored_once(page: Page) -> None:
+    found = page.wait_for(lambda ledger: ledger["delivered"] > 100)
+    assert found["published"] == found["delivered"] + found["waiting"]
+    page.wait_for(lambda ledger: ledger["store"]["stored"] > 100)
+    assert found["store"]["storedTwice"] == 0
+
+
+def test_a_receiver_that_is_stopped_and_started_loses_nothing(page: Page) -> None:
+    dtconn(page, "cloud", "receiver", "stop")
+    dtconn(page, "cloud", "jump", "16m")
+    page.wait_for(lambda ledger: ledger["waiting"] > 100)
+    dtconn(page, "cloud", "receiver", "start")
+    found = page.wait_for(lambda ledger: not ledger["waiting"] and not ledger["store"]["missing"])
+    assert (found["expired"], found["dropped"]) == (0, 0)
+    page.wait_for(lambda ledger: ledger["store"]["stored"] == ledger["delivered"])
+
+
+def test_a_lost_answer_is_delivered_twice_and_stored_once(page: Page) -> None:
+    dtconn(page, "cloud", "fault", "lose-answer", "-n", "5")
+    dtconn(page, "cloud", "jump", "16m")
+    page.wait_for(lambda _: not page.get("/desk/frame")["faults"])
+    found = page.wait_for(lambda ledger: not ledger["waiting"] and ledger["store"]["stored"] == ledger["delivered"])
+    assert found["store"]["storedTwice"] == 0
+
+
+def test_the_clock_stands_still_runs_and_jumps(page: Page) -> None:
+    def now() -> str:
+        found: str = page.get("/desk/frame")["clock"]["now"]
+        return found
+
+    dtconn(page, "cloud", "pause")
+    assert now() == now()
+    before = now()
+    dtconn(page, "cloud", "jump", "1d")
+    assert now()[:13] > before[:13]
+    dtconn(page, "cloud", "resume")
+    dtconn(page, "cloud", "speed", "30")
+    assert page.get("/desk/frame")["clock"]["speed"] == 30
+    dtconn(page, "cloud", "speed", "auto")
+    assert page.get("/desk/frame")["clock"]["isAuto"]
+    dtconn(page, "cloud", "speed", "60")
+
+
+def test_an_event_of_ones_own_is_delivered(page: Page) -> None:
+    device = next(each for each in page.get("/desk/devices")["devices"] if each["type"] == "touch")
+    before = page.get("/ledger")["published"]
+    dtconn(page, "cloud", "publish", device["id"], "touch")
+    page.wait_for(lambda ledger: ledger["delivered"] > before)
+
+
+def test_a_scenario_prints_what_happens_and_whether_it_went_well(page: Page) -> None:
+    listed = dtconn(page, "scenario")
+    assert "outage-12h" in listed
+    output = dtconn(page, "scenario", "secret-rotated")
+    assert "as expected: waiting 0" in output
+    assert not [each for each in page.get("/desk/devices")["devices"] if each["name"].startswith("Scenario")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("cloud", "fault", "no-such"), "there are unreachable"),
+        (("scenario", "no-such"), "there are outage-10h"),
+        (("cloud", "resend", "999999999"), "only a delivery that waits"),
+        (("cloud", "publish", "nobody", "touch"), "no such device"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(page: Page, arguments: tuple[str, ...], says: str) -> None:
+    output = dtconn(page, *arguments, exit_code=1)
+    assert says in output
+    assert len(output.splitlines()) == 1
+
+
+def test_a_cloud_that_is_not_there_or_not_here_is_one_sentence() -> None:
+    absent = CliRunner().invoke(app, ["cloud", "ledger", "--cloud", f"http://127.0.0.1:{free_port()}"])
+    assert (absent.exit_code, "make demo" in absent.output) == (1, True)
+    elsewhere = CliRunner().invoke(app, ["cloud", "ledger", "--cloud", "https://api.d21s.com"])
+    assert (elsewhere.exit_code, "not on this machine" in elsewhere.output) == (2, True)
+
+
+def test_a_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    page, least = Page(free_port()), 50
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(page.port)}, tmp_path)
+        try:
+            program.wait_until_ready()
+            found = page.wait_for(lambda ledger, least=least: ledger["delivered"] >= least)  # type: ignore[misc]
+            assert len(found["connectors"]) == 2
+            least = found["delivered"] + 50
+        finally:
+            program.stop(number)
+            program.close()
+        # However it ended, it left no receiver behind.
+        deadline = time.monotonic() + 10
+        while _is_listening(program.port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
