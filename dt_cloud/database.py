@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ class Database:
     synchronous=NORMAL with a write-ahead log: a commit is in the hands of the operating system when it returns, so a
     killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
+    Attributes:
+        listeners: Called after each transaction with whether it was committed.
+
     Args:
         path: The file; made, readable to its owner alone, when it is not there.
 
@@ -29,6 +32,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
+        self.listeners: list[Callable[[bool], None]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -82,7 +86,11 @@ class Database:
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            for listen in self.listeners:
+                listen(False)
             raise
+        for listen in self.listeners:
+            listen(True)
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement."""

@@ -4,6 +4,8 @@ import asyncio
 import heapq
 import json
 import secrets
+import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +42,8 @@ KEPT = 10_000
 _PRUNE_EVERY = 1_000
 # Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
 _COMMIT_EVERY = 0.02
+# Real seconds until that is tried again, if it fails.
+_WRITE_AGAIN = 1.0
 # Real seconds for attempts to end in, when the cloud stops.
 _END = 1.0
 # Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
@@ -104,6 +108,8 @@ class Attempt:
 class _Queue:
     heap: list[tuple[float, int]] = field(default_factory=list)
     in_flight: set[int] = field(default_factory=set)
+    # Finished, and not yet in the ledger.
+    unwritten: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -194,9 +200,9 @@ class Deliverer:
     # ---- what others ask ----
 
     def waiting(self, connector_id: str | None = None) -> int:
-        """Return how many deliveries wait, an attempt under way included."""
+        """Return how many deliveries wait, those under way included, until the ledger has what became of them."""
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
-        return sum(len(queue.heap) + len(queue.in_flight) for queue in queues)
+        return sum(len(queue.heap) + len(queue.in_flight) + queue.unwritten for queue in queues)
 
     def next_attempt(self, connector_id: str | None = None) -> float | None:
         """Return when the next attempt is due; None if nothing waits for one."""
@@ -405,8 +411,7 @@ class Deliverer:
         if state == "waiting":
             heapq.heappush(queue.heap, (due, delivery.id))
         else:
-            self._ledger.add(connector.connector_id, delivery.event_type, state)
-            self._finished += 1
+            queue.unwritten += 1
         queue.in_flight.discard(delivery.id)
         queue.wake.set()
         attempt = Attempt(
@@ -435,6 +440,21 @@ class Deliverer:
     def _write(self) -> None:
         self._writing = None
         attempts, self._unwritten = self._unwritten, []
+        finished = [each for each in attempts if each.state != "waiting"]
+        try:
+            self._write_attempts(attempts, finished)
+        except sqlite3.Error as error:
+            # Such as a full disk. Nothing is forgotten: a restart would attempt it all again.
+            print(f"The outcomes of {len(attempts)} attempts cannot be written yet: {error}", file=sys.stderr)
+            self._unwritten = attempts + self._unwritten
+            if self._is_open:
+                self._writing = asyncio.get_running_loop().call_later(_WRITE_AGAIN, self._write)
+            return
+        for each in finished:
+            self._queue(each.delivery.connector_id).unwritten -= 1
+        self._finished += len(finished)
+
+    def _write_attempts(self, attempts: list[Attempt], finished: list[Attempt]) -> None:
         with self._database.transaction():
             self._database.executemany(
                 "UPDATE deliveries SET state = ?, due = ?, attempts = ?, signature = ? WHERE id = ?",
@@ -465,6 +485,8 @@ class Deliverer:
                 "UPDATE events SET delivery = 1, delivered_at = ? WHERE id = ? AND delivery = 0",
                 [(self._clock.now(), each.delivery.event) for each in attempts if each.state == ledger.DELIVERED],
             )
+            for each in finished:
+                self._ledger.add(each.delivery.connector_id, each.delivery.event_type, each.state)
             self._ledger.write()
             self._metrics.write(self._clock.now())
             self._clock.keep()

@@ -24,20 +24,25 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changed: set[tuple[str, str, str]] = set()
         rows = database.execute("SELECT connector_id, event_type, outcome, number FROM counts")
         self._counts: Counter[tuple[str, str, str]] = Counter({tuple(row[:3]): row[3] for row in rows})
+        # Of the transaction that is open.
+        self._added: Counter[tuple[str, str, str]] = Counter()
+        database.listeners.append(self._end)
 
-    def add(self, connector_id: str, event_type: str, outcome: str, number: int = 1) -> None:
-        """Count events of which this became; `write` makes it last."""
-        self._counts[connector_id, event_type, outcome] += number
-        self._changed.add((connector_id, event_type, outcome))
+    def add(self, connector_id: str, event_type: str, outcome: str) -> None:
+        """Count an event, within the transaction of what became of it, which is to end with `write`."""
+        self._added[connector_id, event_type, outcome] += 1
 
     def write(self) -> None:
-        """Write what changed; within the transaction of what was counted."""
-        rows = [(*names, self._counts[names]) for names in self._changed]
-        self._changed.clear()
+        """Write what was counted in the open transaction."""
+        rows = [(*names, self._counts[names] + number) for names, number in self._added.items()]
         self._database.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", rows)
+
+    def _end(self, is_committed: bool) -> None:
+        if is_committed:
+            self._counts.update(self._added)
+        self._added.clear()
 
     def document(self, waiting: int, connector_id: str | None = None) -> dict[str, Any]:
         """Return the totals, of one connector or of all, and what was lost by event type.
