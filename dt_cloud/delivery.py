@@ -210,9 +210,12 @@ class Deliverer:
         return min((queue.heap[0][0] for queue in queues if queue.heap), default=None)
 
     def is_busy(self) -> bool:
-        """Return whether an attempt is under way, or due."""
+        """Return whether an attempt is under way, due, or not written yet."""
         now = self._clock.now()
-        return any(queue.in_flight or (queue.heap and queue.heap[0][0] <= now) for queue in self._queues.values())
+        return any(
+            queue.in_flight or queue.unwritten or (queue.heap and queue.heap[0][0] <= now)
+            for queue in self._queues.values()
+        )
 
     def overdue(self, now: float) -> int:
         """Return whether more is due than is under way: how many connectors are behind."""
