@@ -103,7 +103,7 @@ def main(
     except CloudError as error:
         sys.exit(str(error))
     parts = Parts(
-        pace=Pace(cloud, is_auto=speed == "auto"),
+        pace=Pace(cloud, None if speed == "auto" else _speed(speed)),
         building=Building(cloud, sensors, seed) if sensors else None,
         stored=StoredCheck(cloud.database, cloud.clock, store) if store else None,
         next_secret=next_secret,

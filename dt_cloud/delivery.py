@@ -218,7 +218,7 @@ class Deliverer:
         )
 
     def overdue(self, now: float) -> int:
-        """Return whether more is due than is under way: how many connectors are behind."""
+        """Return how many connectors are behind: more is due than can be under way."""
         return sum(
             bool(queue.heap) and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
             for queue in self._queues.values()

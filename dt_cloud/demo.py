@@ -60,7 +60,7 @@ def main() -> None:
         "DT_SIGNATURE_POLICY": "both",
     }
     parts = Parts(
-        pace=Pace(cloud),
+        pace=Pace(cloud, given.speed),
         building=Building(cloud, given.sensors),
         stored=StoredCheck(cloud.database, cloud.clock, store),
         receiver=Receiver(environ, url, FOLDER / "receiver.log"),

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 import page
 from dt_cloud.accounts import PROJECTS
+from dt_cloud.clock import MAX_SPEED
 from dt_cloud.errors import ApiError
 from dt_cloud.watch import Watch, written
 
@@ -176,10 +177,11 @@ class Desk:
         clock, deliverer = self._cloud.clock, self._cloud.deliverer
         match given:
             case {"speed": "auto"}:
-                self._watch.pace.is_auto, command = True, "speed auto"
+                self._watch.pace.set(None)
+                command = "speed auto"
             case {"speed": int() | float() as speed} if speed > 0:
-                self._watch.pace.is_auto, command = False, f"speed {speed:g}"
-                clock.set_speed(speed)
+                self._watch.pace.set(min(speed, MAX_SPEED))
+                command = f"speed {speed:g}"
             case {"isPaused": bool() as is_paused}:
                 (clock.pause if is_paused else clock.resume)()
                 command = "pause" if is_paused else "resume"
