@@ -238,7 +238,7 @@ class Connectors:
 
 def is_loopback(host: str) -> bool:
     """Return whether a host of a URL is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

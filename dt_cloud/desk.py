@@ -13,11 +13,14 @@ from starlette.routing import Route
 
 import page
 from dt_cloud.accounts import PROJECTS
+from dt_cloud.api.endpoint import parse_object
 from dt_cloud.clock import MAX_SPEED
 from dt_cloud.errors import ApiError
 from dt_cloud.watch import Watch, written
 
 _MAX_LISTED = 50
+# SQLite's largest integer.
+_MAX_ID = 2**63 - 1
 _COLUMNS = "id, connector_id, device_id, event_id, event_type, published, state, due, attempts"
 _STATES = ("waiting", "delivered", "expired", "dropped")
 
@@ -134,7 +137,7 @@ class Desk:
         }
 
     async def _delivery(self, request: Request, _given: dict[str, Any]) -> Any:
-        number = request.path_params["id"]
+        number = min(request.path_params["id"], _MAX_ID)
         row = self._cloud.database.execute(
             f"SELECT {_COLUMNS}, body FROM deliveries WHERE id = ?", number,  # noqa: S608
         ).fetchone()  # fmt: skip
@@ -167,7 +170,7 @@ class Desk:
     # ---- doing; each answer says which command does the same ----
 
     async def _resend(self, request: Request, _given: dict[str, Any]) -> Any:
-        number = request.path_params["id"]
+        number = min(request.path_params["id"], _MAX_ID)
         if not self._cloud.deliverer.resend(number):
             raise ApiError(400, "failed precondition: only a delivery that waits can be attempted now")
         return {"command": f"dtconn cloud resend {number}"}
@@ -275,13 +278,7 @@ def _changing(handle: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise ApiError(400, "invalid argument: Content-Type must be application/json")
-        try:
-            given = json.loads(await request.body() or b"{}")
-        except (ValueError, RecursionError):
-            given = None
-        if not isinstance(given, dict):
-            raise ApiError(400, "invalid argument: the body is not a JSON object")
-        return JSONResponse(await handle(request, given))
+        return JSONResponse(await handle(request, parse_object(await request.body())))
 
     return endpoint
 

@@ -5,10 +5,10 @@ import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from core.event import rfc3339
+from core.event import read_time
 from dt_cloud import ledger
 from dt_cloud.clock import Clock
 from dt_cloud.connectors import ACTIVE, Connector, Connectors
@@ -172,4 +172,4 @@ class Publisher:
 def _measured(data: Fields, event_type: str, now: datetime) -> float:
     """Return the time at which the history has an event: of measuring, which for a backfilled one is long ago."""
     text = data.get(event_type, {}).get("updateTime") if event_type != "labelsChanged" else None
-    return (datetime.fromisoformat(text or rfc3339(now)).astimezone(UTC)).timestamp()
+    return (read_time(text) or now).timestamp()

@@ -87,12 +87,9 @@ class Call:
         if len(text) > MAX_BODY:
             raise ApiError(400, "invalid argument: the body is too large")
         try:
-            document = json.loads(text or b"{}")
-        except (ValueError, RecursionError):
-            raise ApiError(400, "invalid argument: the body is not JSON") from None
-        if not isinstance(document, dict):
-            raise ApiError(400, "invalid argument: the body is not a JSON object")
-        document = _camel(document)
+            document = _camel(parse_object(text))
+        except RecursionError:
+            raise ApiError(400, "invalid argument: the body is too deep") from None
         assert isinstance(document, dict)
         return document
 
@@ -155,6 +152,22 @@ def authenticate(request: Request, cloud: Cloud) -> Account:
         except ValueError:
             credentials = ""
     return cloud.accounts.authenticate(scheme.lower(), credentials.strip())
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty body is an empty one.
+
+    Raises:
+        ApiError: 400, it is something else, or nothing that JSON in UTF-8 could say again.
+    """
+    try:
+        document = json.loads(text or b"{}")
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid argument: the body is not JSON") from None
+    if not isinstance(document, dict):
+        raise ApiError(400, "invalid argument: the body is not a JSON object")
+    return document
 
 
 async def show_error(_request: Request, error: Exception) -> Response:
