@@ -119,6 +119,7 @@ def bind(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()
     except OSError as error:
         sys.exit(f"Port {port} cannot be used: {error.strerror}. Set DT_CLOUD_PORT to another one.")
     return listening

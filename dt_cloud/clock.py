@@ -41,8 +41,12 @@ class Clock:
         return 0.0 if self._is_paused else self._speed
 
     def real_seconds(self, until: float) -> float:
-        """Return how many real seconds it takes until a time; infinite while paused."""
-        return max(0.0, until - self.now()) / self._speed if not self._is_paused else float("inf")
+        """Return how many real seconds it takes until a time; infinite while paused, unless that time has come."""
+        left = until - self.now()
+        # A jump to a time may end a rounding error before it.
+        if left < 1e-6:
+            return 0.0
+        return float("inf") if self._is_paused else left / self._speed
 
     def set_speed(self, speed: float) -> None:
         """Run ``speed`` times as fast from now on, at most `MAX_SPEED`."""

@@ -31,6 +31,8 @@ KEPT = 10_000
 _PRUNE_EVERY = 1_000
 # Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
 _COMMIT_EVERY = 0.02
+# Real seconds that attempts under way have when the cloud is stopped.
+_CLOSING = 0.5
 # Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
 _EXPIRE_EVERY = 1.0
 
@@ -91,6 +93,8 @@ class Attempt:
 class _Queue:
     heap: list[tuple[float, int]] = field(default_factory=list)
     in_flight: set[int] = field(default_factory=set)
+    # Under way when the queue was dropped: a failure is their end.
+    dropped: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -155,22 +159,33 @@ class Deliverer:
             heapq.heapify(queue.heap)
 
     async def open(self) -> None:
-        """Begin to deliver."""
+        """Begin to deliver; what was under way to a connector when it was disabled or deleted is dropped."""
+        for connector_id in list(self._queues):
+            connector = self._connectors.get(connector_id)
+            if connector is None or connector.status != ACTIVE:
+                self.drop(connector_id)
         self._is_open = True
         for connector_id, queue in self._queues.items():
             queue.task = asyncio.create_task(self._run(connector_id, queue))
         self._expiring = asyncio.create_task(self._expire_for_ever())
 
     async def close(self) -> None:
-        """Let the attempts under way end, at most 10 s, and write everything down."""
+        """Let the attempts under way end, for `_CLOSING` at most, and write everything down.
+
+        Those that are cut off are attempted again after the next start.
+        """
         self._is_open = False
         tasks = [queue.task for queue in self._queues.values() if queue.task]
         tasks += [self._expiring] if self._expiring else []
         for task in tasks:
             task.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=_CLOSING)
+        for task in self._attempts:
+            task.cancel()
         await asyncio.gather(*tasks, *self._attempts, return_exceptions=True)
         await self._sender.close()
-        self._write()
+        self.write()
 
     # ---- what others ask ----
 
@@ -224,6 +239,7 @@ class Deliverer:
         queue = self._queue(connector_id)
         numbers = [number for _, number in queue.heap]
         queue.heap.clear()
+        queue.dropped |= queue.in_flight
         self._give_up(connector_id, numbers, ledger.DROPPED)
         return len(numbers)
 
@@ -356,7 +372,7 @@ class Deliverer:
         due, is_disabled = 0.0, False
         is_success = self._choices.is_success(answer.status)
         self._metrics.add(connector.connector_id, now, is_success, answer.seconds)
-        is_current = self._connectors.get(connector.connector_id) is connector and connector.status == ACTIVE
+        is_current = connector.status == ACTIVE and delivery.id not in queue.dropped
         if is_success:
             state = ledger.DELIVERED
             connector.failing_since = None
@@ -374,6 +390,7 @@ class Deliverer:
             self._ledger.add(connector.connector_id, delivery.event_type, state)
             self._finished += 1
         queue.in_flight.discard(delivery.id)
+        queue.dropped.discard(delivery.id)
         queue.wake.set()
         attempt = Attempt(
             delivery=delivery,
@@ -387,7 +404,7 @@ class Deliverer:
         )
         self._unwritten.append(attempt)
         if self._writing is None:
-            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self._write)
+            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self.write)
         for listen in self.listeners:
             listen(attempt)
         if is_disabled:
@@ -397,7 +414,10 @@ class Deliverer:
 
     # ---- writing ----
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write what attempts came to, and the ledger: never one without the other."""
+        if self._writing:
+            self._writing.cancel()
         self._writing = None
         attempts, self._unwritten = self._unwritten, []
         with self._database.transaction():
@@ -471,7 +491,7 @@ class Deliverer:
         """Finish deliveries that nothing will attempt any more."""
         if not numbers:
             return
-        self._write()
+        self.write()
         with self._database.transaction():
             for number in numbers:
                 event_type = self._database.value("SELECT event_type FROM deliveries WHERE id = ?", number)

@@ -87,13 +87,13 @@ class Call:
         if len(text) > MAX_BODY:
             raise ApiError(400, "invalid argument: the body is too large")
         try:
-            document = json.loads(text or b"{}")
+            document = _camel(json.loads(text or b"{}"))
+            # What JSON cannot say again could not be delivered: NaN, Infinity, half a surrogate pair.
+            json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):
             raise ApiError(400, "invalid argument: the body is not JSON") from None
         if not isinstance(document, dict):
             raise ApiError(400, "invalid argument: the body is not a JSON object")
-        document = _camel(document)
-        assert isinstance(document, dict)
         return document
 
     def page(self, key: str, items: Sequence[T], show: Callable[[T], Any], maximum: int = _PAGE) -> dict[str, Any]:
