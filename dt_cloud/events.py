@@ -99,14 +99,12 @@ def complete(event_type: str, given: Mapping[str, Any], now: datetime) -> Fields
     if event_type not in SAMPLED:
         return {**fields, "updateTime": time}
     names = SAMPLED[event_type]
+    samples = _list(fields.get("samples"), f"{event_type}.samples")
     values = {name: fields[name] for name in names}
     return {
         **values,
         "updateTime": time,
-        "samples": [
-            _sample(each, names, f"{event_type}.samples")
-            for each in _list(fields.get("samples"), f"{event_type}.samples")
-        ]
+        "samples": [_sample(each, names, f"{event_type}.samples") for each in samples]
         or [{**values, "sampleTime": time}],
         "isBackfilled": bool(fields.get("isBackfilled", False)),
     }
