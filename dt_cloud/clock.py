@@ -41,9 +41,10 @@ class Clock:
         return 0.0 if self._is_paused else self._speed
 
     def real_seconds(self, until: float) -> float:
-        """Return how many real seconds it takes until a time; 0 if it is past, else infinite while paused."""
+        """Return how many real seconds it takes until a time; infinite while paused, unless that time has come."""
         left = until - self.now()
-        if left <= 0:
+        # A jump to a time may end a rounding error before it.
+        if left < 1e-6:
             return 0.0
         return float("inf") if self._is_paused else left / self._speed
 

@@ -218,11 +218,15 @@ class Connectors:
     def _checked_url(self, url: str) -> str:
         try:
             parts = urlsplit(url)
-            host, is_complete = (parts.hostname or "").lower(), parts.port != 0
+            host, is_complete = (parts.hostname or "").lower(), parts.port != 0 and parts.username is None
         except ValueError:
             host, is_complete = "", False
         if not is_complete or not host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
-            raise ApiError(400, "invalid argument: httpConfig.url must begin with https:// or http://, and name a host")
+            raise ApiError(
+                400,
+                "invalid argument: httpConfig.url must begin with https:// or http:// and name a host; it takes no "
+                "user name, no password, and no port 0",
+            )
         if not is_loopback(host) and host not in self._allowed_hosts:
             raise ApiError(
                 400,

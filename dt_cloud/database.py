@@ -49,8 +49,18 @@ class Database:
         # Another process would deliver the same queue. The lock lasts until this connection is closed.
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         try:
+            # The journal's mode is written into the file, which may be another program's: look first.
+            found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
+            is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
+            if not is_empty and found != (_APPLICATION_ID, VERSION):
+                raise CloudError(
+                    f"{path} is not a database of this version of dt_cloud. Nothing in it was changed. Set "
+                    "DT_CLOUD_DATABASE to another file; one that is not there is made."
+                )
             self._connection.execute("PRAGMA journal_mode=WAL")
+            # This takes the lock, which the mode alone may not.
             self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname != "SQLITE_BUSY":
                 raise
@@ -58,15 +68,6 @@ class Database:
                 f"{path} is in use: is `make cloud` running in another terminal? Stop it, or set DT_CLOUD_DATABASE."
             ) from None
         self._connection.execute("PRAGMA foreign_keys=OFF")
-        found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
-        is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
-        self._connection.execute("COMMIT")
-        if not is_empty and found != (_APPLICATION_ID, VERSION):
-            self._connection.close()
-            raise CloudError(
-                f"{path} is not a database of this version of dt_cloud. Nothing in it was changed. Set "
-                "DT_CLOUD_DATABASE to another file; one that is not there is made."
-            )
         self._connection.execute("PRAGMA synchronous=NORMAL")
         if is_empty:
             schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")

@@ -44,8 +44,8 @@ _PRUNE_EVERY = 1_000
 _COMMIT_EVERY = 0.02
 # Real seconds until that is tried again, if it fails.
 _WRITE_AGAIN = 1.0
-# Real seconds for attempts to end in, when the cloud stops.
-_END = 1.0
+# Real seconds that attempts under way have when the cloud is stopped.
+_CLOSING = 0.5
 # Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
 _EXPIRE_EVERY = 1.0
 
@@ -110,6 +110,8 @@ class _Queue:
     in_flight: set[int] = field(default_factory=set)
     # Finished, and not yet in the ledger.
     unwritten: int = 0
+    # Under way when the queue was dropped: a failure is their end.
+    dropped: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -176,26 +178,33 @@ class Deliverer:
             heapq.heapify(queue.heap)
 
     async def open(self) -> None:
-        """Begin to deliver."""
+        """Begin to deliver; what was under way to a connector when it was disabled or deleted is dropped."""
+        for connector_id in list(self._queues):
+            connector = self._connectors.get(connector_id)
+            if connector is None or connector.status != ACTIVE:
+                self.drop(connector_id)
         self._is_open = True
         for connector_id, queue in self._queues.items():
             queue.task = asyncio.create_task(self._run(connector_id, queue))
         self._expiring = asyncio.create_task(self._expire_for_ever())
 
     async def close(self) -> None:
-        """Let the attempts under way end, for a moment, and write everything down; the rest comes again."""
+        """Let the attempts under way end, for `_CLOSING` at most, and write everything down.
+
+        Those that are cut off are attempted again after the next start.
+        """
         self._is_open = False
         tasks = [queue.task for queue in self._queues.values() if queue.task]
         tasks += [self._expiring] if self._expiring else []
         for task in tasks:
             task.cancel()
         if self._attempts:
-            await asyncio.wait(self._attempts, timeout=_END)
-        for attempt in self._attempts:
-            attempt.cancel()
+            await asyncio.wait(self._attempts, timeout=_CLOSING)
+        for task in self._attempts:
+            task.cancel()
         await asyncio.gather(*tasks, *self._attempts, return_exceptions=True)
         await self._sender.close()
-        self._write()
+        self.write()
 
     # ---- what others ask ----
 
@@ -263,6 +272,7 @@ class Deliverer:
         queue = self._queue(connector_id)
         numbers = [number for _, number in queue.heap]
         queue.heap.clear()
+        queue.dropped |= queue.in_flight
         self._give_up(connector_id, numbers, ledger.DROPPED)
         return len(numbers)
 
@@ -398,7 +408,7 @@ class Deliverer:
         due, is_disabled = 0.0, False
         is_success = self._choices.is_success(answer.status)
         self._metrics.add(connector.connector_id, now, is_success, answer.seconds)
-        is_current = self._connectors.get(connector.connector_id) is connector and connector.status == ACTIVE
+        is_current = connector.status == ACTIVE and delivery.id not in queue.dropped
         if is_success:
             state = ledger.DELIVERED
             connector.failing_since, connector.failures = None, 0
@@ -416,6 +426,7 @@ class Deliverer:
         else:
             queue.unwritten += 1
         queue.in_flight.discard(delivery.id)
+        queue.dropped.discard(delivery.id)
         queue.wake.set()
         attempt = Attempt(
             delivery=delivery,
@@ -430,7 +441,7 @@ class Deliverer:
         self._unwritten.append(attempt)
         self.last_attempts[connector.connector_id] = attempt
         if self._writing is None:
-            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self._write)
+            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self.write)
         for listen in self.listeners:
             listen(attempt)
         if is_disabled:
@@ -440,7 +451,10 @@ class Deliverer:
 
     # ---- writing ----
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write what attempts came to, and the ledger: never one without the other."""
+        if self._writing:
+            self._writing.cancel()
         self._writing = None
         attempts, self._unwritten = self._unwritten, []
         finished = [each for each in attempts if each.state != "waiting"]
@@ -451,7 +465,7 @@ class Deliverer:
             print(f"The outcomes of {len(attempts)} attempts cannot be written yet: {error}", file=sys.stderr)
             self._unwritten = attempts + self._unwritten
             if self._is_open:
-                self._writing = asyncio.get_running_loop().call_later(_WRITE_AGAIN, self._write)
+                self._writing = asyncio.get_running_loop().call_later(_WRITE_AGAIN, self.write)
             return
         for each in finished:
             self._queue(each.delivery.connector_id).unwritten -= 1
@@ -535,7 +549,7 @@ class Deliverer:
         """Finish deliveries that nothing will attempt any more."""
         if not numbers:
             return
-        self._write()
+        self.write()
         with self._database.transaction():
             for number in numbers:
                 event_type = self._database.value("SELECT event_type FROM deliveries WHERE id = ?", number)

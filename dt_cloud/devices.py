@@ -92,7 +92,7 @@ class Devices:
         Raises:
             ApiError: 400, there is no such type.
         """
-        if device_type not in SUPPORTED:
+        if not isinstance(device_type, str) or device_type not in SUPPORTED:
             raise ApiError(400, f"invalid argument: type must be one of {', '.join(SUPPORTED)}")
         device = Device(
             device_id or f"emu{xid(now)}",

@@ -63,6 +63,14 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "cellularStatus": ("signalStrength",),
 }
 
+_NUMBER = (int, float)
+# Of fields that are of one kind wherever they are.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("value", "temperature", "relativeHumidity", "signalStrength", "rssi", "percentage"), _NUMBER),
+    **dict.fromkeys(("total", "ppm", "pascal"), (int,)),
+    **dict.fromkeys(("state", "connection", "transmissionMode", "macAddress", "ipAddress"), (str,)),
+}
+
 
 def complete(event_type: str, given: Mapping[str, Any], now: datetime) -> Fields:
     """Return the fields of an event with everything in them that DT sends.
@@ -78,25 +86,48 @@ def complete(event_type: str, given: Mapping[str, Any], now: datetime) -> Fields
     for name in _REQUIRED.get(event_type, ()):
         if name not in given:
             raise ValueError(f"{event_type}.{name} is missing")
+    for name, value in given.items():
+        kinds = _KINDS.get(name)
+        if kinds and type(value) not in kinds:
+            raise ValueError(f"{event_type}.{name} is not {'text' if kinds == (str,) else 'a number'}")
     fields = {**_DEFAULTS.get(event_type, {}), **given}
-    time = fields.pop("updateTime", None) or rfc3339(now)
-    if read_time(time) is None:
-        raise ValueError(f"{event_type}.updateTime is not a time of RFC 3339")
+    time = _time(fields.pop("updateTime", None) or rfc3339(now), f"{event_type}.updateTime")
     if event_type == "networkStatus":
-        fields["cloudConnectors"] = [_cloud_connector(each) for each in fields["cloudConnectors"] or []]
+        fields["cloudConnectors"] = [
+            _cloud_connector(each) for each in _list(fields["cloudConnectors"], "networkStatus.cloudConnectors")
+        ]
     if event_type not in SAMPLED:
         return {**fields, "updateTime": time}
     names = SAMPLED[event_type]
-    for name in names:
-        if type(fields[name]) not in (int, float):
-            raise ValueError(f"{event_type}.{name} is not a number")
+    samples = _list(fields.get("samples"), f"{event_type}.samples")
     values = {name: fields[name] for name in names}
     return {
         **values,
         "updateTime": time,
-        "samples": fields.get("samples") or [{**values, "sampleTime": time}],
+        "samples": [_sample(each, names, f"{event_type}.samples") for each in samples]
+        or [{**values, "sampleTime": time}],
         "isBackfilled": bool(fields.get("isBackfilled", False)),
     }
+
+
+def _time(given: Any, name: str) -> str:
+    """Return a time as DT writes it."""
+    time = read_time(given)
+    if time is None:
+        raise ValueError(f"{name} is not a time of RFC 3339")
+    return rfc3339(time)
+
+
+def _list(given: Any, name: str) -> list[Any]:
+    if not isinstance(given or [], list):
+        raise ValueError(f"{name} is not an array")
+    return given or []
+
+
+def _sample(given: Any, names: tuple[str, ...], what: str) -> Fields:
+    if not isinstance(given, dict) or any(type(given.get(name)) not in _NUMBER for name in names):
+        raise ValueError(f"{what} has an entry without {' and '.join(names)}")
+    return {**{name: given[name] for name in names}, "sampleTime": _time(given.get("sampleTime"), f"{what}.sampleTime")}
 
 
 def _cloud_connector(given: Any) -> Fields:

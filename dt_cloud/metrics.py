@@ -31,6 +31,7 @@ class Metrics:
         self._database = database
         self._minutes: dict[str, dict[int, _Minute]] = defaultdict(dict)
         self._changed: set[tuple[str, int]] = set()
+        self._oldest = 0
         for connector, minute, successes, errors, latencies in database.execute("SELECT * FROM minutes"):
             counts = Counter({int(each): number for each, number in json.loads(latencies).items()})
             self._minutes[connector][minute] = _Minute(successes, errors, counts)
@@ -55,6 +56,9 @@ class Metrics:
         self._changed.clear()
         self._database.executemany("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", rows)
         oldest = int((now - WINDOW) // 60)
+        if oldest == self._oldest:
+            return
+        self._oldest = oldest
         for minutes in self._minutes.values():
             while minutes and (first := next(iter(minutes))) < oldest:
                 del minutes[first]

@@ -15,6 +15,7 @@ from dt_cloud.connectors import ACTIVE, Connector, Connectors
 from dt_cloud.database import Database
 from dt_cloud.delivery import Deliverer
 from dt_cloud.devices import Device, Devices
+from dt_cloud.errors import ApiError
 from dt_cloud.events import Fields, complete, delivery_body, event_document, metadata
 from dt_cloud.faults import OUT_OF_ORDER, UNKNOWN_TYPE, Faults
 from dt_cloud.ids import xid
@@ -80,9 +81,11 @@ class Publisher:
         if event_type == "labelsChanged":
             return self._publish(device, event_type, dict(given), now)
         fields = complete(event_type, given, now)
+        # A backfilled reading's own time, which may be long ago; `complete` read it.
+        measured = read_time(fields["updateTime"]) or now
         if self._faults.take(UNKNOWN_TYPE):
-            return self._publish(device, _UNKNOWN, {_UNKNOWN: fields}, now)
-        return self._publish(device, event_type, {event_type: fields}, now)
+            return self._publish(device, _UNKNOWN, {_UNKNOWN: fields}, measured)
+        return self._publish(device, event_type, {event_type: fields}, measured)
 
     def relabel(self, device: Device, add: Mapping[str, str], remove: list[str]) -> None:
         """Set and remove labels, and publish ``labelsChanged`` if that changed any."""
@@ -96,7 +99,12 @@ class Publisher:
 
         Returns:
             How many.
+
+        Raises:
+            ApiError: 400, the connector is not active: nothing is queued for it.
         """
+        if connector.status != ACTIVE:
+            raise ApiError(400, "failed precondition: the connector is not active")
         devices = {device.device_id: device for device in self._devices.of([connector.project_id])}
         rows = self._database.execute(
             "SELECT id, device_id, event, max(timestamp) FROM events WHERE project_id = ? "
@@ -124,13 +132,14 @@ class Publisher:
         finally:
             self._streams.discard(queue)
 
-    def _publish(self, device: Device, event_type: str, data: Fields, now: datetime) -> Fields:
-        event = event_document(xid(now.timestamp()), device.project_id, device.device_id, event_type, data, now)
+    def _publish(self, device: Device, event_type: str, data: Fields, timestamp: datetime) -> Fields:
+        now = self._clock.now()
+        event = event_document(xid(now), device.project_id, device.device_id, event_type, data, timestamp)
         queued = []
         with self._database.transaction():
             number = self._database.execute(
                 "INSERT INTO events (project_id, device_id, event_type, timestamp, event) VALUES (?, ?, ?, ?, ?)",
-                device.project_id, device.device_id, event_type, _measured(data, event_type, now), json.dumps(event),
+                device.project_id, device.device_id, event_type, timestamp.timestamp(), json.dumps(event),
             ).lastrowid  # fmt: skip
             assert number is not None
             if event_type in data and event_type != _UNKNOWN:
@@ -144,7 +153,7 @@ class Publisher:
                     self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
                     self._ledger.add(connector.connector_id, event_type, ledger.DROPPED)
             self._ledger.write()
-            self._forget(now.timestamp())
+            self._forget(now)
         for entry in queued:
             self._deliverer.start(*entry)
         for stream in self._streams:
@@ -167,9 +176,3 @@ class Publisher:
         self._published += 1
         if self._published % _FORGET_EVERY == 0:
             self._database.execute("DELETE FROM events WHERE timestamp < ?", now - KEPT_FOR)
-
-
-def _measured(data: Fields, event_type: str, now: datetime) -> float:
-    """Return the time at which the history has an event: of measuring, which for a backfilled one is long ago."""
-    text = data.get(event_type, {}).get("updateTime") if event_type != "labelsChanged" else None
-    return (read_time(text) or now).timestamp()

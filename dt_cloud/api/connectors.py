@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from dt_cloud.api.endpoint import Call, route
 from dt_cloud.cloud import Cloud
-from dt_cloud.connectors import ACTIVE, Connector
+from dt_cloud.connectors import Connector
 from dt_cloud.errors import ApiError
 from dt_cloud.faults import NOT_FOUND
 
@@ -66,8 +66,6 @@ async def _metrics(call: Call) -> Any:
 
 async def _sync(call: Call) -> Any:
     connector = _connector(call)
-    if connector.status != ACTIVE:
-        raise ApiError(400, "failed precondition: the connector is not active")
     call.cloud.publisher.sync(connector)
     return {}
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -28,28 +29,34 @@ def routes(cloud: Cloud) -> list[Route]:
         route(cloud, "POST", "/projects/{project}/devices/{device}:publish", "emulator.update", _publish),
         route(cloud, "GET", "/projects/{project}/devices/{device}/events", "device.read", _events),
         route(cloud, "GET", "/projects/{project}/devices/{device}", "device.read", _get),
+        route(cloud, "PUT", "/projects/{project}/devices/{device}", "emulator.update", _replace),
         route(cloud, "DELETE", "/projects/{project}/devices/{device}", "emulator.delete", _delete),
     ]
 
 
 async def _list(call: Call) -> Any:
-    return call.page("devices", _ordered(call, filtered(call, call.projects())), Device.document)
+    projects = call.projects()
+    found = filter(wanted(call, projects), call.cloud.devices.of(projects))
+    return call.page("devices", _ordered(call, list(found)), Device.document)
 
 
-def filtered(call: Call, projects: tuple[str, ...]) -> list[Device]:
-    """Return the devices that the query's filters let through."""
+def wanted(call: Call, projects: tuple[str, ...]) -> Callable[[Device], bool]:
+    """Return whether a device is in one of ``projects`` and the query's filters let it through, as a function."""
     if named := call.query_list("projects"):
         projects = tuple(project for project in projects if f"projects/{project}" in named)
     ids, types = call.query_list("deviceIds"), call.query_list("deviceTypes")
     labels, text = call.query_list("labelFilters"), (call.query("query") or "").lower()
-    return [
-        device
-        for device in call.cloud.devices.of(projects)
-        if (not ids or device.device_id in ids)
-        and (not types or device.type in types)
-        and all(_has_label(device, each) for each in labels)
-        and (not text or any(text in each.lower() for each in (device.device_id, *device.labels.values())))
-    ]
+
+    def is_wanted(device: Device) -> bool:
+        return (
+            device.project_id in projects
+            and (not ids or device.device_id in ids)
+            and (not types or device.type in types)
+            and all(_has_label(device, each) for each in labels)
+            and (not text or any(text in each.lower() for each in (device.device_id, *device.labels.values())))
+        )
+
+    return is_wanted
 
 
 def _has_label(device: Device, wanted: str) -> bool:
@@ -95,6 +102,18 @@ async def _create(call: Call) -> Any:
     if not _is_labels(labels):
         raise ApiError(400, "invalid argument: labels must be an object of strings")
     return call.cloud.devices.create(project, given.get("type", ""), labels, call.cloud.clock.now()).document()
+
+
+async def _replace(call: Call) -> Any:
+    """DT's Terraform provider updates an emulator so; its labels are all that can change."""
+    device, labels = _device(call), (await call.body()).get("labels") or {}
+    if not device.device_id.startswith("emu"):
+        raise ApiError(400, "invalid argument: only an emulated device can be replaced")
+    if not _is_labels(labels):
+        raise ApiError(400, "invalid argument: labels must be an object of strings")
+    removed = [name for name in device.labels if name not in labels and name != "virtual-sensor"]
+    call.cloud.publisher.relabel(device, labels, removed)
+    return device.document()
 
 
 async def _delete(call: Call) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -12,13 +13,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.event import rfc3339
-from dt_cloud.api.devices import filtered
+from dt_cloud.api.devices import wanted
 from dt_cloud.api.endpoint import Call, authenticate
 from dt_cloud.cloud import Cloud
 from dt_cloud.errors import ApiError
 from dt_cloud.ids import xid
 
 _PING = 10.0
+_MAX_PING = 3600.0
 _INTERVAL = re.compile(r"([0-9]+(?:\.[0-9]+)?)s?").fullmatch
 
 
@@ -35,7 +37,7 @@ def routes(cloud: Cloud) -> list[Route]:
             return JSONResponse({"error": {"code": error.status, "message": error.reason}}, error.status)
         interval = _INTERVAL(call.query("pingInterval") or "")
         is_sse = "text/event-stream" in request.headers.get("accept", "")
-        lines = _lines(call, projects, float(interval[1]) if interval else _PING)
+        lines = _lines(call, projects, min(max(0.1, float(interval[1])), _MAX_PING) if interval else _PING)
         return StreamingResponse(
             (f"data: {line}\n\n" if is_sse else f"{line}\n" async for line in lines),
             media_type="text/event-stream" if is_sse else "application/json",
@@ -45,15 +47,19 @@ def routes(cloud: Cloud) -> list[Route]:
 
 
 async def _lines(call: Call, projects: tuple[str, ...], interval: float) -> AsyncIterator[str]:
-    types = call.query_list("eventTypes")
+    types, is_wanted = call.query_list("eventTypes"), wanted(call, projects)
+    ping_at = time.monotonic() + interval
     with call.cloud.publisher.stream() as events:
         while True:
-            try:
-                device, event = await asyncio.wait_for(events.get(), max(0.1, interval))
-            except TimeoutError:
+            # Events that the client does not want must not keep its pings from it.
+            if time.monotonic() >= ping_at:
+                ping_at = time.monotonic() + interval
                 yield _line(_ping(projects[0], call.cloud.clock.datetime()))
+            try:
+                device, event = await asyncio.wait_for(events.get(), max(0.0, ping_at - time.monotonic()))
+            except TimeoutError:
                 continue
-            if device in filtered(call, projects) and (not types or event["eventType"] in types):
+            if is_wanted(device) and (not types or event["eventType"] in types):
                 yield _line(event)
 
 

@@ -24,6 +24,7 @@ class Call:
         path: Path and query.
         headers: The headers, by names in lower case.
         began: ``time.monotonic()`` at its arrival.
+        body: The body, as it came.
     """
 
     operation: str
@@ -32,6 +33,7 @@ class Call:
     path: str
     headers: dict[str, str]
     began: float = field(default_factory=time.monotonic)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         # http.server makes one slash of two at the beginning.
         self.path = self.requestline.split()[1]
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        call = Call(operation, _parameters(headers, content), self.command, self.path, headers)
+        call = Call(operation, _parameters(headers, content), self.command, self.path, headers, body=content)
         self.server.calls.append(call)
         reply = self.server.answering(call)
         if reply is SILENT:

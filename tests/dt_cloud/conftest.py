@@ -1,0 +1,47 @@
+"""A DT Cloud for each file of tests, a receiver for each test, and DT's own client pointed at the former."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.support.dt_cloud import DEVELOPER, DtCloud, Loopback, dt_cloud, loopback, ok
+
+pytest.importorskip("aiohttp", reason="needs aiohttp and starlette: make test installs them")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DtCloud]:
+    """One that the tests of a file share: they leave nothing behind that others would notice."""
+    with dt_cloud(tmp_path_factory.mktemp("cloud")) as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[DtCloud]:
+    """One for this test alone."""
+    with dt_cloud(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def receiver() -> Iterator[Loopback]:
+    """An endpoint, which acknowledges until a test says otherwise."""
+    with loopback(ok) as server:
+        yield server
+
+
+@pytest.fixture
+def client(shared: DtCloud, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """DT's official client as it is, with nothing but its three addresses set."""
+    disruptive: ModuleType = pytest.importorskip("disruptive", reason="needs disruptive: make test installs it")
+    account = shared.accounts[DEVELOPER]
+    auth = disruptive.Auth.service_account(account.key_id, account.secret, account.email)
+    auth.token_endpoint = f"{shared.url}/oauth2/token"
+    monkeypatch.setattr(disruptive, "default_auth", auth)
+    monkeypatch.setattr(disruptive, "base_url", f"{shared.url}/v2")
+    monkeypatch.setattr(disruptive, "emulator_base_url", f"{shared.url}/v2")
+    # Whatever proxy this machine has: the client would ask it for a server on loopback.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return disruptive
