@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from core.event import read_time
@@ -87,6 +87,14 @@ class Publisher:
             return self._publish(device, _UNKNOWN, {_UNKNOWN: fields}, measured)
         return self._publish(device, event_type, {event_type: fields}, measured)
 
+    def record(self, device: Device, event_type: str, given: Mapping[str, Any], moment: float) -> None:
+        """Put an event of the past into the history, without sending it to anybody."""
+        time = datetime.fromtimestamp(moment, UTC)
+        fields = complete(event_type, given, time)
+        event = event_document(xid(moment), device.project_id, device.device_id, event_type, {event_type: fields}, time)
+        self._insert(device, event, moment)
+        self._devices.report(device, event_type, fields)
+
     def relabel(self, device: Device, add: Mapping[str, str], remove: list[str]) -> None:
         """Set and remove labels, and publish ``labelsChanged`` if that changed any."""
         with self._database.transaction():
@@ -137,11 +145,7 @@ class Publisher:
         event = event_document(xid(now), device.project_id, device.device_id, event_type, data, timestamp)
         queued = []
         with self._database.transaction():
-            number = self._database.execute(
-                "INSERT INTO events (project_id, device_id, event_type, timestamp, event) VALUES (?, ?, ?, ?, ?)",
-                device.project_id, device.device_id, event_type, timestamp.timestamp(), json.dumps(event),
-            ).lastrowid  # fmt: skip
-            assert number is not None
+            number = self._insert(device, event, timestamp.timestamp())
             if event_type in data and event_type != _UNKNOWN:
                 self._devices.report(device, event_type, data[event_type])
             for connector in self._connectors.of([device.project_id]):
@@ -162,6 +166,14 @@ class Publisher:
         for listen in self.listeners:
             listen(device)
         return event
+
+    def _insert(self, device: Device, event: Fields, timestamp: float) -> int:
+        number = self._database.execute(
+            "INSERT INTO events (project_id, device_id, event_type, timestamp, event) VALUES (?, ?, ?, ?, ?)",
+            device.project_id, device.device_id, event["eventType"], timestamp, json.dumps(event),
+        ).lastrowid  # fmt: skip
+        assert number is not None
+        return number
 
     def _enqueue(self, connector: Connector, device: Device, number: int, event: Fields) -> tuple[str, float, int]:
         labels = {name: device.labels[name] for name in connector.labels if name in device.labels}

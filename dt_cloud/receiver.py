@@ -10,6 +10,7 @@ from pathlib import Path
 
 # Longer than what a receiver has in flight takes.
 _STOP = 15.0
+_START = 15.0
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -35,7 +36,7 @@ class Receiver:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start it, unless it runs, and return once it listens."""
         async with self._changing:
             if self.is_running:
                 return
@@ -49,6 +50,18 @@ class Receiver:
                     # Ctrl-C reaches the cloud, which stops it in order.
                     start_new_session=True,
                 )  # fmt: skip
+            await self._wait_until_ready()
+
+    async def _wait_until_ready(self) -> None:
+        """Return once it listens, or has ended, or does not get ready."""
+        host, _, port = self.url.rpartition("/")[2].partition(":")
+        end = asyncio.get_running_loop().time() + _START
+        while self.is_running and asyncio.get_running_loop().time() < end:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         """Stop it as a deployment would: it answers what is in flight, and ends."""

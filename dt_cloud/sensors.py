@@ -25,6 +25,8 @@ _FIRST_WITHIN = 20.0
 _AWAY = (2, 5)
 # Events in one commit; the rest follows after others had their turn.
 _AT_ONCE = 200
+# Heartbeats of a new sensor's past: twelve hours.
+_PAST = 48
 
 _OFFICE, _COLD = PROJECTS
 # What a building has of each type, in 20 sensors; and what it is called.
@@ -243,10 +245,20 @@ class Building:
         names = _COLD_NAMES if project == _COLD and device_type in _COLD_NAMES else _NAMES
         name, description = names[device_type]
         labels = {"name": f"{name} {index + 1}", "description": description, "floor": str(1 + index % 4)}
-        device = self._devices.get(device_id) or self._devices.create(
-            project, device_type, labels, self._clock.now(), device_id
-        )
-        self._sensors.append(Sensor(device, numbers, numbers.gauss(0, 1.2), loses_contact=index == 1))
+        known = self._devices.get(device_id)
+        device = known or self._devices.create(project, device_type, labels, self._clock.now(), device_id)
+        sensor = Sensor(device, numbers, numbers.gauss(0, 1.2), loses_contact=index == 1)
+        self._sensors.append(sensor)
+        if not known:
+            self._remember(sensor)
+
+    def _remember(self, sensor: Sensor) -> None:
+        """Give a new sensor a past: it was there before the cloud was, and its line is not empty."""
+        now = self._clock.now()
+        for age in range(_PAST, 0, -1):
+            moment = now - age * HEARTBEAT
+            for event_type, fields in _MEASURES[sensor.device.type](sensor, moment):
+                self._publisher.record(sensor.device, event_type, fields, moment)
 
     async def run(self) -> None:
         """Let them send, until cancelled."""

@@ -101,9 +101,9 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
 @contextlib.asynccontextmanager
 async def _beside(theatre: Theatre, parts: Parts) -> AsyncIterator[None]:
     parts_with_a_task = (parts.pace, parts.building, parts.stored)
-    tasks = [asyncio.create_task(each.run()) for each in parts_with_a_task if each]
     if parts.receiver:
         await parts.receiver.start()
+    tasks = [asyncio.create_task(each.run()) for each in parts_with_a_task if each]
     try:
         yield
     finally:
