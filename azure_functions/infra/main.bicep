@@ -143,13 +143,8 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   name: fullName
   location: location
   kind: 'functionapp'
-  sku: {
-    name: 'FC1'
-    tier: 'FlexConsumption'
-  }
-  properties: {
-    reserved: true
-  }
+  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  properties: { reserved: true }
 }
 
 resource app 'Microsoft.Web/sites@2024-04-01' = {
@@ -221,13 +216,17 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
 }
 
 // Nobody publishes with a password: https://learn.microsoft.com/azure/app-service/configure-basic-auth-disable
-resource noPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for way in ['ftp', 'scm']: {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
   parent: app
-  name: way
-  properties: {
-    allow: false
-  }
-}]
+  name: 'ftp'
+  properties: { allow: false }
+}
+
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'scm'
+  properties: { allow: false }
+}
 
 // The packages, and what the Functions host keeps: keys, leases. With storage_queue and table, the events too.
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
@@ -293,10 +292,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   location: location
   properties: {
     tenantId: subscription().tenantId
-    sku: {
-      family: 'A'
-      name: 'standard'
-    }
+    sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
     enableSoftDelete: true
     enablePurgeProtection: true

@@ -1,14 +1,10 @@
-"""terraform/: Terraform itself and the AWS provider itself, applied to moto_server, which stands in for AWS.
-
-moto makes every resource that is here. What it answers otherwise than AWS would is named where it matters.
-"""
+"""terraform/: Terraform itself and the AWS provider itself, applied to moto_server, which stands in for AWS."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +14,10 @@ import pytest
 
 from tests.support.aws import REGION
 from tests.support.moto import ACCOUNT, MotoServer, moto_server
+from tests.support.sam import EMPTY_ZIP, needs_tools, unknown_permissions
+from tests.support.terraform import ROOT, Terraform, needs_terraform, options
 
-ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "aws_lambda" / "terraform"
-TERRAFORM = shutil.which("terraform")
 # Where Terraform itself looks for a mirror of providers.
 MIRRORS = [
     *([Path(os.environ["DT_TF_PLUGINS"])] if os.environ.get("DT_TF_PLUGINS") else []),
@@ -32,7 +28,7 @@ MIRRORS = [
 MIRROR = next((path for path in MIRRORS if any(path.glob("*/hashicorp/aws/*"))), None)
 
 pytestmark = [
-    pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer"),
+    needs_terraform,
     pytest.mark.skipif(
         MIRROR is None,
         reason="no mirror of the AWS provider: terraform -chdir=aws_lambda/terraform providers mirror FOLDER, "
@@ -42,105 +38,58 @@ pytestmark = [
 
 ARN = f"arn:aws:%s:{REGION}:{ACCOUNT}:"
 DYNAMODB, SQS, LOGS = (ARN % service for service in ("dynamodb", "sqs", "logs"))
-ALARMS = {"silence", "failed", "errors", "throttles", "url-5xx"}
 
 
-class Applied:
+class Applied(Terraform):
     """A copy of the folder, with a package where it looks for one; not the real package: any zip will do."""
 
     def __init__(self, folder: Path, aws: MotoServer, name: str, **variables: str) -> None:
-        self.aws = aws
-        self.name = name
+        config = folder / "terraform.rc"
+        config.write_text(f"provider_installation {{ filesystem_mirror {{ path = {json.dumps(str(MIRROR))} }} }}")
+        super().__init__(folder / "aws_lambda" / "terraform", str(config), aws.environment)
+        self.aws, self.name = aws, name
         self.planned: dict[str, Any] = {}
-        self._variables = [f"-var={key}={value}" for key, value in {"name": name, **variables}.items()]
-        self.folder = folder / "aws_lambda" / "terraform"
+        self.state: dict[str, Any] = {}
+        self.variables = options({"name": name} | variables)
         shutil.copytree(SOURCE, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
         (folder / "dist").mkdir()
-        self.package = folder / "dist" / "aws_lambda.zip"
-        with zipfile.ZipFile(self.package, "w") as package:
-            package.writestr("aws_lambda/handler.py", "def handler(event, context):\n    return {'statusCode': 500}\n")
-        settings = folder / "terraform.rc"
-        settings.write_text(
-            f"provider_installation {{\n  filesystem_mirror {{\n    path = {json.dumps(str(MIRROR))}\n  }}\n}}\n"
-        )
-        self._environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "CHECKPOINT_DISABLE": "1",
-            "TF_IN_AUTOMATION": "1",
-            "TF_CLI_CONFIG_FILE": str(settings),
-            **aws.environment,
-        }
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(TERRAFORM), *arguments]
-        return subprocess.run(
-            command, cwd=self.folder, env=self._environ, capture_output=True, text=True, check=False, timeout=280
-        )
-
-    def must(self, *arguments: str) -> str:
-        found = self.run(*arguments)
-        assert found.returncode == 0, f"{arguments}\n{found.stdout[-3000:]}\n{found.stderr[-6000:]}"
-        return found.stdout
-
-    def init(self) -> "Applied":
-        self.must("init", "-no-color", "-input=false")
-        return self
+        (folder / "dist" / "aws_lambda.zip").write_bytes(EMPTY_ZIP)
 
     def apply(self) -> "Applied":
-        self.init().must("plan", "-no-color", "-input=false", "-out=plan", *self._variables)
-        resources = json.loads(self.must("show", "-json", "plan"))["planned_values"]["root_module"]["resources"]
+        self.must("init")
+        self.must("plan", "-out=plan", *self.variables)
+        resources = self.shown("plan")["planned_values"]["root_module"]["resources"]
         self.planned = {it["address"]: it["values"] for it in resources}
-        self.must("apply", "-no-color", "-input=false", "plan")
+        self.must("apply", "plan")
+        resources = self.shown()["values"]["root_module"]["resources"]
+        self.state = {it["address"]: it["values"] for it in resources if it["mode"] == "managed"}
         return self
 
-    def plan(self, *variables: str) -> "subprocess.CompletedProcess[str]":
-        return self.run("plan", "-no-color", "-input=false", "-refresh=false", *self._variables, *variables)
-
     def destroy(self) -> "subprocess.CompletedProcess[str]":
-        return self.run("destroy", "-no-color", "-input=false", "-auto-approve", *self._variables)
+        return self.run("destroy", "-auto-approve", *self.variables)
 
     @property
     def outputs(self) -> dict[str, Any]:
         return {name: it["value"] for name, it in json.loads(self.must("output", "-json")).items()}
 
-    @property
-    def resources(self) -> set[str]:
-        return set(self.must("state", "list").split("\n")) - {""}
-
-    def policy(self, role_prefix: str, policy: str) -> list[Any]:
-        iam = self.aws.client("iam")
-        (role,) = [
-            it["RoleName"]
-            for it in iam.list_roles()["Roles"]
-            if re.fullmatch(re.escape(role_prefix) + "[0-9]+", it["RoleName"])
-        ]
-        assert iam.list_role_policies(RoleName=role)["PolicyNames"] == [policy]
-        assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
-        document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-        statements: list[Any] = document["Statement"]
+    def policy(self, role: str) -> list[Any]:
+        """Return the statements of a role's only policy, as AWS keeps it."""
+        iam, name = self.aws.client("iam"), self.state[f"aws_iam_role.{role}"]["name"]
+        (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        statements: list[Any] = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]["Statement"]
         return statements
 
-    def queue(self, name: str) -> dict[str, str]:
-        sqs = self.aws.client("sqs")
-        url = sqs.get_queue_url(QueueName=f"{self.name}-{name}")["QueueUrl"]
-        attributes: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        return attributes
-
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[MotoServer]:
-    with moto_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def applied(aws: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Applied]:
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Applied]]:
     """Both stores, side by side: most of the time the provider waits, 25 s for each queue."""
-    piped = Applied(tmp_path_factory.mktemp("tf"), aws, "piped", queue="true", alarm_email="somebody@example.com")
-    queued = Applied(tmp_path_factory.mktemp("tf"), aws, "queued", store="sqs", fifo="true", reserved_concurrency="0")
-    with ThreadPoolExecutor() as both:
-        return {it.name: it for it in both.map(Applied.apply, [piped, queued])}
+    with moto_server() as aws, ThreadPoolExecutor() as both:
+        piped = Applied(tmp_path_factory.mktemp("tf"), aws, "piped", queue="true", alarm_email="somebody@example.com")
+        queued = Applied(
+            tmp_path_factory.mktemp("tf"), aws, "queued", store="sqs", fifo="true", reserved_concurrency="0"
+        )
+        yield {it.name: it for it in both.map(Applied.apply, [piped, queued])}
 
 
 @pytest.fixture
@@ -155,20 +104,6 @@ def queued(applied: dict[str, Applied]) -> Applied:
     return applied["queued"]
 
 
-def test_format() -> None:
-    assert TERRAFORM is not None
-    environ = {"PATH": os.environ["PATH"], "CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": os.devnull}
-    found = subprocess.run(
-        [TERRAFORM, "fmt", "-check", "-diff", str(SOURCE)], env=environ, capture_output=True, text=True, check=False
-    )
-
-    assert (found.returncode, found.stdout) == (0, "")
-
-
-def test_validate(piped: Applied) -> None:
-    assert "The configuration is valid" in piped.must("validate", "-no-color")
-
-
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
@@ -179,14 +114,11 @@ def test_validate(piped: Applied) -> None:
         (["-var=store=redis"], "dynamodb or sqs"),
     ],
 )
-def test_variables_that_make_no_sense_are_refused(queued: Applied, variables: list[str], complaint: str) -> None:
-    found = queued.plan("-var=fifo=false", *variables)
-
-    assert found.returncode == 1
-    assert complaint in " ".join(found.stderr.replace("│", " ").split()), found.stderr
+def test_invalid_variables_are_refused(queued: Applied, variables: list[str], complaint: str) -> None:
+    assert complaint in queued.must_not_plan("-refresh=false", *queued.variables, "-var=fifo=false", *variables)
 
 
-def test_it_offers_what_the_template_offers() -> None:
+def test_variables_and_outputs_are_those_of_the_template() -> None:
     template = (ROOT / "aws_lambda" / "template.yaml").read_text()
     parameters = template[template.index("\nParameters:") : template.index("\nRules:")]
     outputs = template[template.index("\nOutputs:") :]
@@ -202,158 +134,149 @@ def test_it_offers_what_the_template_offers() -> None:
     assert declared("output", "outputs.tf") == snake(outputs)
 
 
+# ---- what must never change ------------------------------------------------------------------------------------------
+
+# Address and name: with another, Terraform would make a new one and leave or destroy the one that is in use.
+ALARM = 'aws_cloudwatch_metric_alarm.more_than["%s"]'
 RECEIVER = {
-    "aws_cloudformation_stack.url_permission",
-    "aws_cloudwatch_dashboard.receiver",
-    "aws_cloudwatch_log_group.receiver",
-    "aws_cloudwatch_metric_alarm.silence",
-    *(f'aws_cloudwatch_metric_alarm.more_than["{name}"]' for name in ("failed", "errors", "throttles", "url-5xx")),
-    *(f'aws_cloudwatch_metric_alarm.more_than["{name}"]' for name in ("queue-age", "dead-letters")),
-    "aws_iam_role.receiver",
-    "aws_iam_role_policy.receiver",
-    "aws_lambda_function.receiver",
-    "aws_lambda_function_url.receiver",
-    "aws_lambda_permission.url",
-    "aws_secretsmanager_secret.signature",
-    "aws_secretsmanager_secret_version.signature",
-    "aws_sqs_queue.dead_letters[0]",
-    "aws_sqs_queue.events[0]",
+    "aws_cloudformation_stack.url_permission": "%s-url-permission",
+    "aws_cloudwatch_dashboard.receiver": "%s",
+    "aws_cloudwatch_log_group.receiver": "/aws/lambda/%s",
+    "aws_cloudwatch_metric_alarm.silence": "%s-silence",
+    **{ALARM % it: f"%s-{it}" for it in ("failed", "errors", "throttles", "url-5xx", "queue-age", "dead-letters")},
+    "aws_iam_role.receiver": "%s-[0-9]+",
+    "aws_iam_role_policy.receiver": "receiver",
+    "aws_lambda_function.receiver": "%s",
+    "aws_lambda_function_url.receiver": "%s",
+    "aws_lambda_permission.url": "%s",
+    "aws_secretsmanager_secret.signature": "%s-signature-[0-9]+",
+    "aws_secretsmanager_secret_version.signature": "arn:.*:secret:%s-signature-.*",
+    "aws_sqs_queue.dead_letters[0]": "%s-dead-letters(.fifo)?",
+    "aws_sqs_queue.events[0]": "%s-events(.fifo)?",
 }
-PIPE = {
-    "aws_cloudwatch_metric_alarm.pipe[0]",
-    'aws_cloudwatch_metric_alarm.more_than["pipe-dead-letters"]',
-    "aws_dynamodb_table.events[0]",
-    "aws_iam_role.pipe[0]",
-    "aws_iam_role_policy.pipe[0]",
-    "aws_pipes_pipe.events[0]",
-    "aws_sns_topic.alarms[0]",
-    "aws_sns_topic_subscription.alarms[0]",
-    "aws_sqs_queue.pipe_dead_letters[0]",
+PIPED = {
+    "aws_cloudwatch_metric_alarm.pipe[0]": "%s-pipe",
+    ALARM % "pipe-dead-letters": "%s-pipe-dead-letters",
+    "aws_dynamodb_table.events[0]": "%s-events",
+    "aws_iam_role.pipe[0]": "%s-pipe-[0-9]+",
+    "aws_iam_role_policy.pipe[0]": "pipe",
+    "aws_pipes_pipe.events[0]": "%s-events",
+    "aws_sns_topic.alarms[0]": "%s-alarms",
+    "aws_sns_topic_subscription.alarms[0]": "arn:.*:%s-alarms",
+    "aws_sqs_queue.pipe_dead_letters[0]": "%s-pipe-dead-letters",
 }
+QUEUED = {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"}
+NAMED = ("name", "alarm_name", "dashboard_name", "function_name", "secret_id", "topic_arn")
 
 
-def test_resources_are_these_and_no_others(piped: Applied, queued: Applied) -> None:
-    def managed(applied: Applied) -> set[str]:
-        return {name for name in applied.resources if not name.startswith(("data.", "ephemeral."))}
+def test_addresses_and_names_of_resources_are_these_and_no_others(piped: Applied, queued: Applied) -> None:
+    for applied, expected in ((piped, RECEIVER | PIPED), (queued, RECEIVER | QUEUED)):
+        assert applied.state.keys() == expected.keys()
+        for address, values in applied.state.items():
+            name = next(str(values[it]) for it in NAMED if values.get(it))
+            assert re.fullmatch(expected[address].replace("%s", applied.name), name), f"{address}: {name}"
 
-    assert managed(piped) == RECEIVER | PIPE
-    assert managed(queued) == RECEIVER | {"aws_dynamodb_table.seen_keys[0]"}
+
+def test_second_plan_destroys_and_replaces_nothing(piped: Applied, queued: Applied) -> None:
+    def actions(applied: Applied) -> dict[str, list[str]]:
+        applied.must("plan", "-out=again", *applied.variables)
+        changes = applied.shown("again")["resource_changes"]
+        return {it["address"]: it["change"]["actions"] for it in changes if it["mode"] == "managed"}
+
+    with ThreadPoolExecutor() as both:
+        for applied, found in zip((piped, queued), both.map(actions, (piped, queued)), strict=True):
+            assert found.keys() == applied.state.keys()
+            # moto gives the redrive policy and the template back in another spelling, and no logging configuration.
+            changed = {address for address, it in found.items() if it != ["no-op"]}
+            assert not {address for address in changed if {"create", "delete"} & set(found[address])}
+            kept = ("aws_dynamodb_table", "aws_secretsmanager", "aws_lambda_function_url")
+            assert not {address for address in changed if address.startswith(kept)}
 
 
-def test_function(piped: Applied, queued: Applied) -> None:
-    for applied in (piped, queued):
-        client = applied.aws.client("lambda")
-        function = client.get_function_configuration(FunctionName=applied.name)
-        assert function["Handler"] == "aws_lambda.handler.handler"
-        assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
-        assert (function["Timeout"], function["MemorySize"]) == (9, 256)
-        assert function["CodeSize"] == applied.package.stat().st_size
+# ---- the function ----------------------------------------------------------------------------------------------------
+
+
+def test_function_and_log_retention(piped: Applied, queued: Applied) -> None:
+    for applied, reserved in ((piped, 20), (queued, -1)):
+        function = applied.state["aws_lambda_function.receiver"]
+        assert (function["handler"], function["runtime"]) == ("aws_lambda.handler.handler", "python3.13")
+        assert (function["architectures"], function["timeout"], function["memory_size"]) == (["arm64"], 9, 256)
+        assert function["reserved_concurrent_executions"] == reserved
         # moto takes no logging configuration: this is what Terraform meant to ask for.
-        assert applied.planned["aws_lambda_function.receiver"]["logging_config"] == [
-            {
-                "log_group": f"/aws/lambda/{applied.name}",
-                "log_format": "JSON",
-                "application_log_level": "INFO",
-                "system_log_level": "WARN",
-            }
-        ]
-        (group,) = applied.aws.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{applied.name}")[
-            "logGroups"
-        ]
-        assert group["retentionInDays"] == 30
-    client = piped.aws.client("lambda")
-    assert client.get_function_concurrency(FunctionName="piped")["ReservedConcurrentExecutions"] == 20
-    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="queued")
+        (logging,) = applied.planned["aws_lambda_function.receiver"]["logging_config"]
+        assert logging["log_group"] == f"/aws/lambda/{applied.name}"
+        assert (logging["log_format"], logging["application_log_level"]) == ("JSON", "INFO")
+        assert applied.state["aws_cloudwatch_log_group.receiver"]["retention_in_days"] == 30
 
 
-def test_environment(piped: Applied, queued: Applied) -> None:
-    expected = {
-        "DT_KEEP_DAYS": "365",
-        "DT_ORGANIZATION_ID": "",
-        "DT_SIGNATURE_POLICY": "any",
-        "DT_ACCEPT_EXPIRED_FOR": "0",
-        "DT_EVENT_TYPES": "",
-        "DT_PROJECT_ID": "",
-    }
+def test_environment_names_the_store_and_the_secret(piped: Applied, queued: Applied) -> None:
+    common = {"DT_KEEP_DAYS": "365", "DT_SIGNATURE_POLICY": "any", "DT_ACCEPT_EXPIRED_FOR": "0"}
+    common |= dict.fromkeys(("DT_ORGANIZATION_ID", "DT_EVENT_TYPES", "DT_PROJECT_ID"), "")
+    url = queued.outputs["queue_url"]
     for applied, more in (
         (piped, {"DT_STORE": "dynamodb", "DT_TABLE": "piped-events"}),
-        (
-            queued,
-            {
-                "DT_STORE": "sqs",
-                "DT_QUEUE_URL": queued.outputs["queue_url"],
-                "DT_SEEN_TABLE": "queued-seen-keys",
-            },
-        ),
+        (queued, {"DT_STORE": "sqs", "DT_QUEUE_URL": url, "DT_SEEN_TABLE": "queued-seen-keys"}),
     ):
-        function = applied.aws.client("lambda").get_function_configuration(FunctionName=applied.name)
-        secret = {"DT_SIGNATURE_SECRET_ID": applied.outputs["secret"]}
-        assert function["Environment"]["Variables"] == expected | more | secret
+        (environment,) = applied.state["aws_lambda_function.receiver"]["environment"]
+        assert environment["variables"] == common | more | {"DT_SIGNATURE_SECRET_ID": applied.outputs["secret"]}
 
 
-def test_anybody_may_call_the_url_and_nobody_the_function(piped: Applied) -> None:
+# ---- permissions, encryption, retention ------------------------------------------------------------------------------
+
+
+def test_public_access_is_to_the_url_and_not_to_the_function(piped: Applied) -> None:
     """moto shows what was asked for by the names of the request, where AWS shows it as a Condition."""
     client = piped.aws.client("lambda")
     url = client.get_function_url_config(FunctionName="piped")
     assert (url["AuthType"], url["FunctionUrl"]) == ("NONE", piped.outputs["url"])
-
     statements = json.loads(client.get_policy(FunctionName="piped")["Policy"])["Statement"]
     of_url = {it["Sid"]: it["FunctionUrlAuthType"] for it in statements if it["Action"] == "lambda:InvokeFunctionUrl"}
-    assert of_url == {"PublicUrl": "NONE", "FunctionURLAllowPublicAccess": "NONE"}, (
-        "the provider adds the second itself"
-    )
-    (of_function,) = [it for it in statements if it["Action"] != "lambda:InvokeFunctionUrl"]
+    # The provider adds the second itself.
+    assert of_url == {"PublicUrl": "NONE", "FunctionURLAllowPublicAccess": "NONE"}
+    (of_function,) = (it for it in statements if it["Action"] != "lambda:InvokeFunctionUrl")
     assert (of_function["Action"], of_function["Principal"]) == ("lambda:InvokeFunction", "*")
     assert of_function["InvokedViaFunctionUrl"] is True
-
-    template = piped.aws.client("cloudformation").get_template(StackName="piped-url-permission")["TemplateBody"]
-    assert template["Resources"] == {
-        "PublicInvoke": {
-            "Type": "AWS::Lambda::Permission",
-            "Properties": {
-                "FunctionName": client.get_function_configuration(FunctionName="piped")["FunctionArn"],
-                "Action": "lambda:InvokeFunction",
-                "Principal": "*",
-                "InvokedViaFunctionUrl": True,
-            },
-        }
-    }
+    template = json.loads(piped.state["aws_cloudformation_stack.url_permission"]["template_body"])
+    (permission,) = template["Resources"].values()
+    assert permission["Properties"]["InvokedViaFunctionUrl"] is True
 
 
-def test_roles_may_do_this_and_nothing_else(piped: Applied, queued: Applied) -> None:
-    def common(applied: Applied) -> list[Any]:
-        return [
+def test_permissions_of_the_roles_are_these_and_no_others(piped: Applied, queued: Applied) -> None:
+    def granted(statements: list[Any]) -> dict[tuple[str, ...], Any]:
+        assert all(it.keys() == {"Effect", "Action", "Resource"} for it in statements)
+        return {tuple(it["Action"]): it["Resource"] for it in statements}
+
+    stream = piped.state["aws_dynamodb_table.events[0]"]["stream_arn"]
+    for applied, store in (
+        (piped, {("dynamodb:PutItem",): f"{DYNAMODB}table/piped-events"}),
+        (
+            queued,
             {
-                "Effect": "Allow",
-                "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-                "Resource": f"{LOGS}log-group:/aws/lambda/{applied.name}:*",
+                ("dynamodb:GetItem", "dynamodb:PutItem"): f"{DYNAMODB}table/queued-seen-keys",
+                ("sqs:SendMessage",): f"{SQS}queued-events.fifo",
             },
-            {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": applied.outputs["secret"]},
+        ),
+    ):
+        assert granted(applied.policy("receiver")) == store | {
+            ("logs:CreateLogStream", "logs:PutLogEvents"): f"{LOGS}log-group:/aws/lambda/{applied.name}:*",
+            ("secretsmanager:GetSecretValue",): applied.outputs["secret"],
+        }
+    read = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+    assert granted(piped.policy("pipe[0]")) == {
+        tuple(f"dynamodb:{it}" for it in read): stream,
+        ("sqs:SendMessage",): [f"{SQS}piped-events", f"{SQS}piped-pipe-dead-letters"],
+    }
+    for role, service in (("receiver", "lambda"), ("pipe[0]", "pipes")):
+        trust = json.loads(piped.state[f"aws_iam_role.{role}"]["assume_role_policy"])["Statement"]
+        assert [(it["Principal"], it["Action"]) for it in trust] == [
+            ({"Service": f"{service}.amazonaws.com"}, "sts:AssumeRole")
         ]
 
-    assert piped.policy("piped-", "receiver") == [
-        *common(piped),
-        {"Effect": "Allow", "Action": ["dynamodb:PutItem"], "Resource": f"{DYNAMODB}table/piped-events"},
-    ]
-    assert queued.policy("queued-", "receiver") == [
-        *common(queued),
-        {
-            "Effect": "Allow",
-            "Action": ["dynamodb:GetItem", "dynamodb:PutItem"],
-            "Resource": f"{DYNAMODB}table/queued-seen-keys",
-        },
-        {"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": f"{SQS}queued-events.fifo"},
-    ]
-    read, send = piped.policy("piped-pipe-", "pipe")
-    assert set(read["Action"]) == {
-        f"dynamodb:{it}" for it in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
-    }
-    assert read["Resource"].startswith(f"{DYNAMODB}table/piped-events/stream/")
-    assert send == {
-        "Effect": "Allow",
-        "Action": ["sqs:SendMessage"],
-        "Resource": [f"{SQS}piped-events", f"{SQS}piped-pipe-dead-letters"],
-    }
+
+@needs_tools
+def test_permissions_are_known_to_aws(piped: Applied, queued: Applied, tmp_path: Path) -> None:
+    for statements in (piped.policy("receiver"), piped.policy("pipe[0]"), queued.policy("receiver")):
+        assert unknown_permissions(statements, tmp_path) == set()
 
 
 def test_the_secret_is_in_aws_and_not_in_the_state(piped: Applied) -> None:
@@ -366,99 +289,65 @@ def test_the_secret_is_in_aws_and_not_in_the_state(piped: Applied) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("piped-events", ["device", "timestampKey"]), ("queued-seen-keys", ["key"])]
+    ("store", "name", "keys"),
+    [("piped", "events", ("device", "timestampKey")), ("queued", "seen_keys", ("key", None))],
 )
-def test_tables(piped: Applied, queued: Applied, name: str, keys: list[str]) -> None:
-    dynamodb = piped.aws.client("dynamodb")
-    table = dynamodb.describe_table(TableName=name)["Table"]
+def test_tables_are_protected_and_have_backups(
+    applied: dict[str, Applied], store: str, name: str, keys: tuple[str, str | None]
+) -> None:
+    table = applied[store].state[f"aws_dynamodb_table.{name}[0]"]
 
-    assert [it["AttributeName"] for it in table["KeySchema"]] == keys
-    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
-    assert table["DeletionProtectionEnabled"] is True
-    ttl = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-    assert (ttl["AttributeName"], ttl["TimeToLiveStatus"]) == ("expiresAt", "ENABLED")
-    backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
-    assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
-    stream = {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
-    assert table.get("StreamSpecification") == (stream if name == "piped-events" else None)
-
-
-def test_queues(piped: Applied, queued: Applied) -> None:
-    for applied, suffix in ((piped, ""), (queued, ".fifo")):
-        events, dead = applied.queue(f"events{suffix}"), applied.queue(f"dead-letters{suffix}")
-        for queue in (events, dead):
-            assert (queue["MessageRetentionPeriod"], queue["MaximumMessageSize"]) == (str(14 * 86400), "262144")
-            assert queue["SqsManagedSseEnabled"] == "true"
-        redrive = json.loads(events["RedrivePolicy"])
-        assert redrive == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 10}
-    fifo = queued.queue("events.fifo")
-    assert (fifo["FifoQueue"], fifo["ContentBasedDeduplication"]) == ("true", "false")
-    assert (fifo["DeduplicationScope"], fifo["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
-    assert piped.queue("pipe-dead-letters")["MessageRetentionPeriod"] == str(14 * 86400)
+    assert (table["hash_key"], table["range_key"]) == keys
+    assert table["billing_mode"] == "PAY_PER_REQUEST"
+    assert table["deletion_protection_enabled"] is True
+    assert [(it["attribute_name"], it["enabled"]) for it in table["ttl"]] == [("expiresAt", True)]
+    assert [it["enabled"] for it in table["point_in_time_recovery"]] == [True]
+    assert (table["stream_enabled"], table["stream_view_type"] or "") == (
+        (True, "NEW_IMAGE") if name == "events" else (False, "")
+    )
 
 
-def test_pipe(piped: Applied) -> None:
+def test_queues_have_encryption_and_a_retention_of_14_days(piped: Applied, queued: Applied) -> None:
+    for applied in (piped, queued):
+        for address, queue in applied.state.items():
+            if address.startswith("aws_sqs_queue."):
+                assert queue["message_retention_seconds"] == 14 * 86400, address
+                assert queue["sqs_managed_sse_enabled"] is True, address
+        redrive = json.loads(applied.state["aws_sqs_queue.events[0]"]["redrive_policy"])
+        dead = applied.state["aws_sqs_queue.dead_letters[0]"]["arn"]
+        assert redrive == {"deadLetterTargetArn": dead, "maxReceiveCount": 10}
+    fifo = queued.state["aws_sqs_queue.events[0]"]
+    assert (fifo["fifo_queue"], fifo["content_based_deduplication"]) == (True, False)
+    assert (fifo["deduplication_scope"], fifo["fifo_throughput_limit"]) == ("messageGroup", "perMessageGroupId")
+    assert fifo["max_message_size"] == 262144
+
+
+def test_pipe_gives_up_before_the_stream_forgets(piped: Applied) -> None:
     """moto keeps a pipe and moves nothing through it."""
     pipe = piped.aws.client("pipes").describe_pipe(Name="piped-events")
+    source = pipe["SourceParameters"]["DynamoDBStreamParameters"]
 
     assert (pipe["DesiredState"], pipe["Target"]) == ("RUNNING", f"{SQS}piped-events")
-    assert pipe["Source"].startswith(f"{DYNAMODB}table/piped-events/stream/")
-    assert [json.loads(it["Pattern"]) for it in pipe["SourceParameters"]["FilterCriteria"]["Filters"]] == [
-        {"eventName": ["INSERT"]}
-    ]
-    assert pipe["SourceParameters"]["DynamoDBStreamParameters"] == {
-        "StartingPosition": "TRIM_HORIZON",
-        "BatchSize": 10,
-        "MaximumRecordAgeInSeconds": 43200,
-        "MaximumRetryAttempts": 100,
-        "OnPartialBatchItemFailure": "AUTOMATIC_BISECT",
-        "DeadLetterConfig": {"Arn": f"{SQS}piped-pipe-dead-letters"},
-    }
+    assert pipe["SourceParameters"]["FilterCriteria"]["Filters"] == [{"Pattern": '{"eventName":["INSERT"]}'}]
+    assert (source["StartingPosition"], source["MaximumRecordAgeInSeconds"]) == ("TRIM_HORIZON", 43200)
+    assert source["OnPartialBatchItemFailure"] == "AUTOMATIC_BISECT"
+    assert source["DeadLetterConfig"] == {"Arn": f"{SQS}piped-pipe-dead-letters"}
     template = (ROOT / "aws_lambda" / "template.yaml").read_text()
-    ours = pipe["TargetParameters"]["InputTemplate"]
-    assert re.findall(r'"\w+": <.*?>', ours) == re.findall(r'"\w+": <.*?>', template) != []
+    fields = re.findall(r'"\w+": <.*?>', pipe["TargetParameters"]["InputTemplate"])
+    assert fields == re.findall(r'"\w+": <.*?>', template) != []
 
 
 def test_alarms(piped: Applied, queued: Applied) -> None:
-    for applied, names in (
-        (piped, ALARMS | {"queue-age", "dead-letters", "pipe", "pipe-dead-letters"}),
-        (queued, ALARMS | {"queue-age", "dead-letters"}),
-    ):
-        cloudwatch = applied.aws.client("cloudwatch")
-        found = cloudwatch.describe_alarms(AlarmNamePrefix=f"{applied.name}-")["MetricAlarms"]
-        alarms = {it["AlarmName"].removeprefix(f"{applied.name}-"): it for it in found}
-        assert set(alarms) == names
-        silence = alarms.pop("silence")
-        assert (silence["Namespace"], silence["MetricName"]) == ("DataConnector", "Stored")
-        assert (silence["Period"], silence["EvaluationPeriods"], silence["Threshold"]) == (60, 60, 1.0)
-        assert (silence["ComparisonOperator"], silence["TreatMissingData"]) == ("LessThanThreshold", "breaching")
-        assert silence["Dimensions"] == [{"Name": "FunctionName", "Value": applied.name}]
-        for name, alarm in alarms.items():
-            assert alarm["ComparisonOperator"] == "GreaterThanThreshold", name
-            assert alarm["TreatMissingData"] == "notBreaching", name
-        topics = [f"{ARN % 'sns'}piped-alarms"] if applied is piped else []
-        assert all(alarm["AlarmActions"] == topics for alarm in found)
-    metrics = {
-        it["MetricStat"]["Metric"]["MetricName"]
-        for alarm in piped.aws.client("cloudwatch").describe_alarms(AlarmNames=["piped-pipe"])["MetricAlarms"]
-        for it in alarm["Metrics"]
-        if "MetricStat" in it
-    }
-    assert metrics == {f"Execution{it}" for it in ("Failed", "PartiallyFailed", "Throttled", "Timeout")}
-    (subscription,) = piped.aws.client("sns").list_subscriptions()["Subscriptions"]
-    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "somebody@example.com")
-
-
-def test_dashboard(piped: Applied, queued: Applied) -> None:
-    for applied, table, queues in (
-        (piped, "piped-events", {"piped-events", "piped-dead-letters", "piped-pipe-dead-letters"}),
-        (queued, "queued-seen-keys", {"queued-events.fifo", "queued-dead-letters.fifo"}),
-    ):
-        body = applied.aws.client("cloudwatch").get_dashboard(DashboardName=applied.name)["DashboardBody"]
-        widgets = {it["properties"]["title"]: it["properties"]["metrics"] for it in json.loads(body)["widgets"]}
-        assert {it[1] for it in widgets["Events"]} == {"Stored", "Duplicate", "Dropped", "Refused", "Failed"}
-        assert {it[3] for it in widgets["Table"]} == {table}
-        assert {it[3] for title in ("Queue", "Dead letters") for it in widgets[title]} == queues
+    """Which there are, the table of names says; the metrics are those of the template."""
+    template = (ROOT / "aws_lambda" / "template.yaml").read_text()
+    for applied, topics in ((piped, [f"{ARN % 'sns'}piped-alarms"]), (queued, [])):
+        alarms = {it["alarm_name"]: it for it in applied.state.values() if "alarm_name" in it}
+        assert all((it["alarm_actions"] or []) == topics for it in alarms.values())
+        assert all(f"MetricName: {it['metric_name']}\n" in template for it in alarms.values() if it["metric_name"])
+        quiet = {name for name, it in alarms.items() if it["treat_missing_data"] == "notBreaching"}
+        assert quiet == alarms.keys() - {f"{applied.name}-silence"}
+    subscription = piped.state["aws_sns_topic_subscription.alarms[0]"]
+    assert (subscription["protocol"], subscription["endpoint"]) == ("email", "somebody@example.com")
 
 
 def test_zz_destroy_leaves_what_holds_events(piped: Applied, queued: Applied) -> None:
@@ -466,12 +355,11 @@ def test_zz_destroy_leaves_what_holds_events(piped: Applied, queued: Applied) ->
     refused = queued.destroy()
     assert refused.returncode == 1
     assert "prevent_destroy" in refused.stderr
-    assert queued.resources >= RECEIVER, "a refused destroy destroys nothing"
 
     comment = (SOURCE / "main.tf").read_text()
     (pattern,) = re.findall(r"terraform state list \| grep -E '(.*)' \| xargs terraform state rm", comment)
     for applied in (piped, queued):
-        kept = [name for name in applied.resources if re.search(pattern, name)]
+        kept = [name for name in applied.must("state", "list").split() if re.search(pattern, name)]
         assert len(kept) == 3
         applied.must("state", "rm", *kept)
     with ThreadPoolExecutor() as both:
@@ -480,12 +368,6 @@ def test_zz_destroy_leaves_what_holds_events(piped: Applied, queued: Applied) ->
 
     aws = piped.aws
     assert sorted(aws.client("dynamodb").list_tables()["TableNames"]) == ["piped-events", "queued-seen-keys"]
-    assert sorted(url.rpartition("/")[2] for url in aws.client("sqs").list_queues()["QueueUrls"]) == [
-        "piped-dead-letters",
-        "piped-events",
-        "queued-dead-letters.fifo",
-        "queued-events.fifo",
-    ]
+    left = {url.rpartition("/")[2] for url in aws.client("sqs").list_queues()["QueueUrls"]}
+    assert left == {"piped-events", "piped-dead-letters", "queued-events.fifo", "queued-dead-letters.fifo"}
     assert aws.client("lambda").list_functions()["Functions"] == []
-    assert aws.client("pipes").list_pipes()["Pipes"] == []
-    assert aws.client("cloudwatch").describe_alarms()["MetricAlarms"] == []

@@ -1,8 +1,4 @@
-"""deploy/code_engine.sh, run by each shell that is here, with a stand-in for the IBM Cloud CLI.
-
-The stand-in records each call and answers as `ibmcloud` would, of an account that has what a test says it has. What is
-not validated: whether the real one knows these commands and options, and what a name that it does not know would do.
-"""
+"""deploy/code_engine.sh, run by each shell that is here, with a stand-in for the IBM Cloud CLI."""
 
 import json
 import os
@@ -10,24 +6,17 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.receiver import DEADLINE
 from core.settings import Settings
 from tests.support.ibm_tools import needs_tools, tool
+from tests.support.ibmcloud import CRN, HOST, READY, ROOT, SCRIPT, Desk, Run, environment, options
+from tests.support.source import strings
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "ibm_actions" / "deploy" / "code_engine.sh"
 SECRET = "a signature secret, of 32 and more characters"
-HOST = "abc-bluemix.cloudantnosqldb.appdomain.cloud"
-
 SHELLS = {
     "sh": ["sh"],
     "dash": ["dash"],
@@ -36,184 +25,7 @@ SHELLS = {
     "zsh": ["zsh", "--emulate", "sh"],
 }
 # Each once: sh is one of the others.
-FOUND = list(
-    {
-        os.path.realpath(path): name
-        for name, command in SHELLS.items()
-        if (path := shutil.which(command[0])) is not None
-    }.values()
-)
-
-# In place of the IBM Cloud CLI. Its account is a JSON list of what there is; what is made is there afterwards.
-STAND_IN = r"""
-import json, os, sys
-
-folder = os.path.dirname(__file__)
-argv = sys.argv[1:]
-with open(f"{folder}/account.json") as file:
-    account = set(json.load(file))
-option = lambda name: argv[argv.index(name) + 1] if name in argv else None
-# As a command does that asks whether one is sure.
-call = {"argv": argv, "has_secret": "DT_SIGNATURE_SECRET" in os.environ, "read": sys.stdin.read()}
-if option("--from-file"):
-    key, _, path = option("--from-file").partition("=")
-    with open(path) as file:
-        call |= {"key": key, "content": file.read(), "mode": oct(os.stat(path).st_mode & 0o777), "path": path}
-with open(f"{folder}/calls", "a") as file:
-    file.write(json.dumps(call) + "\n")
-
-def answer(value=None, made=None):
-    if made:
-        with open(f"{folder}/account.json", "w") as file:
-            json.dump(sorted(account | {made}), file)
-    if value is not None:
-        print(value if isinstance(value, str) else json.dumps(value, indent=4))
-    sys.exit(0)
-
-def there(what, value=None):
-    if what not in account:
-        print("FAILED\nThere is no " + what, file=sys.stderr)
-        sys.exit(1)
-    answer(value)
-
-HOST = "abc-bluemix.cloudantnosqldb.appdomain.cloud"
-crn = "crn:v1:bluemix:public:codeengine:eu-de:a/1:PROJECT-GUID::"
-instance = {
-    "id": "crn:v1:bluemix:public:cloudantnosqldb:eu-de:a/1:CLOUDANT-GUID::",
-    "guid": "CLOUDANT-GUID",
-    "state": "active",
-    "plan_history": [{"resource_plan_id": "standard", "start_date": "2026-11-01T00:00:00.000Z"}],
-    "extensions": {"endpoints": {"private": "private." + HOST, "public": HOST}},
-}
-name = option("--name")
-start = " ".join(it for it in argv if not it.startswith("-"))
-if any(it.startswith("fails ") and start.startswith(it[6:]) for it in account):
-    print("FAILED\nSomething that ibmcloud says.", file=sys.stderr)
-    sys.exit(1)
-match argv[:3]:
-    case ["plugin", "show", "code-engine"]:
-        there("plug-in")
-    case ["account", "show", *_]:
-        there("login")
-    case ["target", *_]:
-        answer("Targeted region eu-de")
-    case ["ce", "project", "get"]:
-        there("project", {"name": name, "guid": "PROJECT-GUID", "id": crn, "crn": crn})
-    case ["ce", "project", "create"]:
-        answer("Creating project...", "project")
-    case ["ce", "project", "select"]:
-        there("project", "Selecting project...")
-    case ["ce", "secret", "get"]:
-        there("secret", "DT_SIGNATURE_SECRET: ZW5jb2RlZA==")
-    case ["ce", "secret", "create" | "update"]:
-        answer("Creating secret...", "secret")
-    case ["resource", "service-instance", which]:
-        if which == "several":
-            answer([instance, instance | {"guid": "ANOTHER"}])
-        if which == "object-storage":
-            answer([instance | {"id": "crn:v1:bluemix:public:cloud-object-storage:global:a/1:G::"}])
-        there("cloudant", [instance])
-    case ["resource", "service-instance-create", _]:
-        answer("Creating service instance...", "cloudant")
-    case ["iam", "trusted-profile", _]:
-        there("profile", [{"id": "Profile-1234", "entity_tag": "1-a", "crn": "crn:v1:::", "name": "dt-receiver"}])
-    case ["iam", "trusted-profile-create", _]:
-        answer("Creating trusted profile...", "profile")
-    case ["iam", "trusted-profile-policies", _]:
-        guid = {"name": "serviceInstance", "value": "CLOUDANT-GUID"}
-        answer([{"id": "p", "resources": [{"attributes": [guid]}]}] if "policy" in account else [])
-    case ["iam", "trusted-profile-policy-create", _]:
-        answer("Creating policy...", "policy")
-    case ["iam", "trusted-profile-links", _]:
-        answer([{"name": it[5:], "link": {"crn": crn}} for it in account if it.startswith("link ")])
-    case ["iam", "trusted-profile-link-create", _]:
-        answer("Creating link...", "link " + name)
-    case ["ce", "application", "get"] if option("--output") == "url":
-        answer("https://" + name + ".xyz.eu-de.codeengine.appdomain.cloud")
-    case ["ce", "application" | "function" as kind, "get"]:
-        there(kind + " " + name, {
-            "name": name,
-            "code_reference": "cr://private.de.icr.io/ce--1/function-" + name + ":2",
-            "code_secret": "ce-auto-icr-private-eu-de",
-            "run_env_variables": [{"name": "DT_CLOUDANT", "type": "literal", "value": "https://" + HOST}],
-            "endpoint": "https://" + name + ".xyz.eu-de.codeengine.appdomain.cloud",
-        })
-    case ["ce", "application" | "function" as kind, "create" | "update"]:
-        answer("Submitting build run...", kind + " " + name)
-    case ["ce", "buildrun", "submit"]:
-        answer("Submitting build run...")
-    case ["ce", "buildrun", "get"]:
-        secret = "ce-auto-icr-private-eu-de"
-        answer({"name": name, "output_image": "private.de.icr.io/ce--1/app:2", "output_secret": secret})
-print("The stand-in does not know: " + " ".join(argv), file=sys.stderr)
-sys.exit(99)
-"""
-
-READY = ["plug-in", "login"]
-
-
-@dataclass
-class Run:
-    returncode: int
-    output: str
-    errors: str
-    calls: list[dict[str, Any]]
-
-    def called(self, *start: str) -> list[list[str]]:
-        """Return the arguments of the calls that begin so."""
-        return [it["argv"] for it in self.calls if it["argv"][: len(start)] == list(start)]
-
-    def one(self, *start: str) -> list[str]:
-        (found,) = self.called(*start)
-        return found
-
-
-class Desk:
-    """A folder with the stand-in, a staged package, and the account."""
-
-    def __init__(self, folder: Path, shell: Sequence[str]) -> None:
-        self.folder = folder
-        self.shell = list(shell)
-        self.bin = folder / "bin"
-        self.bin.mkdir()
-        command = self.bin / "ibmcloud"
-        command.write_text(f"#!{sys.executable} -IS\n{STAND_IN}")
-        command.chmod(0o755)
-        self.package = folder / "dist with a space"
-        self.package.mkdir()
-        for name in ("Dockerfile", "app-requirements.txt", "__main__.py", "requirements.txt"):
-            (self.package / name).touch()
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
-        self.account(READY)
-
-    def account(self, there: Sequence[str]) -> None:
-        (self.bin / "account.json").write_text(json.dumps(list(there)))
-
-    def environ(self, **more: str) -> dict[str, str]:
-        path = f"{self.bin}:{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(self.folder), "TMPDIR": str(self.temporary)} | more
-
-    def run(self, *arguments: str, secret: str = "", typed: str = "", **environ: str) -> Run:
-        """Run the script; `secret` is in the environment, `typed` on standard input."""
-        (self.bin / "calls").unlink(missing_ok=True)
-        if secret:
-            environ["DT_SIGNATURE_SECRET"] = secret
-        done = subprocess.run(
-            [*self.shell, str(SCRIPT), "--region", "eu-de", "--build-source", str(self.package), *arguments],
-            cwd="/",
-            env=self.environ(**environ),
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Run(done.returncode, done.stdout, done.stderr, self.calls())
-
-    def calls(self) -> list[dict[str, Any]]:
-        path = self.bin / "calls"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+FOUND = list({os.path.realpath(path): name for name in SHELLS if (path := shutil.which(name))}.values())
 
 
 @pytest.fixture(params=FOUND)
@@ -221,154 +33,114 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
     return Desk(tmp_path, SHELLS[request.param])
 
 
-def options(argv: Sequence[str], name: str) -> list[str]:
-    """Return the values of an option."""
-    return [value for key, value in pairwise(argv) if key == name]
-
-
-def environment(argv: Sequence[str]) -> dict[str, str]:
-    return dict(it.split("=", 1) for it in options(argv, "--env"))
-
-
-# ---- both forms ------------------------------------------------------------------------------------------------------
-
 COMMON = {"DT_CLOUDANT": f"https://{HOST}", "DT_TRUSTED_PROFILE": "Profile-1234"}
 URL = "https://dt-receiver.xyz.eu-de.codeengine.appdomain.cloud"
+# What is made from nothing, and its options. Names never change: another would be another resource, with another URL.
+# The role is in the one instance, and of the one component.
+MADE = {
+    "ce project create": "--name dt-receiver",
+    "ce secret create": "--name dt-receiver-signature",
+    "iam trusted-profile-policy-create dt-receiver": "--roles Manager --service-name cloudantnosqldb "
+    "--service-instance CLOUDANT-GUID",
+    "iam trusted-profile-link-create dt-receiver": f"--name FORM-dt-receiver --cr-type CE --link-crn {CRN} "
+    "--link-component-type FORM --link-component-name dt-receiver",
+    "ce FORM create": "--name dt-receiver --visibility public --cpu 0.25 "
+    "--env-from-secret dt-receiver-signature:DT_SIGNATURE_SECRET",
+}
+OF_FORM = {
+    "application": "--memory 0.5G --min-scale 0 --max-scale 10 --concurrency 32",
+    # The longest time there is: a 299 is a receipt.
+    "function": "--memory 1G --maxexecutiontime 120 --runtime python-3.13",
+}
+APPLICATIONS_ONLY = {"--port", "--user", "--request-timeout", "--probe-live", "--build-strategy", "--min-scale"}
 
 
-def test_an_application_from_nothing(desk: Desk) -> None:
-    done = desk.run(secret=SECRET)
-
-    assert (done.returncode, done.errors) == (0, "")
-    assert done.output.splitlines()[-1] == URL
-    assert done.one("target") == ["target", "-r", "eu-de"]
-    assert done.one("ce", "project", "create") == ["ce", "project", "create", "--name", "dt-receiver"]
-    create = done.one("resource", "service-instance-create")
-    assert create[2:6] == ["dt-receiver", "cloudantnosqldb", "standard", "eu-de"]
-    assert json.loads(options(create, "-p")[0]) == {"legacyCredentials": False}
-    app = done.one("ce", "application", "create")
-    assert options(app, "--name") == ["dt-receiver"]
-    assert options(app, "--build-source") == [str(desk.package)]
-    assert "--trusted-profiles-enabled=true" in app
-    assert options(app, "--visibility") == ["public"]
-    assert DEADLINE < int(options(app, "--request-timeout")[0]) < 10
-    assert (options(app, "--cpu"), options(app, "--memory")) == (["0.25"], ["0.5G"])
-    assert [options(app, f"--{it}") for it in ("min-scale", "max-scale", "concurrency")] == [["0"], ["10"], ["32"]]
-    assert {"type=http", "path=/healthz"} <= set(options(app, "--probe-live"))
-    assert environment(app) == COMMON
-    assert options(app, "--env-from-secret") == ["dt-receiver-signature:DT_SIGNATURE_SECRET"]
-    # What it may be comes before it starts, and names what it is.
-    assert done.one("iam", "trusted-profile-policy-create") == [
-        *("iam", "trusted-profile-policy-create", "dt-receiver", "--roles", "Manager"),
-        *("--service-name", "cloudantnosqldb", "--service-instance", "CLOUDANT-GUID"),
-    ]
-    link = done.one("iam", "trusted-profile-link-create")
-    assert options(link, "--cr-type") == ["CE"]
-    assert options(link, "--link-crn") == ["crn:v1:bluemix:public:codeengine:eu-de:a/1:PROJECT-GUID::"]
-    assert options(link, "--link-component-type") == ["application"]
-    assert options(link, "--link-component-name") == ["dt-receiver"]
+def has(argv: list[str], expected: str) -> bool:
+    words = expected.split(" ")
+    return all(options(argv, name) == [value] for name, value in zip(words[::2], words[1::2], strict=True))
 
 
-def test_a_function_from_nothing(desk: Desk) -> None:
-    done = desk.run("--form", "function", secret=SECRET)
+@pytest.mark.parametrize("form", OF_FORM)
+def test_names_and_permissions_of_what_is_made_from_nothing(desk: Desk, form: str) -> None:
+    done = desk.run("--form", form, secret=SECRET)
 
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
-    function = done.one("ce", "function", "create")
-    assert options(function, "--runtime") == ["python-3.13"]
-    assert options(function, "--maxexecutiontime") == ["120"], "the longest there is: a 299 is a receipt"
-    assert "--trusted-profiles-enabled=true" in function
-    assert (options(function, "--cpu"), options(function, "--memory")) == (["0.25"], ["1G"])
-    assert environment(function) == COMMON
-    assert options(function, "--env-from-secret") == ["dt-receiver-signature:DT_SIGNATURE_SECRET"]
-    applications_only = {"--port", "--user", "--request-timeout", "--probe-live", "--build-strategy", "--min-scale"}
-    assert applications_only & set(function) == set()
-    assert options(done.one("iam", "trusted-profile-link-create"), "--link-component-type") == ["function"]
-    assert done.called("ce", "application") == []
+    for command, expected in MADE.items():
+        argv = done.one(command.replace("FORM", form))
+        assert has(argv, expected.replace("FORM", form)), argv
+    instance = done.one("resource service-instance-create dt-receiver cloudantnosqldb standard eu-de")
+    assert json.loads(options(instance, "-p")[0]) == {"legacyCredentials": False}
+    receiver = done.one(f"ce {form} create")
+    assert has(receiver, OF_FORM[form])
+    assert options(receiver, "--build-source") == [str(desk.package)]
+    assert "--trusted-profiles-enabled=true" in receiver
+    assert environment(receiver) == COMMON
+    if form == "function":
+        assert APPLICATIONS_ONLY & set(receiver) == set()
+        return
+    assert DEADLINE < int(options(receiver, "--request-timeout")[0]) < 10
+    assert {"type=http", "path=/healthz"} <= set(options(receiver, "--probe-live"))
+    dockerfile = (ROOT / "ibm_actions" / "Dockerfile").read_text()
+    assert options(receiver, "--user") == re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE)
 
 
-@pytest.mark.parametrize("form", ["application", "function"])
-def test_a_second_run_changes_what_is_there_and_makes_nothing(desk: Desk, form: str) -> None:
+@pytest.mark.parametrize("form", OF_FORM)
+def test_second_run_changes_what_is_there_and_makes_nothing(desk: Desk, form: str) -> None:
     assert desk.run("--form", form, secret=SECRET).returncode == 0
     done = desk.run("--form", form)
 
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
-    assert [it["argv"] for it in done.calls if {"create", "service-instance-create"} & set(it["argv"])] == []
-    assert [it["argv"] for it in done.calls if it["argv"][1].endswith("-create")] == []
-    assert done.called("ce", "secret", "update") == [], "a secret stays as it is unless one asks"
-    update = done.one("ce", form, "update")
+    assert [it["argv"] for it in done.calls if any(word.endswith("create") for word in it["argv"][:3])] == []
+    assert done.called("ce secret update") == [], "a secret stays as it is unless one asks"
+    update = done.one(f"ce {form} update")
     assert environment(update) == COMMON
     # What was chosen once is not set back.
     assert {"--cpu", "--memory", "--min-scale", "--max-scale", "--concurrency"} & set(update) == set()
 
 
-def test_the_application_runs_as_the_user_of_its_image(desk: Desk) -> None:
-    dockerfile = (ROOT / "ibm_actions" / "Dockerfile").read_text()
-    app = desk.run(secret=SECRET).one("ce", "application", "create")
-    assert options(app, "--user") == re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE)
-
-
-def test_what_is_there_under_other_names(desk: Desk) -> None:
+def test_other_names_and_sizes(desk: Desk) -> None:
     desk.account([*READY, "project", "cloudant"])
-    done = desk.run(
-        *("--name", "dt-two", "--project", "shared", "--cloudant", "events", "--resource-group", "my group"),
-        *("--min-scale", "1", "--max-scale", "3", "--concurrency", "8", "--cpu", "0.5", "--memory", "1G"),
-        secret=SECRET,
-    )
+    sizes = "--min-scale 1 --max-scale 3 --concurrency 8 --cpu 0.5 --memory 1G"
+    names = ("--name", "dt-two", "--project", "shared", "--cloudant", "events", "--resource-group", "my group")
+    done = desk.run(*names, *sizes.split(), secret=SECRET)
 
-    assert done.returncode == 0, done.errors
     assert done.one("target") == ["target", "-r", "eu-de", "-g", "my group"]
-    assert done.one("ce", "project", "select") == ["ce", "project", "select", "--name", "shared"]
-    assert done.called("resource", "service-instance-create") == []
-    app = done.one("ce", "application", "create")
-    values = [options(app, f"--{it}") for it in ("min-scale", "max-scale", "concurrency", "cpu", "memory")]
-    assert values == [["1"], ["3"], ["8"], ["0.5"], ["1G"]]
+    assert options(done.one("ce project select"), "--name") == ["shared"]
+    assert done.called("resource service-instance-create") == []
+    app = done.one("ce application create")
+    assert has(app, sizes)
     assert options(app, "--env-from-secret") == ["dt-two-signature:DT_SIGNATURE_SECRET"]
-    assert done.one("iam", "trusted-profile-create")[2] == "dt-two"
+    assert done.one("iam trusted-profile-create")[2] == "dt-two"
 
 
-def test_another_link_of_the_profile_does_not_pass_for_this_one(desk: Desk) -> None:
+def test_link_of_another_form_does_not_pass_for_this_one(desk: Desk) -> None:
     assert desk.run(secret=SECRET).returncode == 0
     done = desk.run("--form", "function")
-    assert options(done.one("iam", "trusted-profile-link-create"), "--name") == ["function-dt-receiver"]
+    assert options(done.one("iam trusted-profile-link-create"), "--name") == ["function-dt-receiver"]
 
 
-SETTINGS = {
-    "DT_ORGANIZATION_ID": '["one","two"]',
-    "DT_SIGNATURE_POLICY": "both",
-    "DT_ACCEPT_EXPIRED_FOR": "46800",
-    "DT_EVENT_TYPES": "temperature",
-    "DT_PROJECT_ID": "ccol8iuk9smqiha4e8l0",
-    "DT_DATABASE_PREFIX": "dt",
-    "DT_DATABASE_PERIOD": "month",
-}
+def test_settings_of_the_environment_are_passed_on(desk: Desk) -> None:
+    settings = dict.fromkeys(("DT_EVENT_TYPES", "DT_PROJECT_ID", "DT_DATABASE_PREFIX"), "one") | {
+        "DT_ORGANIZATION_ID": '["one","two"]',
+        "DT_SIGNATURE_POLICY": "both",
+        "DT_ACCEPT_EXPIRED_FOR": "46800",
+        "DT_DATABASE_PERIOD": "month",
+    }
+    found = environment(desk.run(secret=SECRET, **settings).one("ce application create"))
 
-
-def test_settings_of_the_environment_go_with_it(desk: Desk) -> None:
-    done = desk.run(secret=SECRET, **SETTINGS)
-
-    found = environment(done.one("ce", "application", "create"))
-    assert found == COMMON | SETTINGS
+    assert found == COMMON | settings
     # Each is one that the receiver reads, and it takes them.
     assert Settings.load(found | {"DT_SIGNATURE_SECRET": SECRET}) is not None
-    source = "".join((ROOT / it).read_text() for it in ("core/settings.py", "ibm_actions/wiring.py"))
-    assert all(f'"{name}"' in source for name in [*found, "DT_SIGNATURE_SECRET"])
-
-
-def test_with_dts_keys_alone_there_is_no_secret(desk: Desk) -> None:
-    done = desk.run(DT_SIGNATURE_POLICY="es256", DT_ORGANIZATION_ID="one")
-
-    assert done.returncode == 0, done.errors
-    assert done.called("ce", "secret", "create") == []
-    assert "--env-from-secret" not in done.one("ce", "application", "create")
+    assert found.keys() <= strings("DT_[A-Z_]+", "core/settings.py", "ibm_actions/wiring.py")
 
 
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
 
-def holds(done: Run) -> str:
-    """Return the secret that Code Engine was given, when it was given well."""
+def given_secret(done: Run) -> str:
+    """Return the secret that Code Engine was given: by a private file, and never by an argument or the log."""
     (call,) = (it for it in done.calls if "content" in it)
     assert (call["key"], call["mode"]) == ("DT_SIGNATURE_SECRET", "0o600")
     assert not Path(call["path"]).exists(), "the file is gone"
@@ -378,30 +150,31 @@ def holds(done: Run) -> str:
     return found
 
 
-@pytest.mark.parametrize("form", ["application", "function"])
-def test_the_secret_of_the_environment(desk: Desk, form: str) -> None:
+@pytest.mark.parametrize("form", OF_FORM)
+def test_secret_of_the_environment(desk: Desk, form: str) -> None:
     done = desk.run("--form", form, secret=SECRET)
-    assert holds(done) == SECRET
+    assert given_secret(done) == SECRET
     assert not done.calls[-1]["has_secret"], "no later command inherits it"
     assert list(desk.temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\nnot this\n"])
-def test_the_secret_of_standard_input(desk: Desk, end: str) -> None:
-    assert holds(desk.run(typed=SECRET + end)) == SECRET
+@pytest.mark.parametrize(
+    ("secret", "end"),
+    [
+        *((SECRET, end) for end in ("", "\n", "\nnot this\n")),
+        (f'["{SECRET}","the one before, also of 32 characters"]', "\n"),
+        (f" \\n{SECRET}$x`y`%s ", "\n"),
+    ],
+)
+def test_secret_of_standard_input_is_passed_unchanged(desk: Desk, secret: str, end: str) -> None:
+    assert given_secret(desk.run(typed=secret + end)) == secret
 
 
-@pytest.mark.parametrize("secret", [f'["{SECRET}","the one before, also of 32 characters"]', f" \\n{SECRET}$x`y`%s "])
-def test_the_secret_goes_as_it_is(desk: Desk, secret: str) -> None:
-    assert holds(desk.run(typed=secret + "\n")) == secret
-
-
-def test_the_secret_of_the_terminal_is_not_shown(desk: Desk) -> None:
+def test_secret_of_the_terminal_is_not_shown(desk: Desk) -> None:
     master, terminal = pty.openpty()
     try:
-        command = [*desk.shell, str(SCRIPT), "--region", "eu-de", "--build-source", str(desk.package)]
         with subprocess.Popen(
-            command, env=desk.environ(), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            desk.command(), env=desk.environ(), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as script:
             assert script.stdout is not None
             shown = b""
@@ -413,86 +186,70 @@ def test_the_secret_of_the_terminal_is_not_shown(desk: Desk) -> None:
             shown += script.stdout.read()
         os.set_blocking(master, False)
         try:
-            echoed = os.read(master, 4096)
+            shown += os.read(master, 4096)
         except BlockingIOError:
-            echoed = b""
+            pass
     finally:
         os.close(master)
         os.close(terminal)
 
     assert script.returncode == 0, shown
-    assert SECRET.encode() not in shown + echoed
-    assert holds(Run(0, shown.decode(), "", desk.calls())) == SECRET
+    assert SECRET.encode() not in shown
+    assert given_secret(Run(0, shown.decode(), "", desk.calls())) == SECRET
 
 
-def test_a_secret_is_changed_when_one_asks(desk: Desk) -> None:
+def test_secret_is_changed_only_when_asked(desk: Desk) -> None:
     desk.account([*READY, "project", "secret"])
     assert not any("content" in it for it in desk.run(secret=SECRET).calls)
     done = desk.run("--change-secret", secret=SECRET)
-    assert holds(done) == SECRET
-    assert done.one("ce", "secret", "update")[3:5] == ["--name", "dt-receiver-signature"]
+    assert given_secret(done) == SECRET
+    assert options(done.one("ce secret update"), "--name") == ["dt-receiver-signature"]
 
 
-def test_the_secret_alone(desk: Desk) -> None:
+def test_secret_alone(desk: Desk) -> None:
     done = desk.run("--secret-only", "--build-source", "/nowhere", typed=SECRET)
-
-    assert (done.returncode, holds(done)) == (0, SECRET)
+    assert (done.returncode, given_secret(done)) == (0, SECRET)
     assert done.calls[-1]["argv"][:3] == ["ce", "secret", "create"]
     assert done.called("resource") == done.called("iam") == []
 
 
-def test_no_secret_at_all_is_refused(desk: Desk) -> None:
-    done = desk.run()
-    assert done.returncode == 1
-    assert "Set DT_SIGNATURE_SECRET, or type it" in done.errors
-    assert done.called("ce", "application") == []
+def test_es256_alone_needs_no_secret(desk: Desk) -> None:
+    done = desk.run(DT_SIGNATURE_POLICY="es256", DT_ORGANIZATION_ID="one")
+    assert done.returncode == 0, done.errors
+    assert done.called("ce secret create") == []
+    assert "--env-from-secret" not in done.one("ce application create")
 
 
-def test_a_short_secret_is_said_to_be_short(desk: Desk) -> None:
+def test_short_secret_is_a_warning(desk: Desk) -> None:
     done = desk.run(secret="short")
-    assert done.returncode == 0
-    assert "32 characters" in done.errors
+    assert (done.returncode, "32 characters" in done.errors) == (0, True)
 
 
-def test_no_file_of_the_secret_stays_when_it_is_not_taken(desk: Desk) -> None:
+def test_secret_leaves_no_file_when_the_command_fails(desk: Desk) -> None:
     desk.account([*READY, "fails ce secret create"])
     done = desk.run(secret=SECRET)
-    assert done.returncode == 1
-    assert list(desk.temporary.iterdir()) == []
+    assert (done.returncode, list(desk.temporary.iterdir())) == (1, [])
     assert SECRET not in done.output + done.errors
 
 
 # ---- the build alone -------------------------------------------------------------------------------------------------
 
-PRINTED = {
-    "region": "eu-de",
-    "project_id": "PROJECT-GUID",
-    "registry_secret": "ce-auto-icr-private-eu-de",
-}
 
-
-@pytest.mark.parametrize(
-    ("form", "reference"),
-    [
-        ("application", "private.de.icr.io/ce--1/app:2"),
-        ("function", "private.de.icr.io/ce--1/function-dt-receiver-build:2"),
-    ],
-)
-def test_the_build_alone_prints_what_terraform_takes(desk: Desk, form: str, reference: str) -> None:
+@pytest.mark.parametrize(("form", "bundle"), [("application", "app:2"), ("function", "function-dt-receiver-build:2")])
+def test_build_alone_prints_the_variables_of_terraform(desk: Desk, form: str, bundle: str) -> None:
     done = desk.run("--form", form, "--build-only")
 
     assert (done.returncode, done.errors) == (0, "")
     printed = dict(re.findall(r'^(\w+) = "(.*)"$', done.output, re.MULTILINE))
-    assert printed == PRINTED | {"form": form, "reference": reference}
-    variables = (SCRIPT.parent / "terraform" / "variables.tf").read_text()
-    assert printed.keys() <= set(re.findall(r'^variable "(\w+)"', variables, re.MULTILINE))
-    assert done.called("ce", "secret") == done.called("iam") == done.called("resource") == []
+    assert printed.pop("reference") == f"private.de.icr.io/ce--1/{bundle}"
+    assert printed.pop("registry_secret") == "ce-auto-icr-private-eu-de"
+    assert printed == {"form": form, "region": "eu-de", "project_id": "PROJECT-GUID"}
+    assert done.called("ce secret") == done.called("iam") == done.called("resource") == []
     if form == "application":
-        submit = done.one("ce", "buildrun", "submit")
-        assert options(submit, "--source") == [str(desk.package)]
-        assert "--wait" in submit
+        submit = done.one("ce buildrun submit")
+        assert (options(submit, "--source"), "--wait" in submit) == ([str(desk.package)], True)
     else:
-        create = done.one("ce", "function", "create")
+        create = done.one("ce function create")
         assert options(create, "--visibility") == ["project"], "nobody is to call it"
         assert "--env-from-secret" not in create
 
@@ -514,7 +271,7 @@ def test_the_build_alone_prints_what_terraform_takes(desk: Desk, form: str, refe
         (["--build-source", "/nowhere"], "make package-ibm"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_before_anything_is_done(
+def test_invalid_arguments_are_refused_before_anything_is_done(
     desk: Desk, arguments: list[str], complaint: str
 ) -> None:
     done = desk.run(*arguments, secret=SECRET)
@@ -522,37 +279,38 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_done(
     assert complaint in done.errors
 
 
-def test_the_region_has_to_be_said(desk: Desk) -> None:
-    done = subprocess.run(
-        [*desk.shell, str(SCRIPT)], env=desk.environ(), capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 1
-    assert "ibmcloud regions" in done.stderr
-
-
-def test_letting_in_everybody_is_refused(desk: Desk) -> None:
+def test_unsigned_policy_is_refused(desk: Desk) -> None:
     done = desk.run(DT_SIGNATURE_POLICY="unsigned")
     assert (done.returncode, done.calls) == (1, [])
     assert "unset it" in done.errors
 
 
-def test_no_cli_says_where_to_get_it(desk: Desk) -> None:
-    (desk.bin / "ibmcloud").unlink()
-    done = desk.run(secret=SECRET)
-    assert done.returncode == 1
-    assert "Install the IBM Cloud CLI: https://" in done.errors
-
-
 @pytest.mark.parametrize(
-    ("there", "complaint"),
-    [(["login"], "ibmcloud plugin install code-engine"), (["plug-in"], "ibmcloud login")],
+    ("there", "arguments", "complaint", "not_called"),
+    [
+        (["login"], [], "ibmcloud plugin install code-engine", "ce"),
+        (["plug-in"], [], "ibmcloud login", "target"),
+        (READY, [], "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
+        ([*READY, "secret"], ["--cloudant", "several"], "Give the id of one", "iam trusted-profile-create"),
+        ([*READY, "secret"], ["--cloudant", "object-storage"], "but it is no Cloudant", "iam trusted-profile-create"),
+    ],
 )
-def test_what_the_cli_lacks_is_said(desk: Desk, there: list[str], complaint: str) -> None:
+def test_what_is_missing_is_named(
+    desk: Desk, there: list[str], arguments: list[str], complaint: str, not_called: str
+) -> None:
     desk.account(there)
-    done = desk.run(secret=SECRET)
+    done = desk.run(*arguments)
     assert done.returncode == 1
     assert complaint in done.errors
-    assert done.called("ce") == done.called("target") == []
+    assert done.called(not_called) == []
+
+
+def test_missing_cli_and_missing_region_are_named(desk: Desk) -> None:
+    (desk.bin / "ibmcloud").unlink()
+    assert "Install the IBM Cloud CLI: https://" in desk.run(secret=SECRET).errors
+    command = [*desk.shell, str(SCRIPT)]
+    done = subprocess.run(command, env=desk.environ(), capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "ibmcloud regions" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -565,7 +323,7 @@ def test_what_the_cli_lacks_is_said(desk: Desk, there: list[str], complaint: str
         ("iam trusted-profile-link-create", "Link of the application"),
     ],
 )
-def test_a_step_that_fails_is_named_and_the_next_run_goes_on(desk: Desk, command: str, at: str) -> None:
+def test_failed_step_is_named_and_the_next_run_goes_on(desk: Desk, command: str, at: str) -> None:
     desk.account([*READY, f"fails {command}"])
     done = desk.run(secret=SECRET)
 
@@ -576,24 +334,13 @@ def test_a_step_that_fails_is_named_and_the_next_run_goes_on(desk: Desk, command
     account = json.loads((desk.bin / "account.json").read_text())
     desk.account([it for it in account if not it.startswith("fails")])
     again = desk.run(secret=SECRET)
-    assert again.returncode == 0, again.errors
-    assert again.output.splitlines()[-1] == URL
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"), [("several", "Give the id of one"), ("object-storage", "but it is no Cloudant")]
-)
-def test_an_instance_that_will_not_do_is_refused(desk: Desk, name: str, complaint: str) -> None:
-    done = desk.run("--cloudant", name, secret=SECRET)
-    assert done.returncode == 1
-    assert complaint in done.errors
-    assert done.called("iam", "trusted-profile-create") == []
+    assert (again.returncode, again.output.splitlines()[-1]) == (0, URL), again.errors
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
 
 
-def test_help_names_every_option_and_has_examples(desk: Desk) -> None:
+def test_help_names_every_option(desk: Desk) -> None:
     done = desk.run("--help")
     assert (done.returncode, done.calls, done.errors) == (0, [], "")
     (loop,) = re.findall(r"^while \[ \$# -gt 0 \]; do$(.*?)^done$", SCRIPT.read_text(), re.MULTILINE | re.DOTALL)
@@ -603,22 +350,9 @@ def test_help_names_every_option_and_has_examples(desk: Desk) -> None:
     assert max(map(len, done.output.splitlines())) <= 120
 
 
-def test_the_package_is_found_from_anywhere(desk: Desk) -> None:
-    done = subprocess.run(
-        [*desk.shell, str(SCRIPT), "--region", "eu-de", "--name", "DT"],
-        cwd="/",
-        env=desk.environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 1
+@needs_tools
+def test_shellcheck_finds_nothing() -> None:
     default = re.findall(r"^source=\$\(dirname -- \"\$0\"\)/(.*)$", SCRIPT.read_text(), re.MULTILINE)
     assert [(SCRIPT.parent / it).resolve() for it in default] == [ROOT / "dist" / "ibm_actions"]
-
-
-@needs_tools
-def test_shellcheck_has_nothing_to_say() -> None:
     done = subprocess.run([tool("shellcheck"), str(SCRIPT)], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,5 +1,6 @@
 """template.yaml as SAM translates it, and what there should be of it in each variant."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -12,18 +13,10 @@ TEMPLATE = ROOT / "aws_lambda" / "template.yaml"
 TOOLS = Path(os.environ.get("DT_AWS_TOOLS") or ROOT / ".venv-aws" / "bin")
 INSTALL = "make aws-tools"
 
-MISSING = f"no sam and cfn-lint in {TOOLS}: {INSTALL}; or set DT_AWS_TOOLS to the folder that has them"
-TOOLS_ARE_THERE = all((TOOLS / name).exists() for name in ("sam", "cfn-lint", "python"))
+MISSING = f"no sam, cfn-lint and parliament in {TOOLS}: {INSTALL}; or set DT_AWS_TOOLS to the folder that has them"
+TOOLS_ARE_THERE = all((TOOLS / name).exists() for name in ("sam", "cfn-lint", "parliament", "python"))
 
 needs_tools = pytest.mark.skipif(not TOOLS_ARE_THERE, reason=MISSING)
-
-# moto's CloudFormation says CREATE_COMPLETE for these and makes nothing. Its `Ref` of them is missing or "None".
-MOTO_PASSES_OVER = {
-    "AWS::CloudWatch::Alarm",
-    "AWS::Lambda::Url",
-    "AWS::Pipes::Pipe",
-    "AWS::SecretsManager::Secret",
-}
 
 IN_TABLE = {"Store": "dynamodb"}
 WITH_PIPE = {"Store": "dynamodb", "Queue": "yes"}
@@ -31,46 +24,30 @@ IN_QUEUE = {"Store": "sqs"}
 IN_FIFO = {"Store": "sqs", "Fifo": "yes"}
 VARIANTS = {"table": IN_TABLE, "table and pipe": WITH_PIPE, "queue": IN_QUEUE, "fifo": IN_FIFO}
 
-ALWAYS = {
-    "Receiver": "AWS::Lambda::Function",
-    "ReceiverUrl": "AWS::Lambda::Url",
-    "ReceiverUrlPublicPermissions": "AWS::Lambda::Permission",
-    "ReceiverURLInvokeAllowPublicAccess": "AWS::Lambda::Permission",
-    "ReceiverRole": "AWS::IAM::Role",
-    "ReceiverLogs": "AWS::Logs::LogGroup",
-    "SignatureSecret": "AWS::SecretsManager::Secret",
-    "SilenceAlarm": "AWS::CloudWatch::Alarm",
-    "FailedAlarm": "AWS::CloudWatch::Alarm",
-    "ErrorsAlarm": "AWS::CloudWatch::Alarm",
-    "ThrottlesAlarm": "AWS::CloudWatch::Alarm",
-    "Url5xxAlarm": "AWS::CloudWatch::Alarm",
-    "Dashboard": "AWS::CloudWatch::Dashboard",
+ALARM = "AWS::CloudWatch::Alarm"
+OF_TYPE = {
+    "Receiver": "Lambda::Function",
+    "ReceiverUrl": "Lambda::Url",
+    "ReceiverUrlPublicPermissions": "Lambda::Permission",
+    "ReceiverURLInvokeAllowPublicAccess": "Lambda::Permission",
+    "ReceiverRole": "IAM::Role",
+    "ReceiverLogs": "Logs::LogGroup",
+    "SignatureSecret": "SecretsManager::Secret",
+    "Dashboard": "CloudWatch::Dashboard",
 }
-QUEUE = {
-    "EventQueue": "AWS::SQS::Queue",
-    "EventDeadLetters": "AWS::SQS::Queue",
-    "QueueAgeAlarm": "AWS::CloudWatch::Alarm",
-    "DeadLettersAlarm": "AWS::CloudWatch::Alarm",
-}
-PIPE = {
-    "EventPipe": "AWS::Pipes::Pipe",
-    "EventPipeRole": "AWS::IAM::Role",
-    "PipeDeadLetters": "AWS::SQS::Queue",
-    "PipeAlarm": "AWS::CloudWatch::Alarm",
-    "PipeDeadLettersAlarm": "AWS::CloudWatch::Alarm",
-}
-EVENTS = {"Events": "AWS::DynamoDB::Table"}
-SEEN = {"SeenKeys": "AWS::DynamoDB::Table"}
+ALWAYS = {name: f"AWS::{kind}" for name, kind in OF_TYPE.items()}
+ALWAYS |= dict.fromkeys((f"{it}Alarm" for it in ("Silence", "Failed", "Errors", "Throttles", "Url5xx")), ALARM)
+QUEUE = dict.fromkeys(("EventQueue", "EventDeadLetters"), "AWS::SQS::Queue")
+QUEUE |= dict.fromkeys(("QueueAgeAlarm", "DeadLettersAlarm"), ALARM)
+PIPE = {"EventPipe": "AWS::Pipes::Pipe", "EventPipeRole": "AWS::IAM::Role", "PipeDeadLetters": "AWS::SQS::Queue"}
+PIPE |= dict.fromkeys(("PipeAlarm", "PipeDeadLettersAlarm"), ALARM)
+EVENTS, SEEN = {"Events": "AWS::DynamoDB::Table"}, {"SeenKeys": "AWS::DynamoDB::Table"}
 RESOURCES = {
     "table": ALWAYS | EVENTS,
     "table and pipe": ALWAYS | EVENTS | QUEUE | PIPE,
     "queue": ALWAYS | SEEN | QUEUE,
     "fifo": ALWAYS | SEEN | QUEUE,
 }
-
-# What the receiver writes: the namespace's metrics, each with the dimension FunctionName.
-METRICS = {"Stored", "Duplicate", "Dropped", "Refused", "Failed"}
-
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 # Runs where SAM's own tools are. `sam deploy` would put the S3 address in, so we do. No managed policy is used.
@@ -96,11 +73,6 @@ class Chosen:
             name: self._put_in(resource)
             for name, resource in template["Resources"].items()
             if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
-        }
-        self.outputs: dict[str, Any] = {
-            name: self._put_in(output)
-            for name, output in template["Outputs"].items()
-            if "Condition" not in output or self.holds({"Condition": output["Condition"]})
         }
 
     def properties(self, name: str) -> Any:
@@ -173,3 +145,12 @@ def run(
     return subprocess.run(
         command, cwd=folder, env=environ, input=given, capture_output=True, text=True, check=False, timeout=120
     )
+
+
+def unknown_permissions(granted: list[Any], folder: Path) -> set[str]:
+    """Return what parliament does not find in AWS's list of actions."""
+    document = json.dumps({"Version": "2012-10-17", "Statement": granted})
+    found = run("parliament", "--string", document, "--json", folder=folder)
+    issues = [json.loads(line) for line in found.stdout.splitlines()]
+    assert found.returncode in (0, 1), found.stderr
+    return {it["detail"] for it in issues if it["issue"] == "UNKNOWN_ACTION"}

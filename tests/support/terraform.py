@@ -22,31 +22,10 @@ import hcl2
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "gcp_functions" / "terraform"
 TERRAFORM = shutil.which("terraform")
 
 needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer")
 
-# What the provider adds to the arguments. An id is what its documentation says an id is; `self` are the arguments.
-COMPUTED = {
-    "google_firestore_database": {"id": '"projects/${var.project}/databases/${self.name}"'},
-    "google_logging_metric": {"id": "self.name"},
-    "google_monitoring_dashboard": {"id": '"projects/1234/dashboards/abcd"'},
-    "google_monitoring_notification_channel": {"id": '"projects/p/notificationChannels/1"'},
-    "google_project": {"number": '"1234"'},
-    "google_project_iam_custom_role": {"id": '"projects/${var.project}/roles/${self.role_id}"'},
-    "google_pubsub_subscription": {"id": '"projects/${var.project}/subscriptions/${self.name}"'},
-    "google_pubsub_topic": {"id": '"projects/${var.project}/topics/${self.name}"'},
-    "google_secret_manager_secret": {"id": '"projects/${var.project}/secrets/${self.secret_id}"'},
-    "google_secret_manager_secret_version": {"version": '"1"'},
-    "google_service_account": {
-        "email": '"${self.account_id}@${var.project}.iam.gserviceaccount.com"',
-        "id": '"projects/${var.project}/serviceAccounts/${self.account_id}@${var.project}.iam.gserviceaccount.com"',
-    },
-    "random_password": {"result": '"THE SECRET"'},
-}
-# What it adds within a block.
-COMPUTED_IN = {("google_cloudfunctions2_function", "service_config"): {"uri": '"https://dt-receiver-abc.a.run.app"'}}
 META = {"count", "for_each", "depends_on", "lifecycle", "provisioner", "__is_block__", "__comments__"}
 BLOCKS = ("data", "ephemeral", "resource")
 
@@ -56,7 +35,6 @@ class Configuration:
 
     Args:
         source: The folder.
-        providers: What the types of its resources begin with.
         computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
         computed_in: The same within a block of a type.
     """
@@ -64,19 +42,24 @@ class Configuration:
     def __init__(
         self,
         source: Path,
-        providers: tuple[str, ...],
-        computed: Mapping[str, Mapping[str, str]],
+        computed: Mapping[str, Mapping[str, str]] | None = None,
         computed_in: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
     ) -> None:
         self.source = source
-        self.reference = re.compile(rf"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:{'|'.join(providers)})_\w+)\.(\w+)")
-        self._computed = computed
+        self._computed = computed or {}
         self._computed_in = computed_in or {}
         self.files: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(source.glob("*.tf")):
             for kind, blocks in hcl2.loads(path.read_text()).items():
                 if kind != "__comments__":
                     self.files.setdefault(kind, []).extend(blocks)
+        self.required: dict[str, Any] = {
+            name: it
+            for name, it in self.files["terraform"][0]["required_providers"][0].items()
+            if not name.startswith("__")
+        }
+        providers = "|".join([*self.required, "terraform"])
+        self.reference = re.compile(rf"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:{providers})_\w+)\.(\w+)")
         self.locals = {
             name: value for block in self.files["locals"] for name, value in block.items() if not name.startswith("__")
         }
@@ -96,6 +79,15 @@ class Configuration:
     def referred(self, text: str) -> set[str]:
         """Return the resources that a text refers to, as ``type.name``."""
         return {f"{of_type}.{name}" for of_type, name in self.reference.findall(text)}
+
+    def waits(self) -> dict[str, set[str]]:
+        """Return what each resource and local value refers to, by depends_on too, which the twin leaves out."""
+        waits = {}
+        for address, body in ({f"local.{name}": value for name, value in self.locals.items()} | self.resources).items():
+            text = json.dumps(body)
+            waits[address] = self.referred(text.replace('"', " "))
+            waits[address] |= {f"local.{name}" for name in re.findall(r"\blocal\.(\w+)", text)}
+        return waits
 
     def _expression(self, value: Any) -> str:
         """Write what python-hcl2 read as an expression."""
@@ -144,11 +136,53 @@ class Configuration:
         return "\n".join(lines)
 
 
-GCP = Configuration(SOURCE, ("google", "random", "time", "terraform"), COMPUTED, COMPUTED_IN)
-FILES, LOCALS, RESOURCES, REFERENCE, named = GCP.files, GCP.locals, GCP.resources, GCP.reference, GCP.named
+class Terraform:
+    """Terraform in a folder.
+
+    Args:
+        folder: Where its files are.
+        config: What it reads for ~/.terraformrc.
+        environ: Variables besides its own.
+    """
+
+    def __init__(self, folder: Path, config: str = os.devnull, environ: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        basics = {"PATH": os.environ["PATH"], "HOME": str(folder), "TF_CLI_CONFIG_FILE": config}
+        self._environ = {**basics, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", **(environ or {})}
+
+    def run(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        plain = [] if command in ("show", "output", "state", "fmt") else ["-no-color", "-input=false"]
+        return subprocess.run(
+            [str(TERRAFORM), command, *plain, *arguments],
+            cwd=self.folder,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+    def must(self, command: str, *arguments: str) -> str:
+        found = self.run(command, *arguments)
+        assert found.returncode == 0, f"{command} {arguments}\n{found.stdout[-3000:]}\n{found.stderr[-6000:]}"
+        return found.stdout
+
+    def must_not_plan(self, *arguments: str) -> str:
+        """Plan in vain; return what Terraform says, on one line."""
+        found = self.run("plan", *arguments)
+        assert found.returncode == 1
+        return " ".join(found.stderr.replace("│", " ").split())
+
+    def shown(self, *plan: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.must("show", "-json", *plan))
+        return found
 
 
-class Workspace:
+def options(variables: Mapping[str, str]) -> list[str]:
+    return [f"-var={name}={value}" for name, value in variables.items()]
+
+
+class Workspace(Terraform):
     """A folder with the twin, where Terraform plans it.
 
     Args:
@@ -157,48 +191,22 @@ class Workspace:
         given: Variables that have no default.
     """
 
-    def __init__(
-        self, folder: Path, configuration: Configuration = GCP, given: Mapping[str, str] | None = None
-    ) -> None:
-        self.folder = folder
-        self.configuration = configuration
+    def __init__(self, folder: Path, configuration: Configuration, given: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self.configuration, self.given = configuration, dict(given)
         for pattern in ("variables.tf", "*.tftpl"):
             for path in configuration.source.glob(pattern):
                 shutil.copy(path, folder)
         (folder / "twin.tf").write_text(configuration.twin())
-        self.package = folder / "package.zip"
-        self.package.write_bytes(b"")
-        self.given = {"project": "some-project", "package": str(self.package)} if given is None else dict(given)
-        found = self._run("init", "-no-color", "-input=false")
-        assert found.returncode == 0, found.stderr
+        (folder / "package.zip").write_bytes(b"")
+        self.must("init")
 
-    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "CHECKPOINT_DISABLE": "1",
-            "TF_CLI_CONFIG_FILE": os.devnull,
-        }
-        return subprocess.run(
-            [str(TERRAFORM), *arguments],
-            cwd=self.folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def plan(self, **variables: str) -> "subprocess.CompletedProcess[str]":
-        given = [f"-var={name}={value}" for name, value in (self.given | variables).items()]
-        return self._run("plan", "-no-color", "-input=false", "-out=plan", *given)
+    def refused(self, **variables: str) -> str:
+        return self.must_not_plan(*options(self.given | variables))
 
     def planned(self, **variables: str) -> "Planned":
-        found = self.plan(**variables)
-        assert found.returncode == 0, found.stderr
-        shown = self._run("show", "-json", "plan")
-        assert shown.returncode == 0, shown.stderr
-        outputs = json.loads(shown.stdout)["planned_values"]["outputs"]
+        self.must("plan", "-out=plan", *options(self.given | variables))
+        outputs = self.shown("plan")["planned_values"]["outputs"]
         return Planned({name: it.get("value") for name, it in outputs.items()}, self.configuration)
 
 

@@ -1,0 +1,59 @@
+"""What holds for the Terraform files of every cloud, whatever they make."""
+
+import json
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.support.terraform import ROOT, Configuration, Terraform, needs_terraform
+
+FOLDERS = {path.parts[len(ROOT.parts)]: path.parent for path in sorted(ROOT.glob("*_*/**/versions.tf"))}
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return FOLDERS[request.param]
+
+
+@needs_terraform
+def test_format(folder: Path) -> None:
+    found = Terraform(folder).run("fmt", "-check", "-diff")
+
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_versions_of_providers_have_an_upper_bound(folder: Path) -> None:
+    """The lock file is ignored, since it names the registry that was asked; no new major version comes unasked."""
+    configuration = Configuration(folder)
+    (terraform,) = configuration.files["terraform"]
+    for name, provider in configuration.required.items():
+        bounds = re.fullmatch(r'">= (\d+)[\d.]*, < (\d+)"', provider["version"])
+        assert bounds, name
+        assert int(bounds[1]) < int(bounds[2]), name
+    assert re.fullmatch(r'">= 1\.\d+"', terraform["required_version"])
+    used = {address.split("_")[0] for address in configuration.resources} - {"terraform"}
+    assert configuration.required.keys() == used
+
+
+@pytest.mark.parametrize("cloud", FOLDERS)
+def test_readme_says_when_a_fork_commits_the_lock_file(cloud: str) -> None:
+    assert ".terraform.lock.hcl" in (ROOT / cloud / "README.md").read_text()
+    assert ".terraform.lock.hcl" in (ROOT / ".gitignore").read_text()
+
+
+def test_everything_that_is_declared_is_used_and_described(folder: Path) -> None:
+    configuration = Configuration(folder)
+    text = "\n".join(re.sub(r"#.*", "", path.read_text()) for path in sorted(folder.glob("*.tf")))
+    variables = configuration.named("variable")
+    for name, body in variables.items():  # its own validations are no use of it
+        assert len(re.findall(rf"\bvar\.{name}\b", text)) > json.dumps(body).count(f"var.{name}"), name
+    assert set(re.findall(r"\bvar\.(\w+)", text)) == variables.keys()
+    assert set(re.findall(r"\blocal\.(\w+)", text)) == configuration.locals.keys()
+    assert configuration.referred(re.sub(r"[\w.]*/[\w./]*", "", text)) <= configuration.resources.keys()
+    assert all(body.get("description") for body in [*variables.values(), *configuration.named("output").values()])
+
+
+def test_no_resource_waits_for_itself(folder: Path) -> None:
+    TopologicalSorter(Configuration(folder).waits()).prepare()
