@@ -125,7 +125,7 @@ class DtCloud(Printing, Requesting):
         )
         return answer.status, json.loads(answer.body), answer.headers
 
-    def call(self, method: str, path: str, body: Any = None, role: str = DEVELOPER, **query: Any) -> Any:
+    def call(self, method: str, path: str, body: Any = None, role: str = "organization.admin", **query: Any) -> Any:
         """Return the document of a 200; wait as a 429 says.
 
         Raises:
