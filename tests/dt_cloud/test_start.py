@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dt_cloud import FIRST_PROJECT, DtCloud, Loopback, Reply, down, until
+from tests.support.dt_cloud import FIRST_PROJECT, DtCloud, Loopback, down, ok, until
 from tests.support.loopback import SILENT
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
@@ -148,7 +148,7 @@ def test_sigterm_ends_it_in_2_s_and_it_goes_on_with_its_queue(cloud: DtCloud, re
     assert cloud.stop() == 0
     assert time.monotonic() - began < 2
     assert "Traceback" not in cloud.output()
-    receiver.answering = lambda _: Reply(200)
+    receiver.answering = ok
     cloud.start()
     # The same ids and secrets.
     assert cloud.output() == printed * 2

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION, PROJECTS, Account, Accounts
 from dt_cloud.choices import Choices
 from dt_cloud.database import Database
-from tests.support.loopback import Call, Loopback, Reply, loopback
+from tests.support.loopback import Answering, Call, Loopback, Reply, loopback
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Printing, Requesting, spawn
 
@@ -28,7 +28,7 @@ DEVICES = f"/projects/{FIRST_PROJECT}/devices"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 15) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 15) -> T:
     """Return what ``condition`` gives once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -177,6 +177,14 @@ class DtCloud(Printing, Requesting):
         """Publish one event, such as ``touch={}``."""
         self.desk("POST", f"/devices/{device}:publish", event or {"touch": {}})
 
+    def drain(self, connector: str | None = None) -> None:
+        """Let an hour after the other go by until nothing waits."""
+        deadline = time.monotonic() + 20
+        while self.books(connector)[2]:
+            assert time.monotonic() < deadline, self.ledger()
+            self.clock(jump=3600)
+            time.sleep(0.01)
+
     def clock(self, **given: Any) -> None:
         """Change the clock: ``speed``, ``isPaused``, ``jump`` or ``step``."""
         self.desk("POST", "/clock", given)
@@ -193,7 +201,7 @@ class DtCloud(Printing, Requesting):
             attempts: list[dict[str, Any]] = self.desk("GET", f"/deliveries/{number}")["attempts"]
             return attempts if len(attempts) >= least else None
 
-        return found() or [] if not least else until(found) or []
+        return until(found) if least else found() or []
 
     def stepped(self, number: int, count: int) -> list[dict[str, Any]]:
         """Return a delivery's first ``count`` attempts, on a clock that stands still between them."""
@@ -213,11 +221,14 @@ def dt_cloud(folder: Path, *arguments: str) -> Iterator[DtCloud]:
         server.close()
 
 
-def ok(_call: Call) -> Reply:
-    """Acknowledge."""
-    return Reply(200)
+def always(status: int, seconds: float = 0) -> Answering:
+    """Answer with this status after so many seconds."""
+
+    def answer(_: Call) -> Reply:
+        time.sleep(seconds)
+        return Reply(status, b"", {"Location": "/elsewhere"})
+
+    return answer
 
 
-def down(_call: Call) -> Reply:
-    """Fail."""
-    return Reply(503)
+ok, down = always(200), always(503)
