@@ -282,7 +282,8 @@ def test_each_variable_that_is_read_is_listed_and_no_other() -> None:
     files = [
         file
         for package in ROOT.glob("*/__init__.py")
-        if package.parent.name not in ("bench", "tests")
+        # dt_cloud prints those of DT's clients; its own two are on its page.
+        if package.parent.name not in ("bench", "tests", "dt_cloud")
         for file in package.parent.rglob("*.py")
     ]
     assert set().union(*map(variables_read, files)) == set(VARIABLES)
