@@ -8,7 +8,8 @@ import threading
 import time
 from collections import Counter
 
-from tests.support.dt_cloud import DEVICES, Call, DtCloud, Loopback, Reply, ok
+from tests.support.dt_cloud import DEVICES, Call, DtCloud, Loopback, Reply, ok, until
+from tests.support.loopback import SILENT
 
 KILLS = 20
 # Each account has a limit of requests of its own.
@@ -49,6 +50,19 @@ def test_killed_20_times_it_loses_nothing(cloud: DtCloud, receiver: Loopback) ->
     assert set(accepted) <= set(came)
     assert len(came) == published
     assert cloud.books(dropping)[4] > 0
+
+
+def test_killed_while_an_attempt_to_a_disabled_connector_is_under_way(cloud: DtCloud, receiver: Loopback) -> None:
+    receiver.answering = lambda _: SILENT
+    connector, gone = cloud.connector(receiver.url), cloud.connector(receiver.url)
+    cloud.publish(cloud.sensor())
+    until(lambda: len(receiver.calls) == 2)
+    cloud.desk("PATCH", f"/connectors/{connector}", {"status": "USER_DISABLED"})
+    cloud.desk("DELETE", f"/connectors/{gone}")
+    assert cloud.books() == (2, 0, 2, 0, 0)
+    cloud.stop(signal.SIGKILL)
+    cloud.start()
+    assert cloud.books() == (2, 0, 0, 0, 2)
 
 
 def _mostly(call: Call) -> Reply:

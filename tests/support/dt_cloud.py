@@ -104,6 +104,11 @@ class DtCloud(Printing, Requesting):
 
     # ---- DT's API ----
 
+    @staticmethod
+    def basic(account: Account) -> str:
+        """Return the value of an Authorization header."""
+        return "Basic " + base64.b64encode(f"{account.key_id}:{account.secret}".encode()).decode()
+
     def send(
         self,
         method: str,
@@ -116,9 +121,7 @@ class DtCloud(Printing, Requesting):
         """Make one request below ``/v2``, by Basic, and return status, document and headers of the answer."""
         given = dict(headers or {})
         if role is not None:
-            account = self.accounts[role]
-            credentials = base64.b64encode(f"{account.key_id}:{account.secret}".encode()).decode()
-            given.setdefault("Authorization", f"Basic {credentials}")
+            given.setdefault("Authorization", self.basic(self.accounts[role]))
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         answer = self.request(
             method, f"/v2{path}" + (f"?{urlencode(query, doseq=True)}" if query else ""), given, content
