@@ -56,7 +56,7 @@ def build_app(
             Route("/ledger", show_ledger),
             *more,
         ],
-        exception_handlers={ApiError: show_error, HTTPException: _show_http_error},
+        exception_handlers={ApiError: show_error, HTTPException: _show_http_error, Exception: _show_fault},
         # A page elsewhere whose name was made to lead here must not read what is here.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])],
         lifespan=lifespan,
@@ -66,3 +66,8 @@ def build_app(
 async def _show_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return await show_error(request, ApiError(error.status_code, error.detail.lower(), headers=error.headers))
+
+
+async def _show_fault(request: Request, _error: Exception) -> Response:
+    # Its traceback is logged.
+    return await show_error(request, ApiError(500, "internal error: the terminal of dt_cloud says more"))

@@ -10,8 +10,8 @@ from core.event import parse_stored, rfc3339
 from core.readings import Reading, readings
 from dt_cloud import faults
 from dt_cloud.accounts import PROJECTS
+from dt_cloud.attempt import Attempt
 from dt_cloud.cloud import Cloud, Pace
-from dt_cloud.delivery import Attempt
 from dt_cloud.devices import Device
 from dt_cloud.events import SUPPORTED, Fields, delivery_body, event_document
 from dt_cloud.receiver import Receiver

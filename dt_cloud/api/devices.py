@@ -60,8 +60,9 @@ def wanted(call: Call, projects: tuple[str, ...]) -> Callable[[Device], bool]:
 
 
 def _has_label(device: Device, wanted: str) -> bool:
-    name, has_value, value = wanted.partition("=")
-    return name in device.labels and (not has_value or device.labels[name] == value)
+    # The official client cannot leave out the "=": without a value, any will do.
+    name, _, value = wanted.partition("=")
+    return name in device.labels and (not value or device.labels[name] == value)
 
 
 def _ordered(call: Call, devices: list[Device]) -> list[Device]:

@@ -1,6 +1,7 @@
 """A DT Cloud for each file of tests, a receiver for each test, and DT's own client pointed at the former."""
 
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +10,9 @@ import pytest
 from tests.support.dt_cloud import DEVELOPER, DtCloud, Loopback, dt_cloud, loopback, ok
 
 pytest.importorskip("aiohttp", reason="needs aiohttp and starlette: make test installs them")
+
+
+_ROLES = cycle((DEVELOPER, "project.admin"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,8 @@ def receiver() -> Iterator[Loopback]:
 def client(shared: DtCloud, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """DT's official client as it is, with nothing but its three addresses set."""
     disruptive: ModuleType = pytest.importorskip("disruptive", reason="needs disruptive: make test installs it")
-    account = shared.accounts[DEVELOPER]
+    # Each account has a limit of requests of its own.
+    account = shared.accounts[next(_ROLES)]
     auth = disruptive.Auth.service_account(account.key_id, account.secret, account.email)
     auth.token_endpoint = f"{shared.url}/oauth2/token"
     monkeypatch.setattr(disruptive, "default_auth", auth)

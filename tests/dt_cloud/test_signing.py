@@ -92,7 +92,7 @@ def test_a_short_secret_signs_without_a_warning() -> None:
 
 def test_no_secret_in_a_repr(tmp_path: Path) -> None:
     key = Es256Key.load(tmp_path / "key.pem")
-    assert repr(Signer(secret=SECRET, key=key, issuer="x")) == "Signer(organization='', issuer='x', expired=False)"
+    assert repr(Signer(secret=SECRET, key=key)) == f"Signer(organization='', issuer='{ISSUER}', expired=False)"
 
 
 def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

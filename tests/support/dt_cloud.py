@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION, PROJECTS, Account, Accounts
 from dt_cloud.choices import Choices
 from dt_cloud.database import Database
-from tests.support.loopback import Call, Loopback, Reply, loopback
+from tests.support.loopback import Answering, Call, Loopback, Reply, loopback
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Printing, Requesting, spawn
 
@@ -28,7 +28,7 @@ DEVICES = f"/projects/{FIRST_PROJECT}/devices"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 15) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 15) -> T:
     """Return what ``condition`` gives once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -104,6 +104,11 @@ class DtCloud(Printing, Requesting):
 
     # ---- DT's API ----
 
+    @staticmethod
+    def basic(account: Account) -> str:
+        """Return the value of an Authorization header."""
+        return "Basic " + base64.b64encode(f"{account.key_id}:{account.secret}".encode()).decode()
+
     def send(
         self,
         method: str,
@@ -116,16 +121,14 @@ class DtCloud(Printing, Requesting):
         """Make one request below ``/v2``, by Basic, and return status, document and headers of the answer."""
         given = dict(headers or {})
         if role is not None:
-            account = self.accounts[role]
-            credentials = base64.b64encode(f"{account.key_id}:{account.secret}".encode()).decode()
-            given.setdefault("Authorization", f"Basic {credentials}")
+            given.setdefault("Authorization", self.basic(self.accounts[role]))
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         answer = self.request(
             method, f"/v2{path}" + (f"?{urlencode(query, doseq=True)}" if query else ""), given, content
         )
         return answer.status, json.loads(answer.body), answer.headers
 
-    def call(self, method: str, path: str, body: Any = None, role: str = DEVELOPER, **query: Any) -> Any:
+    def call(self, method: str, path: str, body: Any = None, role: str = "organization.admin", **query: Any) -> Any:
         """Return the document of a 200; wait as a 429 says.
 
         Raises:
@@ -177,6 +180,14 @@ class DtCloud(Printing, Requesting):
         """Publish one event, such as ``touch={}``."""
         self.desk("POST", f"/devices/{device}:publish", event or {"touch": {}})
 
+    def drain(self, connector: str | None = None) -> None:
+        """Let an hour after the other go by until nothing waits."""
+        deadline = time.monotonic() + 20
+        while self.books(connector)[2]:
+            assert time.monotonic() < deadline, self.ledger()
+            self.clock(jump=3600)
+            time.sleep(0.01)
+
     def clock(self, **given: Any) -> None:
         """Change the clock: ``speed``, ``isPaused``, ``jump`` or ``step``."""
         self.desk("POST", "/clock", given)
@@ -193,7 +204,7 @@ class DtCloud(Printing, Requesting):
             attempts: list[dict[str, Any]] = self.desk("GET", f"/deliveries/{number}")["attempts"]
             return attempts if len(attempts) >= least else None
 
-        return found() or [] if not least else until(found) or []
+        return until(found) if least else found() or []
 
     def stepped(self, number: int, count: int) -> list[dict[str, Any]]:
         """Return a delivery's first ``count`` attempts, on a clock that stands still between them."""
@@ -213,11 +224,14 @@ def dt_cloud(folder: Path, *arguments: str) -> Iterator[DtCloud]:
         server.close()
 
 
-def ok(_call: Call) -> Reply:
-    """Acknowledge."""
-    return Reply(200)
+def always(status: int, seconds: float = 0) -> Answering:
+    """Answer with this status after so many seconds."""
+
+    def answer(_: Call) -> Reply:
+        time.sleep(seconds)
+        return Reply(status, b"", {"Location": "/elsewhere"})
+
+    return answer
 
 
-def down(_call: Call) -> Reply:
-    """Fail."""
-    return Reply(503)
+ok, down = always(200), always(503)
