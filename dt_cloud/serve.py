@@ -69,9 +69,15 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._desk = desk
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # The page keeps a connection open for as long as it is looked at.
@@ -92,10 +98,8 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
         timeout_graceful_shutdown=2,
         ws="none",
     )
-    server = _Server(config, desk)
-    telling = asyncio.create_task(_tell(server, started))
+    server = _Server(config, desk, started)
     await server.serve([listening])
-    telling.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -113,9 +117,3 @@ async def _beside(theatre: Theatre, parts: Parts) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         if parts.receiver:
             await parts.receiver.stop()
-
-
-async def _tell(server: uvicorn.Server, started: Callable[[], None]) -> None:
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.02)
-    started()
