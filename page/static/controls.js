@@ -53,7 +53,7 @@ export class Controls {
       setAttribute(button, "aria-pressed", String(isOn));
     }
     const pause = byId("pause");
-    setText(pause, clock.isPaused ? "▶ Resume" : "⏸ Pause");
+    setText(pause, clock.isPaused ? "Resume" : "Pause");
   }
 
   renderReceiver(receiver) {

@@ -4,6 +4,7 @@ import { byId, make, setAttribute, setText } from "./dom.js";
 import { count, latency, timeOfDay, utc } from "./format.js";
 import { HeldList } from "./held.js";
 import { read } from "./requests.js";
+import { reason } from "./words.js";
 
 const OUTCOMES = {
   delivered: { sign: "✓", word: "Delivered", kind: "good" },
@@ -130,7 +131,7 @@ function fill(cells, item) {
   setText(what, item.eventType);
   setText(who, item.name || item.device);
   setAttribute(who, "title", item.device);
-  const failed = item.status === undefined ? "" : ` · ${item.status ?? (item.note || "no answer")}`;
+  const failed = item.status === undefined ? "" : ` · ${item.status ?? reason(item.note)}`;
   setText(result, `${sign} ${word}${failed}`);
   setAttribute(result, "class", `kind-${kind}`);
   setAttribute(result, "title", item.note || null);

@@ -3,8 +3,9 @@
 import { byId, copy, make, setText } from "./dom.js";
 import { outcome } from "./deliveries.js";
 import { day, latency, pretty, timeOfDay, utc } from "./format.js";
-import { act, read, send } from "./requests.js";
+import { act, read, report, send } from "./requests.js";
 import { timeline } from "./timeline.js";
+import { reason } from "./words.js";
 
 let shown = null;
 
@@ -27,8 +28,13 @@ export function prepareDelivery(onClose) {
 
 /** Show a delivery by its number. */
 export async function showDelivery(id) {
-  const document = await act("Delivery shown", () => read(`/desk/deliveries/${id}`));
-  if (!document) return;
+  let document;
+  try {
+    document = await read(`/desk/deliveries/${id}`);
+  } catch (error) {
+    report(`Delivery ${id}: ${error.message}`, null, true);
+    return;
+  }
   byId("delivery-attempts").replaceChildren();
   render(document);
   history.replaceState(null, "", `#delivery=${id}`);
@@ -77,7 +83,7 @@ function addAttempts(attempts) {
 }
 
 function attemptNode({ number, started, seconds, status, note, headers, tokens, answer }) {
-  const parts = [status ?? "no answer", latency(seconds), note].filter(Boolean).join(" · ");
+  const parts = [status ?? reason(note), latency(seconds), status === null ? null : note].filter(Boolean).join(" · ");
   const summary = make("summary", {}, `Attempt ${number} · ${timeOfDay(started)} · ${parts}`);
   summary.title = utc(started);
   return make(

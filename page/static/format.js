@@ -28,7 +28,7 @@ export function duration(seconds) {
 }
 
 /** Write how long ago something was. */
-export const ago = (seconds) => (seconds < 0.5 ? "now" : `${duration(seconds)} ago`);
+export const ago = (seconds) => (seconds < 0.5 ? "just now" : `${duration(seconds)} ago`);
 
 /** Write how long an answer took: "6 ms", "1.24 s". */
 export function latency(seconds) {

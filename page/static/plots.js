@@ -1,6 +1,6 @@
 /** Plots, as SVG. Where nothing is known nothing is drawn: a gap stays a gap. */
 
-import { makeSvg, setAttribute } from "./dom.js";
+import { make, makeSvg, setAttribute, setText } from "./dom.js";
 
 // A step this many times as long as the usual one is a gap.
 const GAP = 2.5;
@@ -56,30 +56,30 @@ function line(points, x, y) {
 
 /** Bars by the second, stacked, with a scale: one class per series, whose values are given in this order. */
 export class Bars {
-  constructor(title, names, width = 480, height = 88) {
+  constructor(title, names, width = 480, height = 72) {
     this.title = title;
     this.names = names;
     this.size = [width, height];
     this.paths = names.map((name) => makeSvg("path", { class: `bar bar-${name}` }));
     this.unknown = makeSvg("path", { class: "unknown" });
-    this.top = makeSvg("text", { x: 0, y: 10, class: "axis" });
-    const axis = makeSvg("path", { class: "axis-line", d: `M0 ${height - 14.5}H${width}` });
-    const from = makeSvg("text", { x: 0, y: height - 2, class: "axis" }, "2 min ago");
-    const to = makeSvg("text", { x: width, y: height - 2, class: "axis", "text-anchor": "end" }, "now");
-    this.node = makeSvg(
+    this.svg = makeSvg(
       "svg",
-      { class: "plot", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title },
-      this.unknown, ...this.paths, axis, from, to, this.top,
+      { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": title },
+      this.unknown, ...this.paths,
     );
+    // Words are HTML: an SVG that fits a narrow window would shrink them.
+    this.top = make("span", { class: "top" });
+    const scale = make("span", { class: "scale" }, make("span", {}, "2 min ago"), make("span", {}, "now"));
+    this.node = make("div", { class: "plot" }, this.top, this.svg, scale);
   }
 
   /** Draw lists of numbers of the same length, the newest last; null where nothing is known. */
   draw(lists) {
-    const [width, height] = this.size, bottom = height - 15;
+    const [width, bottom] = this.size;
     const step = width / lists[0].length;
     const sums = lists[0].map((first, at) => (first === null ? null : lists.reduce((sum, list) => sum + list[at], 0)));
     const most = Math.max(0, ...sums.filter((sum) => sum !== null));
-    const scale = (bottom - 14) / nice(most);
+    const scale = (bottom - 4) / nice(most);
     const base = sums.map(() => bottom);
     lists.forEach((list, index) => {
       let path = "";
@@ -92,9 +92,9 @@ export class Bars {
       setAttribute(this.paths[index], "d", path);
     });
     setAttribute(this.unknown, "d", unknownRuns(sums, step, bottom));
-    this.top.textContent = most ? `${nice(most).toLocaleString("en")} ┈` : "";
+    setText(this.top, most ? nice(most).toLocaleString("en") : "");
     const now = this.names.map((name, index) => `${lists[index].at(-1) ?? "unknown"} ${name}`).join(", ");
-    setAttribute(this.node, "aria-label", `${this.title}, last 2 minutes: ${now} now; ${most} at most.`);
+    setAttribute(this.svg, "aria-label", `${this.title}, last 2 minutes: ${now} now; ${most} at most.`);
   }
 }
 

@@ -10,11 +10,11 @@ export function stateWords(connector) {
   if (lastAttempt === null) {
     words.push("No attempt yet.");
   } else {
-    const last = `${lastAttempt.status ?? lastAttempt.note} ${ago(lastAttempt.ago)}`;
+    const last = `${lastAttempt.status ?? reason(lastAttempt.note)} ${ago(lastAttempt.ago)}`;
     words.push(
       isFailing(connector)
         ? `${plural(metrics.errorCount, "attempt")} failed, the last ${last}.`
-        : `The last attempt was answered ${last}.`,
+        : `The last attempt got ${last}.`,
     );
   }
   if (ledger.waiting) {
@@ -29,6 +29,18 @@ function disabledWords(status, dropped) {
   const why = status === "SYSTEM_DISABLED" ? "Nothing succeeded for 5 days." : "Switched off.";
   const lost = dropped ? ` ${plural(dropped, "event")} dropped so far.` : "";
   return `${status}. ${why} Events are dropped, not queued.${lost} Enable it, and synchronize for the newest values.`;
+}
+
+const REASONS = {
+  ClientConnectorError: "no connection",
+  ServerDisconnectedError: "connection closed",
+  ClientOSError: "connection broken",
+  ClientPayloadError: "answer cut off",
+};
+
+/** Say why there was no answer. */
+export function reason(note) {
+  return note ? note.replace(/^[A-Za-z]+Error\b/, (name) => REASONS[name] ?? name) : "no answer";
 }
 
 /** Whether a connector's last attempts failed. */
