@@ -68,7 +68,7 @@ export class Bars {
       this.unknown, ...this.paths,
     );
     // Words are HTML: an SVG that fits a narrow window would shrink them.
-    this.top = make("span", { class: "top" });
+    this.top = make("span", { class: "most" });
     const scale = make("span", { class: "scale" }, make("span", {}, "2 min ago"), make("span", {}, "now"));
     this.node = make("div", { class: "plot" }, this.top, this.svg, scale);
   }

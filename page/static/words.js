@@ -10,7 +10,7 @@ export function stateWords(connector) {
   if (lastAttempt === null) {
     words.push("No attempt yet.");
   } else {
-    const last = `${lastAttempt.status ?? reason(lastAttempt.note)} ${ago(lastAttempt.ago)}`;
+    const last = `${lastAttempt.status ?? `(${reason(lastAttempt.note)})`} ${ago(lastAttempt.ago)}`;
     words.push(
       isFailing(connector)
         ? `${plural(metrics.errorCount, "attempt")} failed, the last ${last}.`
