@@ -107,6 +107,7 @@ class Watch:
         self._second()
         return {
             "number": self.attempts,
+            "projects": dict(PROJECTS),
             "clock": {
                 "now": written(cloud.clock.now()),
                 "speed": cloud.clock.speed,
