@@ -24,12 +24,14 @@ export function renderLedger({ ledger, connectors }) {
 }
 
 /** Where the store can be read: is everything that was delivered in it? */
-function renderStore({ stored, missing, delivered }) {
+function renderStore({ store }) {
   const line = byId("ledger-store");
-  line.hidden = stored === undefined;
+  line.hidden = !store;
   if (line.hidden) return;
-  const isWhole = missing ? false : stored >= delivered;
-  setText(line, `${isWhole ? "✓" : "▲"} ${count(stored)} stored${missing ? `, ${count(missing)} missing` : ""}`);
+  const { isReadable, stored, storedTwice, missing } = store;
+  const isWhole = isReadable && !missing && !storedTwice;
+  const faults = [!isReadable && "cannot be read", missing && `${count(missing)} missing`, storedTwice && `${count(storedTwice)} twice`];
+  setText(line, `${isWhole ? "✓" : "▲"} ${count(stored)} stored${isWhole ? " once" : `: ${faults.filter(Boolean).join(", ")}`}`);
   setAttribute(line, "class", `pill kind-${isWhole ? "good" : "warn"}`);
 }
 

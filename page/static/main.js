@@ -33,13 +33,14 @@ prepareDelivery(() => deliveries.list.goLive());
 prepareKeyboard(deliveries.list, open);
 
 connect("/desk/frames", "DT Cloud", receive, render, showLost);
-drawLines();
 setInterval(drawLines, SERIES_EVERY);
 
 const linked = /^#delivery=(\d+)$/.exec(location.hash);
 if (linked) showDelivery(Number(linked[1]));
 
 function receive(next) {
+  // The lines need rows to be in.
+  if (!frame) setTimeout(drawLines, 500);
   frame = next;
   devices.receive(frame.devices);
   deliveries.learn(frame.devices);
