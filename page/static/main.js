@@ -32,7 +32,7 @@ prepareStatus();
 prepareDelivery(() => deliveries.list.goLive());
 prepareKeyboard(deliveries.list, open);
 
-connect("/desk/frames", "DT Cloud", receive, render, showLost);
+connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
 drawLines();
 setInterval(drawLines, SERIES_EVERY);
 

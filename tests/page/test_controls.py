@@ -12,7 +12,7 @@ from dt_cloud.faults import ALL
 from tests.support.desk import Desk
 
 _RENDER = """async (frame) => {
-  const { Controls } = await import('/page/controls.js?apart');
+  const { Controls } = await import('/page/controls.js');
   window.controls ??= new Controls();
   window.controls.render(frame);
 }"""
@@ -84,7 +84,7 @@ def test_the_command_is_copied(page: Page) -> None:
 @pytest.fixture
 def quiet(page: Page, cloud: Desk) -> Page:
     """The page without frames of its own, so that a test can render one."""
-    page.route("**/desk/frames", lambda route: route.abort())
+    page.route("**/page/main.js", lambda route: route.fulfill(content_type="text/javascript", body=""))
     page.reload()
     return page
 
