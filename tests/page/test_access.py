@@ -1,4 +1,4 @@
-"""For everybody: keys, screen readers, both colour schemes, less motion, narrow and enlarged, nothing from elsewhere."""
+"""For everybody: keys, screen readers, both colour schemes, less motion, narrow and enlarged."""
 
 import re
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ def is_grey(page: Page) -> None:
     expect(alert).to_have_text("Connection to DT Cloud lost. Connecting again…", timeout=3_000)
     expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
     expect(page.locator("#age")).to_have_text(re.compile(r"^What you see is [2-9] s old\.$"))
-    expect(page).to_have_title("▲ Not connected – DT Cloud")
+    expect(page).to_have_title("▲ Not connected \N{EN DASH} DT Cloud")
     expect(page.locator("#icon")).to_have_attribute("href", "/page/icon-bad.svg")
 
 

@@ -48,7 +48,7 @@ class Desk:
     @property
     def project(self) -> str:
         """The id of its first project."""
-        return self.exports["DT_CLOUD_PROJECT"]
+        return str(self.exports["DT_CLOUD_PROJECT"])
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Make a request, and return its answer, which must be a good one."""
