@@ -4,8 +4,8 @@ import { byId, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { follow } from "./frames.js";
 
-/** Follow frames: `receive` gets each, `render` runs once for what one screen refresh shows, `lost` while none come. */
-export function connect(url, who, receive, render, lost) {
+/** Follow frames: `receive` gets each, `render` runs once a screen refresh, `lost` while none come, `found` after that. */
+export function connect(url, who, { receive, render, lost, found }) {
   let isWaiting = false;
   const banner = byId("connection");
   const age = byId("age");
@@ -30,6 +30,7 @@ export function connect(url, who, receive, render, lost) {
       document.body.classList.remove("is-stale");
       setText(banner, "");
       setText(age, "");
+      found?.();
     },
   });
 }

@@ -24,7 +24,7 @@ export function outcome({ state, attempts }) {
 export class Deliveries {
   constructor(open) {
     this.filter = { state: "", type: "", device: "" };
-    this.lost = null;
+    this.lost = -1;
     this.reconciled = 0;
     this.names = new Map();
     this.list = new HeldList({
@@ -47,16 +47,22 @@ export class Deliveries {
   receive(frame) {
     const items = frame.attempts.map((each) => ({ ...each, key: each.id, attempts: each.attempt }));
     this.list.add(items, frame.skipped);
-    const { expired, dropped } = frame.ledger;
-    // What expires or is dropped while it waits makes no attempt, and is in no frame.
-    if (this.lost !== null && this.lost !== expired + dropped) this.reconcile();
-    else this.lost = expired + dropped;
+    const lost = frame.ledger.expired + frame.ledger.dropped;
+    if (lost === this.lost || Date.now() - this.reconciled < RECONCILE_EVERY) return;
+    this.lost = lost;
+    this.reconciled = Date.now();
+    this.reconcile();
   }
 
+  /** Begin anew, as after a lost connection: the next frame has attempts whose outcome may be old. */
+  reload() {
+    this.lost = -1;
+    this.reconciled = 0;
+    this.refilter();
+  }
+
+  /** Look up what expired or was dropped while it waited: that makes no attempt, and is in no frame. */
   async reconcile() {
-    if (Date.now() - this.reconciled < RECONCILE_EVERY) return;
-    this.reconciled = Date.now();
-    this.lost = null;
     for (const state of ["expired", "dropped"]) {
       let before = "";
       for (let page = 0; page < MAX_PAGES; page++) {

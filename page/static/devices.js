@@ -16,6 +16,7 @@ export class Devices {
     this.rows = new Map();
     this.changed = new Set();
     this.isNew = true;
+    this.series = {};
     this.said = 0;
     byId("devices-filter").addEventListener("input", () => this.relist());
   }
@@ -45,6 +46,7 @@ export class Devices {
 
   /** Draw the lines: [time, value] pairs by device. */
   draw(series) {
+    this.series = series;
     for (const [id, row] of this.rows) {
       if (!series[id]) continue;
       const points = series[id].map(([time, value]) => [Date.parse(time), value]);
@@ -78,6 +80,7 @@ export class Devices {
     const rest = found.length - wanted.size;
     setText(byId("devices-rest"), rest ? `${count(rest)} more. Filter to see them.` : "");
     this.said = 0;
+    this.draw(this.series);
   }
 
   write(id) {

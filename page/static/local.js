@@ -32,7 +32,7 @@ form.addEventListener("input", () => {
   list.flush();
 });
 prepareKeyboard(list, () => {});
-connect("/frames", "the receiver", receive, render, () => show("▲ Not connected", "bad"));
+connect("/frames", "the receiver", { receive, render, lost: () => show("▲ Not connected", "bad") });
 
 function receive(frame) {
   devices.receive(frame.devices);

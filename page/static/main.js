@@ -32,7 +32,7 @@ prepareStatus();
 prepareDelivery(() => deliveries.list.goLive());
 prepareKeyboard(deliveries.list, open);
 
-connect("/desk/frames", "DT Cloud", receive, render, showLost);
+connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
 setInterval(drawLines, SERIES_EVERY);
 
 const linked = /^#delivery=(\d+)$/.exec(location.hash);

@@ -2,18 +2,22 @@
 
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.desk import Desk, desk, receiver
 from tests.support.ports import free_port
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: make test installs it")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator["sync_api.Browser"]:
+def browser() -> Iterator["Browser"]:
     """The browser, which all tests share; each has a context of its own."""
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
@@ -45,7 +49,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def page(browser: "sync_api.Browser", cloud: Desk) -> Iterator["sync_api.Page"]:
+def page(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
     """The page, opened anew; it may not log or throw anything, nor fetch from elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.grant_permissions(["clipboard-read", "clipboard-write"])

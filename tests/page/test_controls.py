@@ -12,7 +12,7 @@ from dt_cloud.faults import ALL
 from tests.support.desk import Desk
 
 _RENDER = """async (frame) => {
-  const { Controls } = await import('/page/controls.js?apart');
+  const { Controls } = await import('/page/controls.js');
   window.controls ??= new Controls();
   window.controls.render(frame);
 }"""
@@ -33,7 +33,11 @@ def clock(cloud: Desk) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("button", "command", "factor"),
-    [("60×", "speed 60", "60"), ("3600×", "speed 3600", "3[,.]6"), ("Auto", "speed auto", "")],
+    [
+        ("60\N{MULTIPLICATION SIGN}", "speed 60", "60"),
+        ("3600\N{MULTIPLICATION SIGN}", "speed 3600", "3[,.]6"),
+        ("Auto", "speed auto", ""),
+    ],
 )
 def test_speed(page: Page, cloud: Desk, button: str, command: str, factor: str) -> None:
     page.get_by_role("button", name=button, exact=True).click()
@@ -70,12 +74,12 @@ def test_step_goes_to_the_next_attempt(page: Page, cloud: Desk, dead_url: str) -
     expect(page.locator("#deliveries-body tr").first).to_contain_text("Failed, waits")
     page.get_by_role("button", name="Step").click()
     expect(page.locator("#status-command")).to_have_text("dtconn cloud step")
-    expect(page.locator("#deliveries-body tr").first.locator("td").last).to_contain_text("2×")
+    expect(page.locator("#deliveries-body tr").first.locator("td").last).to_contain_text("2\N{MULTIPLICATION SIGN}")
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
 def test_the_command_is_copied(page: Page) -> None:
-    page.get_by_role("button", name="60×", exact=True).click()
+    page.get_by_role("button", name="60\N{MULTIPLICATION SIGN}", exact=True).click()
     page.locator("#status-copy").click()
     expect(page.locator("#status-copy")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "dtconn cloud speed 60"
@@ -84,7 +88,7 @@ def test_the_command_is_copied(page: Page) -> None:
 @pytest.fixture
 def quiet(page: Page, cloud: Desk) -> Page:
     """The page without frames of its own, so that a test can render one."""
-    page.route("**/desk/frames", lambda route: route.abort())
+    page.route("**/page/main.js", lambda route: route.fulfill(content_type="text/javascript", body=""))
     page.reload()
     return page
 

@@ -35,23 +35,31 @@ FAILING = {
         ({"lastAttempt": {"status": 200, "note": "", "ago": 2}}, "ACTIVE. The last attempt got 200 2 s ago."),
         (
             FAILING,
-            "ACTIVE. 14 attempts failed, the last 401 6 s ago. 3 wait. Next in 8 s. "
-            "Disabled in 4 d 21 h if nothing succeeds.",
+            (
+                "ACTIVE. 14 attempts failed, the last 401 6 s ago. 3 wait. Next in 8 s. "
+                "Disabled in 4 d 21 h if nothing succeeds."
+            ),
         ),
         (
             {**FAILING, "lastAttempt": {"status": None, "note": "ClientConnectorError", "ago": 0}, "nextAttemptIn": 0},
-            "ACTIVE. 14 attempts failed, the last (no connection) just now. 3 wait. Next now. "
-            "Disabled in 4 d 21 h if nothing succeeds.",
+            (
+                "ACTIVE. 14 attempts failed, the last (no connection) just now. 3 wait. Next now. "
+                "Disabled in 4 d 21 h if nothing succeeds."
+            ),
         ),
         (
             {"status": "USER_DISABLED", "ledger": {"waiting": 0, "dropped": 12}},
-            "USER_DISABLED. Switched off. Events are dropped, not queued. 12 events dropped so far. "
-            "Enable it, and synchronize for the newest values.",
+            (
+                "USER_DISABLED. Switched off. Events are dropped, not queued. 12 events dropped so far. "
+                "Enable it, and synchronize for the newest values."
+            ),
         ),
         (
             {"status": "SYSTEM_DISABLED"},
-            "SYSTEM_DISABLED. Nothing succeeded for 5 days. Events are dropped, not queued. "
-            "Enable it, and synchronize for the newest values.",
+            (
+                "SYSTEM_DISABLED. Nothing succeeded for 5 days. Events are dropped, not queued. "
+                "Enable it, and synchronize for the newest values."
+            ),
         ),
     ],
 )
@@ -78,7 +86,7 @@ def test_it_says_that_it_is_delivering(page: Page, cloud: Desk, receiver_url: st
     expect(card.locator('[data-part="state"]')).to_have_text("✓ Delivering")
     expect(card.locator('[data-part="words"]')).to_have_text(re.compile(r"^ACTIVE\. The last attempt got 200 "))
     expect(page.locator("#overall")).to_have_text("✓ Delivering")
-    expect(page).to_have_title("✓ Delivering – DT Cloud")
+    expect(page).to_have_title("✓ Delivering \N{EN DASH} DT Cloud")
     expect(page.locator("#icon")).to_have_attribute("href", "/page/icon-good.svg")
     expect(page.locator("#ledger-delivered")).to_have_text(str(delivered + 1))
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
@@ -97,7 +105,7 @@ def test_it_says_what_fails_what_waits_and_what_comes_next(page: Page, cloud: De
     )
     expect(page.locator("#ledger-waiting")).to_have_text("1")
     expect(page.locator("#ledger-waiting-next")).to_have_text(re.compile(r"next (now|in \d s)"))
-    expect(page).to_have_title("● 1 waiting – DT Cloud")
+    expect(page).to_have_title("● 1 waiting \N{EN DASH} DT Cloud")
     expect(page.locator("#icon")).to_have_attribute("href", "/page/icon-warn.svg")
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
@@ -143,7 +151,14 @@ def test_a_label_that_changes_is_shown(page: Page, cloud: Desk) -> None:
 
 
 def test_all_is_above_the_fold(page: Page) -> None:
-    for selector in ("#overall", "#ledger-waiting", "#ledger-expired", "#ledger-dropped", "#devices-body", "#deliveries"):
+    for selector in (
+        "#overall",
+        "#ledger-waiting",
+        "#ledger-expired",
+        "#ledger-dropped",
+        "#devices-body",
+        "#deliveries",
+    ):
         box = page.locator(selector).bounding_box()
         assert box, selector
         assert box["y"] < 600, selector

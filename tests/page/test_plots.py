@@ -56,7 +56,8 @@ def test_deliveries_per_second_and_queue_depth_are_drawn(
     # Before the cloud was started, nothing is known, and that does not look like zero.
     expect(rates.locator(".unknown")).to_have_attribute("d", re.compile("^M"))
     expect(rates.get_by_role("img")).to_have_attribute(
-        "aria-label", re.compile(r"^Deliveries per second, last 2 minutes: \d+ delivered, \d+ failed now; \d+ at most\.$")
+        "aria-label",
+        re.compile(r"^Deliveries per second, last 2 minutes: \d+ delivered, \d+ failed now; \d+ at most\.$"),
     )
     expect(depth.get_by_role("img")).to_have_attribute("aria-label", re.compile(r"1 waiting now"))
     for connector in connectors:

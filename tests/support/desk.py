@@ -38,6 +38,8 @@ class Desk:
         environ = {"DT_CLOUD_PORT": str(self.port), "DT_CLOUD_DATABASE": str(self.folder / "cloud.db")}
         self.program = Program("dt_cloud", environ, self.folder, port=self.port)
         wait_for(self.port, self.program.process)
+        # It listens before it is ready, and answers once it has said what it is.
+        self.program.request("GET", "/ledger")
         self.exports = dict(re.findall(r"^export (\w+)=(.*)$", self.program.output(), re.MULTILINE))
 
     def stop(self) -> None:
@@ -48,7 +50,7 @@ class Desk:
     @property
     def project(self) -> str:
         """The id of its first project."""
-        return self.exports["DT_CLOUD_PROJECT"]
+        return str(self.exports["DT_CLOUD_PROJECT"])
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Make a request, and return its answer, which must be a good one."""
