@@ -103,7 +103,20 @@ def main(
         lifespan="on",
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(uvicorn.Server(config), listening, pace))
+        asyncio.run(_serve(_Server(config, cloud), listening, pace))
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams when it is told to stop; they would not end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, cloud: Cloud) -> None:
+        super().__init__(config)
+        self._cloud = cloud
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, and then all else."""
+        self._cloud.publisher.close()
+        await super().shutdown(sockets)
 
 
 async def _serve(server: uvicorn.Server, listening: socket.socket, pace: Pace) -> None:

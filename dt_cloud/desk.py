@@ -71,7 +71,7 @@ class Desk:
     async def _stream(self) -> AsyncIterator[str]:
         """Server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
         number, change = 0, 0
-        while True:
+        while not self._cloud.publisher.is_closed:
             frame = self._watch.frame(number)
             number = frame["number"]
             change, frame["devices"] = self._watch.devices(change)
