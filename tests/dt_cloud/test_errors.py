@@ -185,7 +185,7 @@ def test_patch_in_three_manners(shared: DtCloud, connector: str, body: Any, mask
         return {**document, **document["httpConfig"], "httpConfig": None}
 
     before = shared.call("GET", connector)
-    found = shared.call("PATCH", connector, body, "project.admin", **({"update_mask": mask} if mask else {}))
+    found = shared.call("PATCH", connector, body, "project.admin", update_mask=mask or "")
     assert flat(found) == {**flat(before), **changed}
     assert shared.call("GET", connector, role="project.admin") == found
 
