@@ -18,7 +18,6 @@ from tests.support.loopback import SILENT
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
-
 # Seconds: two, and as much again for a busy machine.
 STOPPED = 4
 
