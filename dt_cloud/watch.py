@@ -129,7 +129,6 @@ class Watch:
             "attempts": rows,
             "skipped": max(0, self.attempts - since - len(rows)),
             "plot": self.plot(),
-            "projects": PROJECTS,
             "faults": cloud.faults.document(),
             "allFaults": faults.ALL,
             "scenario": self.theatre.document(),
