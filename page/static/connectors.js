@@ -1,7 +1,7 @@
 /** The Data Connectors: a card for each, with its state in words, its figures and its form. */
 
 import { byId, setAttribute, setText } from "./dom.js";
-import { count } from "./format.js";
+import { count, latency } from "./format.js";
 import { ConnectorForm } from "./connector-form.js";
 import { act, send } from "./requests.js";
 import { connectorState, stateWords } from "./words.js";
@@ -82,7 +82,7 @@ class Card {
     setText(parts.words, stateWords(connector));
     setText(parts.successes, count(connector.metrics.successCount));
     setText(parts.errors, count(connector.metrics.errorCount));
-    setText(parts.latency, `${Math.round(parseFloat(connector.metrics.latency99p) * 1000).toLocaleString("en")} ms`);
+    setText(parts.latency, latency(parseFloat(connector.metrics.latency99p)));
     if (!parts.form.hidden) this.form.show(connector);
   }
 

@@ -48,6 +48,15 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def modules(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
+    """The page, opened once, for tests of functions that touch nothing on it."""
+    page = browser.new_page()
+    page.goto(cloud.url)
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def page(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
     """The page, opened anew; it may not log or throw anything, nor fetch from elsewhere."""

@@ -131,7 +131,7 @@ def test_a_waiting_delivery_is_resent_and_all_attempts_are_on_a_time_line(
 ) -> None:
     connector = cloud.connector(dead_url, "Later", events=["motion"])
     cloud.publish(cloud.device("motion", name="Hall"), {"motion": {"state": "MOTION_DETECTED"}})
-    row = rows(page).filter(has_text="Failed, waits")
+    row = rows(page).filter(has_text="Hall").filter(has_text="Failed, waits")
     row.click()
     detail = page.locator("#delivery")
     expect(detail.locator("details")).to_have_count(1)

@@ -63,8 +63,8 @@ FAILING = {
         ),
     ],
 )
-def test_the_state_is_words_with_what_comes_next(page: Page, given: dict[str, Any], words: str) -> None:
-    said = page.evaluate("async (state) => (await import('/page/words.js')).stateWords(state)", {**STATE, **given})
+def test_the_state_is_words_with_what_comes_next(modules: Page, given: dict[str, Any], words: str) -> None:
+    said = modules.evaluate("async (state) => (await import('/page/words.js')).stateWords(state)", {**STATE, **given})
     assert said == words
 
 

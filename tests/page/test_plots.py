@@ -24,9 +24,9 @@ from tests.support.desk import Desk
     ],
 )
 def test_a_gap_is_a_null_or_a_step_of_two_and_a_half_times_the_median(
-    page: Page, points: list[Any], parts: list[int]
+    modules: Page, points: list[Any], parts: list[int]
 ) -> None:
-    found = page.evaluate("async (points) => (await import('/page/plots.js')).segments(points)", points)
+    found = modules.evaluate("async (points) => (await import('/page/plots.js')).segments(points)", points)
     assert [len(each) for each in found] == parts
 
 
