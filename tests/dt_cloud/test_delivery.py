@@ -309,7 +309,7 @@ def test_retries_are_counted_though_they_come_faster_than_commits(cloud: DtCloud
 def test_what_a_connector_takes_can_be_sent(cloud: DtCloud, receiver: Loopback) -> None:
     headers = {"X-Key": "\xe9\t!", "Content-Type": "text/x", "user-agent": "mine", "Accept-Encoding": "identity"}
     cloud.connector(f"{receiver.url}/%zz/ø?a=b c#d".replace(" ", ""), httpConfig={"headers": headers})
-    for url in ("http://[::1]:9/", "https://127.0.0.1:9/", "http://nobody.localhost:9", "HTTP://LOCALHOST:9/%"):
+    for url in ("http://[::1]:9/", "https://127.0.0.1:9/", "HTTP://LOCALHOST:9/%"):
         cloud.connector(url, httpConfig={"signatureSecret": "Ø" * 3})
     cloud.publish(cloud.sensor())
     for delivery in cloud.deliveries():
