@@ -156,7 +156,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "variable"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, function: Function
 ) -> None:
     with function(**{"DT_SERVICE_BUS": BUS, "DT_STORAGE": STORAGE} | changes) as program:

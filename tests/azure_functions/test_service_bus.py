@@ -182,7 +182,7 @@ def test_what_passed_at_the_third_attempt_is_stored(bus: ServiceBus, connect: Co
     assert len(bus.messages()) == 1
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(bus: ServiceBus, connect: Connect) -> None:
+def test_lost_answer_is_not_stored_twice(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("lost", times=2)
         assert await put(store) == Outcome.STORED

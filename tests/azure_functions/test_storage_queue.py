@@ -228,7 +228,7 @@ def test_what_it_is_asked_says_how_long_and_nothing_of_when(answered: Any) -> No
     assert call.path == "/devstoreaccount1/events/messages?messagettl=-1"
 
 
-def test_a_queue_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+def test_missing_queue_is_reported_and_used_once_created(azurite: Azurite) -> None:
     name = f"q{os.urandom(8).hex()}"
     queue = StorageQueue(client(azurite, name))
     assert cause_of(queue) == "QueueNotFound"

@@ -214,7 +214,7 @@ def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
         assert answered(Reply(409, page)) == "HTTP 409"
 
 
-def test_a_table_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+def test_missing_table_is_reported_and_used_once_created(azurite: Azurite) -> None:
     table = client(azurite.table_port, f"t{os.urandom(8).hex()}")
     store, one = TableStore(table), event()
     assert cause_of(store.put, one) == "TableNotFound"
@@ -281,7 +281,7 @@ def keys(azurite: Azurite, there: Storage) -> TableSeenKeys:
     return TableSeenKeys(client(azurite.table_port, there.seen_table))
 
 
-def test_a_key_is_there_once_it_is_marked(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
+def test_marked_key_is_seen(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
     assert keys.contains("a.b.c", soon()) is False
     keys.mark("a.b.c", soon())
     keys.mark("a.b.c", soon())

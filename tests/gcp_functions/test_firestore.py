@@ -162,9 +162,7 @@ def test_a_devices_history_and_its_newest_event_are_one_query_each(
     assert query(firestore, database, where=since, orderBy=[by_time]) == sorted(times)[2:]
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(
-    firestore: Emulator, database: Firestore, proxy: Any
-) -> None:
+def test_lost_answer_is_not_stored_twice(firestore: Emulator, database: Firestore, proxy: Any) -> None:
     between = proxy(firestore)
     store = FirestoreStore(through(between), database.database, 0)
     first, one = event(), event()

@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "variable"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, tmp_path: Path
 ) -> None:
     """At the start an exception would be a container that does not start, and DT would hear of no reason."""
@@ -451,7 +451,7 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is looked up where Linux shows it")
-def test_a_thousand_deliveries_leave_nothing_behind(ready: Program) -> None:
+def test_no_memory_leak_in_a_thousand_deliveries(ready: Program) -> None:
     [worker] = children(ready)
     contents = [fresh_body() for _ in range(10)]
     for _ in range(20):
@@ -478,7 +478,7 @@ signal.signal(signal.SIGRTMIN, tell)
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="no /proc: the worker is looked up where Linux has it"
 )
-def test_the_collector_works_once_the_imports_are_done(tmp_path: Path) -> None:
+def test_garbage_collector_is_enabled_after_the_imports(tmp_path: Path) -> None:
     """It is stopped for the imports, and what they left is none of its business afterwards."""
     (tmp_path / "sitecustomize.py").write_text(INTROSPECTIVE)
     environ = {"DT_SEEN_KEYS": "none", "DT_TOPIC": TOPIC, "PUBSUB_EMULATOR_HOST": "127.0.0.1:9"}

@@ -20,7 +20,7 @@ def seen(server: Emulator, database: Firestore, keep_days: int = 30) -> Firestor
     return FirestoreSeenKeys(connect("", server.host), database.database, keep_days)
 
 
-def test_a_key_is_there_once_it_is_marked(firestore: Emulator, database: Firestore) -> None:
+def test_marked_key_is_seen(firestore: Emulator, database: Firestore) -> None:
     keys = seen(firestore, database)
     assert keys.contains("a.b.c", soon()) is False
     before = datetime.now(UTC)
@@ -43,7 +43,7 @@ def test_a_key_that_is_marked_again_is_not_written_over(firestore: Emulator, dat
     assert datetime.fromisoformat(found["expiresAt"]) < datetime.now(UTC) + timedelta(days=1)
 
 
-def test_a_key_that_is_kept_for_ever_has_no_end(firestore: Emulator, database: Firestore) -> None:
+def test_seen_key_without_expiry(firestore: Emulator, database: Firestore) -> None:
     seen(firestore, database, 0).mark("a.b.c", soon())
     assert database.documents("seenKeys") == [{"path": "seenKeys/e.a.b.c"}]
 

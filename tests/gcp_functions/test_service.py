@@ -52,7 +52,7 @@ AGAIN = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
-def test_what_may_pass_is_tried_again_and_then_given_up(reply: Reply | None, cause: str) -> None:
+def test_transient_failure_is_retried_three_times(reply: Reply | None, cause: str) -> None:
     with loopback(in_turn(reply)) as server:
         assert cause_of(connect("", server.host)) == cause
         assert len(server.calls) == ATTEMPTS == 3
@@ -61,7 +61,7 @@ def test_what_may_pass_is_tried_again_and_then_given_up(reply: Reply | None, cau
 
 
 @pytest.mark.parametrize("reply", [reply for reply, _ in AGAIN.values()], ids=AGAIN.keys())
-def test_the_last_attempt_may_succeed(reply: Reply | None) -> None:
+def test_success_at_the_last_retry(reply: Reply | None) -> None:
     with loopback(in_turn(*[reply] * (ATTEMPTS - 1), success(messageIds=["1"]))) as server:
         assert publish(connect("", server.host)) == {"messageIds": ["1"]}
         assert len(server.calls) == ATTEMPTS
@@ -120,7 +120,7 @@ def test_a_request_without_a_document_has_no_body() -> None:
     assert "authorization" not in call.headers
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     started = time.monotonic()
     assert cause_of(connect("", f"127.0.0.1:{free_port()}")) == "NewConnectionError"
     # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
@@ -128,7 +128,7 @@ def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(seconds: float) -> None:
     with loopback(in_turn(success())) as server:
         started = time.monotonic()
         assert cause_of(connect("", server.host), seconds) == "deadline"
@@ -136,7 +136,7 @@ def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
         assert server.calls == []
 
 
-def test_silence_ends_before_the_deadline() -> None:
+def test_read_timeout_ends_before_the_deadline() -> None:
     """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
     took: dict[float, float] = {}
     begun: dict[float, list[float]] = {}

@@ -162,7 +162,7 @@ def test_a_body_that_was_not_signed_is_not_taken_in_any_form(family: str, kind: 
 
 @pytest.mark.parametrize("family", DOCUMENTED)
 @pytest.mark.parametrize("given_", [None, ""])
-def test_no_body_is_an_empty_one(family: str, given_: str | None) -> None:
+def test_missing_body_is_empty(family: str, given_: str | None) -> None:
     native = params(family, "application/json", given_, hs256(b""))
     assert (to_request(native).body, verified_body(native)) == (b"", b"")
 
@@ -305,7 +305,7 @@ def test_any_json_is_a_request(native: Any) -> None:
 @example("__ce_", {"body": 'a"b\\'}, False)
 @example("__ce_", {"body": "\\"}, False)
 @example("__ce_", {"body": "\\" * 1001}, False)
-def test_anything_in_the_place_of_a_field_is_a_request(family: str, changes: dict[str, Any], remove: bool) -> None:
+def test_any_value_of_a_field_is_a_request(family: str, changes: dict[str, Any], remove: bool) -> None:
     for kind in ("application/json", "text/plain"):
         native = params(family, kind, "e30=", hs256(b"something else"))
         for name, value in changes.items():
@@ -350,7 +350,7 @@ def test_what_is_almost_base64_is_text_and_nothing_of_it_is_lost(text: str) -> N
     assert (request.body, request.alternatives) == (text.encode(), ())
 
 
-def test_lone_surrogates_are_kept_apart() -> None:
+def test_lone_surrogates_are_kept() -> None:
     """They cannot be UTF-8 of anybody's, so no signature fits; but two bodies must not become one either."""
     native = json.loads(r'{"__ce_method": "POST", "__ce_body": "a\ud800b\udc00"}')
     assert to_request(native).body == b"a\xed\xa0\x80b\xed\xb0\x80"

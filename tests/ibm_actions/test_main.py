@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[dict[str, str | None], list[str]]] = {
 
 
 @pytest.mark.parametrize(("changes", "sentences"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], sentences: list[str], tmp_path: Path
 ) -> None:
     """At the start an exception would be a function that does not come up, and DT would hear of no reason."""
@@ -312,7 +312,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 10_000)
 """
 
 
-def test_the_collector_works_once_the_imports_are_done(environ: dict[str, str], tmp_path: Path) -> None:
+def test_garbage_collector_is_enabled_after_the_imports(environ: dict[str, str], tmp_path: Path) -> None:
     """It is stopped for the imports, and what they left is none of its business afterwards."""
     assert run_alone(COLLECTOR, tmp_path, **environ) == "True True\n"
 

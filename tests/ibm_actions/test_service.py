@@ -200,7 +200,7 @@ def test_a_password_that_is_not_accepted_is_not_tried_for_ever() -> None:
 # Time.
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     started = time.monotonic()
     assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"
     # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
@@ -208,13 +208,13 @@ def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(seconds: float) -> None:
     with loopback(in_turn(success())) as server:
         assert cause_of(service(server), seconds) == "deadline"
         assert server.calls == []
 
 
-def test_silence_ends_before_the_deadline() -> None:
+def test_read_timeout_ends_before_the_deadline() -> None:
     """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
 
     def run(seconds: float) -> tuple[str, int]:
