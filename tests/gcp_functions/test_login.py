@@ -263,7 +263,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def test_what_is_deployed_is_enough_to_log_in(tmp_path: Path) -> None:
+def test_package_alone_can_log_in(tmp_path: Path) -> None:
     """google-auth does without some packages until it meets Google's metadata server."""
     pins = (ROOT / "gcp_functions" / "requirements.txt").read_text()
     pinned = {_normal(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", pins, re.MULTILINE)}

@@ -39,7 +39,7 @@ def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> 
 
 
 @pytest.mark.parametrize("store", ["pubsub", "firestore"])
-def test_it_stores_with_nothing_else_installed(
+def test_package_alone_stores_events(
     package: Path, python: Path, tmp_path: Path, store: str, pubsub: Emulator, firestore: Emulator
 ) -> None:
     topic, database = PubSub(pubsub.host), Firestore(firestore.host)

@@ -44,7 +44,7 @@ def published(server: Emulator, topic: PubSub, one: Event, is_ordered: bool = Fa
     return message
 
 
-def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, topic: PubSub) -> None:
+def test_message_has_the_body_and_the_fields_of_the_event(pubsub: Emulator, topic: PubSub) -> None:
     assert published(pubsub, topic, event(body())) == {
         "data": base64(body()),
         "attributes": {
@@ -61,7 +61,7 @@ def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, 
     }
 
 
-def test_what_an_event_lacks_its_message_lacks(pubsub: Emulator, topic: PubSub) -> None:
+def test_missing_fields_are_left_out_of_the_message(pubsub: Emulator, topic: PubSub) -> None:
     """An empty attribute would be one that is there."""
     assert published(pubsub, topic, event(POLLEN)) == {
         "data": base64(POLLEN),
@@ -129,7 +129,7 @@ def test_the_longest_fields_are_within_what_pubsub_takes(pubsub: Emulator, topic
     [success(), success(messageIds=[]), success(messageIds=None), Reply(200, b"[]"), Reply(200, b'"messageIds"')],
     ids=["nothing", "none", "null", "a list", "a text"],
 )
-def test_what_has_no_id_is_not_acknowledged(answer: Reply) -> None:
+def test_answer_without_a_message_id_is_not_acknowledged(answer: Reply) -> None:
     with loopback(in_turn(answer)) as server:
         assert cause_of(PubSubQueue(connect("", server.host), "projects/p/topics/t").send, event())
         assert [call.path for call in server.calls] == ["/v1/projects/p/topics/t:publish"]

@@ -176,7 +176,7 @@ def test_a_device_has_a_partition_of_its_own(
         "",
     ],
 )
-def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
+def test_invalid_partition_key_falls_back_to_dash(
     device: str, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     one = of_device(device)
@@ -198,7 +198,7 @@ def test_the_longest_id_and_the_longest_key_are_stored(there: Events, store: Clo
     assert {document["_id"] for document in there.documents()} == {document_id(long), document_id(device)}
 
 
-def test_two_events_of_one_device_and_time_are_two(there: Events, store: CloudantStore) -> None:
+def test_two_events_of_the_same_device_and_time_are_both_stored(there: Events, store: CloudantStore) -> None:
     for identifier in ("one", "two"):
         assert put(store, event(body(eventId=identifier))) == Outcome.STORED
     assert {document["_id"] for document in there.documents()} == {

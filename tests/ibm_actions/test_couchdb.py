@@ -275,7 +275,7 @@ def test_what_it_holds_outlives_a_kill() -> None:
                 assert ask(server, "GET", f"{name}/_local/reader")[1]["month"] == month
 
 
-def test_frozen_it_says_nothing_and_thawed_it_makes_up_for_it() -> None:
+def test_frozen_peer_answers_once_thawed() -> None:
     with couchdb() as server:
         assert ask(server, "PUT", "/db?partitioned=true")[0] == 201
         server.freeze()

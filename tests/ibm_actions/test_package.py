@@ -51,7 +51,7 @@ def test_it_has_what_code_engine_looks_for_and_nothing_else(package: Path) -> No
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_each_of_its_requirements_is_pinned_to_what_was_tested(name: str, package: Path) -> None:
+def test_requirements_of_the_package_are_pinned(name: str, package: Path) -> None:
     lines = re.sub(r"\\\n\s*", " ", (package / name).read_text()).splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert len(pins) > 5
@@ -65,7 +65,7 @@ def test_each_of_its_requirements_is_pinned_to_what_was_tested(name: str, packag
     assert not {"pytest", "uvicorn"} & names or name == "app-requirements.txt"
 
 
-def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: Path) -> None:
+def test_package_shadows_no_module_of_the_standard_library(package: Path) -> None:
     at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__main__"}
     assert at_the_root & sys.stdlib_module_names == set()
 
@@ -192,9 +192,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("way", "reason"), WAYS.values(), ids=WAYS)
-def test_what_is_deployed_is_enough_to_log_in(
-    way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]
-) -> None:
+def test_package_alone_can_log_in(way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]) -> None:
     """Nobody is there to be logged in to: the reason is that, and not a module that is missing."""
     content = fresh_body()
     params = code_engine()("POST", "/", list(signed(content).items()), content)
