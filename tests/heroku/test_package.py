@@ -30,7 +30,7 @@ def python(package: Path) -> Path:
     return environment_of(package)
 
 
-def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     assert found == {
         *("Procfile", "app.json", ".python-version", "requirements.txt", "README.md", "LICENSE"),

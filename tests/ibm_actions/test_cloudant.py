@@ -57,7 +57,7 @@ def only(server: CouchDb, there: Events) -> tuple[str, dict[str, Any]]:
 # The document.
 
 
-def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+def test_document_fields(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     assert put(store, event(body())) == Outcome.STORED
     database, document = only(couchdb, there)
     assert database == "2024"
@@ -76,7 +76,7 @@ def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Event
     }
 
 
-def test_what_an_event_lacks_its_document_lacks(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+def test_missing_fields_are_left_out_of_the_document(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
     assert put(store, event(content)) == Outcome.STORED

@@ -91,7 +91,7 @@ def test_a_connection_that_closes_while_it_is_used_again_costs_one_attempt() -> 
         assert (len(server.calls), server.connections) == (3, 2)
 
 
-def test_twenty_threads_share_connections_and_use_them_again() -> None:
+def test_connection_pool_is_shared_by_twenty_threads() -> None:
     begin = threading.Barrier(20)
 
     def answer(call: Call) -> Reply:

@@ -124,7 +124,7 @@ def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     return path, context
 
 
-def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.1")
     with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
@@ -134,9 +134,7 @@ def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkey
         assert call(service(server)) == (200, {"n": 1})
 
 
-def test_a_server_with_the_certificate_of_another_is_sent_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificate_of_another_host_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.2")
     monkeypatch.setattr(certifi, "where", lambda: str(path))
     with loopback(in_turn(success(n=1)), tls) as server:
