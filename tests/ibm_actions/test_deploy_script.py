@@ -140,7 +140,7 @@ def test_settings_from_the_environment_are_passed_on(desk: Desk) -> None:
 
 
 def given_secret(done: Run) -> str:
-    """Return the secret that Code Engine received; assert that it came in a private file, not an argument or the log."""
+    """Return the secret that Code Engine received: in a private file, never in an argument or the log."""
     (call,) = (it for it in done.calls if "content" in it)
     assert (call["key"], call["mode"]) == ("DT_SIGNATURE_SECRET", "0o600")
     assert not Path(call["path"]).exists(), "the file is gone"
