@@ -84,7 +84,7 @@ def test_clouds_are_removed_and_another_is_added(fork: Path) -> None:
     collected = {line.rpartition("::")[2] for line in run_pytest(fork, "--collect-only").splitlines()}
     for case in ("is_refused_alike[Example]", "of_the_log[Example]", "have_no_case[Example-x-dt-signature]"):
         assert any(line.endswith(case) for line in collected), case
-    assert "test_a_second_copy_changes_nothing[example files]" in collected
+    assert "test_duplicate_changes_nothing[example files]" in collected
     assert not [line for line in collected for name in gone() if f"[{name}]" in line or f"[{name}-" in line]
     run_pytest(fork, "tests/contract", "-k", "(Example or example or (sqlite and survives)) and not of_the_log")
     docs = (f"tests/docs/test_{name}.py" for name in ("docs", "settings", "architecture", "workflows"))
