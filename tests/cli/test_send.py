@@ -239,7 +239,7 @@ def test_unsigned_needs_no_secret(endpoint: Endpoint) -> None:
     assert send(endpoint.url, "--unsigned", secret=None).exit_code == 0
 
 
-def test_without_a_secret_it_says_what_to_do(endpoint: Endpoint) -> None:
+def test_missing_secret_says_what_to_do(endpoint: Endpoint) -> None:
     result = send(endpoint.url, secret=None)
     assert result.exit_code == 2
     assert "make run" in result.stderr
