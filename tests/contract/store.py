@@ -97,7 +97,7 @@ def http_answer(status: int, document: object = None) -> bytes:
 
 
 def proxy_faults(proxy: Proxy, throttled: bytes, denied: bytes) -> Faults:
-    """Return the faults of a proxy. It also gives the cloud's throttling and permission errors, which emulators lack."""
+    """Return the faults of a proxy, and answers for throttling and denied permission, which emulators lack."""
 
     def passes() -> None:
         proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
