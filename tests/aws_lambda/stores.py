@@ -76,7 +76,7 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 def _sqs(fifo: bool) -> Factory:
     @contextmanager
     def sqs(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
-        """Seen keys in moto's DynamoDB, which nothing happens to; the queue behind the proxy."""
+        """The queue is behind the proxy; the seen keys are in moto's DynamoDB, without a fault."""
         moto: MotoServer = request.getfixturevalue("moto")
         # moto forgets the deduplication ids of a FIFO queue.
         server = request.getfixturevalue("fauxqs") if fifo else moto.url
@@ -103,7 +103,7 @@ def _sqs(fifo: bool) -> Factory:
 
 
 def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], object]]:
-    """Return what fetches a secret, and two calls for one event, from a service at ``url``."""
+    """Return the calls that fetch a secret and store an event, from a service at ``url``."""
     environ = environment(url) | {"DT_SIGNATURE_SECRET_ID": "s", "DT_TABLE": "t"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)

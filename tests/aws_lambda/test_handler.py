@@ -66,10 +66,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "variable"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, moto: MotoServer, tmp_path: Path
 ) -> None:
-    """At the start an exception would be a 502 without a word, and a new sandbox for each request."""
+    """An exception at the start would be a 502 without a reason, and a new sandbox for each request."""
     environ = {"DT_SIGNATURE_SECRET": SECRET, "DT_TABLE": "t", **changes}
     given_ = {name: value for name, value in environ.items() if value is not None}
     with sandbox({**moto.environment, **given_}, tmp_path, FUNCTION_URL) as receiving:
@@ -88,7 +88,7 @@ def test_wrong_settings_are_said_at_each_delivery(
 
 
 @pytest.mark.parametrize("days", ["0", "1", "9999", ""])
-def test_events_are_kept_for_as_long_as_is_set(days: str, moto: MotoServer, table: str, tmp_path: Path) -> None:
+def test_keep_days_sets_the_expiry_of_events(days: str, moto: MotoServer, table: str, tmp_path: Path) -> None:
     environ = {"DT_SIGNATURE_SECRET": SECRET, "DT_TABLE": table, "DT_KEEP_DAYS": days}
     with sandbox({**moto.environment, **environ}, tmp_path, FUNCTION_URL) as receiving:
         assert outcome(post(receiving)) == STORED
@@ -99,7 +99,7 @@ def test_events_are_kept_for_as_long_as_is_set(days: str, moto: MotoServer, tabl
         assert abs(int(item["expiresAt"]) - time.time() - int(days or "365") * 86_400) < 60
 
 
-def test_a_queue_remembers_keys_for_as_long_as_is_set(moto: MotoServer, tmp_path: Path) -> None:
+def test_keep_days_sets_the_expiry_of_seen_keys(moto: MotoServer, tmp_path: Path) -> None:
     dynamodb, sqs = moto.client("dynamodb"), moto.client("sqs")
     seen, queue = create_table(dynamodb, SEEN_KEYS), create_queue(sqs)
     environ = {"DT_SIGNATURE_SECRET": SECRET, "DT_STORE": "sqs", "DT_QUEUE_URL": queue, "DT_SEEN_TABLE": seen}
@@ -166,7 +166,7 @@ def is_silent_about_secrets(receiving: Sandbox) -> bool:
     return not any(hidden in receiving.output() for hidden in (SECRET, OTHER, FORGED, "eyJ", "samples"))
 
 
-def test_a_secret_is_changed_without_a_refusal(
+def test_secret_rotation_without_a_refusal(
     managed: Any, secrets: Any, secret_id: str, moto: MotoServer, table: str, tmp_path: Path
 ) -> None:
     with sandbox(managed(), tmp_path, FUNCTION_URL) as receiving:
@@ -189,7 +189,7 @@ def test_a_secret_is_changed_without_a_refusal(
 
 
 @pytest.mark.parametrize("mode", [Mode.SILENT, Mode.REFUSE], ids=lambda mode: mode.value)
-def test_without_its_secret_nothing_is_let_in_until_it_is_there(
+def test_unavailable_secret_is_503_until_it_can_be_fetched(
     mode: Mode, managed: Any, proxy: Proxy, moto: MotoServer, table: str, tmp_path: Path
 ) -> None:
     proxy.set(mode)
@@ -212,7 +212,7 @@ def test_without_its_secret_nothing_is_let_in_until_it_is_there(
     assert [item["body"] for item in items(moto.client("dynamodb"), table)] == [content]
 
 
-def test_a_secret_that_there_was_is_used_while_secrets_manager_is_away(
+def test_cached_secret_is_used_while_secrets_manager_is_down(
     managed: Any, proxy: Proxy, secrets: Any, secret_id: str, tmp_path: Path
 ) -> None:
     with sandbox(managed(max_age=0.2), tmp_path, FUNCTION_URL) as receiving:
@@ -242,7 +242,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("value", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_a_secret_that_is_none_is_said(
+def test_unusable_secret_value_is_reported(
     value: dict[str, Any], managed: Any, secrets: Any, secret_id: str, tmp_path: Path
 ) -> None:
     secrets.put_secret_value(SecretId=secret_id, **value)
@@ -257,7 +257,7 @@ def test_a_secret_that_is_none_is_said(
         assert is_silent_about_secrets(receiving)
 
 
-def test_a_secret_that_is_not_there_or_not_ours_to_read_is_said(managed: Any, tmp_path: Path) -> None:
+def test_missing_secret_is_reported(managed: Any, tmp_path: Path) -> None:
     with sandbox({**managed(), "DT_SIGNATURE_SECRET_ID": "absent"}, tmp_path, FUNCTION_URL) as receiving:
         assert post(receiving).status == 503
         [line] = receiving.wait_for_lines(1)
@@ -277,7 +277,7 @@ signal.signal(signal.SIGUSR1, lambda *_: print("collector", gc.isenabled(), gc.g
 
 @pytest.fixture(scope="module")
 def ready(moto: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A function that is well configured, for the tests that can share one."""
+    """A function with valid settings, for the tests that can share one."""
     folder = tmp_path_factory.mktemp("function")
     (folder / "sitecustomize.py").write_text(INTROSPECTIVE)
     environ = {
@@ -299,14 +299,14 @@ MEMBERS = ["version", "rawPath", "headers", "multiValueHeaders", "requestContext
 
 @given(event=JSON)
 @settings(deadline=None, max_examples=50)
-def test_any_event_has_a_result(ready: Sandbox, event: Any) -> None:
-    """An error instead of a result is a 502, or behind a Function URL worse: what has no status is a 200."""
+def test_any_invocation_event_has_a_result(ready: Sandbox, event: Any) -> None:
+    """An error is a 502. Behind a Function URL a result without a status is a 200."""
     assert ready.invoke(event)["statusCode"] == 405
 
 
 @given(name=st.sampled_from([*AWS_FRONT_DOORS]), changes=st.dictionaries(st.sampled_from(MEMBERS), JSON, min_size=1))
 @settings(deadline=None, max_examples=50)
-def test_anything_in_the_place_of_a_member_has_a_result(ready: Sandbox, name: str, changes: dict[str, Any]) -> None:
+def test_any_value_of_an_event_member_has_a_result(ready: Sandbox, name: str, changes: dict[str, Any]) -> None:
     content = fresh_body()
     event = AWS_FRONT_DOORS[name].event("POST", "/", list(signed(content).items()), content)
     result = ready.invoke(copy.deepcopy(event) | changes)
@@ -322,7 +322,7 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is looked up where Linux shows it")
-def test_a_thousand_deliveries_leave_nothing_behind(ready: Sandbox) -> None:
+def test_no_memory_leak_in_a_thousand_deliveries(ready: Sandbox) -> None:
     pid = ready.process.pid
     for _ in range(100):
         post(ready)
@@ -332,8 +332,8 @@ def test_a_thousand_deliveries_leave_nothing_behind(ready: Sandbox) -> None:
     assert memory(pid) - before < 2048
 
 
-def test_the_collector_works_once_the_imports_are_done(ready: Sandbox) -> None:
-    """It is stopped for the imports, and what they left is none of its business afterwards."""
+def test_garbage_collector_is_enabled_after_the_imports(ready: Sandbox) -> None:
+    """It is disabled during the imports, and their objects are frozen afterwards."""
     post(ready)
     ready.process.send_signal(signal.SIGUSR1)
     post(ready)
@@ -343,7 +343,7 @@ def test_the_collector_works_once_the_imports_are_done(ready: Sandbox) -> None:
 # AWS away.
 
 
-def test_when_aws_was_away_the_same_sandbox_goes_on(tmp_path: Path) -> None:
+def test_sandbox_recovers_after_an_aws_outage(tmp_path: Path) -> None:
     with moto_server() as server:
         create_table(server.client("dynamodb"), EVENTS_KEYS, "events")
         environ = {**server.environment, "DT_SIGNATURE_SECRET": SECRET, "DT_TABLE": "events"}

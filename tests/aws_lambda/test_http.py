@@ -1,4 +1,4 @@
-"""Whatever Lambda hands over is a request, and whatever the core answers is a result with a status."""
+"""Lambda events become requests, and answers become Lambda results."""
 
 import base64
 import copy
@@ -54,7 +54,7 @@ FIELDS = [(name, path) for name, event in EVENTS.items() for path in paths_of(ev
 
 
 def check(event: Any) -> Request:
-    """See that ``event`` is a request, and that each answer to it is a result that JSON can hold."""
+    """Assert that ``event`` is a request, and that each answer to it is a valid result."""
     before = copy.deepcopy(event)
     request = to_request(event)
     assert (type(request.method), type(request.path), type(request.body)) == (str, str, bytes)
@@ -92,7 +92,7 @@ def test_any_json_is_a_request(event: Any) -> None:
 
 @given(st.sampled_from(FIELDS), JSON)
 @settings(deadline=None, max_examples=300)
-def test_anything_in_the_place_of_a_field_is_a_request(field: tuple[str, tuple[str, ...]], value: Any) -> None:
+def test_any_value_of_a_field_is_a_request(field: tuple[str, tuple[str, ...]], value: Any) -> None:
     name, (*parents, last) = field
     event = copy.deepcopy(EVENTS[name])
     place = event
@@ -131,7 +131,7 @@ FROM_SQS = {
 
 
 @pytest.mark.parametrize("event", [{}, None, SCHEDULED, FROM_SQS], ids=["empty", "null", "schedule", "SQS"])
-def test_what_is_no_http_request_is_answered_405_and_never_200(event: Any) -> None:
+def test_non_http_event_is_405(event: Any) -> None:
     class Memory:
         def put(self, *_: object) -> Outcome:
             raise AssertionError
@@ -147,11 +147,11 @@ def test_what_is_no_http_request_is_answered_405_and_never_200(event: Any) -> No
 
 @pytest.mark.parametrize("headers", [None, {}, [], "x", 1], ids=repr)
 @pytest.mark.parametrize("several", [None, {}, [], "x", 1], ids=repr)
-def test_there_may_be_no_headers(headers: Any, several: Any) -> None:
+def test_missing_headers_are_an_empty_list(headers: Any, several: Any) -> None:
     assert parsed(headers=headers, multiValueHeaders=several).headers == []
 
 
-def test_a_header_without_a_value_is_none() -> None:
+def test_header_without_a_text_value_is_dropped() -> None:
     headers = {"x-dt-signature": None, "host": "example.com", "a": 1, "b": ["c"]}
     assert parsed(headers=headers).headers == [("host", "example.com")]
     lists = {"x-dt-signature": None, "host": ["example.com", None, 1], "a": "text", "b": [], "c": [["d"]]}
@@ -160,8 +160,8 @@ def test_a_header_without_a_value_is_none() -> None:
 
 @given(st.text("xX-dDtT", min_size=1), st.lists(st.text(), min_size=1, max_size=3))
 @settings(deadline=None)
-def test_headers_come_as_they_are_in_order(name: str, values: list[str]) -> None:
-    """Their case is left to `Request.values`; the last value alone, beside the list, is not taken for one more."""
+def test_header_names_values_and_order_are_kept(name: str, values: list[str]) -> None:
+    """`Request.values` ignores case. The single last value beside the list is not added to it."""
     request = parsed(headers={name: values[-1]}, multiValueHeaders={name: values})
     assert list(request.headers) == [(name, value) for value in values]
     assert request.values(name.lower()) == values
@@ -190,15 +190,15 @@ def test_headers_come_as_they_are_in_order(name: str, values: list[str]) -> None
         ("/\ud800", "prod", "/\ud800"),
     ],
 )
-def test_the_stage_is_no_part_of_the_path(path: Any, stage: Any, expected: str) -> None:
-    """Of `/prod` alone nothing depends: it is not the health check's, and every other path is alike."""
+def test_stage_is_removed_from_the_path(path: Any, stage: Any, expected: str) -> None:
+    """`/prod` alone stays: only the health check's path matters."""
     context = {"stage": stage, "http": {"method": "GET"}}
     assert to_request({"rawPath": path, "requestContext": context}).path == expected
     assert to_request({"path": path, "requestContext": context}).path == expected
 
 
 @pytest.mark.parametrize("name", AWS_FRONT_DOORS)
-def test_the_health_check_is_found_behind_every_front_door(name: str) -> None:
+def test_health_check_path_behind_every_front_door(name: str) -> None:
     request = to_request(AWS_FRONT_DOORS[name].event("GET", "/healthz", [("Host", "example.com")], b""))
     assert (request.method, request.path, request.body) == ("GET", "/healthz", b"")
 
@@ -214,7 +214,7 @@ def test_the_health_check_is_found_behind_every_front_door(name: str) -> None:
 @example("\u2028\ufffe\U0010ffff".encode(), "application/json")
 @example(b"\xed\xa0\x80", "application/json")
 @example(b"e30=", "text/plain")
-def test_any_body_comes_through_every_front_door_to_the_byte(content: bytes, content_type: str) -> None:
+def test_body_bytes_survive_every_front_door(content: bytes, content_type: str) -> None:
     for name, front_door in AWS_FRONT_DOORS.items():
         event = front_door.event("POST", "/", [("Content-Type", content_type)], content)
         assert to_request(json.loads(json.dumps(event))).body == content, name
@@ -222,13 +222,13 @@ def test_any_body_comes_through_every_front_door_to_the_byte(content: bytes, con
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @settings(deadline=None)
-def test_text_is_its_utf8(text: str) -> None:
+def test_text_body_is_encoded_as_utf8(text: str) -> None:
     for fields in ({}, {"isBase64Encoded": False}, {"isBase64Encoded": None}):
         assert parsed(body=text, **fields).body == text.encode()
 
 
 @pytest.mark.parametrize("is_base64", [True, False, None])
-def test_no_body_is_an_empty_one(is_base64: bool | None) -> None:
+def test_missing_body_is_empty(is_base64: bool | None) -> None:
     for fields in ({}, {"body": None}, {"body": ""}, {"body": 1}, {"body": {"a": "b"}}, {"body": ["a"]}):
         assert parsed(isBase64Encoded=is_base64, **fields).body == b""
 
@@ -252,19 +252,19 @@ def test_no_body_is_an_empty_one(is_base64: bool | None) -> None:
     ],
     ids=repr,
 )
-def test_what_is_said_to_be_base64_and_is_none_is_text_and_nothing_of_it_is_lost(text: str) -> None:
-    """A lenient decoder would drop what it does not know, and so make other bytes of it than anybody sent."""
+def test_invalid_base64_body_is_kept_as_text(text: str) -> None:
+    """A lenient decoder would drop unknown characters, and change the body."""
     assert parsed(body=text, isBase64Encoded=True).body == text.encode()
 
 
-def test_base64_with_all_of_its_alphabet_is_decoded() -> None:
+def test_base64_body_is_decoded() -> None:
     content = bytes(range(256)) + b"\xfb\xef\xbe\xff"
     assert parsed(body=base64.b64encode(content).decode(), isBase64Encoded=True).body == content
 
 
 @pytest.mark.parametrize("is_base64", [True, False])
-def test_lone_surrogates_are_kept_apart(is_base64: bool) -> None:
-    """They cannot be UTF-8 of anybody's, so no signature fits; but two bodies must not become one either."""
+def test_lone_surrogates_are_kept(is_base64: bool) -> None:
+    """No signature can match them, but two different bodies must not become the same."""
     event = json.loads(r'{"body": "a\ud800b\udc00"}')
     assert to_request({**event, "isBase64Encoded": is_base64}).body == b"a\xed\xa0\x80b\xed\xb0\x80"
     assert to_request(json.loads(r'{"body": "\ud83d\ude00"}')).body == "😀".encode()
@@ -275,7 +275,7 @@ def test_lone_surrogates_are_kept_apart(is_base64: bool) -> None:
 
 @pytest.mark.parametrize("name", AWS_FRONT_DOORS)
 @pytest.mark.parametrize("response", ANSWERS, ids=lambda response: response.status)
-def test_answers_have_the_form_that_the_front_door_expects(name: str, response: Response) -> None:
+def test_answer_format_of_each_front_door(name: str, response: Response) -> None:
     result = to_response(response, EVENTS[name])
     expected = dict(response.headers)
     length = expected.pop("content-length")
@@ -302,5 +302,5 @@ def test_answers_have_the_form_that_the_front_door_expects(name: str, response: 
         {"requestContext": "elb", "multiValueHeaders": {}},
     ],
 )
-def test_only_a_load_balancer_that_asks_gets_lists(event: Any) -> None:
+def test_multi_value_headers_only_for_a_load_balancer(event: Any) -> None:
     assert "multiValueHeaders" not in to_response(receiver.UNVERIFIED, event)

@@ -1,4 +1,4 @@
-"""Promise 5 on AWS: a sandbox that dies at any moment costs a second delivery at most, never an event."""
+"""Promise 5 on AWS: a sandbox killed at any moment costs at most a retry, never an event."""
 
 import random
 import threading

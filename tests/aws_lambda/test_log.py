@@ -1,4 +1,4 @@
-"""The log lines of the function are what CloudWatch makes metrics of."""
+"""The log lines of the function, and the metrics that CloudWatch extracts from them."""
 
 import io
 import json
@@ -142,7 +142,7 @@ def test_each_outcome_is_one_metric_of_the_function(start: Any) -> None:
         assert root["_aws"]["CloudWatchMetrics"][0]["Namespace"] == NAMESPACE == "DataConnector"
 
 
-def test_wrong_settings_and_warnings_are_lines_too(start: Any) -> None:
+def test_invalid_settings_and_warnings_are_logged(start: Any) -> None:
     starting, _ = start(DT_SIGNATURE_SECRET="short")
     with starting as receiving:
         assert post(receiving, body(), {}) == 401
@@ -158,7 +158,7 @@ def test_wrong_settings_and_warnings_are_lines_too(start: Any) -> None:
     assert metrics_of(failed) == by_function("Failed")
 
 
-def test_the_table_of_metrics() -> None:
+def test_table_of_metrics() -> None:
     assert METRICS == {
         "stored": "Stored",
         "duplicate": "Duplicate",
@@ -184,21 +184,21 @@ def written(function: str, outcome: str, clock: Callable[[], float] = time.time)
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64), st.sampled_from([*METRICS, "health"])
 )
 @settings(deadline=None)
-def test_whatever_the_function_is_called_it_is_a_line_of_json(function: str, outcome: str) -> None:
+def test_any_function_name_gives_a_line_of_json(function: str, outcome: str) -> None:
     line = written(function, outcome)
     metrics = metrics_of(line)
     assert bool(metrics) is (outcome in METRICS)
     assert json.loads(line).get("FunctionName", function) == function
 
 
-def test_the_name_may_hold_quotes_and_braces() -> None:
+def test_function_name_with_quotes_and_braces() -> None:
     name = 'a "quoted" \\ {name} 0}}\n'
     line = json.loads(written(name, "stored"))
     assert (line["FunctionName"], line["Stored"]) == (name, 1)
 
 
 @pytest.mark.parametrize("now", [0.0009, 1_795_251_600, 1_795_251_600.9999])
-def test_the_time_is_in_whole_milliseconds(now: float) -> None:
+def test_timestamp_is_in_whole_milliseconds(now: float) -> None:
     line = json.loads(written("f", "stored", lambda: now))
     assert line["_aws"]["Timestamp"] == int(now * 1000)
     assert type(line["_aws"]["Timestamp"]) is int
@@ -232,7 +232,7 @@ SOUND: dict[str, Any] = {
         ('"_aws"', '"aws"'),
     ],
 )
-def test_the_validator_finds_what_is_wrong(old: str, new: str) -> None:
+def test_validator_finds_each_error(old: str, new: str) -> None:
     sound = json.dumps(SOUND)
     assert metrics_of(sound) == {("f",): {"m": 1}}
     assert old in sound

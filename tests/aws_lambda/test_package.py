@@ -1,4 +1,4 @@
-"""What `make package-aws` writes, driven by AWS's own runtime client in an environment that has nothing else."""
+"""The package that `make package-aws` writes, run by AWS's runtime client with nothing else installed."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def make(*arguments: str) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack as Lambda does: with the times of now, not to be written into."""
+    """Unpack as Lambda does: with the current time, and read-only."""
     with zipfile.ZipFile(archive) as package:
         package.extractall(folder)
     for path in folder.rglob("*"):
@@ -66,12 +66,12 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_is_small_and_the_same_each_time(archive: Path) -> None:
+def test_package_is_small_and_reproducible(archive: Path) -> None:
     assert archive.stat().st_size <= 3_000_000
     assert make().read_bytes() == archive.read_bytes()
 
 
-def test_it_has_what_the_function_uses_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     licences = {name for name in found if name.endswith(".dist-info")}
     assert found - licences == {
@@ -105,14 +105,14 @@ def test_it_has_what_the_function_uses_and_nothing_else(package: Path) -> None:
         assert str(ROOT).encode() not in (place.read_bytes() if place.is_file() else b"")
 
 
-def test_its_bytecode_is_believed_whatever_the_times_of_the_sources(package: Path) -> None:
+def test_bytecode_in_the_package_is_used_whatever_the_source_times(package: Path) -> None:
     flags = [path.read_bytes()[4:8] for path in package.rglob("*.pyc")]
     assert len(flags) == len(list(package.rglob("*.py")))
     assert set(flags) == {b"\x01\0\0\0"}  # PEP 552: hash-based, not checked
 
 
 @pytest.mark.parametrize("store", ["dynamodb", "sqs"])
-def test_it_stores_with_nothing_else_on_its_path_cold_and_warm(
+def test_package_alone_stores_events_cold_and_warm(
     package: Path, runtime: Path, moto: MotoServer, tmp_path: Path, store: str
 ) -> None:
     # Whatever is read of a source instead of its bytecode ends the process.
@@ -145,10 +145,10 @@ def test_it_stores_with_nothing_else_on_its_path_cold_and_warm(
     assert sorted(str(path) for path in package.rglob("*")) == before
 
 
-def test_with_es256_it_verifies_dts_asymmetric_signature(
+def test_package_with_es256_verifies_asymmetric_signatures(
     runtime: Path, moto: MotoServer, tmp_path: Path, archive: Path
 ) -> None:
-    """On this machine's processor; that of the other is looked at, and not run."""
+    """Run on this machine's architecture; the package for the other one is only inspected."""
     machine = os.uname().machine
     own, other = ("x86_64", "arm64") if machine == "x86_64" else ("arm64", "x86_64")
     package = unpack(make("--es256", "--arch", own), tmp_path / "task")
@@ -170,7 +170,7 @@ def test_with_es256_it_verifies_dts_asymmetric_signature(
     assert answer.headers["event-outcome"] == "stored"
 
 
-def test_without_es256_an_organization_is_answered_503_with_what_to_do(
+def test_package_without_es256_is_503_and_says_what_to_install(
     package: Path, runtime: Path, moto: MotoServer, tmp_path: Path
 ) -> None:
     environ = {

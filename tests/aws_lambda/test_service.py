@@ -1,6 +1,6 @@
-"""The one way to call AWS: again where that may help, never past the deadline, by a cause that gives nothing away.
+"""Calls to AWS: retries, timeouts, the deadline, and causes without secrets.
 
-Against an HTTP server of the tests' own, by botocore's real client.
+botocore's real client calls an HTTP server of the tests.
 """
 
 import os
@@ -47,7 +47,7 @@ def client_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @contextmanager
 def service(answering: Answering, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Loopback, Any]]:
-    """Give a server that answers so, and a client of it."""
+    """Start a server that answers so, and a client for it."""
     with loopback(answering) as server:
         dynamodb = client_of(server.url, monkeypatch)
         yield server, dynamodb
@@ -59,7 +59,7 @@ def put(dynamodb: Any, seconds: float = DEADLINE) -> dict[str, Any]:
 
 
 def cause_of(dynamodb: Any, seconds: float = DEADLINE) -> str:
-    """Return the cause of a call that fails, having seen that nothing of what was sent or answered is in the error."""
+    """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         put(dynamodb, seconds)
     gives_nothing_away(caught.value, SECRET)
@@ -86,7 +86,7 @@ AGAIN = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
-def test_what_may_pass_is_tried_again_and_then_given_up(
+def test_transient_failure_is_retried_three_times(
     reply: Reply | None, cause: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with service(in_turn(reply), monkeypatch) as (server, dynamodb):
@@ -96,7 +96,7 @@ def test_what_may_pass_is_tried_again_and_then_given_up(
 
 
 @pytest.mark.parametrize("reply", [reply for reply, _ in AGAIN.values()], ids=AGAIN.keys())
-def test_the_last_attempt_may_succeed(reply: Reply | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_success_at_the_last_retry(reply: Reply | None, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = [*[reply] * (ATTEMPTS - 1), success(Attributes={"a": {"S": "b"}})]
     with service(in_turn(*replies), monkeypatch) as (server, dynamodb):
         assert put(dynamodb)["Attributes"] == {"a": {"S": "b"}}
@@ -120,21 +120,21 @@ NEVER_AGAIN = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), NEVER_AGAIN.values(), ids=NEVER_AGAIN.keys())
-def test_what_will_not_pass_is_tried_once(reply: Reply, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permanent_failure_is_not_retried(reply: Reply, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with service(in_turn(reply, success()), monkeypatch) as (server, dynamodb):
         assert cause_of(dynamodb) == cause
         assert len(server.calls) == 1
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-def test_condition_not_met_is_an_empty_answer(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_condition_returns_an_empty_answer(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = [*[fault("InternalServerError", 500)] * failures, fault("ConditionalCheckFailedException")]
     with service(in_turn(*replies), monkeypatch) as (server, dynamodb):
         assert put(dynamodb) == {}
         assert len(server.calls) == failures + 1
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     dynamodb = client_of(f"http://127.0.0.1:{free_port()}", monkeypatch)
     started = time.monotonic()
     assert cause_of(dynamodb) == "EndpointConnectionError"
@@ -143,7 +143,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_begins_when_it_could_not_end(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     with service(in_turn(success()), monkeypatch) as (server, dynamodb):
         started = time.monotonic()
         assert cause_of(dynamodb, seconds) == "deadline"
@@ -151,8 +151,8 @@ def test_no_attempt_begins_when_it_could_not_end(seconds: float, monkeypatch: py
         assert server.calls == []
 
 
-def test_silence_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
+def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the 8 s of a delivery and for less, in parallel, because each waits."""
     took: dict[float, float] = {}
     begun: dict[float, list[float]] = {}
     causes: dict[float, str] = {}
@@ -186,8 +186,8 @@ def test_silence_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> No
         assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 
-def test_without_credentials_it_says_so_and_sends_nothing(tmp_path: Path) -> None:
-    """In a process of its own: those that were found once stay with the session."""
+def test_missing_credentials_are_reported_and_nothing_is_sent(tmp_path: Path) -> None:
+    """In a subprocess, because the session caches credentials."""
     program = (
         "import time\n"
         "from aws_lambda.service import call, client\n"
@@ -209,7 +209,7 @@ def test_without_credentials_it_says_so_and_sends_nothing(tmp_path: Path) -> Non
         assert server.calls == []
 
 
-def test_the_clients_wait_a_short_time_and_leave_trying_again_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_have_short_timeouts_and_no_retry_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
     for name in ("dynamodb", "sqs", "secretsmanager"):
         config = client(name).meta.config

@@ -1,8 +1,8 @@
-"""What is particular to DynamoDB and to SQS: what exactly is written, what it costs, and what each refuses.
+"""The DynamoDB and SQS stores: what is written, what it costs, and what each refuses.
 
-What stands in for them: moto for DynamoDB, fauxqs for SQS, and for answers that neither gives a server of our own. moto
-is wrong about SQS in two ways that matter here: it takes every character, and it forgets the deduplication ids of a
-FIFO queue. fauxqs is wrong in one: it takes characters beyond U+FFFF for two that are none.
+moto stands in for DynamoDB, fauxqs for SQS, and a server of the tests for answers that neither gives. moto differs from
+SQS in two ways that matter here: it accepts every character, and it forgets the deduplication ids of a FIFO queue.
+fauxqs differs in one: it refuses characters beyond U+FFFF.
 """
 
 import base64
@@ -54,7 +54,7 @@ def soon() -> float:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[str], Any]]:
-    """Return what makes clients as the function does, of the server at an address."""
+    """Return a factory of clients, as the function makes them, for the server at an address."""
 
     def at(url: str) -> Callable[[str], Any]:
         for name, value in environment(url).items():
@@ -84,7 +84,7 @@ def stored(dynamodb: Any, table: str, one: Event, keep_days: int = 30) -> dict[s
     return dict(item)
 
 
-def test_an_item_is_the_event_and_nothing_more(dynamodb: Any, table: str) -> None:
+def test_item_attributes(dynamodb: Any, table: str) -> None:
     one = event(body())
     assert stored(dynamodb, table, one) == {
         "device": {"S": DEVICE},
@@ -103,11 +103,11 @@ def test_an_item_is_the_event_and_nothing_more(dynamodb: Any, table: str) -> Non
     }
 
 
-def test_an_item_that_is_kept_for_ever_has_no_end(dynamodb: Any, table: str) -> None:
+def test_item_without_expiry(dynamodb: Any, table: str) -> None:
     assert "expiresAt" not in stored(dynamodb, table, event(), keep_days=0)
 
 
-def test_what_an_event_lacks_its_item_lacks(dynamodb: Any, table: str) -> None:
+def test_missing_fields_are_left_out_of_the_item(dynamodb: Any, table: str) -> None:
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
     assert stored(dynamodb, table, event(content), keep_days=0) == {
@@ -122,7 +122,7 @@ def test_what_an_event_lacks_its_item_lacks(dynamodb: Any, table: str) -> None:
     }
 
 
-def test_a_ping_which_no_device_sends_is_in_the_partition_of_none(dynamodb: Any, table: str) -> None:
+def test_ping_without_device_has_partition_key_dash(dynamodb: Any, table: str) -> None:
     ping = {"eventType": "ping", "data": {}, "targetName": f"projects/{PROJECT}"}
     one = event(body(**ping).replace(f'"deviceId":"{DEVICE}"'.encode(), b'"deviceId":""'))
     item = stored(dynamodb, table, one)
@@ -155,18 +155,18 @@ def size(item: dict[str, dict[str, Any]]) -> int:
     return total
 
 
-def test_an_ordinary_event_costs_one_write_unit(dynamodb: Any, table: str) -> None:
+def test_event_costs_one_write_unit(dynamodb: Any, table: str) -> None:
     """A unit is 1 KB; one byte more would double the price of every event."""
     assert size(stored(dynamodb, table, event(body()))) <= 1024
 
 
 @needs_fixtures
-def test_a_captured_temperature_costs_one_write_unit(dynamodb: Any, table: str) -> None:
+def test_captured_temperature_costs_one_write_unit(dynamodb: Any, table: str) -> None:
     content = (FIXTURES / "bodies" / "temperature.json").read_bytes()
     assert size(stored(dynamodb, table, event(content))) <= 1024
 
 
-def test_a_devices_history_is_one_query_in_the_order_of_its_time(dynamodb: Any, table: str) -> None:
+def test_device_history_is_one_query_ordered_by_time(dynamodb: Any, table: str) -> None:
     store = DynamoDbStore(dynamodb, table, 0)
     start = datetime(2024, 5, 29, 23, 59, 59, 999_998, tzinfo=UTC)
     times = [start + timedelta(microseconds=step) for step in (3, 0, 2_000_000, 1, 2)]
@@ -193,8 +193,8 @@ def test_a_devices_history_is_one_query_in_the_order_of_its_time(dynamodb: Any, 
     ]
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(aws: Any) -> None:
-    """The server stores the first item and drops the connection; to the second attempt it is there already."""
+def test_lost_answer_is_not_stored_twice(aws: Any) -> None:
+    """The server stores the first item and drops the connection; the retry finds it there."""
     table: dict[tuple[str, str], Any] = {}
 
     def answering(call: Call) -> Reply | None:
@@ -232,14 +232,14 @@ def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
         (fault("TransactionConflictException"), "TransactionConflictException"),
     ],
 )
-def test_what_something_between_answers_is_neither_stored_nor_a_duplicate(reply: Reply, cause: str, aws: Any) -> None:
+def test_answer_of_a_middlebox_is_neither_stored_nor_duplicate(reply: Reply, cause: str, aws: Any) -> None:
     with loopback(in_turn(reply)) as server:
         dynamodb = aws(server.url)("dynamodb")
         assert cause_of(DynamoDbStore(dynamodb, "t", 30).put, event()) == cause
         dynamodb.close()
 
 
-def test_a_table_that_is_not_there_is_said_and_found_once_it_is(moto: MotoServer, dynamodb: Any) -> None:
+def test_missing_table_is_reported_and_used_once_created(moto: MotoServer, dynamodb: Any) -> None:
     store, one, name = DynamoDbStore(dynamodb, f"{ABSENT}-events", 30), event(), f"{ABSENT}-events"
     assert cause_of(store.put, one) == "ResourceNotFoundException"
     create_table(moto.client("dynamodb"), EVENTS_KEYS, name)
@@ -256,7 +256,7 @@ def sqs(fauxqs: str, aws: Any) -> Any:
 
 
 def is_sent_as(sqs: Any, content: bytes) -> tuple[str, str | None]:
-    """Send an event to a queue of its own, and return the text of the message and what it says of its encoding."""
+    """Send an event to a new queue, and return the message's text and its ``encoding`` attribute."""
     queue = create_queue(sqs)
     SqsQueue(sqs, queue).send(event(content), soon())
     [message] = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"]
@@ -289,34 +289,34 @@ AS_BASE64 = {
 
 
 @pytest.mark.parametrize("content", AS_IT_IS.values(), ids=AS_IT_IS.keys())
-def test_a_message_is_the_body_as_it_is(sqs: Any, content: bytes) -> None:
+def test_valid_text_body_is_sent_unchanged(sqs: Any, content: bytes) -> None:
     assert is_sent_as(sqs, content) == (content.decode(), None)
 
 
 @pytest.mark.parametrize("content", AS_BASE64.values(), ids=AS_BASE64.keys())
-def test_what_sqs_refuses_goes_as_base64(sqs: Any, content: bytes) -> None:
+def test_invalid_text_body_is_sent_as_base64(sqs: Any, content: bytes) -> None:
     assert is_sent_as(sqs, content) == (base64.b64encode(content).decode(), "base64")
 
 
-def test_no_body_goes_as_base64_of_which_nothing_is_left_but_white_space(sqs: Any) -> None:
+def test_empty_body_is_sent_as_base64(sqs: Any) -> None:
     assert is_sent_as(sqs, b"") == ("\n", "base64")
 
 
-def test_characters_beyond_the_first_plane_go_as_they_are(moto: MotoServer, aws: Any) -> None:
+def test_characters_beyond_the_basic_plane_are_sent_unchanged(moto: MotoServer, aws: Any) -> None:
     """Against moto: fauxqs takes each for two surrogates, and refuses them."""
     content = body(eventId="\U00010000😀\U0010ffff")
     assert is_sent_as(aws(moto.url)("sqs"), content) == (content.decode(), None)
 
 
 @pytest.mark.parametrize("content", ["", *AS_BASE64.values()], ids=["empty", *AS_BASE64.keys()])
-def test_sent_as_it_is_it_would_be_refused(sqs: Any, content: bytes | str) -> None:
-    """Or else the tests above would show nothing."""
+def test_sqs_refuses_invalid_text(sqs: Any, content: bytes | str) -> None:
+    """Otherwise the tests above would prove nothing."""
     text = content if isinstance(content, str) else content.decode("utf-8", "surrogateescape")
     with pytest.raises(ClientError, match=r"InvalidMessageContents|MissingParameter"):
         sqs.send_message(QueueUrl=create_queue(sqs), MessageBody=text)
 
 
-def test_a_message_carries_the_fields_of_its_event(sqs: Any) -> None:
+def test_message_attributes_are_the_fields_of_the_event(sqs: Any) -> None:
     queue = create_queue(sqs)
     SqsQueue(sqs, queue).send(event(body()), soon())
     SqsQueue(sqs, queue).send(event(b'{"event":{"eventType":"pollen"}}'), soon())
@@ -354,8 +354,8 @@ def _honest(call: Call) -> Reply:
     return success(MessageId="m", MD5OfMessageBody=hashlib.md5(call.parameters["MessageBody"].encode()).hexdigest())
 
 
-def test_a_message_has_at_most_the_ten_attributes_that_sqs_takes(aws: Any) -> None:
-    """A consumer that reads by Lambda or by Pipes gets them all; SQS would refuse an eleventh."""
+def test_message_has_at_most_ten_attributes(aws: Any) -> None:
+    """SQS delivers at most ten to Lambda and Pipes."""
     one = event(body().replace(b"lab", "\ufffe".encode()))
     assert one.parsed
     attributes = sent(aws, one)["MessageAttributes"]
@@ -376,7 +376,7 @@ def test_a_message_has_at_most_the_ten_attributes_that_sqs_takes(aws: Any) -> No
     ],
     ids=["another", "empty", "missing", "nothing at all"],
 )
-def test_another_body_than_was_sent_is_not_acknowledged(aws: Any, answer: Reply) -> None:
+def test_md5_mismatch_is_not_acknowledged(aws: Any, answer: Reply) -> None:
     with loopback(in_turn(answer)) as server:
         sqs = aws(server.url)("sqs")
         assert cause_of(SqsQueue(sqs, "http://127.0.0.1/1/q").send, event()) == "MD5OfMessageBody"
@@ -395,7 +395,7 @@ def test_another_body_than_was_sent_is_not_acknowledged(aws: Any, answer: Reply)
         ("a b", "-"),
     ],
 )
-def test_a_fifo_queue_groups_by_device_and_drops_by_key(aws: Any, sqs: Any, device: str, group: str) -> None:
+def test_fifo_group_id_and_deduplication_id(aws: Any, sqs: Any, device: str, group: str) -> None:
     content = body(targetName=None).replace(f'"deviceId":"{DEVICE}"'.encode(), f'"deviceId":"{device}"'.encode())
     one = event(content)
     assert one.device_id == (device or None)
@@ -406,13 +406,13 @@ def test_a_fifo_queue_groups_by_device_and_drops_by_key(aws: Any, sqs: Any, devi
     assert (parameters["MessageDeduplicationId"], parameters["MessageGroupId"]) == (one.key, group)
 
 
-def test_a_queue_that_is_no_fifo_is_told_of_neither(aws: Any) -> None:
+def test_standard_queue_has_no_group_id_or_deduplication_id(aws: Any) -> None:
     parameters = sent(aws, event())
     assert parameters.keys() == {"QueueUrl", "MessageBody", "MessageAttributes"}
 
 
-def test_a_second_copy_within_five_minutes_is_no_second_message(sqs: Any) -> None:
-    """Though nothing else remembers the first; moto would deliver both."""
+def test_fifo_queue_drops_a_duplicate_within_five_minutes(sqs: Any) -> None:
+    """Without a table of seen keys. moto would deliver both."""
     queue = create_queue(sqs, fifo=True)
     first, other = event(), event()
     for one in (first, first, other, first):
@@ -421,9 +421,7 @@ def test_a_second_copy_within_five_minutes_is_no_second_message(sqs: Any) -> Non
 
 
 @pytest.mark.parametrize("server", ["moto", "fauxqs"])
-def test_a_queue_that_is_not_there_is_said_and_found_once_it_is(
-    server: str, request: pytest.FixtureRequest, aws: Any
-) -> None:
+def test_missing_queue_is_reported_and_used_once_created(server: str, request: pytest.FixtureRequest, aws: Any) -> None:
     found = request.getfixturevalue(server)
     url = found.url if isinstance(found, MotoServer) else found
     sqs = aws(url)("sqs")
@@ -445,7 +443,7 @@ def seen(moto: MotoServer) -> str:
     return create_table(moto.client("dynamodb"), SEEN_KEYS)
 
 
-def test_a_key_is_there_once_it_is_marked(dynamodb: Any, seen: str) -> None:
+def test_marked_key_is_seen(dynamodb: Any, seen: str) -> None:
     keys = DynamoDbSeenKeys(dynamodb, seen, 30)
     assert keys.contains("a.b.c", soon()) is False
     before = int(time.time())
@@ -459,13 +457,13 @@ def test_a_key_is_there_once_it_is_marked(dynamodb: Any, seen: str) -> None:
     assert before <= int(item["expiresAt"]["N"]) - 30 * 86_400 <= time.time()
 
 
-def test_a_key_that_is_kept_for_ever_has_no_end(dynamodb: Any, seen: str) -> None:
+def test_seen_key_without_expiry(dynamodb: Any, seen: str) -> None:
     DynamoDbSeenKeys(dynamodb, seen, 0).mark("a.b.c", soon())
     assert dynamodb.scan(TableName=seen)["Items"] == [{"key": {"S": "a.b.c"}}]
 
 
-def test_a_key_is_read_consistently(aws: Any) -> None:
-    """Or else a copy that follows at once is sent too; no server here has the delay that would show it."""
+def test_seen_key_is_read_consistently(aws: Any) -> None:
+    """Otherwise an immediate duplicate could be sent too; no server here has the delay that would show it."""
     with loopback(in_turn(success())) as server:
         dynamodb = aws(server.url)("dynamodb")
         assert DynamoDbSeenKeys(dynamodb, "t", 0).contains("a.b.c", soon()) is False
@@ -476,7 +474,7 @@ def test_a_key_is_read_consistently(aws: Any) -> None:
 
 
 @pytest.mark.parametrize("item", [None, {}, {"expiresAt": {"N": "1"}}, {"key": {"S": "a.b.d"}}])
-def test_what_is_another_item_or_none_is_no_key_that_was_seen(item: object, aws: Any) -> None:
+def test_other_item_is_not_a_seen_key(item: object, aws: Any) -> None:
     with loopback(in_turn(success(Item=item))) as server:
         dynamodb = aws(server.url)("dynamodb")
         assert DynamoDbSeenKeys(dynamodb, "t", 0).contains("a.b.c", soon()) is False
@@ -488,7 +486,7 @@ def queue(moto: MotoServer) -> str:
     return create_queue(moto.client("sqs"))
 
 
-def test_without_the_table_of_keys_it_is_sent_and_said(moto: MotoServer, aws: Any, queue: str) -> None:
+def test_missing_table_of_seen_keys_is_reported_and_the_event_is_sent(moto: MotoServer, aws: Any, queue: str) -> None:
     make, name = aws(moto.url), f"{ABSENT}-keys"
     sqs, dynamodb = make("sqs"), make("dynamodb")
     store = Deduplicated(SqsQueue(sqs, queue), DynamoDbSeenKeys(dynamodb, name, 30))
@@ -506,13 +504,13 @@ def test_without_the_table_of_keys_it_is_sent_and_said(moto: MotoServer, aws: An
 
 @pytest.fixture
 def frozen(moto: MotoServer) -> Iterator[str]:
-    """The address of a server that takes requests and answers none."""
+    """The address of a server that accepts requests and answers none."""
     with moto_server() as server:
         server.freeze()
         yield server.url
 
 
-def test_without_an_answer_from_the_table_of_keys_it_is_sent_in_time(
+def test_timeout_of_seen_keys_still_sends_the_event_in_time(
     moto: MotoServer, frozen: str, aws: Any, queue: str
 ) -> None:
     dynamodb, sqs = aws(frozen)("dynamodb"), aws(moto.url)("sqs")

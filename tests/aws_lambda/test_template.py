@@ -1,4 +1,4 @@
-"""template.yaml, as SAM's own tools read it, and as SAM translates it: what CloudFormation gets."""
+"""template.yaml, checked by SAM's tools, and as SAM translates it for CloudFormation."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def translated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the template and a package where it looks for one, but not this package: any zip will do."""
+    """A folder with the template and, at the package's path, a zip that stands in for it."""
     (tmp_path / "dist").mkdir()
     (tmp_path / "aws_lambda").mkdir()
     shutil.copy(TEMPLATE, tmp_path / "aws_lambda")
@@ -57,7 +57,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @needs_tools
-def test_cfn_lint_has_nothing_to_say(tmp_path: Path) -> None:
+def test_cfn_lint_passes(tmp_path: Path) -> None:
     # I3011 wants a word on what becomes of the log and the secret, which goes with the stack, as is the default.
     found = run("cfn-lint", "--include-checks", "I", "--ignore-checks", "I3011", "--", str(TEMPLATE), folder=tmp_path)
 
@@ -65,7 +65,7 @@ def test_cfn_lint_has_nothing_to_say(tmp_path: Path) -> None:
 
 
 @needs_tools
-def test_sam_takes_the_template_for_valid(checkout: Path) -> None:
+def test_sam_validates_the_template(checkout: Path) -> None:
     found = run("sam", "validate", "--lint", "--template", "template.yaml", folder=checkout / "aws_lambda")
 
     assert "is a valid SAM Template" in found.stdout, found
@@ -73,7 +73,7 @@ def test_sam_takes_the_template_for_valid(checkout: Path) -> None:
 
 
 @needs_tools
-def test_neither_sam_build_nor_sam_package_changes_the_zip(checkout: Path, moto: MotoServer) -> None:
+def test_sam_build_and_package_keep_the_zip(checkout: Path, moto: MotoServer) -> None:
     """`sam deploy` uploads as `sam package` does. moto's S3 stands in for S3."""
     package = (checkout / "dist" / "aws_lambda.zip").read_bytes()
     folder = checkout / "aws_lambda"
@@ -99,8 +99,8 @@ def test_neither_sam_build_nor_sam_package_changes_the_zip(checkout: Path, moto:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logical_ids_of_resources_are_these_and_no_others(translated: dict[str, Any], variant: str) -> None:
-    """With another id CloudFormation makes another resource, and deletes or leaves the one that is in use."""
+def test_logical_ids_of_resources(translated: dict[str, Any], variant: str) -> None:
+    """A changed id makes CloudFormation create another resource, and delete or abandon the one in use."""
     chosen = Chosen(translated, VARIANTS[variant])
     with_email = Chosen(translated, VARIANTS[variant] | {"AlarmEmail": "somebody@example.com"})
 
@@ -140,7 +140,9 @@ def test_function_and_log_retention(translated: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("reserved", "expected"), [("20", "20"), ("1", "1"), ("0", None)])
-def test_zero_reserves_no_concurrency(translated: dict[str, Any], reserved: str, expected: str | None) -> None:
+def test_reserved_concurrency_of_zero_means_none(
+    translated: dict[str, Any], reserved: str, expected: str | None
+) -> None:
     """A value of 0 in CloudFormation would switch the function off."""
     function = Chosen(translated, {"ReservedConcurrency": reserved}).properties("Receiver")
 
@@ -203,9 +205,7 @@ OF_PIPE = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_permissions_of_the_roles_are_these_and_no_others(
-    translated: dict[str, Any], variant: str, tmp_path: Path
-) -> None:
+def test_permissions_of_the_roles(translated: dict[str, Any], variant: str, tmp_path: Path) -> None:
     roles = Chosen(translated, VARIANTS[variant]).of_type("AWS::IAM::Role")
     store = [PUT] if VARIANTS[variant]["Store"] == "dynamodb" else [SEE, SEND]
 
@@ -222,7 +222,7 @@ def test_permissions_of_the_roles_are_these_and_no_others(
         assert unknown_permissions([it | {"Resource": "*"} for it in statements(role)], tmp_path) == set()
 
 
-def test_retention_of_what_holds_events_when_the_stack_is_deleted(translated: dict[str, Any]) -> None:
+def test_tables_and_queues_are_retained_when_the_stack_is_deleted(translated: dict[str, Any]) -> None:
     retained = {"Events", "SeenKeys", "EventQueue", "EventDeadLetters"}
 
     for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
@@ -266,7 +266,7 @@ def test_queues_have_encryption_and_a_retention_of_14_days(translated: dict[str,
     assert chosen.properties("EventDeadLetters") == common | ({"FifoQueue": True} if variant == "fifo" else {})
 
 
-def test_secret_is_made_by_aws_and_is_a_plain_string(translated: dict[str, Any]) -> None:
+def test_secret_is_generated_as_a_plain_string(translated: dict[str, Any]) -> None:
     """Without SecretStringTemplate the whole value is the secret."""
     secret = Chosen(translated, {}).properties("SignatureSecret")
 
@@ -277,7 +277,7 @@ def test_secret_is_made_by_aws_and_is_a_plain_string(translated: dict[str, Any])
 # ---- the pipe --------------------------------------------------------------------------------------------------------
 
 
-def test_pipe_gives_up_before_the_stream_forgets(translated: dict[str, Any]) -> None:
+def test_pipe_retry_ends_before_stream_retention(translated: dict[str, Any]) -> None:
     pipe = Chosen(translated, WITH_PIPE).properties("EventPipe")
     source = pipe["SourceParameters"]["DynamoDBStreamParameters"]
 
@@ -308,7 +308,7 @@ def test_message_of_the_pipe(translated: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_alarms_watch_what_is_there(translated: dict[str, Any], variant: str) -> None:
+def test_alarms_name_existing_metrics_and_resources(translated: dict[str, Any], variant: str) -> None:
     chosen = Chosen(translated, VARIANTS[variant] | {"AlarmEmail": "somebody@example.com"})
     alarms = chosen.of_type("AWS::CloudWatch::Alarm")
 
@@ -322,7 +322,7 @@ def test_alarms_watch_what_is_there(translated: dict[str, Any], variant: str) ->
             assert dimension["Name"] == f"{owner.rpartition('::')[2]}Name", name
 
 
-def test_alarm_on_silence_alone_needs_no_data(translated: dict[str, Any]) -> None:
+def test_only_the_silence_alarm_treats_missing_data_as_breaching(translated: dict[str, Any]) -> None:
     chosen = Chosen(translated, WITH_PIPE | {"SilenceMinutes": "90"})
     alarm, alarms = chosen.properties("SilenceAlarm"), chosen.of_type("AWS::CloudWatch::Alarm")
 
@@ -343,7 +343,7 @@ def rendered(value: Any) -> str:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_dashboard_shows_what_is_there(translated: dict[str, Any], variant: str) -> None:
+def test_dashboard_names_existing_metrics_and_resources(translated: dict[str, Any], variant: str) -> None:
     chosen = Chosen(translated, VARIANTS[variant])
     widgets = json.loads(rendered(chosen.properties("Dashboard")["DashboardBody"]))["widgets"]
     shown = {metric[3] for it in widgets for metric in it["properties"]["metrics"]}

@@ -1,4 +1,4 @@
-"""terraform/: Terraform itself and the AWS provider itself, applied to moto_server, which stands in for AWS."""
+"""terraform/: applied by Terraform and the AWS provider to moto_server, which stands in for AWS."""
 
 import json
 import os
@@ -83,7 +83,7 @@ class Applied(Terraform):
 
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Applied]]:
-    """Both stores, side by side: most of the time the provider waits, 25 s for each queue."""
+    """Both stores in parallel: the provider waits 25 s for each queue."""
     with moto_server() as aws, ThreadPoolExecutor() as both:
         piped = Applied(tmp_path_factory.mktemp("tf"), aws, "piped", queue="true", alarm_email="somebody@example.com")
         queued = Applied(
@@ -169,7 +169,7 @@ QUEUED = {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"}
 NAMED = ("name", "alarm_name", "dashboard_name", "function_name", "secret_id", "topic_arn")
 
 
-def test_addresses_and_names_of_resources_are_these_and_no_others(piped: Applied, queued: Applied) -> None:
+def test_addresses_and_names_of_resources(piped: Applied, queued: Applied) -> None:
     for applied, expected in ((piped, RECEIVER | PIPED), (queued, RECEIVER | QUEUED)):
         assert applied.state.keys() == expected.keys()
         for address, values in applied.state.items():
@@ -225,7 +225,7 @@ def test_environment_names_the_store_and_the_secret(piped: Applied, queued: Appl
 
 
 def test_public_access_is_to_the_url_and_not_to_the_function(piped: Applied) -> None:
-    """moto shows what was asked for by the names of the request, where AWS shows it as a Condition."""
+    """moto shows the parameters of the request, where AWS shows a Condition."""
     client = piped.aws.client("lambda")
     url = client.get_function_url_config(FunctionName="piped")
     assert (url["AuthType"], url["FunctionUrl"]) == ("NONE", piped.outputs["url"])
@@ -241,7 +241,7 @@ def test_public_access_is_to_the_url_and_not_to_the_function(piped: Applied) -> 
     assert permission["Properties"]["InvokedViaFunctionUrl"] is True
 
 
-def test_permissions_of_the_roles_are_these_and_no_others(piped: Applied, queued: Applied) -> None:
+def test_permissions_of_the_roles(piped: Applied, queued: Applied) -> None:
     def granted(statements: list[Any]) -> dict[tuple[str, ...], Any]:
         assert all(it.keys() == {"Effect", "Action", "Resource"} for it in statements)
         return {tuple(it["Action"]): it["Resource"] for it in statements}
@@ -279,7 +279,7 @@ def test_permissions_are_known_to_aws(piped: Applied, queued: Applied, tmp_path:
         assert unknown_permissions(statements, tmp_path) == set()
 
 
-def test_the_secret_is_in_aws_and_not_in_the_state(piped: Applied) -> None:
+def test_secret_is_not_in_the_state(piped: Applied) -> None:
     secret = piped.aws.client("secretsmanager").get_secret_value(SecretId=piped.outputs["secret"])["SecretString"]
 
     assert re.fullmatch("[0-9A-Za-z]{64}", secret)
@@ -322,7 +322,7 @@ def test_queues_have_encryption_and_a_retention_of_14_days(piped: Applied, queue
     assert fifo["max_message_size"] == 262144
 
 
-def test_pipe_gives_up_before_the_stream_forgets(piped: Applied) -> None:
+def test_pipe_retry_ends_before_stream_retention(piped: Applied) -> None:
     """moto keeps a pipe and moves nothing through it."""
     pipe = piped.aws.client("pipes").describe_pipe(Name="piped-events")
     source = pipe["SourceParameters"]["DynamoDBStreamParameters"]
@@ -338,7 +338,7 @@ def test_pipe_gives_up_before_the_stream_forgets(piped: Applied) -> None:
 
 
 def test_alarms(piped: Applied, queued: Applied) -> None:
-    """Which there are, the table of names says; the metrics are those of the template."""
+    """The table of names lists them; the metrics are those of the template."""
     template = (ROOT / "aws_lambda" / "template.yaml").read_text()
     for applied, topics in ((piped, [f"{ARN % 'sns'}piped-alarms"]), (queued, [])):
         alarms = {it["alarm_name"]: it for it in applied.state.values() if "alarm_name" in it}
@@ -350,8 +350,8 @@ def test_alarms(piped: Applied, queued: Applied) -> None:
     assert (subscription["protocol"], subscription["endpoint"]) == ("email", "somebody@example.com")
 
 
-def test_zz_destroy_leaves_what_holds_events(piped: Applied, queued: Applied) -> None:
-    """Refused first; done once Terraform has forgotten the tables and queues, by the command that main.tf names."""
+def test_zz_destroy_keeps_tables_and_queues(piped: Applied, queued: Applied) -> None:
+    """Refused first; done after the `state rm` that main.tf documents."""
     refused = queued.destroy()
     assert refused.returncode == 1
     assert "prevent_destroy" in refused.stderr

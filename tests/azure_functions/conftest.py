@@ -87,10 +87,9 @@ def index(worker: None, run: Run, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def function(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[Program]]:
-    """Start the function with these variables and nothing else; None leaves one of the usual out.
+    """Start the function with only these variables; None leaves a default out.
 
-    ``sitecustomize`` is what Python runs before the program: the one way to put something into it, or to look into it,
-    and change nothing else.
+    Python runs ``sitecustomize`` before the program: to change or inspect the process and nothing else.
     """
 
     @contextmanager
@@ -107,7 +106,7 @@ def function(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow at once: the pauses are core's, and here they would only take time."""
+    """Retry without pauses: those are core's, and would only take time here."""
     monkeypatch.setattr("core.service.attempts.random.uniform", lambda low, high: low)
 
 

@@ -1,4 +1,4 @@
-"""The store in Service Bus, in a test: made, used, and closed again, which a worker never does."""
+"""The Service Bus store in a test: open, use, close."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ async def put(store: ServiceBusStore, one: Event | None = None, seconds: float =
 
 
 async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> str:
-    """Put an event that is refused in time; return why."""
+    """Put an event; assert that it is refused in time, and return the cause."""
     with pytest.raises(StoreUnavailableError) as caught:
         async with asyncio.timeout(DEADLINE):
             await put(store, one, seconds)
@@ -54,7 +54,7 @@ async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: fl
 
 
 def run(connect: Callable[[], ServiceBusClient], work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
-    """Work with a store, and close what it has open, which a worker never does."""
+    """Work with a store, and close its connections, which a worker never does."""
 
     async def all_of_it() -> None:
         store = ServiceBusStore(connect, "events")

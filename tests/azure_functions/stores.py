@@ -49,7 +49,7 @@ def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 @contextmanager
 def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
-    """Seen keys in a table, which nothing happens to; the queue behind the proxy."""
+    """The queue is behind the proxy; the seen keys are in a table, without a fault."""
     azurite: Azurite = request.getfixturevalue("azurite")
     proxy, there = Proxy(azurite.queue_port), Storage(azurite)
     taken: list[Row] = []
@@ -101,7 +101,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
 
 
 def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], object]]:
-    """Return what fetches a token of the managed identity from ``url``."""
+    """Return the call that fetches a token of the managed identity from ``url``."""
     for name, value in {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": "h"}.items():
         monkeypatch.setenv(name, value)
     identity = managed_identity("of this test alone")

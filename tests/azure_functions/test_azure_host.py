@@ -1,4 +1,4 @@
-"""What our stand-in for Azure's host makes of a request is what the host makes of it, one function behind both."""
+"""The stand-in for Azure's host against the host itself: both pass the same requests to the same function."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def ports(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 
 def answer(port: int, request: bytes) -> tuple[int, Any]:
-    """Send bytes; return the status, and what the function was given."""
+    """Send bytes; return the status, and the request that the function received."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(request)
         found = b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -92,7 +92,7 @@ REQUESTS = {
 }
 
 
-def test_they_pass_on_the_same(ports: tuple[int, int]) -> None:
+def test_stand_in_passes_on_the_same_as_the_host(ports: tuple[int, int]) -> None:
     host, stand_in = ports
     different = {}
     for name, request in REQUESTS.items():
@@ -102,7 +102,7 @@ def test_they_pass_on_the_same(ports: tuple[int, int]) -> None:
     assert different == {}
 
 
-def test_neither_waits_for_the_rest_of_a_body(ports: tuple[int, int]) -> None:
+def test_incomplete_body_is_not_waited_for(ports: tuple[int, int]) -> None:
     request = post(b"/x", body=b"x" * 1000)[:-1]
     started = time.monotonic()
     with ThreadPoolExecutor() as pool:
@@ -110,14 +110,14 @@ def test_neither_waits_for_the_rest_of_a_body(ports: tuple[int, int]) -> None:
     assert 4 < time.monotonic() - started < 8
 
 
-def test_neither_takes_a_body_above_100_mib(ports: tuple[int, int]) -> None:
+def test_body_above_100_mib_is_refused(ports: tuple[int, int]) -> None:
     request = post(b"/x", b"Content-Length: 104857601").replace(b"Content-Length: 5\r\n", b"")
     for port in ports:
         assert answer(port, request) == (500, None)
 
 
 @pytest.mark.parametrize("text", ["raise ZeroDivisionError", "def (", "", "import a_library_that_is_missing"])
-def test_without_a_function_the_stand_in_has_a_home_page(text: str, worker: None, tmp_path: Path) -> None:
+def test_stand_in_without_a_function_has_a_home_page(text: str, worker: None, tmp_path: Path) -> None:
     """As the host has, in test_functions_host_faults.py."""
     (tmp_path / "function_app.py").write_text(text)
     program = Program("tests.support.azure_host", {"AzureWebJobsScriptRoot": str(tmp_path)}, tmp_path)

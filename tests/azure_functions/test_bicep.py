@@ -1,7 +1,4 @@
-"""infra/, compiled by Microsoft's own compiler: it checks each type, and the tests look at what would be deployed.
-
-What Azure makes of it, only a deployment shows.
-"""
+"""infra/, compiled by Microsoft's compiler. The tests check the compiled template; nothing is deployed."""
 
 import json
 import re
@@ -85,7 +82,7 @@ def bus() -> Deployment:
 # ---- the files -------------------------------------------------------------------------------------------------------
 
 
-def test_the_compiler_and_its_linter_have_no_warning() -> None:
+def test_bicep_compiler_and_linter_have_no_warning() -> None:
     """Types, properties, names of parameters, what is declared and not used, secrets in outputs."""
     assert template()["resources"]
     assert {path.name for path in INFRA.iterdir()} == {
@@ -120,7 +117,7 @@ ACCEPTED = {
 
 @needs_tools
 def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
-    """In what is deployed: in Bicep itself checkov reads no value of a variable, and nothing below an `if`."""
+    """In the compiled template: in Bicep itself checkov reads no variable and nothing below an `if`."""
     for store in STORES:
         content = {
             "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
@@ -149,7 +146,7 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
     assert "-store'" in access
 
 
-def test_no_key_is_read_and_no_api_version_is_a_preview() -> None:
+def test_no_list_keys_and_no_preview_api_version() -> None:
     text = json.dumps(template())
     assert not re.search(r"(?i)\blist\w*\(|getSecret|AccountKey|SharedAccess|InstrumentationKey", text)
     versions = re.findall(r'"apiVersion": "([^"]+)"', text)
@@ -181,7 +178,7 @@ def test_azd_takes_each_parameter_from_its_own_variable() -> None:
     assert {name: variables[name] for name in SETTINGS} == SETTINGS
 
 
-def test_the_secret_parameter_alone_is_secure_and_azd_keeps_none() -> None:
+def test_only_the_secret_parameter_is_secure() -> None:
     """A parameter without a default azd would ask for, and keep."""
     parameters = template()["parameters"]
     assert [name for name, it in parameters.items() if it["type"] == "securestring"] == ["signatureSecret"]
@@ -224,7 +221,7 @@ def test_parameters_out_of_bounds_are_refused(wrong: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_resources_and_permissions_are_these_and_no_others(store: str) -> None:
+def test_resources_and_permissions(store: str) -> None:
     assert deployment(store=store).resources.keys() == ALWAYS | OF_STORE[store]
 
 
@@ -326,8 +323,8 @@ def test_parameters_become_settings() -> None:
     assert Settings.load(found | {"DT_SIGNATURE_SECRET": '["new","old"]'}) is not None
 
 
-def test_es256_alone_has_no_reference_to_the_secret() -> None:
-    """Where Azure cannot resolve one, the setting is its text: an address, which is no secret."""
+def test_es256_only_has_no_reference_to_the_secret() -> None:
+    """Azure would leave an unresolved reference in the setting as text."""
     assert "DT_SIGNATURE_SECRET" not in settings(signaturePolicy="es256", organizationId="one")
 
 

@@ -1,4 +1,4 @@
-"""Who may do what on Azure, where the secret is, how events are kept, and what watches it: in what is deployed."""
+"""Permissions, the secret, retention and alerts on Azure, in the compiled template."""
 
 import json
 import re
@@ -39,8 +39,8 @@ def bus() -> Deployment:
     return deployment(store="service_bus")
 
 
-def test_permissions_are_of_the_identity_of_the_function_alone(each: Deployment) -> None:
-    """Which roles there are, and in what, is in test_resources_and_permissions_are_these_and_no_others.
+def test_permissions_are_given_only_to_the_identity_of_the_function(each: Deployment) -> None:
+    """Which roles there are, and in what, is in test_resources_and_permissions.
 
     Azure refuses to give an assignment to another principal, such as that of an identity which was deleted and made
     anew; so the principal is part of its name.
@@ -76,7 +76,7 @@ def test_access_by_key_and_public_access_are_off(each: Deployment) -> None:
         assert it["properties"] == {"disableLocalAuth": True, "minimumTlsVersion": "1.2"}
 
 
-def test_key_vault_takes_roles_and_survives_deletion(bus: Deployment) -> None:
+def test_key_vault_uses_rbac_and_purge_protection(bus: Deployment) -> None:
     vault = bus.properties(VAULT)
     assert vault["enableRbacAuthorization"] is True
     assert (vault["enableSoftDelete"], vault["enablePurgeProtection"]) == (True, True)
@@ -87,8 +87,8 @@ def test_key_vault_takes_roles_and_survives_deletion(bus: Deployment) -> None:
     }
 
 
-def test_the_secret_is_in_the_vault_and_nowhere_else(each: Deployment) -> None:
-    """A secure parameter stays an expression, also where it would be sent in the clear."""
+def test_secret_is_only_in_the_key_vault(each: Deployment) -> None:
+    """A secure parameter stays an expression in the compiled template."""
     assert each.properties(SECRET)["value"] == "[parameters('signatureSecret')]"
     others = [it["properties"] for key, it in each.resources.items() if key != SECRET and "properties" in it]
     text = json.dumps([others, each.outputs])
@@ -119,13 +119,13 @@ def test_service_bus_detects_duplicates_and_retention_is_14_days(bus: Deployment
     }
 
 
-def test_what_holds_events_is_locked_against_deletion(each: Deployment) -> None:
+def test_stores_have_a_delete_lock(each: Deployment) -> None:
     """Where the lock is, the table of resources says."""
     (key,) = (it for it in each.resources if it.endswith(LOCK))
     assert each.properties(key)["level"] == "CanNotDelete"
 
 
-def test_copies_are_in_three_zones(bus: Deployment) -> None:
+def test_storage_redundancy(bus: Deployment) -> None:
     assert bus.one(STORAGE)["sku"] == {"name": "Standard_ZRS"}
     assert deployment(redundancy="Standard_LRS").one(STORAGE)["sku"] == {"name": "Standard_LRS"}
 

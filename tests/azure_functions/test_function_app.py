@@ -1,4 +1,4 @@
-"""The function as Azure's worker has it: what it finds, what the environment makes of it, and what it imports."""
+"""The function in Azure's worker: indexing, settings and imports."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def post(program: Program, content: bytes | None = None, secret: str = SECRET) -
 
 
 def problem(answer: Answer) -> tuple[int, str]:
-    """Return the status and the type of a problem, which no answer of the host's own is."""
+    """Return the status and the type of a problem document, which the host itself never sends."""
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status, json.loads(answer.body)["type"].rsplit(":", 1)[1]
 
@@ -51,7 +51,7 @@ def trigger(indexed: Any) -> Any:
 # What the worker finds.
 
 
-def test_one_function_takes_every_path_and_every_method_and_gives_nothing_but_an_answer(index: Index) -> None:
+def test_one_http_trigger_for_every_path_and_method(index: Index) -> None:
     [found] = index(DT_SIGNATURE_SECRET=SECRET, DT_SERVICE_BUS=BUS)["functions"]
     assert found == {
         "name": "receive",
@@ -72,7 +72,7 @@ def test_one_function_takes_every_path_and_every_method_and_gives_nothing_but_an
 
 
 @pytest.mark.parametrize("store", [None, "", "service_bus", "storage_queue", "table", "cosmos"])
-def test_function_is_the_same_for_every_store(store: str | None, index: Index) -> None:
+def test_indexed_function_is_the_same_for_every_store(store: str | None, index: Index) -> None:
     environ = {} if store is None else {"DT_STORE": store}
     [found] = index(DT_SIGNATURE_SECRET=SECRET, DT_SERVICE_BUS=BUS, DT_STORAGE=STORAGE, **environ)["functions"]
     assert (found["name"], found["is_async"]) == ("receive", True)
@@ -91,14 +91,14 @@ LEVELS = {
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_the_door_is_open_only_to_those_who_said_so(level: str | None, index: Index) -> None:
+def test_auth_level_is_anonymous_only_if_set_so(level: str | None, index: Index) -> None:
     environ = {} if level is None else {"DT_AUTH_LEVEL": level}
     indexed = index(DT_SIGNATURE_SECRET=SECRET, DT_SERVICE_BUS=BUS, **environ)
     assert trigger(indexed)["authLevel"] == LEVELS[level]
 
 
-def test_a_wrong_environment_is_indexed_all_the_same(index: Index) -> None:
-    """Otherwise the host would have no function, and would say so in no answer."""
+def test_function_is_indexed_with_invalid_settings(index: Index) -> None:
+    """Otherwise the host would have no function, and no answer would say why."""
     for environ in ({}, {"DT_STORE": "table"}, {"DT_STORE": "storage_queue"}, {"DT_STORE": "cosmos"}):
         [found] = index(**environ)["functions"]
         assert found["name"] == "receive"
@@ -156,7 +156,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "variable"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, function: Function
 ) -> None:
     with function(**{"DT_SERVICE_BUS": BUS, "DT_STORAGE": STORAGE} | changes) as program:
@@ -191,10 +191,8 @@ REFERENCE = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secre
         ("@Microsoft.KeyVault(VaultName=anybody;SecretName=x)", "service_bus"),
     ],
 )
-def test_a_reference_that_key_vault_did_not_resolve_is_no_secret(
-    reference: str, store: str, function: Function
-) -> None:
-    """Azure leaves it in the setting's place, and whoever knows the vault's name knows it."""
+def test_unresolved_key_vault_reference_is_not_a_secret(reference: str, store: str, function: Function) -> None:
+    """Azure leaves the reference in the setting, and it can be guessed from the vault's name."""
     with function(DT_STORE=store, **STORES[store], DT_SIGNATURE_SECRET=reference) as program:
         assert problem(post(program, secret=reference)) == (503, "unavailable")
         [line] = program.wait_for_lines(1)
@@ -205,7 +203,7 @@ def test_a_reference_that_key_vault_did_not_resolve_is_no_secret(
 
 
 @pytest.mark.parametrize("variable", ["DT_SERVICE_BUS", "DT_STORAGE", "DT_ORGANIZATION_ID", "DT_JWKS", "DT_PROJECT_ID"])
-def test_a_reference_is_not_taken_for_any_other_setting(variable: str, function: Function) -> None:
+def test_unresolved_key_vault_reference_in_another_setting_is_refused(variable: str, function: Function) -> None:
     environ = {**STORES["service_bus"], variable: REFERENCE}
     with function(**environ) as program:
         assert problem(post(program)) == (503, "unavailable")
@@ -214,7 +212,7 @@ def test_a_reference_is_not_taken_for_any_other_setting(variable: str, function:
         assert "anybody" not in program.output()
 
 
-def test_a_reference_elsewhere_is_none_of_the_receivers_business(function: Function, tmp_path: Path) -> None:
+def test_unresolved_key_vault_reference_in_a_foreign_variable_is_ignored(function: Function, tmp_path: Path) -> None:
     with (
         service_bus(tmp_path, "events") as bus,
         function(DT_SERVICE_BUS=bus.connection_string, ANOTHER=REFERENCE) as program,
@@ -256,7 +254,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("environ", "names"), NAMES.values(), ids=NAMES.keys())
-def test_what_has_no_name_has_the_one_that_infra_gives_it(
+def test_default_names_of_queue_and_tables(
     environ: dict[str, str], names: tuple[str, str, str], function: Function, azurite: Azurite
 ) -> None:
     queue, (table, seen) = _make(azurite, *names)
@@ -274,7 +272,7 @@ def test_what_has_no_name_has_the_one_that_infra_gives_it(
 
 
 @pytest.mark.parametrize(("environ", "names"), NAMES.values(), ids=NAMES.keys())
-def test_a_queue_of_service_bus_has_its_name_too(
+def test_default_name_of_the_service_bus_queue(
     environ: dict[str, str], names: tuple[str, str, str], function: Function, tmp_path: Path
 ) -> None:
     with service_bus(tmp_path, names[0]) as bus, function(DT_SERVICE_BUS=bus.connection_string, **environ) as program:
@@ -319,14 +317,14 @@ IMPORTS: dict[str, tuple[dict[str, str], set[str]]] = {
 
 
 @pytest.mark.parametrize(("environ", "expected"), IMPORTS.values(), ids=IMPORTS.keys())
-def test_a_cold_start_imports_what_its_store_needs(environ: dict[str, str], expected: set[str], index: Index) -> None:
+def test_cold_start_imports_only_its_store(environ: dict[str, str], expected: set[str], index: Index) -> None:
     modules = set(index(DT_SIGNATURE_SECRET=SECRET, **environ)["modules"])
     assert modules & SDKS == expected
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_the_collector_rests_during_the_imports_and_works_afterwards(store: str, index: Index) -> None:
-    """And what they left is none of its business any more."""
+def test_garbage_collector_is_disabled_during_the_imports(store: str, index: Index) -> None:
+    """Afterwards it is enabled, and the objects of the imports are frozen."""
     found = index(DT_SIGNATURE_SECRET=SECRET, DT_STORE=store, **STORES[store])["collector"]
     assert found["is_enabled"]
     assert found["frozen"] > 10_000
@@ -349,7 +347,7 @@ azure_functions.table._entity = fails
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_bug_in_the_store_is_a_500_of_ours_and_one_line(store: str, function: Function, azurite: Azurite) -> None:
+def test_unexpected_exception_is_500_and_one_log_line(store: str, function: Function, azurite: Azurite) -> None:
     _make(azurite, "events", "events", "seenKeys")
     connection = connection_string(azurite.queue_port, azurite.table_port)
     with function(BUG, DT_STORE=store, DT_SERVICE_BUS=BUS, DT_STORAGE=connection) as program:
@@ -371,8 +369,8 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize("store", ADDRESSES)
-def test_an_address_that_the_host_may_answer_2xx_is_none_of_ours(store: str, function: Function) -> None:
-    """While the function is not loaded, the host does: an address that works until then loses what comes meanwhile."""
+def test_path_that_the_host_answers_2xx_is_404(store: str, function: Function) -> None:
+    """The host answers 2xx there while no function is loaded, and would lose deliveries."""
     with function(DT_STORE=store, **STORES[store]) as program:
         content = fresh_body()
         for count, path in enumerate(ADDRESSES[store], 1):
@@ -386,7 +384,7 @@ def test_an_address_that_the_host_may_answer_2xx_is_none_of_ours(store: str, fun
             assert program.request(method, "/").status == 404
 
 
-def test_the_function_goes_on_after_requests_that_it_refused(function: Function, tmp_path: Path) -> None:
+def test_function_works_after_refused_requests(function: Function, tmp_path: Path) -> None:
     with service_bus(tmp_path, "events") as bus, function(DT_SERVICE_BUS=bus.connection_string) as program:
         content = fresh_body()
         for path in ("/events", "/x", "/a/b/", "/%252e", "/events?a=b", "/a//b", f"/{uuid.uuid4()}"):

@@ -1,4 +1,4 @@
-"""The package behind Azure's own Functions host and Microsoft's worker: what reaches the store, and what comes back."""
+"""The package in Azure's Functions host and Microsoft's worker, from request to store and answer."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def post(host: FunctionsHost, content: bytes, **headers: str) -> Answer:
 
 
 def problem(answer: Answer) -> tuple[int, str]:
-    """Return the status and the type of a problem, which no answer of the host's own is."""
+    """Return the status and the type of a problem document, which the host itself never sends."""
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status, json.loads(answer.body)["type"].rsplit(":", 1)[1]
 
@@ -91,7 +91,7 @@ TYPES = [
 ]
 
 
-def test_every_byte_is_stored_whatever_it_is_called(host: FunctionsHost, storage: Storage) -> None:
+def test_every_byte_is_stored_with_any_content_type(host: FunctionsHost, storage: Storage) -> None:
     # The last byte or two make each a body of its own, of the same length.
     contents = [
         (content[:-2] + b"%02d" % number, kind) for content in BODIES.values() for number, kind in enumerate(TYPES)
@@ -107,8 +107,8 @@ def test_every_byte_is_stored_whatever_it_is_called(host: FunctionsHost, storage
     assert sorted(each["body"] for each in storage.entities()) == sorted(content for content, _ in contents)
 
 
-def test_what_is_too_large_is_refused_by_us(host: FunctionsHost) -> None:
-    """What is above 100 MiB, by the host: test_azure_host.py."""
+def test_too_large_body_is_413(host: FunctionsHost) -> None:
+    """The host refuses above 100 MiB: test_azure_host.py."""
     for size in (262_145, 30_000_000):
         assert problem(post(host, b"x" * size)) == (413, "too-large")
 
@@ -137,15 +137,15 @@ WRONG = [b"/", b"/?a=b", b"/.", b"/x/..", b"/%2e", b"http://x", b"/admin/warmup"
 
 
 @pytest.mark.parametrize("target", WRONG)
-def test_an_address_that_the_host_answers_2xx_without_us_is_404(target: bytes, host: FunctionsHost) -> None:
-    """As it does: test_without_a_function_nothing_is_acknowledged_at_events."""
+def test_paths_that_the_bare_host_answers_2xx_are_404(target: bytes, host: FunctionsHost) -> None:
+    """It does: test_host_without_a_function_acknowledges_nothing_at_events."""
     content = fresh_body()
     token = f"X-Dt-Signature: {hs256(content)}".encode()
     for method in (b"POST", b"PUT", b"GET", b"HEAD", b"OPTIONS"):
         assert raw(host, b"%s %s HTTP/1.1" % (method, target), token, content=content) == 404
 
 
-def test_the_answer_names_the_address_that_is_right(host: FunctionsHost) -> None:
+def test_wrong_path_answer_names_the_endpoint(host: FunctionsHost) -> None:
     answer = host.request("POST", "/", {}, b"{}")
     assert problem(answer) == (404, "wrong-address")
     assert b"/events" in answer.body
@@ -166,7 +166,7 @@ def test_paths_and_methods(host: FunctionsHost) -> None:
     assert host.request("HEAD", "/events").body == b""
 
 
-def test_answers_come_out_as_they_are(host: FunctionsHost) -> None:
+def test_answers_pass_the_host_unchanged(host: FunctionsHost) -> None:
     content = fresh_body()
     for expected in ("stored", "duplicate"):
         answer = post(host, content)
@@ -178,7 +178,7 @@ def test_answers_come_out_as_they_are(host: FunctionsHost) -> None:
     assert refused.headers["content-length"] == str(len(refused.body))
 
 
-def test_a_body_in_chunks_never_comes_and_is_411(host: FunctionsHost) -> None:
+def test_chunked_body_is_411(host: FunctionsHost) -> None:
     content = fresh_body()
     head = b"\r\n".join(
         [
@@ -194,8 +194,8 @@ def test_a_body_in_chunks_never_comes_and_is_411(host: FunctionsHost) -> None:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 411 ")
 
 
-def test_a_host_that_is_killed_loses_nothing(host: FunctionsHost, storage: Storage) -> None:
-    """The last of them: it is dead then."""
+def test_killed_host_loses_nothing(host: FunctionsHost, storage: Storage) -> None:
+    """The last test here, because it kills the host."""
     acknowledged: list[bytes] = []
     contents = [fresh_body() for _ in range(1_000)]
 

@@ -1,4 +1,4 @@
-"""Azure's own Functions host while a worker dies, the store is away, or there is no function."""
+"""Azure's Functions host when a worker is killed, the store is down, or no function is loaded."""
 
 import os
 import signal
@@ -42,9 +42,7 @@ def send(host: FunctionsHost, content: bytes) -> int:
         return 0
 
 
-def test_two_thousand_deliveries_are_each_stored_once_though_two_workers_die(
-    host: FunctionsHost, bus: ServiceBus
-) -> None:
+def test_two_worker_kills_in_2000_deliveries_store_each_once(host: FunctionsHost, bus: ServiceBus) -> None:
     contents = [fresh_body() for _ in range(DELIVERIES)]
     refused: list[int] = []
     done = threading.Semaphore(0)
@@ -67,7 +65,7 @@ def test_two_thousand_deliveries_are_each_stored_once_though_two_workers_die(
     assert sorted(message["body"] for message in bus.messages()) == sorted(contents)
 
 
-def test_a_store_that_is_frozen_is_a_503_in_time(host: FunctionsHost, bus: ServiceBus) -> None:
+def test_frozen_store_is_503_in_time(host: FunctionsHost, bus: ServiceBus) -> None:
     contents = [fresh_body() for _ in range(8)]
     before = len(bus.messages())
     bus.freeze()
@@ -82,7 +80,7 @@ def test_a_store_that_is_frozen_is_a_503_in_time(host: FunctionsHost, bus: Servi
     assert sorted(message["body"] for message in bus.messages()[before:]) == sorted(contents)
 
 
-def test_the_third_death_of_a_worker_ends_the_host(app: Path, bus: ServiceBus, tmp_path: Path) -> None:
+def test_third_worker_crash_ends_the_host(app: Path, bus: ServiceBus, tmp_path: Path) -> None:
     """Within half an hour, on a host of its own: pytest-xdist may run the other tests elsewhere."""
     environ = {"DT_SIGNATURE_SECRET": SECRET, "DT_SERVICE_BUS": bus.connection_string}
     with functions_host(app, environ, tmp_path / "home") as host:
@@ -105,7 +103,7 @@ ADDRESSES = ("/events", "/", "/admin/warmup", "/x/../", "/healthz")
 
 
 def _seen(host: FunctionsHost) -> set[int]:
-    """Return what a delivery to /events is answered until the host has looked for a function; 0 for nothing."""
+    """Return the statuses of deliveries to /events until the host has looked for a function; 0 for no answer."""
     statuses = set()
     deadline = time.monotonic() + 60
     while send(host, b"") in (0, 503) and time.monotonic() < deadline:
@@ -114,8 +112,8 @@ def _seen(host: FunctionsHost) -> set[int]:
     return statuses | {send(host, fresh_body())}
 
 
-def test_a_delivery_is_acknowledged_by_the_function_alone(app: Path, tmp_path: Path) -> None:
-    """Without one, what is sent to / or /admin/warmup is: so the function answers 404 there."""
+def test_host_without_a_function_acknowledges_nothing_at_events(app: Path, tmp_path: Path) -> None:
+    """It acknowledges / and /admin/warmup, so the function answers 404 there."""
     with ExitStack() as stack:
 
         def start(name: str, folder: Path, **environ: str) -> FunctionsHost:

@@ -37,7 +37,7 @@ host = json.loads((FOLDER / "host.json").read_text())
 FUNCTION = "receive"
 
 
-def test_host() -> None:
+def test_host_json() -> None:
     assert host == {
         "version": "2.0",
         "functionTimeout": "00:01:00",
@@ -54,18 +54,18 @@ def test_host() -> None:
 
 
 @pytest.mark.parametrize("store", ["service_bus", "storage_queue", "table"])
-def test_the_function_has_the_name_that_its_log_is_kept_under(store: str, index: Callable[..., Any]) -> None:
+def test_function_name_matches_the_log_category(store: str, index: Callable[..., Any]) -> None:
     assert [function["name"] for function in index(DT_STORE=store)["functions"]] == [FUNCTION]
 
 
-def test_no_request_meets_the_timeout() -> None:
+def test_function_timeout_is_longer_than_any_request() -> None:
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
     timeout = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
     assert 3 * max(DEADLINE, 10) <= timeout <= 300
 
 
 def level(category: str) -> str:
-    """As the host's filter decides: the rule with the longest name that the category begins with."""
+    """Return the level of the longest rule that is a prefix of the category, as the host's filter does."""
     levels: dict[str, str] = host["logging"]["logLevel"]
     found = max((name for name in levels if category.startswith(name)), key=len, default="default")
     return levels[found]
@@ -81,7 +81,7 @@ def level(category: str) -> str:
         ("Microsoft.Azure.WebJobs.Script", "Warning"),
     ],
 )
-def test_log_has_what_alerts_look_at_and_no_line_of_the_host_for_each_request(category: str, expected: str) -> None:
+def test_log_levels_keep_the_lines_that_alerts_query(category: str, expected: str) -> None:
     assert level(category) == expected
 
 
@@ -94,7 +94,7 @@ def azd() -> Any:
 
 
 def test_azd_deploys_the_staged_folder(azd: Any) -> None:
-    """A path above azd's own project is joined to it as it is, in azd's service_config.go."""
+    """azd joins a path above its project unchanged, in service_config.go."""
     (service,) = azd["services"].values()
 
     assert service == {
@@ -106,7 +106,7 @@ def test_azd_deploys_the_staged_folder(azd: Any) -> None:
     assert (FOLDER / service["project"]).resolve() == (ROOT / "dist" / "azure_functions").resolve()
 
 
-def test_azd_provisions_what_is_in_infra(azd: Any) -> None:
+def test_azd_provisions_infra(azd: Any) -> None:
     assert azd["infra"] == {"provider": "bicep", "path": "infra", "module": "main"}
     assert (FOLDER / azd["infra"]["path"] / f"{azd['infra']['module']}.bicep") == INFRA / "main.bicep"
     assert azd.keys() == {"name", "infra", "services", "hooks"}
@@ -138,11 +138,11 @@ IGNORED = GitIgnoreSpec.from_lines((FOLDER / ".funcignore").read_text().splitlin
         "local.settings.json",
     ],
 )
-def test_what_a_tool_leaves_behind_is_not_uploaded(path: str) -> None:
+def test_funcignore_leaves_out_files_of_tools(path: str) -> None:
     assert IGNORED.match_file(path)
 
 
-def test_all_of_the_package_is_uploaded() -> None:
+def test_funcignore_keeps_the_whole_package() -> None:
     """What tools/package.py puts there."""
     modules = [path for folder in ("core", "azure_functions") for path in (ROOT / folder).rglob("*.py")]
     staged = ["function_app.py", "host.json", "requirements.txt", "LICENSE"]

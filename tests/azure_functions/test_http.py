@@ -1,4 +1,4 @@
-"""Between an HTTP request and the core: what Azure's host makes of it on the way, and what comes back."""
+"""HTTP between Azure's host and the core: requests and answers."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def ready(function: Function, bus: ServiceBus) -> Iterator[Program]:
 
 
 def line_after(program: Program, act: Callable[[], Any]) -> dict[str, Any]:
-    """Return the log line of what ``act`` requests."""
+    """Return the log line of the request that ``act`` makes."""
     count = len(program.lines())
     act()
     lines = program.wait_for_lines(count + 1)
@@ -44,7 +44,7 @@ def line_after(program: Program, act: Callable[[], Any]) -> dict[str, Any]:
 
 
 def raw(program: Program, data: bytes) -> bytes:
-    """Send bytes; return all that came."""
+    """Send bytes; return the whole answer."""
     with socket.create_connection(("127.0.0.1", program.port), timeout=10) as connection:
         connection.sendall(data)
         found = b""
@@ -80,12 +80,12 @@ def chunked(program: Program, content: bytes, **headers: str) -> Answer:
         ("https://[/healthz", "/healthz"),
     ],
 )
-def test_the_path_is_that_of_the_address(url: str, path: str) -> None:
+def test_path_of_the_url(url: str, path: str) -> None:
     request = to_request(HttpRequest("GET", url, body=b""))
     assert (request.method, request.path) == ("GET", path)
 
 
-def test_health_is_asked_for_by_path_alone(ready: Program) -> None:
+def test_health_check_is_chosen_by_path_only(ready: Program) -> None:
     for path, status in {
         "/healthz": 200,
         "/healthz?x=y": 200,
@@ -95,8 +95,8 @@ def test_health_is_asked_for_by_path_alone(ready: Program) -> None:
         assert ready.request("GET", path).status == status, path
 
 
-def test_a_body_in_chunks_is_refused_with_what_to_send_instead(ready: Program, bus: ServiceBus) -> None:
-    """The host passes on none of it. DT says how long a body is; a proxy before the function may not."""
+def test_chunked_body_is_411_and_says_what_to_send(ready: Program, bus: ServiceBus) -> None:
+    """The host drops chunked bodies. DT sends a length; a proxy before the function may not."""
     before = len(bus.messages())
     for headers in ({}, {"X-Dt-Signature": "x.y.z"}):
         count = len(ready.lines())
@@ -108,8 +108,8 @@ def test_a_body_in_chunks_is_refused_with_what_to_send_instead(ready: Program, b
     assert len(bus.messages()) == before
 
 
-def test_a_signature_that_came_twice_is_refused_though_both_are_genuine(ready: Program, bus: ServiceBus) -> None:
-    """The host joins them by a comma, which no token has in it."""
+def test_repeated_signature_header_is_refused(ready: Program, bus: ServiceBus) -> None:
+    """The host joins them with a comma, which no token contains."""
     content = fresh_body()
     before = len(bus.messages())
 
@@ -131,14 +131,14 @@ def test_a_signature_that_came_twice_is_refused_though_both_are_genuine(ready: P
 
 
 @pytest.mark.parametrize("response", [UNVERIFIED, NOT_ALLOWED, UNAVAILABLE, Response(200, (("a", "b"),), b"\xff\0")])
-def test_an_answer_is_that_of_the_core(response: Response) -> None:
+def test_answer_is_unchanged_by_the_adapter(response: Response) -> None:
     answer = to_response(response)
     assert answer.status_code == response.status
     assert answer.get_body() == response.body
     assert list(answer.headers.items()) == list(response.headers)
 
 
-def test_answers_have_their_headers_on_the_wire(ready: Program) -> None:
+def test_answer_headers_on_the_wire(ready: Program) -> None:
     content = fresh_body()
     stored = ready.request("POST", "/events", signed(content), content)
     assert stored.headers["content-length"] == "0"
@@ -149,12 +149,12 @@ def test_answers_have_their_headers_on_the_wire(ready: Program) -> None:
     assert json.loads(refused.body)["status"] == 401
 
 
-def test_a_head_has_the_headers_of_a_get_and_no_body(ready: Program) -> None:
+def test_head_has_the_headers_of_get_and_no_body(ready: Program) -> None:
     get, head = ready.request("GET", "/events"), ready.request("HEAD", "/events")
     assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
 
 
-def test_a_store_that_is_away_says_when_to_come_again(function: Function, tmp_path: Path) -> None:
+def test_unavailable_store_sends_retry_after(function: Function, tmp_path: Path) -> None:
     with service_bus(tmp_path, "events") as bus, function(DT_SERVICE_BUS=bus.connection_string) as program:
         bus.kill()
         content = fresh_body()

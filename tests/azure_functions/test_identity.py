@@ -1,6 +1,6 @@
-"""The managed identity: azure-identity as it is, in front of a stand-in for App Service's identity endpoint.
+"""The managed identity: the real azure-identity against a stand-in for App Service's identity endpoint.
 
-Which is written from Microsoft's page, https://learn.microsoft.com/azure/app-service/overview-managed-identity (REST
+The stand-in follows Microsoft's page, https://learn.microsoft.com/azure/app-service/overview-managed-identity (REST
 endpoint reference). The services behind are stand-ins too, under the names that Azure has for them: the function's
 process is told that those are on this machine, and to trust their certificate.
 """
@@ -69,7 +69,7 @@ Identity = Callable[[Answering], AbstractContextManager[Loopback]]
 
 
 def get(resource: str = SERVICE_BUS) -> int:
-    """Return the number of the token that is given."""
+    """Return the number of the token."""
     found = managed_identity(None).get_token(f"{resource}/.default")
     assert found.token.startswith(TOKEN)
     return int(found.token.removeprefix(TOKEN))
@@ -84,9 +84,7 @@ def asked(call: Call) -> dict[str, str]:
 
 @pytest.mark.parametrize("resource", [SERVICE_BUS, STORAGE])
 @pytest.mark.parametrize("client_id", [None, "", "5e29463d"])
-def test_the_endpoint_is_asked_as_app_service_wants_it(
-    identity: Identity, client_id: str | None, resource: str
-) -> None:
+def test_identity_endpoint_request(identity: Identity, client_id: str | None, resource: str) -> None:
     with identity(in_turn(token(1))) as server:
         found = managed_identity(client_id).get_token(f"{resource}/.default")
         [call] = server.calls
@@ -98,7 +96,7 @@ def test_the_endpoint_is_asked_as_app_service_wants_it(
     assert asked(call) == {"api-version": "2019-08-01", "resource": resource, **whose}
 
 
-def test_a_token_is_asked_for_once_and_by_all_who_are_the_same(identity: Identity) -> None:
+def test_token_is_cached_for_each_identity(identity: Identity) -> None:
     with identity(in_turn(token(1), token(2), token(3))) as server:
         assert managed_identity("one") is managed_identity("one")
         assert [get(), get(), get(STORAGE), get(), get(STORAGE)] == [1, 1, 2, 1, 2]
@@ -106,14 +104,14 @@ def test_a_token_is_asked_for_once_and_by_all_who_are_the_same(identity: Identit
         assert len(server.calls) == 3
 
 
-def test_a_token_with_minutes_left_is_renewed(identity: Identity) -> None:
+def test_token_about_to_expire_is_renewed(identity: Identity) -> None:
     with identity(in_turn(token(1, 240), token(2, 360), token(3))) as server:
         assert [get(), get(), get()] == [1, 2, 2]
         assert len(server.calls) == 2
 
 
-def test_a_token_is_renewed_early_and_lasts_if_that_fails(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the middle of its life on: a failure of the endpoint then costs no event."""
+def test_failed_early_renewal_keeps_the_valid_token(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From half of its lifetime on, so that a failure of the endpoint costs no event."""
     now = time.time
     with identity(in_turn(token(1), Reply(500, b"{}"), DROPPED, token(2, DAY * 2), token(3))) as server:
         assert get() == 1
@@ -157,7 +155,7 @@ FAILURES: dict[str, Reply | None] = {
 
 
 @pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES.keys())
-def test_an_endpoint_that_failed_is_asked_again_by_the_next_call(identity: Identity, reply: Reply | None) -> None:
+def test_failed_identity_endpoint_is_retried_by_the_next_call(identity: Identity, reply: Reply | None) -> None:
     with identity(in_turn(*[reply] * 2, token(1))) as server:
         for calls in (1, 2):
             started = time.monotonic()
@@ -172,7 +170,7 @@ def test_an_endpoint_that_failed_is_asked_again_by_the_next_call(identity: Ident
         assert len(server.calls) == 3
 
 
-def test_an_endpoint_that_says_nothing_leaves_time(identity: Identity) -> None:
+def test_identity_endpoint_read_timeout(identity: Identity) -> None:
     with identity(in_turn(SILENT, token(1))):
         started = time.monotonic()
         with pytest.raises(AzureError):
@@ -183,7 +181,7 @@ def test_an_endpoint_that_says_nothing_leaves_time(identity: Identity) -> None:
         assert time.monotonic() - started < 1
 
 
-def test_an_endpoint_that_is_not_there_leaves_time(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_endpoint_connection_refused(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     with identity(in_turn(token(1))) as server:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{free_port()}/msi/token")
         started = time.monotonic()
@@ -194,7 +192,7 @@ def test_an_endpoint_that_is_not_there_leaves_time(identity: Identity, monkeypat
         assert get() == 1
 
 
-def test_an_endpoint_that_takes_no_connection_leaves_time(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_endpoint_connect_timeout(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     with identity(in_turn(token(1))) as server, socket.socket() as full, ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -211,8 +209,8 @@ def test_an_endpoint_that_takes_no_connection_leaves_time(identity: Identity, mo
         assert get() == 1
 
 
-def test_a_failure_of_one_takes_no_token_from_another(identity: Identity) -> None:
-    """The one that failed later was asked before there was a new one: it must not replace that."""
+def test_concurrent_renewal_failure_keeps_the_new_token(identity: Identity) -> None:
+    """A renewal that began earlier and failed later must not replace the new token."""
     begun, go_on = threading.Event(), threading.Event()
     replies = iter(range(100))
 
@@ -244,7 +242,7 @@ def test_a_failure_of_one_takes_no_token_from_another(identity: Identity) -> Non
         assert len(server.calls) == 3
 
 
-def test_threads_share_one_identity(identity: Identity) -> None:
+def test_managed_identity_is_thread_safe(identity: Identity) -> None:
     found: list[int] = []
     with identity(lambda _: token(1)):
         threads = [threading.Thread(target=lambda: found.append(get())) for _ in range(8)]
@@ -258,7 +256,7 @@ def test_threads_share_one_identity(identity: Identity) -> None:
 # The event loop.
 
 
-def test_a_slow_endpoint_does_not_hold_up_the_loop(identity: Identity) -> None:
+def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity) -> None:
     def slow(call: Call) -> Reply:
         time.sleep(0.5)
         return token(1)
@@ -282,7 +280,7 @@ def test_a_slow_endpoint_does_not_hold_up_the_loop(identity: Identity) -> None:
     assert longest < 0.3
 
 
-def test_who_waits_no_longer_is_not_kept(identity: Identity) -> None:
+def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: Identity) -> None:
     async def main() -> None:
         async with asyncio.timeout(0.2):
             await AsyncCredential(managed_identity(None)).get_token(f"{SERVICE_BUS}/.default")
@@ -343,7 +341,7 @@ def _environment(endpoint: Loopback, port: int, certificate: Path) -> dict[str, 
 
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[ServiceBus]:
-    """One that has the certificate of the namespace."""
+    """A Service Bus with the namespace's certificate."""
     with service_bus(tmp_path, "events", tls=True) as bus:
         bus.kill()
         _certify(tmp_path)
@@ -351,7 +349,7 @@ def bus(tmp_path: Path) -> Iterator[ServiceBus]:
         yield bus
 
 
-def test_an_event_gets_to_service_bus_in_the_name_of_the_identity(function: Function, bus: ServiceBus) -> None:
+def test_managed_identity_stores_in_service_bus(function: Function, bus: ServiceBus) -> None:
     with loopback(in_turn(token(1), token(2))) as endpoint:
         environ = _environment(endpoint, bus.port, bus.certificate)
         with function(HERE, DT_SERVICE_BUS=NAMES[0], **environ) as program:
@@ -368,9 +366,7 @@ def test_an_event_gets_to_service_bus_in_the_name_of_the_identity(function: Func
 
 
 @pytest.mark.parametrize("reply", [Reply(500, REFUSED, {"Retry-After": "60"}), SILENT])
-def test_service_bus_takes_events_again_as_soon_as_there_is_a_token(
-    reply: Reply, function: Function, bus: ServiceBus
-) -> None:
+def test_service_bus_recovers_once_there_is_a_token(reply: Reply, function: Function, bus: ServiceBus) -> None:
     is_well = threading.Event()
     with loopback(lambda _: token(1) if is_well.is_set() else reply) as endpoint:
         # The sockets of connections that failed are left to the collector, which would say so.
@@ -392,9 +388,7 @@ def test_service_bus_takes_events_again_as_soon_as_there_is_a_token(
             assert not any(hidden in program.output() for hidden in (SECRET, HEADER, TOKEN, "Traceback"))
 
 
-def test_a_namespace_that_nobody_vouches_for_is_sent_no_token(
-    function: Function, bus: ServiceBus, tmp_path: Path
-) -> None:
+def test_untrusted_certificate_is_sent_no_token(function: Function, bus: ServiceBus, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     with loopback(in_turn(token(1))) as endpoint:
@@ -413,7 +407,7 @@ QUEUED = b"""<?xml version="1.0" encoding="utf-8"?><QueueMessagesList><QueueMess
 
 
 def _storage(call: Call) -> Reply:
-    """Answer as Azure Storage does to the two stores, of which nothing is there yet."""
+    """Answer as Azure Storage does to both stores while they are empty."""
     if call.headers["host"].startswith("tests.queue."):
         return Reply(201, QUEUED, {"Content-Type": "application/xml"})
     if call.method == "GET":
@@ -428,9 +422,7 @@ STORES = {
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_an_event_gets_to_azure_storage_in_the_name_of_the_identity(
-    store: str, function: Function, tmp_path: Path
-) -> None:
+def test_managed_identity_stores_in_azure_storage(store: str, function: Function, tmp_path: Path) -> None:
     certificate = _certify(tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, certificate.with_suffix(".key"))

@@ -1,4 +1,4 @@
-"""Promise 5 on Azure: a worker that dies at any moment costs a second delivery at most, never an event.
+"""Promise 5 on Azure: a worker killed at any moment costs at most a retry, never an event.
 
 Azurite loses what it was given last when it is killed, so it is frozen instead. Our stand-in for Service Bus does not.
 """

@@ -1,4 +1,4 @@
-"""The log: what reaches the worker's handler, at what level, under what name, and what of the SDKs does not."""
+"""The log: levels and logger names at the worker's handler, and no line of the SDKs."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ SYSTEM = ("proxy_worker", "azure_functions_worker", "azure_functions_runtime", "
 @pytest.mark.parametrize(
     ("severity", "level"), [("INFO", logging.INFO), ("WARNING", logging.WARNING), ("ERROR", logging.ERROR)]
 )
-def test_a_line_has_its_level_and_no_name_of_the_workers_own(
+def test_log_line_has_its_level_and_logger_name(
     severity: Severity, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -39,7 +39,7 @@ def test_a_line_has_its_level_and_no_name_of_the_workers_own(
     assert (line["severity"], line["reason"]) == (severity, "100 %s of %d")
 
 
-def test_the_names_that_the_worker_keeps_are_still_those() -> None:
+def test_logger_names_reserved_by_the_worker() -> None:
     runtime = pytest.importorskip(
         "azure_functions_runtime.logging",
         reason="no azure-functions-runtime: install Python 3.13, which it wants, then `make test` installs it",
@@ -48,7 +48,7 @@ def test_the_names_that_the_worker_keeps_are_still_those() -> None:
     assert runtime.SDK_LOG_PREFIX in SYSTEM
 
 
-def test_a_notice_belongs_to_no_request_and_goes_where_the_host_reads_all_the_same(
+def test_startup_notice_reaches_the_host_without_a_request(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     build_log({}).notice("WARNING", "Look here.")
@@ -74,13 +74,13 @@ HIDDEN = (SECRET.rstrip("="), "samples", "eyJ")
 
 
 def _said(program: Program) -> list[str]:
-    """Return the names of the loggers that said anything, but for that of the receiver and the worker's own."""
+    """Return the names of the loggers that logged, without the receiver's and the worker's."""
     lines = [line.split() for line in program.output().splitlines() if line.startswith("LOGGED ")]
     return [name for _, name, *_ in lines if name != "receiver" and not name.startswith(SYSTEM)]
 
 
 def _fails(function: Function, *sitecustomize: str, **environ: str) -> tuple[list[str], str]:
-    """Make a delivery that cannot be stored; return what loggers said anything meanwhile, and all that was printed."""
+    """Make a delivery that cannot be stored; return the loggers that logged, and the output."""
     with function("".join(sitecustomize), **environ) as program:
         content = fresh_body()
         assert program.request("POST", "/events", signed(content), content).status == 503
@@ -100,7 +100,7 @@ def _is_silent(function: Function, logger: str, **environ: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["lost", "denied"])
-def test_what_service_bus_did_stays_with_its_sdk(mode: str, function: Function, tmp_path: Path) -> None:
+def test_service_bus_sdk_logs_nothing(mode: str, function: Function, tmp_path: Path) -> None:
     with service_bus(tmp_path, "events") as bus:
         bus.set(mode)
         connection = bus.connection_string.replace("c2VjcmV0", SECRET)
@@ -116,7 +116,7 @@ REPLIES = {
 
 @pytest.mark.parametrize("store", ["storage_queue", "table"])
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES.keys())
-def test_what_azure_storage_did_stays_with_its_sdk(reply: Reply | None, store: str, function: Function) -> None:
+def test_azure_storage_sdk_logs_nothing(reply: Reply | None, store: str, function: Function) -> None:
     with loopback(in_turn(reply)) as server:
         connection = (
             f"AccountName=a;AccountKey={SECRET};QueueEndpoint={server.url}/a;TableEndpoint={server.url}/a;"
@@ -125,7 +125,7 @@ def test_what_azure_storage_did_stays_with_its_sdk(reply: Reply | None, store: s
         _is_silent(function, "azure.core", DT_STORE=store, DT_STORAGE=connection)
 
 
-def test_what_the_identity_endpoint_said_stays_with_its_sdk(function: Function) -> None:
+def test_identity_sdk_logs_nothing(function: Function) -> None:
     with loopback(in_turn(Reply(400, b'{"statusCode":400,"message":"%s"}' % SECRET.encode()))) as server:
         endpoint = {"IDENTITY_ENDPOINT": f"{server.url}/msi/token", "IDENTITY_HEADER": SECRET}
         _is_silent(function, "azure.identity", DT_STORE="table", DT_STORAGE="tests", **endpoint)
@@ -146,7 +146,7 @@ print(json.dumps([
 """
 
 
-def test_no_logger_of_an_sdk_of_azures_says_anything_below_critical(run: Run) -> None:
+def test_azure_sdk_loggers_are_off_below_critical(run: Run) -> None:
     enabled = set(json.loads(run(LOGGERS)))
     assert "receiver" in enabled
     assert {name for name in enabled if name.startswith(("azure", "msal")) and not name.startswith(SYSTEM)} == {"azure"}
@@ -169,7 +169,7 @@ logging.getLogger().addHandler(Broken())
 @pytest.mark.parametrize(
     "error", ["OSError(28, 'No space left')", "RuntimeError('no dispatcher')", "ValueError('closed')"]
 )
-def test_a_log_that_cannot_be_written_refuses_no_event(error: str, function: Function, azurite: Azurite) -> None:
+def test_log_write_failure_refuses_no_event(error: str, function: Function, azurite: Azurite) -> None:
     storage = Storage(azurite)
     environ = {"DT_STORE": "table", "DT_TABLE": storage.table}
     connection = connection_string(azurite.queue_port, azurite.table_port)
@@ -181,7 +181,7 @@ def test_a_log_that_cannot_be_written_refuses_no_event(error: str, function: Fun
     assert [each["body"] for each in storage.entities()] == [content]
 
 
-def test_a_handler_with_a_stream_that_is_closed_refuses_no_event(
+def test_closed_log_stream_refuses_no_event(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)

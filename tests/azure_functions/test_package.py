@@ -50,7 +50,7 @@ def library(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_has_what_azure_looks_for_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     files = {"function_app.py", "host.json", "requirements.txt", ".funcignore", "LICENSE"}
     assert found == {*files, "core", "azure_functions"}
@@ -62,8 +62,8 @@ def test_it_has_what_azure_looks_for_and_nothing_else(package: Path) -> None:
         assert (package / name).read_bytes() == (ROOT / "azure_functions" / name).read_bytes()
 
 
-def test_each_of_its_requirements_is_pinned_to_what_was_tested(package: Path) -> None:
-    """Azure's remote build installs whatever the index gives it for a name without a version, and without a hash."""
+def test_requirements_of_the_package_are_pinned(package: Path) -> None:
+    """Azure's remote build installs the latest version of an unpinned name, without a hash."""
     text = (package / "requirements.txt").read_text()
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -84,8 +84,8 @@ print(http.__file__)
 """
 
 
-def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: Path, python: Path) -> None:
-    """One at the root would, and there is one called http in the adapter's folder."""
+def test_package_shadows_no_module_of_the_standard_library(package: Path, python: Path) -> None:
+    """A module at the root would, and the adapter's folder has one called http."""
     at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert at_the_root & sys.stdlib_module_names == set()
     done = subprocess.run(
@@ -96,7 +96,7 @@ def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: P
 
 @contextmanager
 def _stored(store: str, folder: Path, azurite: Azurite) -> Iterator[tuple[dict[str, str], Callable[[], list[Any]]]]:
-    """Give the store's variables, and a look at what is in it."""
+    """Give the store's variables, and a function that reads what is stored."""
     if store == "service_bus":
         with service_bus(folder, "events") as bus:
             yield {"DT_SERVICE_BUS": bus.connection_string}, bus.messages
@@ -114,7 +114,7 @@ def _stored(store: str, folder: Path, azurite: Azurite) -> Iterator[tuple[dict[s
 
 
 @pytest.mark.parametrize("store", ["service_bus", "storage_queue", "table"])
-def test_it_stores_with_nothing_else_installed(
+def test_package_alone_stores_events(
     store: str, package: Path, python: Path, library: Path, azurite: Azurite, tmp_path: Path
 ) -> None:
     one, other = fresh_body(), fresh_body()
@@ -151,7 +151,7 @@ print(json.dumps([type(function_app.receiver).__name__, sorted(sys.modules)]))
     "environ",
     [{"DT_SERVICE_BUS": "tests.servicebus.windows.net"}, {"DT_STORE": "storage_queue", "DT_STORAGE": "tests"}],
 )
-def test_what_is_deployed_is_enough_to_log_in(environ: dict[str, str], package: Path, python: Path) -> None:
+def test_package_alone_can_log_in(environ: dict[str, str], package: Path, python: Path) -> None:
     done = subprocess.run(
         [python, "-W", "error", "-c", IDENTITY],
         cwd=package,

@@ -1,4 +1,4 @@
-"""azure-servicebus as azure_functions.sdk imports it, each time in a process of its own."""
+"""azure-servicebus as azure_functions.sdk imports it, each time in a subprocess."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_the_client_that_manages_namespaces_is_left_out(run: Run) -> None:
+def test_management_client_is_not_imported(run: Run) -> None:
     modules = set(json.loads(run(MODULES)))
     # The SDK takes one base class from there, and with it what that is made of.
     assert "azure.servicebus.management._models" in modules
@@ -66,7 +66,7 @@ BEFORE = {
 
 
 @pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
-def test_whoever_has_a_use_for_it_imports_it_as_ever(before: str, run: Run) -> None:
+def test_management_client_can_still_be_imported(before: str, run: Run) -> None:
     assert run(WHOLE.format(before=before)).split() == ["True"] * 8
 
 
@@ -89,7 +89,7 @@ print("azure.servicebus.management" in sys.modules)
 """
 
 
-def test_a_failure_leaves_nothing_in_its_place(run: Run) -> None:
+def test_failed_import_leaves_no_stub_module(run: Run) -> None:
     assert run(UNBEARABLE).splitlines() == ["needs the whole of it", "False"]
 
 
@@ -110,7 +110,7 @@ except ModuleNotFoundError as error:
 """
 
 
-def test_without_the_sdk_it_is_the_sdk_that_is_missing(run: Run) -> None:
+def test_missing_sdk_is_reported_as_the_sdk(run: Run) -> None:
     assert run(ABSENT).split() == ["azure.servicebus"]
 
 
@@ -127,12 +127,12 @@ asyncio.run(main())
 """
 
 
-def test_it_sends_with_what_is_left(run: Run, tmp_path: Path) -> None:
+def test_partial_sdk_import_can_send(run: Run, tmp_path: Path) -> None:
     with service_bus(tmp_path, "events") as bus:
         assert run(SENDS, BUS=bus.connection_string) == ""
         assert [message["messageId"] for message in bus.messages()] == ["one"]
 
 
-def test_this_is_the_version_that_bears_it() -> None:
-    """With another, read docs/decisions/0019-service-bus.md, and then put its number here."""
+def test_sdk_version_is_the_tested_one() -> None:
+    """For another version, read docs/decisions/0019-service-bus.md first, then change the number here."""
     assert version("azure-servicebus").startswith("7.15.")

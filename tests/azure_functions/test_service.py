@@ -1,6 +1,6 @@
-"""How Azure Storage is called: again where that may help, never past the deadline, and without a word of what it says.
+"""Calls to Azure Storage: retries, timeouts, the deadline, and causes without secrets.
 
-Against a server of our own, by both of the SDK's clients.
+Both of the SDK's clients call a server of the tests.
 """
 
 import json
@@ -50,7 +50,7 @@ def address(port: int, secret: str = f"AccountKey={KEY}") -> str:
 
 
 def operation(service: str, storage: str, **options: Any) -> Callable[[float], Any]:
-    """Return what writes something, by a deadline."""
+    """Return a write that takes a deadline."""
     if service == "queue":
         send = connect(QueueClient, storage, "queue", None, queue_name="events").send_message
         return lambda deadline: call(send, deadline, "{}", **options)
@@ -60,7 +60,7 @@ def operation(service: str, storage: str, **options: Any) -> Callable[[float], A
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are core's; here they would only take time."""
+    """The pauses are core's; here they would only take time."""
     monkeypatch.setattr("core.service.attempts.random.uniform", lambda low, high: low)
 
 
@@ -77,7 +77,7 @@ def soon() -> float:
 def fails(
     service: str, port: int, secret: str = f"AccountKey={KEY}", seconds: float = DEADLINE
 ) -> StoreUnavailableError:
-    """Call, in vain but in time; return the error."""
+    """Assert that the call fails in time; return the error."""
     write = operation(service, address(port, secret))
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
@@ -87,7 +87,7 @@ def fails(
 
 
 def refused(service: str, answering: Answering, seconds: float = DEADLINE) -> tuple[str, int]:
-    """Return the cause, and how many requests came before it."""
+    """Return the cause, and the number of requests."""
     with loopback(answering) as server:
         return fails(service, server.server_port, seconds=seconds).reason, len(server.calls)
 
@@ -100,7 +100,7 @@ def error(status: int, code: str = "", content: bytes = b"") -> Reply:
 
 
 @pytest.mark.parametrize(("client", "names"), [(QueueClient, "queue_name"), (TableClient, "table_name")])
-def test_a_name_is_the_account_which_is_logged_in_to_as_the_function(client: Any, names: str) -> None:
+def test_account_name_uses_the_managed_identity(client: Any, names: str) -> None:
     service = names.partition("_")[0]
     for identity in ("11111111-2222-3333-4444-555555555555", None):
         connected = connect(client, "account", service, identity, **{names: "events"})
@@ -110,12 +110,12 @@ def test_a_name_is_the_account_which_is_logged_in_to_as_the_function(client: Any
 
 
 @pytest.mark.parametrize("storage", ["a=b", "AccountName=account", "AccountKey=;", "DefaultEndpointsProtocol=https;="])
-def test_what_is_no_connection_string_is_said_at_once(service: str, storage: str) -> None:
+def test_invalid_connection_string_is_refused_at_the_start(service: str, storage: str) -> None:
     with pytest.raises(ValueError, match=r"onnection string|account shared key"):
         operation(service, storage)
 
 
-def test_what_succeeds_is_called_once(service: str) -> None:
+def test_success_is_not_retried(service: str) -> None:
     with loopback(in_turn(STORED[service])) as server:
         assert operation(service, address(server.server_port))(soon())
         assert len(server.calls) == 1
@@ -125,7 +125,7 @@ def test_what_succeeds_is_called_once(service: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 501, 502, 503, 504])
-def test_what_may_pass_is_asked_for_three_times(service: str, status: int) -> None:
+def test_transient_failure_is_retried_three_times(service: str, status: int) -> None:
     assert refused(service, in_turn(error(status, "ServerBusy"))) == ("ServerBusy", 3)
     with loopback(in_turn(error(status), error(status), STORED[service])) as server:
         assert operation(service, address(server.server_port))(soon())
@@ -133,12 +133,12 @@ def test_what_may_pass_is_asked_for_three_times(service: str, status: int) -> No
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 411, 412, 413])
-def test_what_is_final_is_asked_for_once(service: str, status: int) -> None:
-    """408, which the SDK would ask for again, is not a word of Azure Storage's."""
+def test_permanent_failure_is_not_retried(service: str, status: int) -> None:
+    """The SDK would retry 408, but Azure Storage never sends it."""
     assert refused(service, in_turn(error(status, "No"), STORED[service])) == ("No", 1)
 
 
-def test_a_connection_that_drops_is_made_again(service: str) -> None:
+def test_dropped_connection_is_retried(service: str) -> None:
     with loopback(in_turn(DROPPED, DROPPED, STORED[service])) as server:
         assert operation(service, address(server.server_port))(soon())
     cause, count = refused(service, in_turn(DROPPED))
@@ -146,24 +146,24 @@ def test_a_connection_that_drops_is_made_again(service: str) -> None:
     assert count == 3
 
 
-def test_nobody_who_listens_is_asked_at_once_and_no_more(service: str) -> None:
+def test_connection_refused(service: str) -> None:
     started = time.monotonic()
     assert fails(service, free_port()).reason == "ServiceRequestError"
     assert time.monotonic() - started < 1
 
 
-def test_silence_ends_after_two_seconds(service: str) -> None:
+def test_read_timeout_is_two_seconds(service: str) -> None:
     started = time.monotonic()
     cause, count = refused(service, in_turn(SILENT), seconds=3.05)
     assert (cause, count) == ("ServiceResponseTimeoutError", 1)
     assert 1.9 < time.monotonic() - started < 2.8
 
 
-def test_silence_is_borne_three_times_at_most() -> None:
+def test_read_timeout_is_retried_three_times() -> None:
     assert refused("table", in_turn(SILENT)) == ("ServiceResponseTimeoutError", 3)
 
 
-def test_who_does_not_take_the_connection_is_left_after_a_second(service: str) -> None:
+def test_connect_timeout_is_one_second(service: str) -> None:
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -178,12 +178,12 @@ def test_who_does_not_take_the_connection_is_left_after_a_second(service: str) -
     assert 0.9 < time.monotonic() - started < 1.8
 
 
-def test_without_the_time_for_an_attempt_none_is_made(service: str) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(service: str) -> None:
     assert refused(service, in_turn(STORED[service]), seconds=2.9) == ("deadline", 0)
 
 
-def test_a_refusal_at_the_last_moment_is_not_followed_by_another_attempt(service: str) -> None:
-    """Its cause is the answer's, which is more than that the time was over."""
+def test_late_refusal_is_not_retried_after_the_deadline(service: str) -> None:
+    """The cause is that of the answer, not ``deadline``."""
 
     def answering(_: Call) -> Reply:
         time.sleep(0.1)
@@ -224,7 +224,7 @@ def odata(code: object) -> bytes:
         (Reply(403, b"<Error><Code>" + ROW.encode(), {"Content-Type": "application/xml"}), "HTTP 403"),
     ],
 )
-def test_the_cause_is_the_services_code_or_the_status_and_nothing_else(service: str, reply: Reply, cause: str) -> None:
+def test_cause_is_the_error_code_or_the_status(service: str, reply: Reply, cause: str) -> None:
     assert refused(service, in_turn(reply)) == (cause, 1)
 
 
@@ -238,8 +238,8 @@ NO_XML = [Reply(201, content, {"Content-Type": "application/xml"}) for content i
     ("service", "reply"),
     [("queue", reply) for reply in (NO_TEXT, *NO_XML)] + [("table", reply) for reply in (NO_TEXT, *NO_ERROR)],
 )
-def test_of_what_the_sdk_cannot_read_there_is_a_word_too(service: str, reply: Reply) -> None:
-    """Whatever it raises of that, which is not always one of its own errors."""
+def test_unparsable_answer_has_a_cause(service: str, reply: Reply) -> None:
+    """The SDK does not always raise one of its own errors."""
     with loopback(in_turn(reply)) as server:
         caught = fails(service, server.server_port)
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP [0-9]{3}", caught.reason)
@@ -247,8 +247,8 @@ def test_of_what_the_sdk_cannot_read_there_is_a_word_too(service: str, reply: Re
 
 
 @pytest.mark.parametrize("secret", [f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"])
-def test_an_error_gives_nothing_away(service: str, secret: str) -> None:
-    """Neither what was answered, nor what was sent, nor what it was signed with."""
+def test_error_has_no_secret_and_no_body(service: str, secret: str) -> None:
+    """Nothing of the answer, the request or the key."""
     replies = [
         error(403, "", ROW.encode() + SIGNATURE.encode()),
         error(500, ROW, odata(ROW)),
@@ -262,7 +262,7 @@ def test_an_error_gives_nothing_away(service: str, secret: str) -> None:
             gives_nothing_away(caught, word)
 
 
-def test_a_client_shows_nothing_of_its_key(service: str) -> None:
+def test_repr_of_a_client_has_no_key(service: str) -> None:
     for secret in (f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"):
         write = operation(service, address(9, secret))
         assert write.__closure__
@@ -277,7 +277,7 @@ def test_a_client_shows_nothing_of_its_key(service: str) -> None:
 
 @contextmanager
 def raw(answer: bytes) -> Iterator[tuple[int, list[int]]]:
-    """Answer so whoever comes, and hang up; give the port, and how long each request was."""
+    """Send this answer on each connection and close it; give the port, and the length of each request."""
     requests: list[int] = []
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -318,8 +318,8 @@ HALF = b"\r\nContent-Type: application/xml\r\nContent-Length: 500\r\n\r\n<QueueM
         b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
     ],
 )
-def test_half_an_answer_is_none_and_is_asked_for_three_times(service: str, answer: bytes) -> None:
-    """Whatever it began to say: of some of that, the SDK raises an error that is not one of its own."""
+def test_truncated_answer_is_retried_three_times(service: str, answer: bytes) -> None:
+    """For some of them the SDK raises an error that is not one of its own."""
     with raw(answer) as (port, requests):
         cause = fails(service, port).reason
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP 503", cause)
@@ -329,9 +329,7 @@ def test_half_an_answer_is_none_and_is_asked_for_three_times(service: str, answe
 # On the way.
 
 
-def test_no_proxy_stands_in_between_whatever_the_environment_says(
-    service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxy_variables_are_ignored(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with loopback(in_turn(error(403, "Proxy"))) as proxy, loopback(in_turn(STORED[service])) as server:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -341,7 +339,7 @@ def test_no_proxy_stands_in_between_whatever_the_environment_says(
         assert (len(proxy.calls), len(server.calls)) == (0, 1)
 
 
-def test_sixteen_threads_have_a_connection_each_and_keep_it(service: str, tmp_path: Path) -> None:
+def test_connection_pool_keeps_a_connection_for_each_thread(service: str, tmp_path: Path) -> None:
     """As many as the worker has."""
     files = [tmp_path / name for name in ("certificate.pem", "key.pem")]
     for file, content in zip(files, certificate(), strict=True):

@@ -1,6 +1,6 @@
-"""What is particular to Service Bus: what exactly is sent, and what becomes of each answer.
+"""The Service Bus store: messages, retries and answers.
 
-Against our own AMQP server, and by the real SDK. What that makes of each answer is in test_service_bus_peer.py.
+The real SDK calls our AMQP server. test_service_bus_peer.py has the SDK's exceptions for each answer.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ def base64(content: bytes) -> str:
     return b64encode(content).decode()
 
 
-def test_a_message_is_the_body_beside_the_fields_of_its_event(bus: ServiceBus, connect: Connect) -> None:
-    """And nothing that has it expire, or bound to others."""
+def test_message_has_the_body_and_the_fields_of_the_event(bus: ServiceBus, connect: Connect) -> None:
+    """It has no expiry, session or partition."""
     assert sent(bus, connect, event(body())) == {
         "queue": "events",
         "messageId": KEY,
@@ -63,7 +63,7 @@ def test_a_message_is_the_body_beside_the_fields_of_its_event(bus: ServiceBus, c
     }
 
 
-def test_what_an_event_lacks_its_message_lacks(bus: ServiceBus, connect: Connect) -> None:
+def test_missing_fields_are_left_out_of_the_message(bus: ServiceBus, connect: Connect) -> None:
     one = event(b'{"event":{"eventType":"pollen"}}')
     message = sent(bus, connect, one)
     assert message["messageId"] == one.key
@@ -76,14 +76,14 @@ def test_what_an_event_lacks_its_message_lacks(bus: ServiceBus, connect: Connect
     }
 
 
-def test_a_body_of_the_limit_goes_as_it_is(bus: ServiceBus, connect: Connect) -> None:
+def test_body_of_the_maximum_size_is_sent_unchanged(bus: ServiceBus, connect: Connect) -> None:
     content = os.urandom(200_000)
     message = sent(bus, connect, event(content))
     assert message["body"] == base64(content)
     assert "encoding" not in message["properties"]
 
 
-def test_a_body_above_the_limit_is_compressed(bus: ServiceBus, connect: Connect) -> None:
+def test_body_above_the_limit_is_compressed(bus: ServiceBus, connect: Connect) -> None:
     content = body(padding="x" * 199_999)
     message = sent(bus, connect, event(content))
     packed = gzip.compress(content, mtime=0)
@@ -93,7 +93,7 @@ def test_a_body_above_the_limit_is_compressed(bus: ServiceBus, connect: Connect)
     assert packed[4:8] == bytes(4)
 
 
-def test_one_byte_above_the_limit_is_above_it(bus: ServiceBus, connect: Connect) -> None:
+def test_body_one_byte_above_the_limit_is_compressed(bus: ServiceBus, connect: Connect) -> None:
     message = sent(bus, connect, event(b"x" * 200_001))
     assert message["properties"]["encoding"] == "gzip"
     [stored] = bus.messages()
@@ -112,8 +112,8 @@ FINAL = {
 
 
 @pytest.mark.parametrize("mode", FINAL)
-def test_what_is_final_is_asked_for_once(bus: ServiceBus, connect: Connect, mode: str) -> None:
-    """And on that connection nothing is sent again, though the broker would have it."""
+def test_permanent_failure_is_not_retried(bus: ServiceBus, connect: Connect, mode: str) -> None:
+    """The message is not sent again on that connection, though the broker would accept it."""
 
     async def work(store: ServiceBusStore) -> None:
         assert await put(store) == Outcome.STORED
@@ -127,7 +127,7 @@ def test_what_is_final_is_asked_for_once(bus: ServiceBus, connect: Connect, mode
     assert (len(bus.tokens()), connect.count) == (2, 2)
 
 
-def test_a_login_that_is_refused_is_final(bus: ServiceBus, connect: Connect) -> None:
+def test_refused_login_is_not_retried(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("denied")
         assert await cause_of(store) == "ServiceBusAuthenticationError"
@@ -138,7 +138,7 @@ def test_a_login_that_is_refused_is_final(bus: ServiceBus, connect: Connect) -> 
     run(connect, work)
 
 
-def test_a_queue_that_is_not_there_is_final(tmp_path: Path) -> None:
+def test_missing_queue_is_not_retried(tmp_path: Path) -> None:
     with service_bus(tmp_path, "others") as bus:
 
         async def work(store: ServiceBusStore) -> None:
@@ -158,8 +158,8 @@ PASSING = {
 
 
 @pytest.mark.parametrize("mode", PASSING)
-def test_what_may_pass_is_asked_for_three_times(bus: ServiceBus, connect: Connect, mode: str) -> None:
-    """Each time on a connection of its own: the broker counts a token for each."""
+def test_transient_failure_is_retried_three_times(bus: ServiceBus, connect: Connect, mode: str) -> None:
+    """Each attempt uses a new connection: the broker counts a token for each."""
 
     async def work(store: ServiceBusStore) -> None:
         assert await put(store) == Outcome.STORED
@@ -173,7 +173,7 @@ def test_what_may_pass_is_asked_for_three_times(bus: ServiceBus, connect: Connec
     run(connect, work)
 
 
-def test_what_passed_at_the_third_attempt_is_stored(bus: ServiceBus, connect: Connect) -> None:
+def test_success_at_the_third_attempt(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("busy", times=2)
         assert await put(store) == Outcome.STORED
@@ -182,7 +182,7 @@ def test_what_passed_at_the_third_attempt_is_stored(bus: ServiceBus, connect: Co
     assert len(bus.messages()) == 1
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(bus: ServiceBus, connect: Connect) -> None:
+def test_lost_answer_is_not_stored_twice(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         bus.set("lost", times=2)
         assert await put(store) == Outcome.STORED
@@ -192,7 +192,7 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(bus: Servi
     assert len(bus.messages()) == 1
 
 
-def test_nobody_who_listens_is_asked_for_three_times(bus: ServiceBus, connect: Connect) -> None:
+def test_connection_refused_is_retried_three_times(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         assert await put(store) == Outcome.STORED
         bus.kill()
@@ -207,7 +207,7 @@ def test_nobody_who_listens_is_asked_for_three_times(bus: ServiceBus, connect: C
     run(connect, work)
 
 
-def test_without_the_time_for_an_attempt_none_is_made(bus: ServiceBus, connect: Connect) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         assert await cause_of(store, seconds=2.9) == "deadline"
         assert bus.tokens() == []

@@ -1,4 +1,4 @@
-"""The connections to Service Bus: how many there are, how old they grow, what a failure leaves of them, who logs in."""
+"""The connection pool to Service Bus: size, age, reconnects, leaks and login."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ from tests.support.service_bus import ServiceBus, service_bus
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-def test_events_one_after_the_other_share_a_connection(bus: ServiceBus, connect: Connect) -> None:
+def test_sequential_events_reuse_the_connection(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         for _ in range(50):
             assert await put(store) == Outcome.STORED
@@ -32,7 +32,7 @@ def test_events_one_after_the_other_share_a_connection(bus: ServiceBus, connect:
     assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 1, 1)
 
 
-def test_a_crowd_before_a_silent_broker_has_16_connections(bus: ServiceBus, connect: Connect) -> None:
+def test_connection_pool_is_limited_to_16(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.to_thread(bus.set, "silent")
         causes = await asyncio.gather(*(cause_of(store, seconds=ONE_ATTEMPT) for _ in range(100)))
@@ -45,7 +45,7 @@ def test_a_crowd_before_a_silent_broker_has_16_connections(bus: ServiceBus, conn
     assert connect.count == 16 + 1
 
 
-def test_events_at_the_same_time_have_a_connection_each(bus: ServiceBus, connect: Connect) -> None:
+def test_concurrent_events_have_a_connection_each(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         for _ in range(10):
             assert await asyncio.gather(*(put(store) for _ in range(5))) == [Outcome.STORED] * 5
@@ -54,7 +54,7 @@ def test_events_at_the_same_time_have_a_connection_each(bus: ServiceBus, connect
     assert (len(bus.messages()), len(bus.tokens()), connect.count) == (50, 5, 5)
 
 
-def test_none_is_opened_before_there_is_an_event(bus: ServiceBus, connect: Connect) -> None:
+def test_no_connection_is_opened_before_the_first_event(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.sleep(0.2)
         assert connect.count == 1
@@ -80,7 +80,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_one_that_was_idle_for_three_minutes_is_not_used(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+def test_connection_idle_for_three_minutes_is_not_reused(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
     async def work(store: ServiceBusStore) -> None:
         counts = []
         for seconds in (0, 175, 175, 180, 0, 175):
@@ -92,7 +92,7 @@ def test_one_that_was_idle_for_three_minutes_is_not_used(bus: ServiceBus, connec
     run(connect, work)
 
 
-def test_one_that_is_half_an_hour_old_is_not_used(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+def test_connection_half_an_hour_old_is_not_reused(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
     async def work(store: ServiceBusStore) -> None:
         for _ in range(11):
             assert await put(store) == Outcome.STORED
@@ -105,7 +105,7 @@ def test_one_that_is_half_an_hour_old_is_not_used(bus: ServiceBus, connect: Conn
     run(connect, work)
 
 
-def test_those_that_were_idle_for_too_long_are_closed(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+def test_idle_connections_are_closed(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
     async def work(store: ServiceBusStore) -> None:
         before = open_files()
         await asyncio.gather(*(put(store) for _ in range(10)))
@@ -117,7 +117,7 @@ def test_those_that_were_idle_for_too_long_are_closed(bus: ServiceBus, connect: 
     run(connect, work)
 
 
-def test_those_to_whom_nothing_can_be_said_are_not_waited_for(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
+def test_closing_idle_connections_does_not_block(bus: ServiceBus, connect: Connect, clock: Clock) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.gather(*(put(store) for _ in range(10)))
         clock.passed = 181
@@ -131,7 +131,7 @@ def test_those_to_whom_nothing_can_be_said_are_not_waited_for(bus: ServiceBus, c
 
 
 @pytest.mark.parametrize("by", ["connection", "link"])
-def test_one_that_the_broker_ended_costs_an_attempt_and_no_event(tmp_path: Path, by: str) -> None:
+def test_reconnect_after_the_broker_closed_the_connection(tmp_path: Path, by: str) -> None:
     with service_bus(tmp_path, "events", idle=0.5) as bus:
 
         async def work(store: ServiceBusStore) -> None:
@@ -147,8 +147,8 @@ def test_one_that_the_broker_ended_costs_an_attempt_and_no_event(tmp_path: Path,
         assert len(bus.messages()) == 2
 
 
-def test_a_broker_that_ended_all_of_them_costs_each_event_an_attempt(bus: ServiceBus, connect: Connect) -> None:
-    """Another of those that were open is no better than the first: the second attempt is on a new one."""
+def test_reconnect_after_a_broker_restart_closed_the_whole_pool(bus: ServiceBus, connect: Connect) -> None:
+    """The retry uses a new connection, because the other open ones are closed too."""
 
     async def work(store: ServiceBusStore) -> None:
         assert await asyncio.gather(*(put(store) for _ in range(8))) == [Outcome.STORED] * 8
@@ -164,8 +164,8 @@ def test_a_broker_that_ended_all_of_them_costs_each_event_an_attempt(bus: Servic
 
 
 @pytest.mark.alone
-def test_a_hundred_refusals_leave_no_file_open(bus: ServiceBus, connect: Connect) -> None:
-    """Without the collector: where the broker is there to hear it, a connection is closed in so many words."""
+def test_no_connection_leak_in_a_hundred_refusals(bus: ServiceBus, connect: Connect) -> None:
+    """Without garbage collection: each connection is closed explicitly while the broker is up."""
 
     async def work(store: ServiceBusStore) -> None:
         before = open_files()
@@ -184,7 +184,7 @@ def test_a_hundred_refusals_leave_no_file_open(bus: ServiceBus, connect: Connect
 
 
 @pytest.mark.alone
-def test_a_hundred_connections_that_broke_leave_none_open_once_collected(bus: ServiceBus, connect: Connect) -> None:
+def test_no_connection_leak_in_a_hundred_broken_connections(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         await asyncio.gather(*(put(store) for _ in range(20)))
         before = open_files()
@@ -202,7 +202,7 @@ def test_a_hundred_connections_that_broke_leave_none_open_once_collected(bus: Se
 # Copies, deaths and cancellations.
 
 
-def test_a_second_copy_is_dropped_by_a_broker_that_was_started_again(bus: ServiceBus, connect: Connect) -> None:
+def test_duplicate_is_dropped_after_a_broker_restart(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:
         one = event()
         assert await put(store, one) == Outcome.STORED
@@ -215,8 +215,8 @@ def test_a_second_copy_is_dropped_by_a_broker_that_was_started_again(bus: Servic
 
 
 @pytest.mark.alone
-def test_a_broker_that_dies_takes_nothing_with_it_that_was_stored(bus: ServiceBus, connect: Connect) -> None:
-    """Twenty at once, in the middle of which it dies, and it is there again while they still try."""
+def test_broker_kill_loses_no_stored_event(bus: ServiceBus, connect: Connect) -> None:
+    """The broker is killed amid twenty concurrent events, and is up again while they retry."""
 
     async def work(store: ServiceBusStore) -> None:
         bus.set("slow", seconds=0.2)
@@ -242,8 +242,8 @@ def test_a_broker_that_dies_takes_nothing_with_it_that_was_stored(bus: ServiceBu
     assert len(bus.messages()) == 20
 
 
-def test_one_that_is_cancelled_costs_the_others_nothing(bus: ServiceBus, connect: Connect) -> None:
-    """Its connection, which waits for an answer still, is not used again: that answer would be taken for another's."""
+def test_cancelled_send_does_not_affect_other_events(bus: ServiceBus, connect: Connect) -> None:
+    """Its connection is not reused: the late answer would be taken for that of another event."""
 
     async def work(store: ServiceBusStore) -> None:
         before, cancelled, after = event(), event(), event()
@@ -272,12 +272,12 @@ def test_one_that_is_cancelled_costs_the_others_nothing(bus: ServiceBus, connect
         "SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0",
     ],
 )
-def test_what_is_no_connection_string_is_said_at_once(address: str) -> None:
+def test_invalid_connection_string_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(ValueError, match="onnection"):
         ServiceBusStore(connector(address, None), "events")
 
 
-def test_a_host_name_is_logged_in_to_as_the_function() -> None:
+def test_host_name_uses_the_managed_identity() -> None:
     client = connector("ns.servicebus.windows.net", "11111111-2222-3333-4444-555555555555")()
     assert client.fully_qualified_namespace == "ns.servicebus.windows.net"
     assert isinstance(client._credential, AsyncCredential)
@@ -308,7 +308,7 @@ def identified(bus: ServiceBus, credential: Credential) -> Callable[[], ServiceB
     )
 
 
-def test_the_functions_identity_logs_in_over_tls_and_off_the_loop(tmp_path: Path) -> None:
+def test_managed_identity_login_over_tls_and_off_the_event_loop(tmp_path: Path) -> None:
     credential = Credential()
     with service_bus(tmp_path, "events", tls=True) as bus:
 
@@ -322,7 +322,7 @@ def test_the_functions_identity_logs_in_over_tls_and_off_the_loop(tmp_path: Path
     assert threading.get_ident() not in credential.threads
 
 
-def test_a_token_that_ended_meanwhile_costs_an_attempt_and_no_event(tmp_path: Path) -> None:
+def test_expired_token_is_retried_with_a_new_one(tmp_path: Path) -> None:
     with service_bus(tmp_path, "events", tls=True) as bus:
 
         async def work(store: ServiceBusStore) -> None:

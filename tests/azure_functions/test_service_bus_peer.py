@@ -1,7 +1,6 @@
-"""The stand-in for Service Bus does what the tests on it rely on, and the real SDK makes of it what is written here.
+"""The stand-in for Service Bus, and what the real SDK does with each of its answers.
 
-Some of that is not as one would wish. It is here because our code has to bear it: a new version of the SDK that does
-better, or worse, is to be noticed.
+Some of the SDK's behaviour is poor, and our code works around it. These tests show when a new version changes it.
 """
 
 import gc
@@ -51,7 +50,7 @@ def _sender(bus: ServiceBus, queue: str = "events") -> ServiceBusSender:
 
 
 def _send(sender: ServiceBusSender, identifier: str = "", timeout: float = TIMEOUT) -> type[BaseException] | None:
-    """Send a message, and return what kind of exception came of it, in time."""
+    """Send a message, and return the type of the exception, in time."""
     begun = time.monotonic()
     try:
         sender.send_messages(ServiceBusMessage(b"{}", message_id=identifier or f"m{next(_numbers)}"), timeout=timeout)
@@ -62,7 +61,7 @@ def _send(sender: ServiceBusSender, identifier: str = "", timeout: float = TIMEO
     return None
 
 
-def test_a_message_is_stored_as_it_was_sent(bus: ServiceBus) -> None:
+def test_message_is_stored_as_sent(bus: ServiceBus) -> None:
     sender = _sender(bus)
     properties: dict[str | bytes, Any] = {"text": "å", "number": -5, "real": 1.5, "yes": True, "none": None}
     message = ServiceBusMessage(
@@ -92,7 +91,7 @@ def test_a_message_is_stored_as_it_was_sent(bus: ServiceBus) -> None:
     sender.close()
 
 
-def test_a_second_copy_is_taken_and_not_stored(bus: ServiceBus) -> None:
+def test_duplicate_message_is_accepted_and_not_stored(bus: ServiceBus) -> None:
     sender, other = _sender(bus), _sender(bus, "other")
     assert [_send(each, "one") for each in (sender, sender, other)] == [None, None, None]
     assert [(each["queue"], each["messageId"]) for each in bus.messages()] == [("events", "one"), ("other", "one")]
@@ -126,7 +125,7 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.alone
-def test_what_comes_of_each_mode(bus: ServiceBus, mode: str) -> None:
+def test_sdk_exception_of_each_fault(bus: ServiceBus, mode: str) -> None:
     sender = _sender(bus)
     assert _send(sender) is None
     bus.set(mode)
@@ -140,7 +139,7 @@ def test_what_comes_of_each_mode(bus: ServiceBus, mode: str) -> None:
     ("mode", "expected"),
     [("denied", exceptions.ServiceBusAuthenticationError), ("mute", exceptions.OperationTimeoutError)],
 )
-def test_who_connects_needs_an_answer_to_the_token(bus: ServiceBus, mode: str, expected: type[Exception]) -> None:
+def test_send_fails_without_an_accepted_token(bus: ServiceBus, mode: str, expected: type[Exception]) -> None:
     sender = _sender(bus)
     bus.set(mode)
     assert _send(sender) is expected
@@ -149,7 +148,7 @@ def test_who_connects_needs_an_answer_to_the_token(bus: ServiceBus, mode: str, e
     sender.close()
 
 
-def test_a_mode_may_hold_for_some_messages_only(bus: ServiceBus) -> None:
+def test_fault_for_some_messages_only(bus: ServiceBus) -> None:
     sender = _sender(bus)
     bus.set("busy", times=2)
     assert [_send(sender) for _ in range(3)] == [exceptions.ServiceBusServerBusyError] * 2 + [None]
@@ -158,7 +157,7 @@ def test_a_mode_may_hold_for_some_messages_only(bus: ServiceBus) -> None:
     sender.close()
 
 
-def test_an_unknown_queue_is_not_found(tmp_path: Path) -> None:
+def test_unknown_queue_is_not_found(tmp_path: Path) -> None:
     with service_bus(tmp_path, "events", "other/one") as bus:
         for queue, outcome in (("events", None), ("other/one", None), ("no", exceptions.MessagingEntityNotFoundError)):
             sender = _sender(bus, queue)
@@ -166,7 +165,7 @@ def test_an_unknown_queue_is_not_found(tmp_path: Path) -> None:
             sender.close()
 
 
-def test_frozen_it_says_nothing_and_thawed_it_makes_up_for_it(bus: ServiceBus) -> None:
+def test_frozen_peer_answers_once_thawed(bus: ServiceBus) -> None:
     sender = _sender(bus)
     assert _send(sender) is None
     bus.freeze()
@@ -183,7 +182,7 @@ def test_frozen_it_says_nothing_and_thawed_it_makes_up_for_it(bus: ServiceBus) -
 
 
 @pytest.mark.parametrize("by", ["connection", "link"])
-def test_who_was_idle_for_too_long_fails_once(tmp_path: Path, by: str) -> None:
+def test_idle_connection_fails_once(tmp_path: Path, by: str) -> None:
     with service_bus(tmp_path, idle=0.5) as bus:
         sender = _sender(bus)
         assert _send(sender) is None
@@ -219,7 +218,7 @@ def _identified(bus: ServiceBus, credential: Credential) -> ServiceBusSender:
     return client.get_queue_sender("events", keep_alive=0)
 
 
-def test_an_identity_speaks_tls_and_puts_a_jwt(tmp_path: Path) -> None:
+def test_managed_identity_uses_tls_and_a_jwt(tmp_path: Path) -> None:
     with service_bus(tmp_path, tls=True) as bus:
         sender = _identified(bus, Credential())
         assert _send(sender) is None
@@ -229,7 +228,7 @@ def test_an_identity_speaks_tls_and_puts_a_jwt(tmp_path: Path) -> None:
         sender.close()
 
 
-def test_a_token_that_ended_while_nothing_was_sent_costs_one_failure(tmp_path: Path) -> None:
+def test_expired_token_of_an_idle_connection_fails_once(tmp_path: Path) -> None:
     with service_bus(tmp_path, tls=True) as bus:
         sender = _identified(bus, Credential(lifetime=2))
         assert _send(sender) is None
@@ -241,7 +240,7 @@ def test_a_token_that_ended_while_nothing_was_sent_costs_one_failure(tmp_path: P
 
 
 def _waits(sender: ServiceBusSender, threads: ThreadPoolExecutor) -> Future[Any]:
-    """Send a message, and return what becomes of it once the SDK has missed its time-out by far."""
+    """Send a message, and return its state well after the SDK's timeout."""
     sent = threads.submit(_send, sender, "waiting", TIMEOUT)
     with pytest.raises(TimeoutError):
         sent.result(2)
@@ -249,7 +248,7 @@ def _waits(sender: ServiceBusSender, threads: ThreadPoolExecutor) -> Future[Any]
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_the_sdk_waits_for_ever_to_connect(tmp_path: Path, tls: bool) -> None:
+def test_sdk_has_no_connect_timeout(tmp_path: Path, tls: bool) -> None:
     with service_bus(tmp_path, tls=tls) as bus, ThreadPoolExecutor(1) as threads:
         sender = _identified(bus, Credential()) if tls else _sender(bus)
         bus.freeze()
@@ -259,7 +258,7 @@ def test_the_sdk_waits_for_ever_to_connect(tmp_path: Path, tls: bool) -> None:
 
 
 @pytest.mark.parametrize("mode", ["bare", "released"])
-def test_the_sdk_waits_for_ever_for_an_answer_that_it_did_not_understand(bus: ServiceBus, mode: str) -> None:
+def test_sdk_has_no_timeout_for_an_unknown_answer(bus: ServiceBus, mode: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         sender = _sender(bus)
         assert _send(sender) is None

@@ -1,4 +1,4 @@
-"""How a broker of Service Bus can say nothing, and that each silence ends in time."""
+"""Timeouts: a silent Service Bus broker, at each step of the protocol."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.alone]
 
 @asynccontextmanager
 async def pace_is_kept() -> AsyncIterator[None]:
-    """See that nobody keeps the loop to himself meanwhile."""
+    """Assert that nothing blocks the event loop meanwhile."""
     late = 0.0
 
     async def tick() -> None:
@@ -44,7 +44,7 @@ SILENCES = [
 
 
 async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
-    """Put an event while the broker is so; return why that was refused, and after how many attempts."""
+    """Put an event while the broker is in this mode; return the cause, and the number of attempts."""
     connect = Connect(bus)
     store = ServiceBusStore(connect, "events")
     if is_open:
@@ -60,7 +60,7 @@ async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
 
 
 async def deafness(connection_string: str) -> str:
-    """Put an event where connections are taken by nobody; return why that was refused."""
+    """Put an event where nothing accepts connections; return the cause."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(64)
@@ -68,8 +68,8 @@ async def deafness(connection_string: str) -> str:
         return await cause_of(ServiceBusStore(connector(address, None), "events"))
 
 
-def test_every_silence_ends_in_time_and_holds_nobody_up(tmp_path: Path) -> None:
-    """All at once, in one loop, each at a broker of its own: for more than two attempts there is no time."""
+def test_every_timeout_ends_before_the_deadline_without_blocking_the_loop(tmp_path: Path) -> None:
+    """All run in one event loop, each with its own broker. There is time for two attempts at most."""
 
     async def all_at_once(buses: list[ServiceBus]) -> list[tuple[str, int]]:
         async with pace_is_kept():

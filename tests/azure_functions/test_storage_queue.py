@@ -1,6 +1,6 @@
-"""What is particular to a queue of Azure Storage: what exactly is sent, and what does not fit.
+"""The Azure Storage queue: messages, encoding and the size limit.
 
-Against Azurite, Microsoft's emulator, and for answers that it cannot give against a server of our own.
+Against Azurite, Microsoft's emulator; a server of the tests gives the answers that Azurite cannot.
 """
 
 import base64
@@ -68,7 +68,7 @@ def queue(azurite: Azurite, there: Storage) -> StorageQueue:
 
 @pytest.fixture
 def message(azurite: Azurite, there: Storage, queue: StorageQueue) -> Any:
-    """Send an event to the queue, which is empty, and return its message as it lies there."""
+    """Send an event to the empty queue, and return its message."""
 
     def message(one: Event) -> Any:
         queue.send(one, soon())
@@ -78,8 +78,8 @@ def message(azurite: Azurite, there: Storage, queue: StorageQueue) -> Any:
     return message
 
 
-def test_a_message_is_the_body_among_the_fields_of_its_event(message: Any) -> None:
-    """As JSON, in ASCII: the message is text in XML, and read as such by a consumer."""
+def test_message_is_json_with_the_body_and_the_fields_of_the_event(message: Any) -> None:
+    """As ASCII JSON: the message is text in XML."""
     content = message(event(body())).content
     assert content.isascii()
     assert json.loads(content) == {
@@ -96,7 +96,7 @@ def test_a_message_is_the_body_among_the_fields_of_its_event(message: Any) -> No
     }
 
 
-def test_what_an_event_lacks_its_message_lacks(message: Any) -> None:
+def test_missing_fields_are_left_out_of_the_message(message: Any) -> None:
     one = event(b'{"event":{"eventType":"pollen"}}')
     assert json.loads(message(one).content) == {
         "key": one.key,
@@ -108,11 +108,11 @@ def test_what_an_event_lacks_its_message_lacks(message: Any) -> None:
     }
 
 
-def test_a_message_never_expires_and_is_visible_at_once(message: Any) -> None:
+def test_message_never_expires_and_is_visible_at_once(message: Any) -> None:
     assert message(event()).expires_on == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
-def test_what_is_no_text_is_base64(message: Any) -> None:
+def test_binary_body_is_base64(message: Any) -> None:
     found = json.loads(message(event(b"\xff\xfe\0\x80")).content)
     assert (found["encoding"], found["body"]) == ("base64", base64.b64encode(b"\xff\xfe\0\x80").decode())
 
@@ -128,7 +128,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("text", SPOILT.values(), ids=SPOILT.keys())
-def test_a_text_that_xml_would_spoil_survives(text: str, message: Any) -> None:
+def test_text_that_xml_cannot_hold_survives(text: str, message: Any) -> None:
     found = json.loads(message(event(text.encode())).content)
     assert "encoding" not in found
     assert found["body"] == text
@@ -143,14 +143,14 @@ def envelope(content: bytes) -> int:
     return len(json.dumps({**one.attributes(), "parsed": False, "body": ""}))
 
 
-def test_a_message_of_just_the_limit_goes_as_it_is(message: Any) -> None:
+def test_message_of_the_maximum_size_is_sent_unchanged(message: Any) -> None:
     content = b"x" * (LIMIT - envelope(b"x"))
     found = message(event(content)).content
     assert len(found) == LIMIT
     assert "encoding" not in json.loads(found)
 
 
-def test_a_message_of_one_byte_more_is_compressed(message: Any) -> None:
+def test_message_one_byte_above_the_limit_is_compressed(message: Any) -> None:
     content = b"x" * (LIMIT - envelope(b"x") + 1)
     found = json.loads(message(event(content)).content)
     assert found["encoding"] == "gzip+base64"
@@ -159,14 +159,14 @@ def test_a_message_of_one_byte_more_is_compressed(message: Any) -> None:
     assert packed[4:8] == bytes(4)
 
 
-def test_what_json_makes_longer_is_what_counts(message: Any) -> None:
+def test_size_limit_counts_json_escapes(message: Any) -> None:
     """A character of two bytes takes six in ASCII."""
     content = ("å" * 20_000).encode()
     assert len(content) < LIMIT
     assert json.loads(message(event(content)).content)["encoding"] == "gzip+base64"
 
 
-def test_what_does_not_fit_even_so_is_refused_and_not_sent(there: Storage) -> None:
+def test_too_large_message_is_refused_and_not_sent(there: Storage) -> None:
     with loopback(in_turn(Reply(500))) as server:
         refusing = StorageQueue(
             connect(QueueClient, connection_string(server.server_port, 0), "queue", None, queue_name="events")
@@ -175,7 +175,7 @@ def test_what_does_not_fit_even_so_is_refused_and_not_sent(there: Storage) -> No
         assert server.calls == []
 
 
-def test_what_is_no_text_and_does_not_compress_fits_up_to_48_kib(message: Any) -> None:
+def test_incompressible_body_of_48_kib_fits(message: Any) -> None:
     content = os.urandom(48_800)
     found = json.loads(message(event(content)).content)
     assert found["encoding"] == "base64"
@@ -187,7 +187,7 @@ def test_what_is_no_text_and_does_not_compress_fits_up_to_48_kib(message: Any) -
 
 @pytest.fixture
 def answered() -> Any:
-    """Send to a server that answers this; return the cause and what it was asked."""
+    """Send to a server that answers this; return the cause and the calls."""
 
     def answered(reply: Reply | None, seconds: float = DEADLINE) -> tuple[str, list[Any]]:
         with loopback(in_turn(reply)) as server:
@@ -217,18 +217,18 @@ def xml(content: str) -> Reply:
         Reply(204, b""),
     ],
 )
-def test_what_has_no_id_is_not_acknowledged(reply: Reply, answered: Any) -> None:
-    """As something between us and Azure might answer."""
+def test_answer_without_a_message_id_is_not_acknowledged(reply: Reply, answered: Any) -> None:
+    """A proxy between us and Azure might answer so."""
     assert answered(reply)[0]
 
 
-def test_what_it_is_asked_says_how_long_and_nothing_of_when(answered: Any) -> None:
+def test_put_message_request_sets_only_the_ttl(answered: Any) -> None:
     _, [call] = answered(Reply(403))
     assert call.method == "POST"
     assert call.path == "/devstoreaccount1/events/messages?messagettl=-1"
 
 
-def test_a_queue_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+def test_missing_queue_is_reported_and_used_once_created(azurite: Azurite) -> None:
     name = f"q{os.urandom(8).hex()}"
     queue = StorageQueue(client(azurite, name))
     assert cause_of(queue) == "QueueNotFound"
@@ -251,7 +251,7 @@ def store(server: Azurite, there: Storage) -> Deduplicated:
     return Deduplicated(StorageQueue(client(server, there.queue)), TableSeenKeys(keys))
 
 
-def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
+def test_frozen_azurite_is_refused_in_time_and_store_recovers(own: Azurite) -> None:
     there = Storage(own)
     one, deduplicated = event(), store(own, there)
     assert deduplicated.put(event(), soon()) == Outcome.STORED
@@ -269,7 +269,7 @@ def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azur
     assert one.key in {each["key"] for each in there.messages()}
 
 
-def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azurite) -> None:
+def test_killed_azurite_is_refused_at_once_and_store_recovers(own: Azurite) -> None:
     there = Storage(own)
     one, deduplicated = event(), store(own, there)
     assert deduplicated.put(event(), soon()) == Outcome.STORED

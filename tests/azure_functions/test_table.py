@@ -1,6 +1,6 @@
-"""What is particular to Table Storage: what exactly is written, how it is read, and what is no answer.
+"""Table Storage: entities, seen keys, queries and invalid answers.
 
-Against Azurite, Microsoft's emulator, and for answers that it cannot give against a server of our own.
+Against Azurite, Microsoft's emulator; a server of the tests gives the answers that Azurite cannot.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def soon() -> float:
 
 
 def cause_of(call: Callable[..., object], *arguments: object, seconds: float = DEADLINE) -> str:
-    """Call in vain, but in time; return why."""
+    """Assert that the call fails in time; return the cause."""
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         call(*arguments, started + seconds)
@@ -86,7 +86,7 @@ def row(table: TableClient) -> dict[str, Any]:
     return dict(entity)
 
 
-def test_an_entity_is_the_event_and_nothing_more(table: TableClient, store: TableStore) -> None:
+def test_entity_properties(table: TableClient, store: TableStore) -> None:
     assert store.put(event(body()), soon()) == Outcome.STORED
     assert row(table) == {
         "PartitionKey": DEVICE,
@@ -104,8 +104,8 @@ def test_an_entity_is_the_event_and_nothing_more(table: TableClient, store: Tabl
     }
 
 
-def test_what_an_event_lacks_its_entity_lacks(table: TableClient, store: TableStore) -> None:
-    """Without a time its row is its key, and it is with those of no device."""
+def test_missing_fields_are_left_out_of_the_entity(table: TableClient, store: TableStore) -> None:
+    """Without a timestamp the row key is the key, and without a device the partition key is ``-``."""
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
     assert store.put(event(content), soon()) == Outcome.STORED
@@ -124,9 +124,7 @@ def test_what_an_event_lacks_its_entity_lacks(table: TableClient, store: TableSt
 @pytest.mark.parametrize(
     "device", ["a/b", "a\\b", "a#b", "a?b", "%", "a%2Fb", "a b", "ø", "温度", "a'b", ".", "a.b", "x" * 257]
 )
-def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
-    device: str, table: TableClient, store: TableStore
-) -> None:
+def test_invalid_partition_key_falls_back_to_dash(device: str, table: TableClient, store: TableStore) -> None:
     one = of_device(device)
     assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
     found = row(table)
@@ -136,7 +134,7 @@ def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
 
 
 @pytest.mark.parametrize("device", ["-", "_", "A-z_0", "x" * 256])
-def test_a_device_whose_id_can_be_a_partitions_has_its_own(device: str, table: TableClient, store: TableStore) -> None:
+def test_device_id_is_the_partition_key(device: str, table: TableClient, store: TableStore) -> None:
     assert store.put(of_device(device), soon()) == Outcome.STORED
     assert row(table)["PartitionKey"] == device
 
@@ -147,7 +145,7 @@ def test_a_device_whose_id_can_be_a_partitions_has_its_own(device: str, table: T
 @pytest.mark.parametrize(
     ("length", "parts"), [(0, [0]), (1, [1]), (PART, [PART]), (PART + 1, [PART, 1]), (3 * PART, [PART] * 3)]
 )
-def test_a_body_is_in_as_many_properties_as_it_takes(
+def test_large_body_is_split_into_properties(
     length: int, parts: list[int], table: TableClient, store: TableStore, there: Storage
 ) -> None:
     content = os.urandom(length)
@@ -162,7 +160,7 @@ def test_a_body_is_in_as_many_properties_as_it_takes(
 # A device's history.
 
 
-def test_a_devices_history_is_in_the_order_of_time(table: TableClient, store: TableStore) -> None:
+def test_device_history_is_ordered_by_time(table: TableClient, store: TableStore) -> None:
     start = datetime(2026, 11, 20, 23, 59, 59, 999_998, tzinfo=UTC)
     times = [start + timedelta(microseconds=step) for step in (3, 0, 86_400_000_001, 86_400_000_002, 2_000_000, 1, 2)]
     for number, each in enumerate(times):
@@ -179,7 +177,7 @@ def test_a_devices_history_is_in_the_order_of_time(table: TableClient, store: Ta
     assert len(found) == 4
 
 
-def test_two_events_of_one_device_and_time_are_two(table: TableClient, store: TableStore) -> None:
+def test_two_events_of_the_same_device_and_time_are_both_stored(table: TableClient, store: TableStore) -> None:
     for identifier in ("one", "two"):
         assert store.put(event(body(eventId=identifier)), soon()) == Outcome.STORED
     assert [entity["RowKey"] for entity in table.list_entities()] == [
@@ -203,7 +201,7 @@ def error(status: int, code: str, how: str) -> Reply:
 
 
 @pytest.mark.parametrize("how", ["header", "body"])
-def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
+def test_only_entity_already_exists_is_a_duplicate(how: str) -> None:
     with loopback(in_turn(error(409, "EntityAlreadyExists", how))) as server:
         store = TableStore(client(server.server_port, "events"))
         assert store.put(event(), soon()) == Outcome.DUPLICATE
@@ -214,7 +212,7 @@ def test_only_that_there_is_such_an_entity_is_a_duplicate(how: str) -> None:
         assert answered(Reply(409, page)) == "HTTP 409"
 
 
-def test_a_table_that_is_not_there_is_said_and_found_once_it_is(azurite: Azurite) -> None:
+def test_missing_table_is_reported_and_used_once_created(azurite: Azurite) -> None:
     table = client(azurite.table_port, f"t{os.urandom(8).hex()}")
     store, one = TableStore(table), event()
     assert cause_of(store.put, one) == "TableNotFound"
@@ -234,12 +232,12 @@ NO_ENTITY = [
 
 
 @pytest.mark.parametrize("reply", NO_ENTITY)
-def test_what_has_no_tag_is_not_acknowledged(reply: Reply) -> None:
-    """As something between us and Azure might answer."""
+def test_answer_without_an_etag_is_not_acknowledged(reply: Reply) -> None:
+    """A proxy between us and Azure might answer so."""
     assert answered(reply)
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_a_duplicate(azurite: Azurite, there: Storage) -> None:
+def test_lost_answer_is_a_duplicate(azurite: Azurite, there: Storage) -> None:
     proxy = Proxy(azurite.table_port)
     try:
         store, one = TableStore(client(proxy.port, there.table)), event()
@@ -251,8 +249,8 @@ def test_what_was_stored_when_the_answer_was_lost_is_a_duplicate(azurite: Azurit
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1
 
 
-def test_an_entity_is_inserted_and_never_written_over() -> None:
-    """The server stores the first and drops the connection; to the second attempt it is there already."""
+def test_entity_is_never_overwritten() -> None:
+    """The server stores the first entity and drops the connection; the retry finds it there."""
     rows: dict[tuple[str, str], Any] = {}
 
     def answering(call: Call) -> Reply | None:
@@ -281,7 +279,7 @@ def keys(azurite: Azurite, there: Storage) -> TableSeenKeys:
     return TableSeenKeys(client(azurite.table_port, there.seen_table))
 
 
-def test_a_key_is_there_once_it_is_marked(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
+def test_marked_key_is_seen(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
     assert keys.contains("a.b.c", soon()) is False
     keys.mark("a.b.c", soon())
     keys.mark("a.b.c", soon())
@@ -292,14 +290,14 @@ def test_a_key_is_there_once_it_is_marked(keys: TableSeenKeys, azurite: Azurite,
 
 
 @pytest.mark.parametrize("content", [body(eventId="-" * 93), b""])
-def test_every_key_that_there_is_can_be_marked(content: bytes, keys: TableSeenKeys) -> None:
+def test_keys_of_any_length_can_be_marked(content: bytes, keys: TableSeenKeys) -> None:
     """128 characters at most."""
     key = event(content).key
     keys.mark(key, soon())
     assert keys.contains(key, soon()) is True
 
 
-def test_without_the_table_a_key_is_neither_seen_nor_unseen(azurite: Azurite) -> None:
+def test_missing_table_of_seen_keys_is_an_error(azurite: Azurite) -> None:
     keys = TableSeenKeys(client(azurite.table_port, f"t{os.urandom(8).hex()}"))
     assert cause_of(keys.contains, "a.b.c") == "TableNotFound"
     assert cause_of(keys.mark, "a.b.c") == "TableNotFound"
@@ -311,7 +309,7 @@ def asked(keys: Callable[[TableSeenKeys], Any], reply: Reply | None) -> tuple[An
 
 
 @pytest.mark.parametrize("how", ["header", "body"])
-def test_only_that_there_is_no_such_entity_is_unseen(how: str) -> None:
+def test_only_entity_not_found_is_unseen(how: str) -> None:
     found, _ = asked(lambda keys: keys.contains("a.b.c", soon()), error(404, "ResourceNotFound", how))
     assert found is False
     for status, code in ((404, "TableNotFound"), (404, "AccountNotFound"), (403, "AuthorizationFailure")):
@@ -323,8 +321,8 @@ def test_only_that_there_is_no_such_entity_is_unseen(how: str) -> None:
 @pytest.mark.parametrize(
     "content", [b'{"PartitionKey":"a.b.d","RowKey":""}', b"{}", b"[]", b"null", b"", b'"a.b.c"', b"<html>a.b.c</html>"]
 )
-def test_what_is_another_entity_or_none_is_no_key_that_was_seen(content: bytes) -> None:
-    """Or else the event would be acknowledged, and nowhere."""
+def test_other_entity_is_not_a_seen_key(content: bytes) -> None:
+    """Otherwise the event would be acknowledged and not stored."""
 
     def is_seen(keys: TableSeenKeys) -> bool:
         try:
@@ -335,7 +333,7 @@ def test_what_is_another_entity_or_none_is_no_key_that_was_seen(content: bytes) 
     assert asked(is_seen, Reply(200, content, {"ETag": TAG}))[0] is False
 
 
-def test_one_entity_is_asked_for_and_no_more_of_it_than_its_key() -> None:
+def test_look_up_of_a_seen_key_selects_only_the_key() -> None:
     found, [call] = asked(
         lambda keys: keys.contains("a.b.c", soon()), Reply(200, b'{"PartitionKey":"a.b.c"}', {"ETag": TAG})
     )
@@ -345,7 +343,7 @@ def test_one_entity_is_asked_for_and_no_more_of_it_than_its_key() -> None:
     assert "select=PartitionKey" in call.path
 
 
-def test_only_that_there_is_such_an_entity_is_marked_already() -> None:
+def test_only_entity_already_exists_is_already_marked() -> None:
     asked(lambda keys: keys.mark("a.b.c", soon()), error(409, "EntityAlreadyExists", "header"))
     _, [call] = asked(lambda keys: keys.mark("a.b.c", soon()), CREATED)
     assert call.headers["prefer"] == "return-no-content"
@@ -355,7 +353,7 @@ def test_only_that_there_is_such_an_entity_is_marked_already() -> None:
 
 
 @pytest.mark.parametrize("reply", NO_ENTITY)
-def test_a_mark_without_a_tag_is_none(reply: Reply) -> None:
+def test_mark_without_an_etag_is_an_error(reply: Reply) -> None:
     assert asked(lambda keys: cause_of(keys.mark, "a.b.c"), reply)[0]
 
 
@@ -368,7 +366,7 @@ def own() -> Iterator[Azurite]:
         yield started
 
 
-def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azurite) -> None:
+def test_frozen_azurite_is_refused_in_time_and_store_recovers(own: Azurite) -> None:
     there = Storage(own)
     one, store = event(), TableStore(client(own.table_port, there.table))
     assert store.put(event(), soon()) == Outcome.STORED
@@ -381,8 +379,8 @@ def test_azurite_frozen_is_refused_in_time_and_found_by_the_same_store(own: Azur
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1
 
 
-def test_azurite_killed_is_refused_at_once_and_found_by_the_same_store(own: Azurite) -> None:
-    """Killed early it loses its tables, so this one may have to be made again."""
+def test_killed_azurite_is_refused_at_once_and_store_recovers(own: Azurite) -> None:
+    """A kill can make Azurite lose its tables, so the table may have to be created again."""
     there = Storage(own)
     table = client(own.table_port, there.table)
     one, store = event(), TableStore(table)

@@ -19,7 +19,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
-    """Return what makes a database with some events, and returns what --database has to say."""
+    """Return a function that makes a database with some events and returns the value of --database."""
     if request.param == "postgres":
         postgres: Postgres = request.getfixturevalue("postgres")
         return lambda events: filled(postgres, events)

@@ -1,4 +1,4 @@
-"""Databases with some events, and what ``dtconn events`` says of them."""
+"""Databases with some events, and the output of ``dtconn events`` for them."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def fill(path: Path, events: Iterable[Event]) -> None:
 
 
 def some_events() -> list[Event]:
-    """One event of each type, an hour apart and received 90 s later; two that are strange; and 30 samples."""
+    """One event of each type, an hour apart and received 90 s later; two unparsed ones; and 30 samples."""
     hour = timedelta(hours=1)
     return [
         *(

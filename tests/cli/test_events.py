@@ -36,7 +36,7 @@ from tests.cli.stored import (
 from tests.support.cases import OWN, each_table
 
 
-def test_the_table_is_for_a_person(database: Path) -> None:
+def test_table_output(database: Path) -> None:
     result = events("--database", database, "--limit", "0")
     assert result.exit_code == 0
     header, *rows = result.stdout.splitlines()
@@ -58,7 +58,7 @@ def test_the_table_is_for_a_person(database: Path) -> None:
     assert rows[0].startswith(f"{NOW:%Y-%m-%d %H:%M:%S}  touch  ")
 
 
-def test_what_was_not_parsed_is_shown_and_marked_at_its_time_of_arrival(database: Path) -> None:
+def test_unparsed_event_is_shown_at_its_time_of_arrival(database: Path) -> None:
     rows = events("--database", database).stdout.splitlines()[1:]
     assert "unparsed: unknown event type" in rows[1]
     assert rows[1].startswith(f"{NOW - timedelta(minutes=30):%Y-%m-%d %H:%M:%S}")
@@ -71,7 +71,7 @@ def test_newest_first_by_event_time(database: Path) -> None:
     assert len(times) == len(EVENT_TYPES) + 3
 
 
-def test_json_has_every_column_and_the_very_bytes(database: Path) -> None:
+def test_json_has_every_column_and_the_exact_body(database: Path) -> None:
     rows = objects("--database", database, "--limit", "4")
     assert list(rows[0]) == [
         *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy"),
@@ -85,7 +85,7 @@ def test_json_has_every_column_and_the_very_bytes(database: Path) -> None:
     assert (base64.b64decode(rows[3]["body"]), rows[3]["encoding"]) == (NO_TEXT, "base64")
 
 
-def test_csv_says_the_same(database: Path) -> None:
+def test_csv_equals_json(database: Path) -> None:
     result = events("--database", database, "--limit", "4", "--csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     expected = objects("--database", database, "--limit", "4")
@@ -151,7 +151,7 @@ def test_backfilled_readings_are_marked(tmp_path: Path) -> None:
 
 
 @each_table
-def test_whatever_is_stored_is_listed(databases: Databases, cases: dict[str, bytes]) -> None:
+def test_any_stored_event_is_listed(databases: Databases, cases: dict[str, bytes]) -> None:
     stored = [event(content, NOW) for content in cases.values()]
     database = databases(stored)
     for listing in LISTINGS:
@@ -173,7 +173,7 @@ def test_whatever_is_stored_is_listed(databases: Databases, cases: dict[str, byt
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-def test_no_listing_prints_terminal_control_characters(tmp_path: Path) -> None:
+def test_listings_print_no_terminal_control_characters(tmp_path: Path) -> None:
     database = tmp_path / "e.db"
     fill(database, [event(a_contact("[red]\x1b[2J\r\x9b31m\u202e"), NOW), event(OWN["C1, raw"], NOW)])
     for listing in LISTINGS:
@@ -199,7 +199,7 @@ def on_a_terminal(*args: str) -> str:
 
 
 @pytest.mark.parametrize("text", [*(f"{sign}1+1" for sign in "=+-@\t\r\n"), "'quoted", "plain", ""])
-def test_no_cell_is_a_formula_and_every_text_comes_back(tmp_path: Path, text: str) -> None:
+def test_csv_cells_are_no_formulas(tmp_path: Path, text: str) -> None:
     fill(tmp_path / "e.db", [event(a_contact(text), NOW)])
     out = events("--database", tmp_path / "e.db", "--readings", "--csv").stdout
     [row] = csv.DictReader(io.StringIO(out, newline=""))
@@ -207,7 +207,7 @@ def test_no_cell_is_a_formula_and_every_text_comes_back(tmp_path: Path, text: st
     assert row["text"].removeprefix("'") == text
 
 
-def test_a_number_in_a_cell_stays_a_number(tmp_path: Path) -> None:
+def test_csv_numbers_stay_numbers(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", [event(OWN["number, -1.5E-3"], NOW)])
     [row] = csv.DictReader(io.StringIO(events("--database", tmp_path / "e.db", "--readings", "--csv").stdout))
     assert row["value"] == "-0.0015"
@@ -252,5 +252,5 @@ def test_invalid_arguments_exit_2(args: list[str]) -> None:
         ("2026-01-31T12:00:00.5Z", "2026-01-31T12:00:00.5Z"),
     ],
 )
-def test_times(text: str, time: str) -> None:
+def test_time_formats(text: str, time: str) -> None:
     assert parse_time(text, datetime(2026, 1, 31, 12, tzinfo=UTC)) == datetime.fromisoformat(time)

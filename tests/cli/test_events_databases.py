@@ -1,4 +1,4 @@
-"""What ``dtconn events`` reads: SQLite and Postgres, old and new, there or not."""
+"""``dtconn events`` on SQLite and Postgres: current, previous and missing databases."""
 
 import asyncio
 import importlib.util
@@ -23,7 +23,7 @@ from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.postgres import Postgres, execute
 
 
-def test_the_database_of_the_environment(database: Path) -> None:
+def test_database_of_the_environment(database: Path) -> None:
     assert events(DT_DATABASE=str(database), DATABASE_URL="postgres://127.0.0.1:1/none").exit_code == 0
 
 
@@ -31,14 +31,14 @@ def test_the_database_of_the_environment(database: Path) -> None:
     "url",
     ["mysql://u:hidden@h/d", "jdbc:postgresql://u:hidden@h/d", "postgress://u:hidden@h/d", "postgres:/u:hidden@h/d"],
 )
-def test_url_that_is_not_of_postgres_is_refused_without_its_password(url: str) -> None:
+def test_url_of_another_database_is_refused_without_its_password(url: str) -> None:
     for found in (events("--database", url), events(DATABASE_URL=url), events(DT_DATABASE=url)):
         assert found.exit_code == 1
         assert "hidden" not in found.output
         assert "postgres://" in found.output
 
 
-def test_it_reads_while_the_receiver_writes(tmp_path: Path) -> None:
+def test_reads_while_the_receiver_writes(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
 
     async def both() -> "subprocess.CompletedProcess[str]":
@@ -75,7 +75,7 @@ def test_sqlite_database_of_the_previous_version_is_listed(tmp_path: Path) -> No
 
 
 def test_postgres_database_of_the_previous_version_is_listed(postgres: Postgres) -> None:
-    """With the times that Python does not have, which it kept as Postgres gave or took them."""
+    """With timestamps that Python cannot represent."""
     url = postgres.create_database()
     columns = {"text": "text", "time": "timestamptz", "bool": "boolean", "bytes": "bytea"}
     schema = OLD_SCHEMA.format(**columns, times="'-infinity', now(), true", bytes_of_body="'{}'")
@@ -96,7 +96,7 @@ def check_old(database: str, times: list[str]) -> None:
     assert rows
 
 
-def test_the_newest_are_read_from_the_index(databases: Databases) -> None:
+def test_newest_events_are_read_from_the_index(databases: Databases) -> None:
     database = databases(
         event(Device(f"emu{index % 50:020}", "p").body("touch", NOW - timedelta(minutes=index)), NOW)
         for index in range(2000)
@@ -127,7 +127,7 @@ def explain(database: str, query: Query) -> str:
     return "\n".join(row[0] for row in execute(database, f"EXPLAIN {statement}"))
 
 
-def test_no_database_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_database_says_what_to_do(tmp_path: Path) -> None:
     result = events("--database", tmp_path / "events.db")
     assert result.exit_code == 1
     assert "make run" in result.stderr
@@ -136,7 +136,7 @@ def test_no_database_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("args", [(), ("--readings",)])
-def test_an_empty_database_says_so(tmp_path: Path, args: tuple[str, ...]) -> None:
+def test_empty_database_is_reported(tmp_path: Path, args: tuple[str, ...]) -> None:
     fill(tmp_path / "e.db", [event(NO_TEXT, NOW)])
     result = events("--database", tmp_path / "e.db", "--since", "1h", "--until", "30m", *args)
     assert result.exit_code == 0
@@ -145,7 +145,7 @@ def test_an_empty_database_says_so(tmp_path: Path, args: tuple[str, ...]) -> Non
     assert events("--database", tmp_path / "e.db", "--until", "1h", "--csv", *args).stdout.startswith("key,")
 
 
-def test_another_file_says_so(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "no.db").write_text("not a database, but long enough to look like one" * 100)
     sqlite3.connect(tmp_path / "other.db").close()
     for name in ("no.db", "other.db"):
@@ -154,7 +154,7 @@ def test_another_file_says_so(tmp_path: Path) -> None:
         assert "DT_DATABASE" in result.stderr
 
 
-def test_postgres_says_the_same(database: Path, postgres: Postgres) -> None:
+def test_postgres_equals_sqlite(database: Path, postgres: Postgres) -> None:
     url = filled(postgres)
     for args in (
         ("--limit", "0"),
@@ -172,12 +172,12 @@ def test_postgres_says_the_same(database: Path, postgres: Postgres) -> None:
         assert ours == theirs
 
 
-def test_postgres_says_the_same_over_tls(database: Path, postgres_with_tls: Postgres) -> None:
+def test_postgres_over_tls_equals_sqlite(database: Path, postgres_with_tls: Postgres) -> None:
     over_tls = filled(postgres_with_tls).replace("127.0.0.1", "127.0.0.2")
     assert events(DATABASE_URL=over_tls).stdout == events("--database", database).stdout
 
 
-def test_postgres_without_a_table_says_so(postgres: Postgres) -> None:
+def test_postgres_without_a_table_is_reported(postgres: Postgres) -> None:
     result = events("--database", postgres.url("template1"))
     assert result.exit_code == 1
     assert "no events" in result.stderr
@@ -191,7 +191,7 @@ def test_postgres_without_its_package_says_what_to_install(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("asyncpg"), reason="asyncpg is not installed")
-def test_postgres_that_does_not_answer_and_no_password() -> None:
+def test_postgres_connection_failure_is_reported_without_the_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     result = events(DATABASE_URL=f"postgresql://me:hush@127.0.0.1:{port}/none")
@@ -200,7 +200,7 @@ def test_postgres_that_does_not_answer_and_no_password() -> None:
     assert "hush" not in result.output
 
 
-def test_postgres_with_a_url_that_cannot_be_used_says_so_without_the_password() -> None:
+def test_unusable_postgres_url_is_reported_without_the_password() -> None:
     result = events(DATABASE_URL="postgres://me:hu#sh@127.0.0.1:5432/none")
     assert result.exit_code == 2
     assert "# as %23" in result.stderr
@@ -209,7 +209,9 @@ def test_postgres_with_a_url_that_cannot_be_used_says_so_without_the_password() 
 
 @needs_pgbouncer
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_postgres_says_the_same_through_a_pooler(database: Path, postgres: Postgres, mode: str, tmp_path: Path) -> None:
+def test_postgres_through_pgbouncer_equals_sqlite(
+    database: Path, postgres: Postgres, mode: str, tmp_path: Path
+) -> None:
     url = filled(postgres)
     with pgbouncer(postgres.port, mode, tmp_path) as port:
         for args in ((), ("--readings", "--since", "1d"), ()):

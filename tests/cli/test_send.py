@@ -1,4 +1,4 @@
-"""``dtconn send`` against the real receiver, over a real socket: every token is really signed and really verified."""
+"""``dtconn send`` against the real receiver, over a real socket, with real signatures."""
 
 import contextlib
 import io
@@ -78,7 +78,7 @@ class Endpoint:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it refused, by its log."""
+        """Return the reasons of the refusals from the log."""
         lines = [json.loads(line) for line in self._log.getvalue().splitlines()]
         return [line["reason"] for line in lines if "reason" in line]
 
@@ -106,7 +106,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without a var/, and an environment without settings."""
+    """Run in a folder without var/, and without settings in the environment."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("DT_")]:
         monkeypatch.delenv(name)
@@ -128,7 +128,7 @@ def answers(result: Result) -> set[tuple[int | None, str, int]]:
 
 
 def words(text: str) -> str:
-    """Undo what the terminal does to a sentence: colours, frames and line breaks."""
+    """Remove colours, frames and line breaks from terminal output."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
@@ -145,7 +145,7 @@ def run(*args: str, **environ: str) -> "subprocess.Popen[str]":
 
 
 def wait_for(endpoint: Endpoint, process: "subprocess.Popen[str]") -> None:
-    """Return once there was more than one request, so that the first is answered."""
+    """Wait for the second request, when the first is answered."""
     while len(endpoint.requests) < 2 and process.poll() is None:
         time.sleep(0.01)
 
@@ -168,7 +168,7 @@ def test_one_temperature_is_stored(endpoint: Endpoint) -> None:
     assert (event.device_id or "?") in result.stdout
 
 
-def test_the_request_is_as_dt_cloud_sends_it(endpoint: Endpoint) -> None:
+def test_request_equals_that_of_dt_cloud(endpoint: Endpoint) -> None:
     send(endpoint.url + "/hook?a=b")
     (request,) = endpoint.requests
     assert request.path == "/hook?a=b"
@@ -198,7 +198,7 @@ def test_several_types_and_a_count_of_each(endpoint: Endpoint) -> None:
     assert len(events[1].document["event"]["data"]["humidity"]["samples"]) == 30
 
 
-def test_a_duplicate_is_stored_once(endpoint: Endpoint) -> None:
+def test_duplicate_is_stored_once(endpoint: Endpoint) -> None:
     result = send(endpoint.url, "-n", "5", "--duplicate", "--json")
     assert result.exit_code == 0
     assert answers(result) == {(200, "stored", 5), (200, "duplicate", 5)}
@@ -211,7 +211,7 @@ def test_a_duplicate_is_stored_once(endpoint: Endpoint) -> None:
     ("fault", "reason"),
     [("--tamper", "checksum"), ("--expired", "expired"), ("--unsigned", "missing"), ("--wrong-secret", "signature")],
 )
-def test_a_fault_is_refused_and_that_is_a_success(endpoint: Endpoint, fault: str, reason: str) -> None:
+def test_refused_fault_is_a_success(endpoint: Endpoint, fault: str, reason: str) -> None:
     result = send(endpoint.url, fault, "-n", "2", "--duplicate", "--json")
     assert result.exit_code == 0
     assert answers(result) == {(401, "The request is not signed by DT Cloud for this receiver.", 4)}
@@ -221,14 +221,14 @@ def test_a_fault_is_refused_and_that_is_a_success(endpoint: Endpoint, fault: str
     assert has_header == (fault != "--unsigned")
 
 
-def test_a_fault_that_is_accepted_is_a_failure() -> None:
+def test_accepted_fault_is_a_failure() -> None:
     with listening(environ={"DT_SIGNATURE_POLICY": "unsigned"}) as endpoint:
         result = send(endpoint.url, "--tamper")
     assert result.exit_code == 1
     assert "200 stored (expected 401)" in words(result.stdout)
 
 
-def test_a_proper_event_that_is_refused_is_a_failure(endpoint: Endpoint) -> None:
+def test_refused_valid_event_is_a_failure(endpoint: Endpoint) -> None:
     result = send(endpoint.url, secret="another secret, which the receiver does not have")
     assert result.exit_code == 1
     assert "(expected the receiver's 200)" in words(result.stdout)
@@ -239,7 +239,7 @@ def test_unsigned_needs_no_secret(endpoint: Endpoint) -> None:
     assert send(endpoint.url, "--unsigned", secret=None).exit_code == 0
 
 
-def test_without_a_secret_it_says_what_to_do(endpoint: Endpoint) -> None:
+def test_missing_secret_says_what_to_do(endpoint: Endpoint) -> None:
     result = send(endpoint.url, secret=None)
     assert result.exit_code == 2
     assert "make run" in result.stderr
@@ -247,7 +247,7 @@ def test_without_a_secret_it_says_what_to_do(endpoint: Endpoint) -> None:
     assert not endpoint.requests
 
 
-def test_the_secret_of_make_run_is_found(endpoint: Endpoint) -> None:
+def test_secret_of_make_run_is_used(endpoint: Endpoint) -> None:
     Path("var").mkdir()
     Path("var/signature-secret").write_text(SECRET)
     assert send(endpoint.url, secret=None).exit_code == 0
@@ -260,7 +260,7 @@ def test_short_secret_and_a_list_of_secrets() -> None:
         assert send(endpoint.url, secret='["test-secret","the next one"]').exit_code == 0
 
 
-def test_both_signatures_verify_with_what_is_printed(endpoint: Endpoint) -> None:
+def test_both_signatures_verify_with_the_printed_settings(endpoint: Endpoint) -> None:
     result = send(endpoint.url, "--both-signatures", "--organization", "cvinmt9aq9sc738g6eog", "--json")
     assert result.exit_code == 0  # a receiver without DT_ORGANIZATION_ID does not look at the second
     assert summary(result)["asExpected"]
@@ -313,7 +313,7 @@ def test_answers_of_any_endpoint(response: Response, outcome: str, exit_code: in
     assert result.exit_code == exit_code
 
 
-def test_no_answer_is_counted_and_the_rest_is_sent() -> None:
+def test_missing_answer_is_counted_and_sending_continues() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -342,7 +342,7 @@ def test_connection_refused() -> None:
     assert err.count("\n") == 1
 
 
-def test_a_receiver_that_stops_leaves_a_summary() -> None:
+def test_summary_after_the_receiver_stops() -> None:
     stored = Response(200, (("event-outcome", "stored"), ("content-length", "0"), ("connection", "close")), b"")
     with listening(answer=lambda _: stored) as endpoint:
         process = run("send", endpoint.url, "-n", "1000", "--rate", "20", "--concurrency", "1", "--json")
@@ -372,7 +372,7 @@ def test_ctrl_c_prints_the_summary_so_far(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-def test_a_longer_run_shows_its_progress_on_a_terminal(endpoint: Endpoint) -> None:
+def test_progress_is_shown_on_a_terminal(endpoint: Endpoint) -> None:
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "send", endpoint.url, "-n", "6", "--rate", "4", "--json"],

@@ -1,1 +1,1 @@
-"""Three suites, each written once and run for everybody: requests, answers, stores."""
+"""Test suites that run for every adapter and every store: requests, answers, stores."""

@@ -1,4 +1,4 @@
-"""What tests/<adapter>/adapters.py is made of: an adapter as its platform runs it, and what else is tried with it."""
+"""The parts of tests/<adapter>/adapters.py: an adapter as its platform runs it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ class Receiving(Protocol):
         ...
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
-        """Return the log lines once there are so many, less those of health checks."""
+        """Return the log lines once there are ``count``, without those of health checks."""
         ...
 
     def output(self) -> str:

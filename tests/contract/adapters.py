@@ -1,6 +1,6 @@
-"""Every adapter as its platform runs it: what each tests/<folder>/adapters.py says of its own.
+"""Every adapter as its platform runs it, collected from each tests/<folder>/adapters.py.
 
-Such a module has `ADAPTERS`, and where there is something to say:
+Such a module has `ADAPTERS`, and optionally:
 
 - `FRONT_DOORS`: how one HTTP request becomes a `Request`.
 - `KEEP_LAST`: those of them that let only the last of repeated headers through.

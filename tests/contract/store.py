@@ -1,4 +1,4 @@
-"""What tests/<adapter>/stores.py is made of: a store, and the hands on what is behind it.
+"""The parts of tests/<adapter>/stores.py: a store, and access to the service behind it.
 
 A factory is a context manager that gives a `Harness`; the faults beside it are those that the store can meet at all:
 an embedded database, say, loses no answer.
@@ -90,14 +90,14 @@ class Waiting(Threaded):
 
 
 def http_answer(status: int, document: object = None) -> bytes:
-    """Return an answer as it comes over the wire."""
+    """Return an HTTP answer as bytes."""
     body = json.dumps(document or {}).encode()
     head = f"HTTP/1.1 {status} No\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def proxy_faults(proxy: Proxy, throttled: bytes, denied: bytes) -> Faults:
-    """Return what a proxy can do; no emulator knows limits or roles, so it answers as the cloud would."""
+    """Return the faults of a proxy, and answers for throttling and denied permission, which emulators lack."""
 
     def passes() -> None:
         proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
@@ -129,5 +129,5 @@ def row(item: Row) -> Row:
 
 
 def fresh_event() -> Event:
-    """Return an event that no store has."""
+    """Return a new event."""
     return parse_stored(fresh_body(), datetime.now(UTC))

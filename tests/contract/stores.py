@@ -1,6 +1,6 @@
-"""Every store, under the conditions that it will meet: what each tests/<folder>/stores.py says of its own.
+"""Every store and its faults, collected from each tests/<folder>/stores.py.
 
-Such a module has `STORES`, and where there is something to say:
+Such a module has `STORES`, and optionally:
 
 - `DATABASES`: what makes a `Database` that has the views.
 - `fetches(url, monkeypatch)`: calls that fetch a key, a secret or a token from a service at ``url``, and those calls
@@ -27,7 +27,7 @@ FETCHES: list[Callable[[str, pytest.MonkeyPatch], dict[str, Callable[[], object]
 
 
 def meeting(*faults: str, grouped: bool = False) -> pytest.MarkDecorator:
-    """Run a test for each store, of those that group if need be, and each of these faults that it can meet."""
+    """Run a test for each store (or each that groups events), and each of these faults that it supports."""
     pairs = [
         (name, fault)
         for name, store in STORES.items()
@@ -38,7 +38,7 @@ def meeting(*faults: str, grouped: bool = False) -> pytest.MarkDecorator:
 
 
 def grouped() -> pytest.MarkDecorator:
-    """Run a test for each store that takes many events at a time."""
+    """Run a test for each store that groups events."""
     return pytest.mark.parametrize(
         "harness", [name for name, store in STORES.items() if store.is_grouped], indirect=True
     )

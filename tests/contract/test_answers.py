@@ -1,4 +1,4 @@
-"""The decision table, through every adapter, as real requests to the real program."""
+"""The decision table through every adapter, by real requests to the real program."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def is_acknowledged(answer: Answer, outcome: str) -> bool:
 
 
 def problem(answer: Answer) -> tuple[int, str]:
-    """Return the status and the type of an RFC 9457 problem, and see that it gives nothing away."""
+    """Return the status and the type of an RFC 9457 problem; assert that it has no secret."""
     assert answer.headers["content-type"] == "application/problem+json"
     document = json.loads(answer.body)
     assert document.keys() == {"type", "title", "status"}
@@ -93,7 +93,7 @@ def test_signed_but_strange_is_stored_and_marked(adapter: Adapter) -> None:
     assert sorted(adapter.bodies()) == sorted(content for content, _ in STRANGE.values())
 
 
-def test_what_is_configured_to_be_dropped_is_acknowledged_and_not_stored(platform: Any) -> None:
+def test_filtered_event_is_acknowledged_and_not_stored(platform: Any) -> None:
     adapter = platform(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
     assert is_acknowledged(post(adapter, fresh_body()), "dropped")
     kept = body(eventType="touch", data={"touch": {}})
@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-def test_what_is_not_verified_is_refused_alike(platform: Any) -> None:
+def test_unverified_requests_all_get_the_same_answer(platform: Any) -> None:
     adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
     answers = []
     for count, (name, (headers, reason)) in enumerate(REFUSED.items(), 1):
@@ -173,7 +173,7 @@ def test_only_post_delivers(adapter: Adapter) -> None:
     assert adapter.bodies() == []
 
 
-def test_keys_that_cannot_be_had_are_not_the_senders_fault(platform: Any) -> None:
+def test_unavailable_keys_are_503(platform: Any) -> None:
     # A port of this machine on which nobody listens stands for DT's identity server being away.
     adapter = platform(DT_ORGANIZATION_ID=ORGANIZATION, DT_ISSUER="http://127.0.0.1:9/data-connector")
     answer = post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)})
@@ -183,7 +183,7 @@ def test_keys_that_cannot_be_had_are_not_the_senders_fault(platform: Any) -> Non
     assert "DT_JWKS" in line["reason"]
 
 
-def test_store_away_then_back(adapter: Adapter) -> None:
+def test_store_outage_then_recovery(adapter: Adapter) -> None:
     content = fresh_body()
     adapter.block()
     started = time.monotonic()
@@ -210,7 +210,7 @@ core.receiver.parse = parse
 """
 
 
-def test_a_bug_is_500_and_shows_where_but_not_what(platform: Any, tmp_path: Path) -> None:
+def test_unexpected_exception_is_500_without_its_text(platform: Any, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     adapter = platform(**HS256, PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT))))
     for count in (1, 2):
@@ -223,7 +223,7 @@ def test_a_bug_is_500_and_shows_where_but_not_what(platform: Any, tmp_path: Path
     assert adapter.bodies() == []
 
 
-def test_unsigned_is_loud(platform: Any) -> None:
+def test_unsigned_policy_logs_a_warning(platform: Any) -> None:
     adapter = platform(DT_SIGNATURE_POLICY="unsigned")
     assert "anybody" in last_line(adapter)["message"]
     assert is_acknowledged(post(adapter, CONTENT, {}), "stored")
@@ -241,7 +241,7 @@ def test_no_secret_token_or_body_is_logged(platform: Any) -> None:
         assert hidden not in output
 
 
-def test_many_at_once(adapter: Adapter) -> None:
+def test_concurrent_deliveries(adapter: Adapter) -> None:
     contents = [fresh_body() for _ in range(200)]
     answers: list[Answer] = []
 

@@ -1,6 +1,6 @@
-"""A peer that sends a byte a second: each time-out of a socket begins anew with each byte, and the deadline does not.
+"""Dripping peers: a byte a second resets a socket's timeout each time, but not the deadline.
 
-Everything that waits does so at the same time.
+All waits run in parallel.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ def soon() -> float:
 
 
 async def fill(store: AsyncStore) -> None:
-    """Put as many events at once as will be refused: whatever a store keeps for so many is there then."""
+    """Put this many concurrent events that are refused, which fills the store's pool."""
     assert set(await asyncio.gather(*(store.put(fresh_event(), soon()) for _ in range(AT_ONCE)))) == {Outcome.STORED}
 
 
 async def is_refused_in_time(store: AsyncStore) -> None:
-    """Put as many in vain."""
+    """Assert that this many events are refused in time."""
     started = time.monotonic()
     puts = (store.put(fresh_event(), started + DEADLINE) for _ in range(AT_ONCE))
     found = await asyncio.gather(*puts, return_exceptions=True)
@@ -49,7 +49,7 @@ async def build(harness: Harness) -> AsyncStore:
     return store
 
 
-def test_no_store_waits_for_a_service_that_drips(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_dripping_service_times_out_every_store(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     async def run() -> None:
         for store in stores:
             await fill(store)
@@ -78,7 +78,7 @@ def test_no_store_waits_for_a_service_that_drips(tmp_path: Path, request: pytest
         runner.run(run())
 
 
-def test_no_key_secret_or_token_is_waited_for_when_it_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dripping_service_times_out_every_key_secret_and_token_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(fetch: Callable[[], object]) -> float:
         started = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""Bodies that nobody signed take little memory, and no turn from one that DT signed, in each program of ours."""
+"""A flood of unsigned bodies takes little memory and delays no signed delivery, in each of our servers."""
 
 import asyncio
 import resource
@@ -18,7 +18,7 @@ HALF = b"x" * (MAX_BODY - 1)
 
 @pytest.mark.alone  # it measures memory and latency
 @pytest.mark.parametrize("name", SERVERS)
-def test_half_sent_bodies(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_half_sent_bodies_do_not_block_deliveries(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with ADAPTERS[name]({"DT_SIGNATURE_SECRET": SECRET}, tmp_path, request) as adapter:
         assert isinstance(adapter.receiving, Program)
@@ -29,7 +29,7 @@ def test_half_sent_bodies(name: str, request: pytest.FixtureRequest, tmp_path: P
 
 
 async def _flood(program: Program) -> list[float]:
-    """Send bodies by halves, and well ones beside them; return how long those took, in order."""
+    """Send half bodies, and complete ones beside them; return the sorted times of the complete ones."""
     flooding = asyncio.gather(*(_send_half(program.port, number / CONNECTIONS * 3) for number in range(CONNECTIONS)))
     latencies = []
     while not flooding.done():

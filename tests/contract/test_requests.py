@@ -1,4 +1,4 @@
-"""The same delivery through every front door is the same request, to the byte."""
+"""A delivery through every front door is the same request, byte for byte."""
 
 import time
 
@@ -46,7 +46,7 @@ def front_door(request: pytest.FixtureRequest) -> FrontDoor:
 
 @pytest.mark.parametrize("content", BODIES.values(), ids=BODIES.keys())
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
-def test_the_bytes_that_dt_signed_arrive(front_door: FrontDoor, content: bytes, content_type: str | None) -> None:
+def test_signed_bytes_survive_every_front_door(front_door: FrontDoor, content: bytes, content_type: str | None) -> None:
     headers = [("Host", "example.com"), ("X-Dt-Signature", hs256(content))]
     if content_type:
         headers.append(("Content-Type", content_type))
@@ -57,13 +57,13 @@ def test_the_bytes_that_dt_signed_arrive(front_door: FrontDoor, content: bytes, 
 
 
 @pytest.mark.parametrize("name", ["x-dt-signature", "X-Dt-Signature", "X-DT-SIGNATURE"])
-def test_header_names_have_no_case(front_door: FrontDoor, name: str) -> None:
+def test_header_names_are_case_insensitive(front_door: FrontDoor, name: str) -> None:
     assert front_door([(name, "token")], b"").values("x-dt-signature") == ["token"]
 
 
 @pytest.mark.parametrize("name", FRONT_DOORS)
-def test_two_signatures_are_not_one(name: str) -> None:
-    """They stay apart, or come joined by a comma, which RFC 9110 holds to be the same and no token has in it."""
+def test_repeated_signature_headers_stay_separate_or_are_joined(name: str) -> None:
+    """A platform may join them with a comma (RFC 9110), which no token contains."""
     content = body()
     token, other = hs256(content), hs256(b"{}")
     request = FRONT_DOORS[name]([("X-Dt-Signature", token), ("X-Dt-Signature", other)], content)

@@ -46,7 +46,7 @@ async def put(store: AsyncStore, event: Event) -> Outcome:
 
 
 async def is_refused(store: AsyncStore, event: Event) -> str:
-    """Put an event that cannot be stored now; it is refused before the deadline, and with a cause for the log."""
+    """Put an event during a fault; assert that it is refused before the deadline, with a cause for the log."""
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         await put(store, event)
@@ -80,7 +80,7 @@ def _time(value: str | datetime | None) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def test_a_second_copy_changes_nothing(harness: Harness) -> None:
+def test_duplicate_changes_nothing(harness: Harness) -> None:
     first = event()
     second = parse_stored(first.body + b" ", datetime(2027, 1, 1, tzinfo=UTC))
     assert second.key == first.key
@@ -96,7 +96,7 @@ def test_a_second_copy_changes_nothing(harness: Harness) -> None:
 
 
 @pytest.mark.alone  # or else the SDK of Service Bus is too slow for it
-def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
+def test_twenty_concurrent_duplicates_are_stored_once(harness: Harness) -> None:
     one = event()
 
     async def run() -> list[Outcome]:
@@ -112,8 +112,8 @@ def test_twenty_at_once_under_one_key_are_one(harness: Harness) -> None:
 
 
 @pytest.mark.alone  # as above
-def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
-    """As two processes do, or a new release beside the old one."""
+def test_two_concurrent_stores_keep_one_copy(harness: Harness) -> None:
+    """As in two processes, or in a new release beside the old one."""
     events = [event() for _ in range(30)]
 
     async def run() -> list[Outcome]:
@@ -129,7 +129,7 @@ def test_two_stores_at_once_keep_one_copy(harness: Harness) -> None:
 
 
 @grouped()
-def test_a_thousand_at_once_are_all_there(harness: Harness) -> None:
+def test_a_thousand_concurrent_events_are_all_stored(harness: Harness) -> None:
     events = [event() for _ in range(1000)]
 
     async def run() -> list[Outcome]:
@@ -141,7 +141,7 @@ def test_a_thousand_at_once_are_all_there(harness: Harness) -> None:
 
 
 @grouped()
-def test_closing_writes_what_waits(harness: Harness) -> None:
+def test_close_writes_waiting_events(harness: Harness) -> None:
     async def run() -> list[Outcome]:
         async with opened(harness) as store:
             waiting = [asyncio.ensure_future(put(store, event())) for _ in range(50)]
@@ -153,7 +153,7 @@ def test_closing_writes_what_waits(harness: Harness) -> None:
 
 
 @meeting("unavailable", "silent", "slow", "throttled", "denied", "no quorum")
-def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, fault: str) -> None:
+def test_store_fault_is_refused_in_time_and_store_recovers(harness: Harness, fault: str) -> None:
     begins, ends = harness.faults[fault]
 
     async def run() -> str:
@@ -174,7 +174,7 @@ def test_a_fault_refuses_in_time_and_is_over_when_it_ends(harness: Harness, faul
 
 
 @meeting("unavailable", "silent", grouped=True)
-def test_a_thousand_that_wait_are_all_told_before_their_deadline(harness: Harness, fault: str) -> None:
+def test_a_thousand_waiting_events_are_refused_before_their_deadline(harness: Harness, fault: str) -> None:
     begins, ends = harness.faults[fault]
 
     async def run() -> None:
@@ -189,8 +189,8 @@ def test_a_thousand_that_wait_are_all_told_before_their_deadline(harness: Harnes
 
 
 @meeting("lost answer")
-def test_a_lost_answer_is_asked_for_again(harness: Harness, fault: str) -> None:
-    """The service stored the event, the connection dropped, the store tries again and meets its own row."""
+def test_lost_answer_is_retried_and_not_stored_twice(harness: Harness, fault: str) -> None:
+    """The service stores the event and drops the connection; the retry finds it there."""
     begins, _ = harness.faults[fault]
     one = event()
 
@@ -206,7 +206,7 @@ def test_a_lost_answer_is_asked_for_again(harness: Harness, fault: str) -> None:
 
 
 @meeting("row")
-def test_a_refused_row_does_not_refuse_its_neighbours(harness: Harness, fault: str) -> None:
+def test_refused_row_does_not_affect_its_group(harness: Harness, fault: str) -> None:
     begins, _ = harness.faults[fault]
     neighbours, poison = [event() for _ in range(20)], event(body(eventId="poison"))
 

@@ -1,4 +1,4 @@
-"""What holds for the Terraform files of every cloud, whatever they make."""
+"""Tests of every cloud's Terraform files."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def test_format(folder: Path) -> None:
 
 
 def test_versions_of_providers_have_an_upper_bound(folder: Path) -> None:
-    """The lock file is ignored, since it names the registry that was asked; no new major version comes unasked."""
+    """The lock file is ignored by git, so an upper bound keeps out new major versions."""
     configuration = Configuration(folder)
     (terraform,) = configuration.files["terraform"]
     for name, provider in configuration.required.items():
@@ -43,7 +43,7 @@ def test_readme_says_when_a_fork_commits_the_lock_file(cloud: str) -> None:
     assert ".terraform.lock.hcl" in (ROOT / ".gitignore").read_text()
 
 
-def test_everything_that_is_declared_is_used_and_described(folder: Path) -> None:
+def test_declarations_are_used_and_described(folder: Path) -> None:
     configuration = Configuration(folder)
     text = "\n".join(re.sub(r"#.*", "", path.read_text()) for path in sorted(folder.glob("*.tf")))
     variables = configuration.named("variable")
@@ -55,5 +55,5 @@ def test_everything_that_is_declared_is_used_and_described(folder: Path) -> None
     assert all(body.get("description") for body in [*variables.values(), *configuration.named("output").values()])
 
 
-def test_no_resource_waits_for_itself(folder: Path) -> None:
+def test_no_dependency_cycle(folder: Path) -> None:
     TopologicalSorter(Configuration(folder).waits()).prepare()

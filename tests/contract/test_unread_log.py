@@ -1,4 +1,4 @@
-"""A log that nobody reads (a pager, a paused container driver) delays no answer, on any platform."""
+"""An unread log (a pager, a paused container driver) delays no answer, on any platform."""
 
 import os
 import time
@@ -32,7 +32,7 @@ def adapter(
     os.close(reader)
 
 
-def test_no_answer_waits_for_the_reader_of_the_log(adapter: tuple[Adapter, int]) -> None:
+def test_unread_log_does_not_block_answers(adapter: tuple[Adapter, int]) -> None:
     platform, reader = adapter
     slowest = 0.0
     for _ in range(REQUESTS):

@@ -1,4 +1,4 @@
-"""The views that people query say what `core.readings.readings` says, in each database."""
+"""The views of each database against `core.readings.readings`."""
 
 import asyncio
 import hashlib
@@ -61,8 +61,8 @@ def event(event_type: str, payload: Any) -> bytes:
     return body(eventType=event_type, eventId=name, data={event_type: payload})
 
 
-def test_the_quantities_are_those_of_core(database: Database) -> None:
-    """One event of each type with every field that there is, numbers and texts alike."""
+def test_quantities_are_those_of_core(database: Database) -> None:
+    """One event of each type with every field, numbers and texts."""
     contents = []
     for event_type in sorted(EVENT_TYPES - {"labelsChanged", "ping"}):
         named = [quantity for quantity in QUANTITIES if quantity.event_type == event_type]
@@ -76,7 +76,7 @@ def test_the_quantities_are_those_of_core(database: Database) -> None:
     assert seen == {(quantity.event_type, quantity.quantity, quantity.unit) for quantity in QUANTITIES}
 
 
-def test_the_columns_are_the_same_everywhere(database: Database) -> None:
+def test_columns_are_the_same_in_every_database(database: Database) -> None:
     names = (
         "key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, "
         "is_backfilled, name, signed_by, event_time"
@@ -94,7 +94,7 @@ def test_the_columns_are_the_same_everywhere(database: Database) -> None:
 
 
 @each_table
-def test_the_views_read_what_core_reads(database: Database, cases: dict[str, bytes]) -> None:
+def test_views_equal_core_readings(database: Database, cases: dict[str, bytes]) -> None:
     events = put_all(database, cases.values())
     assert viewed(database) == expected(events)
     newest: dict[tuple[str | None, str | None], Event] = {}
@@ -106,7 +106,7 @@ def test_the_views_read_what_core_reads(database: Database, cases: dict[str, byt
 
 
 @each_table
-def test_the_statements_of_the_page_run_over_whatever_is_stored(database: Database, cases: dict[str, bytes]) -> None:
+def test_documented_queries_run_over_any_stored_event(database: Database, cases: dict[str, bytes]) -> None:
     put_all(database, cases.values())
     statements = [each for each in PAGES[database.page].statements() if each.startswith("SELECT")]
     assert len(statements) >= 2

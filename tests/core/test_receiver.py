@@ -134,7 +134,7 @@ def test_a_store_that_does_not_confirm_is_503(make: Make, error: StoreUnavailabl
     assert line["key"]
 
 
-def test_a_bug_is_500_and_shows_where_but_not_what(make: Make) -> None:
+def test_unexpected_exception_is_500_without_its_text(make: Make) -> None:
     bench = make(Memory(ZeroDivisionError("a body: " + body().decode())))
     response = bench.handle(delivery())
     assert response.status == 500

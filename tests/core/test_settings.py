@@ -234,7 +234,7 @@ def test_policy_both_with_nothing_set_asks_for_both() -> None:
     assert "DT_ORGANIZATION_ID" in text
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_invalid_settings_are_reported_together() -> None:
     wrong = dict.fromkeys(VARIABLES, "[") | {"DT_ISSUER": "", "DT_ORGANIZATION_ID": ORGANIZATION}
     told = faults(wrong)
     assert len(told) == 8

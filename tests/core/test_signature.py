@@ -59,7 +59,7 @@ def test_hs256_delivery_is_verified() -> None:
 
 
 @pytest.mark.parametrize("name", ["x-dt-signature", "X-DT-SIGNATURE", "X-Dt-Signature"])
-def test_header_names_have_no_case(name: str) -> None:
+def test_header_names_are_case_insensitive(name: str) -> None:
     assert accepts(verifier(), delivery(BODY, {name: hs256(BODY)})) == "hs256:0"
 
 

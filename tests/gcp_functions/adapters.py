@@ -64,7 +64,7 @@ def _google_cloud(store: str) -> Factory:
 
 
 def _flask(headers: list[tuple[str, str]], body: bytes) -> Request:
-    """Present a delivery as gunicorn and Flask do: repeated headers joined, and those of the body under other names."""
+    """Present a delivery as gunicorn and Flask do: repeated headers joined, content headers renamed."""
     joined: dict[str, str] = {}
     for name, value in headers:
         key = name.upper().replace("-", "_")

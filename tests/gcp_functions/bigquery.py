@@ -1,7 +1,7 @@
-"""BigQuery, as far as it runs here: Google's own GoogleSQL, over what the receiver publishes.
+"""BigQuery's views, run by Google's GoogleSQL over the messages that the receiver publishes.
 
-`zetasql` is GoogleSQL's analyzer and reference implementation, built for WebAssembly. So the views are BigQuery's own
-words, by their own meaning; what is not here is BigQuery's storage, its optimizer, and its list of what it leaves out.
+`zetasql` is GoogleSQL's analyzer and reference implementation, built for WebAssembly. It has no BigQuery storage, no
+optimizer, and no list of what BigQuery does not support.
 """
 
 import base64
@@ -65,7 +65,7 @@ def _googlesql() -> tuple[AnalyzerOptions, Any]:
 
 
 def view(name: str) -> str:
-    """Return the SQL of a view, as Terraform fills it in; the view that it reads itself stands in it."""
+    """Return the SQL of a view as Terraform fills it in, with the view that it reads inlined."""
     text = (TERRAFORM / f"{name}.sql.tftpl").read_text().replace("`${messages}`", "messages")
     return text.replace("`${readings}`", f"(\n{view('readings')}\n)" if "`${readings}`" in text else "")
 
@@ -119,12 +119,12 @@ class BigQuery:
         self._server.server_close()
 
     def store(self) -> "_Publishing":
-        """Return what publishes to the topic."""
+        """Return the store that publishes to the topic."""
         service = connect(URL, f"127.0.0.1:{self._server.server_port}")
         return _Publishing(PubSubQueue(service, "projects/project/topics/topic"))
 
     def write(self, data: bytes, attributes: dict[str, str], place: int | None = None) -> None:
-        """Write a message as a subscription does; ``place`` says in which second it was published."""
+        """Write a message as a subscription does; ``place`` is the second of its publishing."""
         self._place = self._place + 1 if place is None else place
         published = datetime(2026, 11, 21, 9, tzinfo=UTC) + timedelta(seconds=self._place)
         self._rows.append(

@@ -1,4 +1,4 @@
-"""Topics and databases of one's own in Google's emulators."""
+"""A new topic and a new database for each test, in Google's emulators."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from tests.support.proxy import Proxy
 
 @pytest.fixture
 def proxy() -> Iterator[Callable[[Emulator], Proxy]]:
-    """Return what puts a proxy before an emulator."""
+    """Return a function that puts a proxy before an emulator."""
     proxies: list[Proxy] = []
 
     def before(server: Emulator) -> Proxy:

@@ -1,4 +1,4 @@
-"""A call by `gcp_functions.service`, to whatever server a test has in Google's place."""
+"""A call by `gcp_functions.service` to a test's server in Google's place."""
 
 import time
 from typing import Any
@@ -16,12 +16,12 @@ DOCUMENT = {"messages": [{"data": SECRET}]}
 
 
 def publish(service: Service, seconds: float = DEADLINE) -> Any:
-    """Make a call, with so much time for it."""
+    """Make a call with this many seconds before its deadline."""
     return service.call("POST", PATH, time.monotonic() + seconds, DOCUMENT)
 
 
 def cause_of(service: Service, seconds: float = DEADLINE) -> str:
-    """Return the cause of a call that fails, having seen that nothing of what was sent or answered is in the error."""
+    """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         publish(service, seconds)
     gives_nothing_away(caught.value, SECRET)
@@ -29,5 +29,5 @@ def cause_of(service: Service, seconds: float = DEADLINE) -> str:
 
 
 def html(status: int) -> Reply:
-    """Return an answer that is none of Google's."""
+    """Return an HTML answer, which Google's API never sends."""
     return Reply(status, f"<p>{SECRET}".encode(), {"Content-Type": "text/html"})

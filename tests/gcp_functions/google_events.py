@@ -1,4 +1,4 @@
-"""Events of the tests for the stores of Google Cloud, and what becomes of each."""
+"""Events for the tests of Google Cloud's stores, and the outcome of each."""
 
 import hashlib
 import time
@@ -34,7 +34,7 @@ def event(content: bytes | None = None) -> Event:
 
 
 def of_device(device: str, **changes: Any) -> Event:
-    """Return an event of a device with this id, which has to be as JSON has it."""
+    """Return an event of a device with this id, which is inserted into the JSON unescaped."""
     changes = {"targetName": None, "eventId": None} | changes
     one = event(body(**changes).replace(f'"deviceId":"{DEVICE}"'.encode(), f'"deviceId":"{device}"'.encode()))
     assert device in one.body.decode()

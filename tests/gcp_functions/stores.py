@@ -56,7 +56,7 @@ def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]
 
 @contextmanager
 def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
-    """Seen keys in Firestore, which nothing happens to; Pub/Sub behind the proxy."""
+    """Pub/Sub is behind the proxy; the seen keys are in Firestore, without a fault."""
     emulator: Emulator = request.getfixturevalue("pubsub")
     keys: Emulator = request.getfixturevalue("firestore")
     proxy = Proxy(emulator.port)
@@ -85,7 +85,7 @@ def _view(folder: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
 
 
 def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], object]]:
-    """Return what fetches a token from a metadata server at ``url``."""
+    """Return the call that fetches a token from a metadata server at ``url``."""
     host = url.partition("//")[2]
     for name, value in {"GCE_METADATA_IP": host, "HOME": "/nowhere", "NO_PROXY": "*"}.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""What is particular to the views of BigQuery; the rest is in tests/contract/test_views.py."""
+"""The views of BigQuery only; tests/contract/test_views.py has what all views share."""
 
 from collections.abc import Iterator
 
@@ -23,13 +23,13 @@ def put(bigquery: BigQuery, contents: list[bytes]) -> None:
     put_all(Database(bigquery.store, bigquery.ask, ""), contents)
 
 
-def test_a_word_that_googlesql_does_not_know_is_found(bigquery: BigQuery) -> None:
+def test_unknown_function_is_an_error(bigquery: BigQuery) -> None:
     with pytest.raises(ServerError, match="Function not found"):
         bigquery.ask("SELECT LAX_FLOAT65(PARSE_JSON('1'))")
 
 
-def test_what_somebody_else_publishes_ends_no_query(bigquery: BigQuery) -> None:
-    """Nobody but the receiver should publish here."""
+def test_views_survive_messages_of_another_publisher(bigquery: BigQuery) -> None:
+    """Only the receiver should publish here."""
     put(bigquery, [event("contact", {"state": "OPEN", "updateTime": TIME})])
     bigquery.write(b"\xff\xfe", {"key": "bytes", "parsed": "true", "eventType": "contact"})
     bigquery.write(b"[", {"key": "half", "parsed": "true", "eventType": "contact", "timestamp": "now"})
@@ -41,7 +41,7 @@ def test_what_somebody_else_publishes_ends_no_query(bigquery: BigQuery) -> None:
     assert bigquery.ask("SELECT count(*) FROM messages WHERE data = b'\\xFF\\xFE'") == [(1,)]
 
 
-def test_what_was_published_twice_counts_once(bigquery: BigQuery) -> None:
+def test_duplicate_message_counts_once(bigquery: BigQuery) -> None:
     """The first counts, in whatever order the rows were written."""
     one = parse_stored(event("temperature", {"value": 21, "updateTime": TIME}), NOW)
     for place, value in ((9, 23.0), (0, 22.0), (5, 24.0)):

@@ -1,6 +1,6 @@
-"""What is particular to Firestore: what exactly is written, how it is read, and what it refuses.
+"""Firestore: documents, queries and conflicts.
 
-Against Google's own emulator, and for answers that it cannot give against a server of our own.
+Against Google's emulator; a server of the tests gives the answers that the emulator cannot.
 """
 
 import time
@@ -49,7 +49,7 @@ def paths(database: Firestore) -> list[str]:
     return [each["path"] for each in database.documents()]
 
 
-def test_a_document_is_the_event_and_nothing_more(firestore: Emulator, database: Firestore) -> None:
+def test_document_fields(firestore: Emulator, database: Firestore) -> None:
     store = FirestoreStore(connect("", firestore.host), database.database, 30)
     assert store.put(event(body()), soon()) == Outcome.STORED
     assert paths(database) == [f"devices/{DEVICE}/events/e.{KEY}"]
@@ -68,8 +68,8 @@ def test_a_document_is_the_event_and_nothing_more(firestore: Emulator, database:
     }
 
 
-def test_what_an_event_lacks_its_document_lacks(firestore: Emulator, database: Firestore, store: Any) -> None:
-    """And one that is kept for ever has no end."""
+def test_missing_fields_are_left_out_of_the_document(firestore: Emulator, database: Firestore, store: Any) -> None:
+    """A document without expiry has no ``expiresAt``."""
     assert store.put(event(POLLEN), soon()) == Outcome.STORED
     assert document(firestore, database, "-", hashed(POLLEN)) == {
         "key": {"stringValue": hashed(POLLEN)},
@@ -81,9 +81,7 @@ def test_what_an_event_lacks_its_document_lacks(firestore: Emulator, database: F
     }
 
 
-def test_a_ping_which_no_device_sends_is_with_those_of_none(
-    firestore: Emulator, database: Firestore, store: Any
-) -> None:
+def test_ping_without_device_falls_back_to_dash(firestore: Emulator, database: Firestore, store: Any) -> None:
     one = event(PING)
     assert store.put(one, soon()) == Outcome.STORED
     fields = document(firestore, database, "-", one.key)
@@ -96,7 +94,7 @@ def test_a_ping_which_no_device_sends_is_with_those_of_none(
     ["a/b", "/", ".", "..", "__x__", "__", "ø", "温度", "a b", "a?b", "a#b", "a%2Fb", "x" * 129, "x" * 200, "x" * 300],
     ids=lambda device: device[:8] + str(len(device)),
 )
-def test_a_device_whose_id_is_none_for_a_document_is_with_those_of_none(
+def test_invalid_document_id_falls_back_to_dash(
     device: str, firestore: Emulator, database: Firestore, store: Any
 ) -> None:
     one = of_device(device)
@@ -109,15 +107,13 @@ def test_a_device_whose_id_is_none_for_a_document_is_with_those_of_none(
 
 
 @pytest.mark.parametrize("device", ["x" * 128, "-", "_x_", "x__", "A-z_0"])
-def test_a_device_whose_id_can_be_a_documents_has_its_own(device: str, database: Firestore, store: Any) -> None:
+def test_device_id_is_the_document_id(device: str, database: Firestore, store: Any) -> None:
     one = of_device(device)
     assert store.put(one, soon()) == Outcome.STORED
     assert paths(database) == [f"devices/{device}/events/e.{one.key}"]
 
 
-def test_a_key_that_would_be_firestores_own_name_is_stored(
-    firestore: Emulator, database: Firestore, store: Any
-) -> None:
+def test_reserved_document_id_is_escaped(firestore: Emulator, database: Firestore, store: Any) -> None:
     one = of_device("b__", eventId="__a")
     assert one.key == "__a.temperature.b__"
     assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
@@ -141,10 +137,10 @@ def query(server: Emulator, database: Firestore, **structured: Any) -> list[date
     return [datetime.fromisoformat(each) for each in found]
 
 
-def test_a_devices_history_and_its_newest_event_are_one_query_each(
+def test_device_history_and_newest_event_are_one_query_each(
     firestore: Emulator, database: Firestore, store: Any
 ) -> None:
-    """By one field of one collection, for which Firestore has an index by itself; to the microsecond."""
+    """By one field of one collection, which Firestore indexes by default; to the microsecond."""
     start = datetime(2024, 5, 29, 23, 59, 59, 999_998, tzinfo=UTC)
     times = [start + timedelta(microseconds=step) for step in (3, 0, 2_000_000, 1, 2)]
     for one in times:
@@ -162,9 +158,7 @@ def test_a_devices_history_and_its_newest_event_are_one_query_each(
     assert query(firestore, database, where=since, orderBy=[by_time]) == sorted(times)[2:]
 
 
-def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(
-    firestore: Emulator, database: Firestore, proxy: Any
-) -> None:
+def test_lost_answer_is_not_stored_twice(firestore: Emulator, database: Firestore, proxy: Any) -> None:
     between = proxy(firestore)
     store = FirestoreStore(through(between), database.database, 0)
     first, one = event(), event()
@@ -174,8 +168,8 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_twice(
     assert sorted(each["body"] for each in database.documents()) == sorted([first.body, one.body])
 
 
-def test_a_document_is_created_and_never_written_over() -> None:
-    """The server stores the first and drops the connection; to the second attempt it is there already."""
+def test_document_is_never_overwritten() -> None:
+    """The server stores the first document and drops the connection; the retry finds it there."""
     documents: dict[str, Any] = {}
 
     def answering(call: Call) -> Reply | None:
@@ -197,8 +191,8 @@ def test_a_document_is_created_and_never_written_over() -> None:
 
 
 @pytest.mark.parametrize("answer", NO_DOCUMENT, ids=lambda reply: reply.content.decode() or "nothing")
-def test_what_is_no_document_is_not_acknowledged(answer: Reply) -> None:
-    """As something between us and Google might answer."""
+def test_invalid_answer_is_not_acknowledged(answer: Reply) -> None:
+    """A proxy between us and Google might answer so."""
     with loopback(in_turn(answer)) as server:
         assert cause_of(FirestoreStore(connect("", server.host), "projects/p/databases/d", 0).put, event())
 
@@ -212,12 +206,12 @@ def test_what_is_no_document_is_not_acknowledged(answer: Reply) -> None:
         Reply(500, google_fault(409, "ALREADY_EXISTS").content),
     ],
 )
-def test_a_conflict_that_is_none_of_firestores_is_no_duplicate(reply: Reply) -> None:
+def test_conflict_of_another_kind_is_not_a_duplicate(reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         assert cause_of(FirestoreStore(connect("", server.host), "projects/p/databases/d", 0).put, event())
 
 
-def test_firestore_away_then_back_is_found_by_the_same_store() -> None:
+def test_store_recovers_after_a_firestore_outage() -> None:
     with emulator("firestore") as server:
         database = Firestore(server.host)
         store, one = FirestoreStore(connect("", server.host), database.database, 0), event()

@@ -1,4 +1,4 @@
-"""A fork that wants another adapter's store: one line of wiring, and the package takes along what is imported."""
+"""A fork that uses another adapter's store: one line of wiring; the package includes what it imports."""
 
 import json
 import os
@@ -26,7 +26,7 @@ for _ in range(2):
 """
 
 
-def test_postgres_behind_another_platform_is_one_line_of_wiring(postgres: Postgres, tmp_path: Path) -> None:
+def test_fork_with_postgres_is_one_line_of_wiring(postgres: Postgres, tmp_path: Path) -> None:
     repository = tmp_path / "fork"
     for folder in ("core", "server", "heroku", "gcp_functions", "tools"):
         shutil.copytree(ROOT / folder, repository / folder)

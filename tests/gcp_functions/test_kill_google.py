@@ -1,6 +1,6 @@
-"""Promise 5 on Google Cloud: an instance that dies at any moment costs a second delivery at most, never an event.
+"""Promise 5 on Google Cloud: an instance killed at any moment costs at most a retry, never an event.
 
-Google's emulators lose all that they have when they are killed, so they are frozen instead.
+Google's emulators lose their data when they are killed, so they are frozen instead.
 """
 
 import os

@@ -1,7 +1,6 @@
-"""Who calls Google, by google-auth as it is: who is logged in here, or on Google Cloud whom the metadata server says.
+"""Login to Google by the real google-auth: user credentials here, the metadata server on Google Cloud.
 
-What google-auth asks the metadata server is asked in a process of its own, because google-auth looks for the server's
-address when it is imported.
+Tests with a metadata server run in a subprocess, because google-auth looks up its address when it is imported.
 """
 
 import json
@@ -32,7 +31,7 @@ from tests.support.processes import ROOT, run_alone
 
 
 def _logged_in(server: Loopback) -> Service:
-    """Return a service as after ``gcloud auth application-default login``, with the server also in OAuth's place."""
+    """Return a service as after ``gcloud auth application-default login``; the server also serves OAuth."""
     credentials = Credentials(  # type: ignore[no-untyped-call]
         "token-0", refresh_token=SECRET, token_uri=f"{server.url}/token", client_id="i", client_secret=SECRET
     )
@@ -40,7 +39,7 @@ def _logged_in(server: Loopback) -> Service:
 
 
 def _tokens(answering: Answering) -> Answering:
-    """Answer so, and where a token is asked for with the next one."""
+    """Answer so; answer requests for a token with the next token."""
     given = iter(range(1, 100))
 
     def answer(call: Call) -> Reply | None:
@@ -55,7 +54,7 @@ def _published(server: Loopback) -> list[str | None]:
     return [call.headers.get("authorization") for call in server.calls if call.path == PATH]
 
 
-def test_a_token_that_is_refused_is_replaced_within_the_attempt() -> None:
+def test_refused_token_is_replaced_within_the_attempt() -> None:
     refused = google_fault(401, "UNAUTHENTICATED", SECRET)
     with loopback(_tokens(in_turn(refused, success(name="n")))) as server:
         service = _logged_in(server)
@@ -65,14 +64,14 @@ def test_a_token_that_is_refused_is_replaced_within_the_attempt() -> None:
         assert _published(server)[2:] == ["Bearer token-1"]
 
 
-def test_who_is_refused_with_a_new_token_too_is_given_up_after_one_attempt() -> None:
+def test_refused_new_token_is_not_retried() -> None:
     with loopback(_tokens(in_turn(google_fault(401, "UNAUTHENTICATED", SECRET)))) as server:
         service = _logged_in(server)
         assert cause_of(service) == "UNAUTHENTICATED"
         assert _published(server) == ["Bearer token-0", "Bearer token-1"]
 
 
-def test_a_login_that_has_ended_is_said_by_a_class(caplog: pytest.LogCaptureFixture) -> None:
+def test_expired_login_is_reported_as_refresh_error(caplog: pytest.LogCaptureFixture) -> None:
     ended = Reply(400, json.dumps({"error": "invalid_grant", "error_description": SECRET}).encode())
     with loopback(lambda call: ended if call.path == "/token" else google_fault(401, "UNAUTHENTICATED")) as server:
         assert cause_of(_logged_in(server)) == "RefreshError"
@@ -101,7 +100,7 @@ print(repr(service), vars(service))
 
 
 def _run(folder: Path, url: str, times: int, program: str = PROGRAM, **environ: str) -> str:
-    """Run the program with nothing of the tests' environment, and return what it printed."""
+    """Run the program without the tests' environment, and return its output."""
     return run_alone(program, folder, url, str(times), **environ)
 
 
@@ -109,7 +108,7 @@ def _said(output: str, word: str) -> list[str]:
     return [line.removeprefix(f"{word} ") for line in output.splitlines() if line.startswith(f"{word} ")]
 
 
-def test_without_credentials_it_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_credentials_say_what_to_do(tmp_path: Path) -> None:
     with loopback(in_turn(success())) as server:
         output = _run(tmp_path, server.url, 1, NO_GCE_CHECK="true")
         assert server.calls == []
@@ -117,7 +116,7 @@ def test_without_credentials_it_says_what_to_do(tmp_path: Path) -> None:
     assert _said(output, "cause") == [sentence]
 
 
-def test_a_file_of_credentials_that_is_none_is_said_too(tmp_path: Path) -> None:
+def test_invalid_credentials_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.write_text(json.dumps({"type": "service_account", "private_key": SECRET}))
     with loopback(in_turn(success())) as server:
@@ -128,8 +127,8 @@ def test_a_file_of_credentials_that_is_none_is_said_too(tmp_path: Path) -> None:
     assert SECRET not in output
 
 
-def test_who_logs_in_later_is_not_held_to_the_first_failure(tmp_path: Path) -> None:
-    """The metadata server of an instance may come after the instance."""
+def test_later_login_works_after_a_failed_one(tmp_path: Path) -> None:
+    """The metadata server may start after the instance."""
     path = tmp_path / "key.json"
     with loopback(in_turn(success(name="n"))) as server:
         service = connect(server.url, "")
@@ -146,7 +145,7 @@ TOKEN = "ya29.the-token-that-nobody-may-see-"
 
 
 def _metadata(lifetimes: list[int], token: Reply | None = DROPPED) -> Answering:
-    """Answer as Google's metadata server does, with tokens that live so long; or ``token`` once those are gone."""
+    """Answer as Google's metadata server does, with tokens of these lifetimes in seconds, then with ``token``."""
     count = iter(range(1, 100))
 
     def answer(call: Call) -> Reply | None:
@@ -179,8 +178,8 @@ def _asked_for_tokens(server: Loopback) -> list[Call]:
     return [call for call in server.calls if call.path.partition("?")[0].endswith("/token")]
 
 
-def test_on_google_cloud_the_metadata_server_says_who_calls(tmp_path: Path) -> None:
-    """The first token is at its end, so that the second call fetches another, which the third uses too."""
+def test_expired_token_is_renewed_by_the_metadata_server(tmp_path: Path) -> None:
+    """The first token expires, so the second call fetches another, which the third uses too."""
     with loopback(_metadata([1, 3600])) as server:
         output = _run(tmp_path, server.url, 3, **_on_google_cloud(server))
         sent = [call.headers["authorization"] for call in server.calls if call.method == "POST"]
@@ -207,10 +206,10 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("reply", "cause", "asked"), REFUSALS)
-def test_a_metadata_server_that_refuses_is_asked_once_an_attempt(
+def test_refusing_metadata_server_is_called_once_for_each_attempt(
     reply: Reply | None, cause: str, asked: int, tmp_path: Path
 ) -> None:
-    """google-auth would ask five times, and sleep for 15 s meanwhile."""
+    """google-auth would retry five times, and sleep for 15 s meanwhile."""
     with loopback(_metadata([], reply)) as server:
         started = time.monotonic()
         output = _run(tmp_path, server.url, 1, **_on_google_cloud(server))
@@ -221,22 +220,22 @@ def test_a_metadata_server_that_refuses_is_asked_once_an_attempt(
     assert SECRET not in output
 
 
-def test_where_there_is_no_metadata_server_it_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_metadata_server_says_what_to_do(tmp_path: Path) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     output = _run(tmp_path, "http://127.0.0.1:9", 1, GCE_METADATA_HOST=nowhere, GCE_METADATA_IP=nowhere)
     [cause] = _said(output, "cause")
     assert cause == "no token: NewConnectionError. On your machine: gcloud auth application-default login."
 
 
-def test_a_token_that_cannot_be_replaced_yet_is_used_to_its_end(tmp_path: Path) -> None:
-    """Its last minutes, in which google-auth would have it replaced."""
+def test_failed_early_renewal_keeps_the_valid_token(tmp_path: Path) -> None:
+    """google-auth renews a token in its last minutes."""
     with loopback(_metadata([60], html(503))) as server:
         output = _run(tmp_path, server.url, 2, **_on_google_cloud(server))
         assert len(_asked_for_tokens(server)) == 2
     assert _said(output, "answer") == [str({"name": "n"})] * 2
 
 
-def test_a_metadata_server_that_refused_is_asked_again_by_the_next_delivery(tmp_path: Path) -> None:
+def test_refusing_metadata_server_is_retried_by_the_next_delivery(tmp_path: Path) -> None:
     answering = _metadata([3600])
     refusals = iter(range(ATTEMPTS))
 
@@ -263,7 +262,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def test_what_is_deployed_is_enough_to_log_in(tmp_path: Path) -> None:
+def test_package_alone_can_log_in(tmp_path: Path) -> None:
     """google-auth does without some packages until it meets Google's metadata server."""
     pins = (ROOT / "gcp_functions" / "requirements.txt").read_text()
     pinned = {_normal(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", pins, re.MULTILINE)}

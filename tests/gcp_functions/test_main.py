@@ -1,4 +1,4 @@
-"""The function as Google Cloud runs it: functions-framework in a process of its own, which is gunicorn with threads."""
+"""The function as Google Cloud runs it: functions-framework in a subprocess, by gunicorn with threads."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ SEVERITIES = {"DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICA
 
 
 def function(folder: Path, **environ: str | None) -> AbstractContextManager[Program]:
-    """Start the function with these variables and nothing else; None leaves one of the usual out."""
+    """Start the function with only these variables; None leaves a default out."""
     usual: dict[str, str | None] = {
         "FUNCTION_SOURCE": str(ROOT / "gcp_functions" / "main.py"),
         "FUNCTION_TARGET": "receive",
@@ -56,7 +56,7 @@ def outcome(answer: Answer) -> tuple[int, str | None]:
 
 
 def problem(answer: Answer) -> tuple[int, str]:
-    """Return the status and the type of a problem, which no page of Flask's is."""
+    """Return the status and the type of a problem document, which Flask itself never sends."""
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status, json.loads(answer.body)["type"].rsplit(":", 1)[1]
 
@@ -98,10 +98,10 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "variable"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, tmp_path: Path
 ) -> None:
-    """At the start an exception would be a container that does not start, and DT would hear of no reason."""
+    """An exception at the start would stop the container, and no answer would say why."""
     host = "127.0.0.1:9"
     environ: dict[str, str | None] = {
         "DT_TOPIC": TOPIC,
@@ -124,8 +124,8 @@ def test_wrong_settings_are_said_at_each_delivery(
         assert SECRET not in program.output()
 
 
-def test_without_seen_keys_firestore_is_not_needed(pubsub: Emulator, tmp_path: Path) -> None:
-    """Neither its name, nor its emulator, nor anybody to call it as."""
+def test_firestore_is_not_needed_without_seen_keys(pubsub: Emulator, tmp_path: Path) -> None:
+    """Neither its name, nor its emulator, nor credentials."""
     topic, content = PubSub(pubsub.host), fresh_body()
     environ = {"DT_TOPIC": topic.topic, "DT_SEEN_KEYS": "none", "PUBSUB_EMULATOR_HOST": pubsub.host}
     with function(tmp_path, **environ) as program:
@@ -136,7 +136,7 @@ def test_without_seen_keys_firestore_is_not_needed(pubsub: Emulator, tmp_path: P
     assert "orderingKey" not in messages[0]
 
 
-def test_messages_have_the_device_as_their_ordering_key_where_that_is_set(pubsub: Emulator, tmp_path: Path) -> None:
+def test_ordering_setting_sets_the_ordering_key(pubsub: Emulator, tmp_path: Path) -> None:
     topic = PubSub(pubsub.host)
     environ = {"DT_TOPIC": topic.topic, "DT_SEEN_KEYS": "none", "PUBSUB_EMULATOR_HOST": pubsub.host}
     with function(tmp_path, **environ, DT_ORDERING="device") as program:
@@ -146,7 +146,7 @@ def test_messages_have_the_device_as_their_ordering_key_where_that_is_set(pubsub
 
 
 @pytest.mark.parametrize("days", ["0", "3", ""])
-def test_events_and_keys_are_kept_for_as_long_as_is_set(
+def test_keep_days_sets_the_expiry_of_events_and_seen_keys(
     days: str, pubsub: Emulator, firestore: Emulator, tmp_path: Path
 ) -> None:
     database, topic = Firestore(firestore.host), PubSub(pubsub.host)
@@ -174,7 +174,7 @@ def database(firestore: Emulator) -> Firestore:
 
 @pytest.fixture(scope="module")
 def ready(firestore: Emulator, database: Firestore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """A function that is well configured."""
+    """A function with valid settings."""
     environ = {"DT_FIRESTORE": database.database, "FIRESTORE_EMULATOR_HOST": firestore.host}
     with function(tmp_path_factory.mktemp("function"), **environ, DT_STORE="firestore") as program:
         yield program
@@ -185,7 +185,7 @@ def stored(database: Firestore) -> Counter[bytes]:
 
 
 def line_after(program: Program, act: Callable[[], object]) -> dict[str, Any]:
-    """Return the log line of what ``act`` requests."""
+    """Return the log line of the request that ``act`` makes."""
     count = len(program.lines())
     act()
     lines = program.wait_for_lines(count + 1)
@@ -200,7 +200,7 @@ FIELD = "logging.googleapis.com/trace"
 
 
 @pytest.mark.parametrize("rest", ["", "/1", "/1;o=1", "/18446744073709551615;o=0"])
-def test_a_line_belongs_to_the_trace_of_its_request(ready: Program, database: Firestore, rest: str) -> None:
+def test_log_line_has_the_trace_of_its_request(ready: Program, database: Firestore, rest: str) -> None:
     project = database.database.split("/")[1]
     line = line_after(ready, lambda: post(ready, X_Cloud_Trace_Context=TRACE + rest))
     assert line[FIELD] == f"projects/{project}/traces/{TRACE}"
@@ -228,15 +228,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_is_no_trace_is_not_in_the_line(ready: Program, value: str) -> None:
+def test_invalid_trace_header_is_not_logged(ready: Program, value: str) -> None:
     line = line_after(ready, lambda: post(ready, X_Cloud_Trace_Context=value))
     assert FIELD not in line
     assert (line["severity"], line["outcome"]) == ("INFO", "stored")
 
 
 @pytest.mark.parametrize("value", [f"{TRACE}\r\n 1", f"{TRACE}\n1", f"{TRACE}\r1", TRACE * 313, f"{TRACE}\0"])
-def test_what_is_no_header_is_refused_before_it_is_logged(ready: Program, value: str) -> None:
-    """By gunicorn, to which a header ends with its line and has 8,190 bytes at most."""
+def test_invalid_header_is_refused_and_not_logged(ready: Program, value: str) -> None:
+    """gunicorn refuses folded headers, and more than 8,190 bytes."""
     count = len(ready.lines())
     content = fresh_body()
     head = f"POST / HTTP/1.1\r\nHost: x\r\nX-Cloud-Trace-Context: {value}\r\nX-Dt-Signature: {hs256(content)}\r\n"
@@ -245,7 +245,7 @@ def test_what_is_no_header_is_refused_before_it_is_logged(ready: Program, value:
     assert len(ready.lines()) == count
 
 
-def test_traces_of_requests_that_are_answered_at_once_do_not_mix(tmp_path: Path) -> None:
+def test_traces_of_concurrent_requests_do_not_mix(tmp_path: Path) -> None:
     def slow(call: Call) -> Reply:
         time.sleep(0.1)
         return success(name="n")
@@ -282,7 +282,7 @@ def test_severities_are_those_of_cloud_logging(ready: Program) -> None:
 
 
 def raw(program: Program, data: bytes, *more: bytes) -> bytes:
-    """Send bytes, and each further part once something has come back; return all that came."""
+    """Send bytes, and each further part after an answer; return all answers."""
     with socket.create_connection(("127.0.0.1", program.port), timeout=10) as connection:
         connection.sendall(data)
         found = b""
@@ -318,9 +318,7 @@ CHUNKED = {
 
 @pytest.mark.parametrize("size", [1, 7, 65_536])
 @pytest.mark.parametrize("make", CHUNKED.values(), ids=CHUNKED.keys())
-def test_a_body_in_chunks_is_the_same_body(
-    ready: Program, database: Firestore, make: Callable[[], bytes], size: int
-) -> None:
+def test_chunked_body_is_stored(ready: Program, database: Firestore, make: Callable[[], bytes], size: int) -> None:
     content = make()
     size = max(size, len(content) // 1000)
     assert chunked(ready, content, size, hs256(content + b" ")).status == 401
@@ -330,7 +328,7 @@ def test_a_body_in_chunks_is_the_same_body(
     assert stored(database)[content] == 1
 
 
-def test_a_body_in_chunks_that_does_not_end_is_not_stored(ready: Program, database: Firestore) -> None:
+def test_incomplete_chunked_body_is_not_stored(ready: Program, database: Firestore) -> None:
     content = fresh_body()
     head = f"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nX-Dt-Signature: {hs256(content)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", ready.port), timeout=10) as connection:
@@ -341,9 +339,7 @@ def test_a_body_in_chunks_that_does_not_end_is_not_stored(ready: Program, databa
     assert outcome(post(ready, content)) == STORED
 
 
-def test_a_client_that_leaves_before_its_body_is_here_is_a_line_and_no_traceback(
-    ready: Program, database: Firestore
-) -> None:
+def test_client_disconnect_before_the_body_is_logged_without_a_traceback(ready: Program, database: Firestore) -> None:
     content = fresh_body()
     before = len(ready.lines())
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\nX-Dt-Signature: {hs256(content)}\r\n\r\n"
@@ -357,7 +353,7 @@ def test_a_client_that_leaves_before_its_body_is_here_is_a_line_and_no_traceback
     assert stored(database)[content] == 0
 
 
-def test_a_sender_that_asks_first_is_told_to_go_on(ready: Program, database: Firestore) -> None:
+def test_expect_100_continue(ready: Program, database: Firestore) -> None:
     content = fresh_body()
     head = (
         f"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(content)}\r\n"
@@ -371,7 +367,7 @@ def test_a_sender_that_asks_first_is_told_to_go_on(ready: Program, database: Fir
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_a_megabyte_is_too_large(ready: Program, in_chunks: bool) -> None:
+def test_body_of_a_megabyte_is_too_large(ready: Program, in_chunks: bool) -> None:
     content = b"x" * 1_048_576
     answer = chunked(ready, content, 65_536) if in_chunks else post(ready, content)
     assert problem(answer) == (413, "too-large")
@@ -381,8 +377,8 @@ METHODS = ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIN
 PATHS = ("/", "/x", "/a/b/", "/healthz", "/healthz/", "/%00", "/%ff", "/?a=b", "/..%2f", "/a//b")
 
 
-def test_each_method_and_each_path_has_an_answer_of_ours(ready: Program) -> None:
-    """None would be a 500, and an answer without a body of ours a page of Flask's."""
+def test_every_method_and_path_is_answered_by_the_receiver(ready: Program) -> None:
+    """An answer of None would be a 500; without a body it would be a page of Flask's."""
     for path in PATHS:
         for method in METHODS:
             answer = ready.request(method, path)
@@ -396,8 +392,8 @@ def test_each_method_and_each_path_has_an_answer_of_ours(ready: Program) -> None
 
 
 @pytest.mark.parametrize("path", ["/robots.txt", "/favicon.ico"])
-def test_two_paths_are_the_frameworks_own(ready: Program, database: Firestore, path: str) -> None:
-    """Nobody will have them as the address of a Data Connector; what is sent there is not acknowledged."""
+def test_paths_reserved_by_the_framework_are_404(ready: Program, database: Firestore, path: str) -> None:
+    """A delivery to them is not acknowledged."""
     content = fresh_body()
     assert ready.request("POST", path, signed(content), content).status == 404
     assert stored(database)[content] == 0
@@ -406,7 +402,7 @@ def test_two_paths_are_the_frameworks_own(ready: Program, database: Firestore, p
 # All at once, again and again, and the end.
 
 
-def test_forty_at_once_are_all_answered_and_stored_once(ready: Program, database: Firestore) -> None:
+def test_forty_concurrent_deliveries_are_each_stored_once(ready: Program, database: Firestore) -> None:
     contents = [fresh_body() for _ in range(20)]
     answers: list[tuple[int, str | None]] = []
     at_once([lambda content=content: answers.append(outcome(post(ready, content))) for content in contents * 2])  # type: ignore[misc]
@@ -426,7 +422,7 @@ gcp_functions.firestore.FirestoreStore._fields = fields
 """
 
 
-def test_a_bug_in_the_store_is_500_and_no_page_of_flasks(tmp_path: Path) -> None:
+def test_unexpected_exception_is_500_and_a_problem_document(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BUG)
     environ = {"DT_STORE": "firestore", "DT_FIRESTORE": DATABASE, "FIRESTORE_EMULATOR_HOST": "127.0.0.1:9"}
     with function(tmp_path, **environ, PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT)))) as program:
@@ -451,7 +447,7 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is looked up where Linux shows it")
-def test_a_thousand_deliveries_leave_nothing_behind(ready: Program) -> None:
+def test_no_memory_leak_in_a_thousand_deliveries(ready: Program) -> None:
     [worker] = children(ready)
     contents = [fresh_body() for _ in range(10)]
     for _ in range(20):
@@ -478,8 +474,8 @@ signal.signal(signal.SIGRTMIN, tell)
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="no /proc: the worker is looked up where Linux has it"
 )
-def test_the_collector_works_once_the_imports_are_done(tmp_path: Path) -> None:
-    """It is stopped for the imports, and what they left is none of its business afterwards."""
+def test_garbage_collector_is_enabled_after_the_imports(tmp_path: Path) -> None:
+    """It is disabled during the imports, and their objects are frozen afterwards."""
     (tmp_path / "sitecustomize.py").write_text(INTROSPECTIVE)
     environ = {"DT_SEEN_KEYS": "none", "DT_TOPIC": TOPIC, "PUBSUB_EMULATOR_HOST": "127.0.0.1:9"}
     with function(tmp_path, **environ, PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT)))) as program:
@@ -491,7 +487,7 @@ def test_the_collector_works_once_the_imports_are_done(tmp_path: Path) -> None:
         assert "collector True True" in program.output().splitlines()
 
 
-def test_a_server_with_nothing_to_do_stops_when_it_is_told(firestore: Emulator, tmp_path: Path) -> None:
+def test_shutdown_of_an_idle_server(firestore: Emulator, tmp_path: Path) -> None:
     environ = {"DT_FIRESTORE": Firestore(firestore.host).database, "FIRESTORE_EMULATOR_HOST": firestore.host}
     with function(tmp_path, **environ, DT_STORE="firestore") as program:
         assert outcome(post(program)) == STORED
@@ -501,7 +497,7 @@ def test_a_server_with_nothing_to_do_stops_when_it_is_told(firestore: Emulator, 
         assert "Traceback" not in program.output()
 
 
-def test_a_server_that_is_told_to_stop_finishes_what_is_at_hand(tmp_path: Path) -> None:
+def test_shutdown_finishes_requests_in_flight(tmp_path: Path) -> None:
     at_hand = threading.Event()
 
     def slow(call: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""What `make package-gcp` writes, installed into an empty environment and served as Google serves it."""
+"""The package that `make package-gcp` writes, installed into an empty environment and served as Google does."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def python(package: Path) -> Path:
     return environment_of(package)
 
 
-def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     """No pyproject.toml, beside which the buildpack would not take requirements.txt."""
     found = {path.name for path in package.iterdir()} - {"__pycache__"}
     assert found == {"main.py", "requirements.txt", "LICENSE", "core", "gcp_functions"}
@@ -39,7 +39,7 @@ def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> 
 
 
 @pytest.mark.parametrize("store", ["pubsub", "firestore"])
-def test_it_stores_with_nothing_else_installed(
+def test_package_alone_stores_events(
     package: Path, python: Path, tmp_path: Path, store: str, pubsub: Emulator, firestore: Emulator
 ) -> None:
     topic, database = PubSub(pubsub.host), Firestore(firestore.host)

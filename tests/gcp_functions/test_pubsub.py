@@ -1,6 +1,6 @@
-"""What is particular to Pub/Sub: what exactly is written, how it is read, and what it refuses.
+"""Pub/Sub: messages, ordering and limits.
 
-Against Google's own emulator, and for answers that it cannot give against a server of our own.
+Against Google's emulator; a server of the tests gives the answers that the emulator cannot.
 """
 
 import time
@@ -33,7 +33,7 @@ from tests.support.proxy import Mode
 
 
 def published(server: Emulator, topic: PubSub, one: Event, is_ordered: bool = False) -> dict[str, Any]:
-    """Send an event to a topic that is empty, and return its message as Pub/Sub delivers it."""
+    """Send an event to an empty topic, and return its message as Pub/Sub delivers it."""
     PubSubQueue(connect("", server.host), topic.topic, is_ordered).send(one, soon())
     subscription = topic.topic.replace("/topics/", "/subscriptions/")
     answer = google.call(server.host, "POST", f"{subscription}:pull", {"maxMessages": 10, "returnImmediately": True})
@@ -44,7 +44,7 @@ def published(server: Emulator, topic: PubSub, one: Event, is_ordered: bool = Fa
     return message
 
 
-def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, topic: PubSub) -> None:
+def test_message_has_the_body_and_the_fields_of_the_event(pubsub: Emulator, topic: PubSub) -> None:
     assert published(pubsub, topic, event(body())) == {
         "data": base64(body()),
         "attributes": {
@@ -61,8 +61,8 @@ def test_a_message_is_the_body_beside_the_fields_of_its_event(pubsub: Emulator, 
     }
 
 
-def test_what_an_event_lacks_its_message_lacks(pubsub: Emulator, topic: PubSub) -> None:
-    """An empty attribute would be one that is there."""
+def test_missing_fields_are_left_out_of_the_message(pubsub: Emulator, topic: PubSub) -> None:
+    """They are not empty attributes."""
     assert published(pubsub, topic, event(POLLEN)) == {
         "data": base64(POLLEN),
         "attributes": {
@@ -75,7 +75,7 @@ def test_what_an_event_lacks_its_message_lacks(pubsub: Emulator, topic: PubSub) 
     }
 
 
-def test_a_ping_which_no_device_sends_is_a_message(pubsub: Emulator, topic: PubSub) -> None:
+def test_ping_without_device_is_a_message(pubsub: Emulator, topic: PubSub) -> None:
     assert published(pubsub, topic, event(PING)) == {
         "data": base64(PING),
         "attributes": {
@@ -91,8 +91,8 @@ def test_a_ping_which_no_device_sends_is_a_message(pubsub: Emulator, topic: PubS
     }
 
 
-def test_an_empty_body_is_a_message_without_data(pubsub: Emulator, topic: PubSub) -> None:
-    """Pub/Sub takes no message that has neither data nor attributes; the key is one."""
+def test_empty_body_is_a_message_without_data(pubsub: Emulator, topic: PubSub) -> None:
+    """Pub/Sub requires data or an attribute; the key is one."""
     message = published(pubsub, topic, event(b""))
     assert message.get("data", "") == ""
     assert message["attributes"] == {
@@ -104,9 +104,7 @@ def test_an_empty_body_is_a_message_without_data(pubsub: Emulator, topic: PubSub
 
 
 @pytest.mark.parametrize(("content", "key"), [(body(), DEVICE), (POLLEN, "-"), (PING, "-")])
-def test_messages_are_ordered_by_device_where_that_is_asked_for(
-    pubsub: Emulator, topic: PubSub, content: bytes, key: str
-) -> None:
+def test_ordering_key_is_the_device(pubsub: Emulator, topic: PubSub, content: bytes, key: str) -> None:
     assert published(pubsub, topic, event(content), is_ordered=True)["orderingKey"] == key
 
 
@@ -116,7 +114,7 @@ LONGEST_ID = body(
 ).replace(DEVICE.encode(), ("ø" * 256).encode())
 
 
-def test_the_longest_fields_are_within_what_pubsub_takes(pubsub: Emulator, topic: PubSub) -> None:
+def test_longest_fields_fit_pubsub_limits(pubsub: Emulator, topic: PubSub) -> None:
     """An attribute has up to 1,024 bytes, and so has an ordering key: https://cloud.google.com/pubsub/quotas."""
     one = event(LONGEST_ID)
     attributes = published(pubsub, topic, one, is_ordered=True)["attributes"]
@@ -129,13 +127,13 @@ def test_the_longest_fields_are_within_what_pubsub_takes(pubsub: Emulator, topic
     [success(), success(messageIds=[]), success(messageIds=None), Reply(200, b"[]"), Reply(200, b'"messageIds"')],
     ids=["nothing", "none", "null", "a list", "a text"],
 )
-def test_what_has_no_id_is_not_acknowledged(answer: Reply) -> None:
+def test_answer_without_a_message_id_is_not_acknowledged(answer: Reply) -> None:
     with loopback(in_turn(answer)) as server:
         assert cause_of(PubSubQueue(connect("", server.host), "projects/p/topics/t").send, event())
         assert [call.path for call in server.calls] == ["/v1/projects/p/topics/t:publish"]
 
 
-def test_a_topic_that_is_not_there_is_said_and_found_once_it_is(pubsub: Emulator, topic: PubSub) -> None:
+def test_missing_topic_is_reported_and_used_once_created(pubsub: Emulator, topic: PubSub) -> None:
     queue, one = PubSubQueue(connect("", pubsub.host), topic.topic), event()
     topic.delete_topic()
     assert cause_of(queue.send, one) == "NOT_FOUND"
@@ -144,8 +142,8 @@ def test_a_topic_that_is_not_there_is_said_and_found_once_it_is(pubsub: Emulator
     assert [message["body"] for message in topic.messages()] == [one.body]
 
 
-def test_a_device_whose_events_failed_is_not_poisoned(pubsub: Emulator, topic: PubSub, proxy: Any) -> None:
-    """Google's own client holds a key back after a failure, until it is told to go on."""
+def test_ordering_key_is_not_blocked_after_a_failure(pubsub: Emulator, topic: PubSub, proxy: Any) -> None:
+    """Google's client pauses an ordering key after a failure until it is resumed."""
     between = proxy(pubsub)
     queue = PubSubQueue(through(between), topic.topic, is_ordered=True)
     before, failed, after = event(), [event() for _ in range(5)], [event() for _ in range(10)]
@@ -163,7 +161,7 @@ def test_a_device_whose_events_failed_is_not_poisoned(pubsub: Emulator, topic: P
     assert {message["orderingKey"] for message in messages} == {DEVICE}
 
 
-def test_pubsub_away_then_back_is_found_by_the_same_queue() -> None:
+def test_queue_recovers_after_a_pubsub_outage() -> None:
     with emulator("pubsub") as server:
         topic = PubSub(server.host)
         queue, one = PubSubQueue(connect("", server.host), topic.topic), event()

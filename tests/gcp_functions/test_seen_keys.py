@@ -1,4 +1,4 @@
-"""The keys that were seen, in Firestore beside Pub/Sub: how they are kept, and that an event is sent without them."""
+"""Seen keys in Firestore, beside Pub/Sub; an event is sent also when they are unavailable."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ def seen(server: Emulator, database: Firestore, keep_days: int = 30) -> Firestor
     return FirestoreSeenKeys(connect("", server.host), database.database, keep_days)
 
 
-def test_a_key_is_there_once_it_is_marked(firestore: Emulator, database: Firestore) -> None:
+def test_marked_key_is_seen(firestore: Emulator, database: Firestore) -> None:
     keys = seen(firestore, database)
     assert keys.contains("a.b.c", soon()) is False
     before = datetime.now(UTC)
@@ -35,20 +35,20 @@ def test_a_key_is_there_once_it_is_marked(firestore: Emulator, database: Firesto
     assert before <= expires <= datetime.now(UTC)
 
 
-def test_a_key_that_is_marked_again_is_not_written_over(firestore: Emulator, database: Firestore) -> None:
-    """So the function needs no permission to change what there is."""
+def test_marked_key_is_not_overwritten(firestore: Emulator, database: Firestore) -> None:
+    """So the function needs no permission to update documents."""
     seen(firestore, database, 1).mark("a.b.c", soon())
     seen(firestore, database, 2).mark("a.b.c", soon())
     [found] = database.documents("seenKeys")
     assert datetime.fromisoformat(found["expiresAt"]) < datetime.now(UTC) + timedelta(days=1)
 
 
-def test_a_key_that_is_kept_for_ever_has_no_end(firestore: Emulator, database: Firestore) -> None:
+def test_seen_key_without_expiry(firestore: Emulator, database: Firestore) -> None:
     seen(firestore, database, 0).mark("a.b.c", soon())
     assert database.documents("seenKeys") == [{"path": "seenKeys/e.a.b.c"}]
 
 
-def test_without_seen_keys_each_delivery_is_sent(pubsub: Emulator, topic: PubSub) -> None:
+def test_every_delivery_is_sent_without_seen_keys(pubsub: Emulator, topic: PubSub) -> None:
     store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), NoSeenKeys())
     one = event()
     outcomes = [store.put(one, soon()), store.put(one, soon())]
@@ -58,8 +58,8 @@ def test_without_seen_keys_each_delivery_is_sent(pubsub: Emulator, topic: PubSub
     assert {message["key"] for message in messages} == {one.key}
 
 
-def test_without_the_database_of_keys_it_is_sent_and_said(pubsub: Emulator, topic: PubSub) -> None:
-    """A database that is not there answers as a key that is not: NOT_FOUND. Only the mark can tell."""
+def test_missing_database_of_seen_keys_is_reported_and_the_event_is_sent(pubsub: Emulator, topic: PubSub) -> None:
+    """A missing database answers like a missing key, NOT_FOUND. Only the mark shows the difference."""
     one = event()
     with loopback(in_turn(google_fault(404, "NOT_FOUND", "The database does not exist"))) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
@@ -70,7 +70,7 @@ def test_without_the_database_of_keys_it_is_sent_and_said(pubsub: Emulator, topi
     assert [message["body"] for message in topic.messages()] == [one.body]
 
 
-def test_without_leave_to_read_the_keys_it_is_sent_and_said(pubsub: Emulator, topic: PubSub) -> None:
+def test_missing_permission_on_seen_keys_is_reported_and_the_event_is_sent(pubsub: Emulator, topic: PubSub) -> None:
     one = event()
     with loopback(in_turn(google_fault(403, "PERMISSION_DENIED"))) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
@@ -81,15 +81,15 @@ def test_without_leave_to_read_the_keys_it_is_sent_and_said(pubsub: Emulator, to
 
 
 @pytest.mark.parametrize("answer", NO_DOCUMENT, ids=lambda reply: reply.content.decode() or "nothing")
-def test_what_is_no_document_is_no_key_that_was_seen(answer: Reply) -> None:
-    """Or else the event would be acknowledged, and nowhere."""
+def test_invalid_answer_is_not_a_seen_key(answer: Reply) -> None:
+    """Otherwise the event would be acknowledged and not stored."""
     with loopback(in_turn(answer)) as server:
         keys = FirestoreSeenKeys(connect("", server.host), "projects/p/databases/d", 30)
         with pytest.raises(StoreUnavailableError):
             keys.contains("a.b.c", soon())
 
 
-def test_without_an_answer_from_the_keys_it_is_sent_in_time(pubsub: Emulator, topic: PubSub) -> None:
+def test_timeout_of_seen_keys_still_sends_the_event_in_time(pubsub: Emulator, topic: PubSub) -> None:
     with emulator("firestore") as server:
         database = Firestore(server.host)
         store = Deduplicated(PubSubQueue(connect("", pubsub.host), topic.topic), seen(server, database))

@@ -1,6 +1,6 @@
-"""The one way to call Google: again where that may help, never past the deadline, by a cause that gives nothing away.
+"""Calls to Google: retries, timeouts, the deadline, and causes without secrets.
 
-Against an HTTP server of the tests' own, by google-auth and urllib3 as they are.
+The real google-auth and urllib3 call an HTTP server of the tests.
 """
 
 import json
@@ -52,7 +52,7 @@ AGAIN = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
-def test_what_may_pass_is_tried_again_and_then_given_up(reply: Reply | None, cause: str) -> None:
+def test_transient_failure_is_retried_three_times(reply: Reply | None, cause: str) -> None:
     with loopback(in_turn(reply)) as server:
         assert cause_of(connect("", server.host)) == cause
         assert len(server.calls) == ATTEMPTS == 3
@@ -61,7 +61,7 @@ def test_what_may_pass_is_tried_again_and_then_given_up(reply: Reply | None, cau
 
 
 @pytest.mark.parametrize("reply", [reply for reply, _ in AGAIN.values()], ids=AGAIN.keys())
-def test_the_last_attempt_may_succeed(reply: Reply | None) -> None:
+def test_success_at_the_last_retry(reply: Reply | None) -> None:
     with loopback(in_turn(*[reply] * (ATTEMPTS - 1), success(messageIds=["1"]))) as server:
         assert publish(connect("", server.host)) == {"messageIds": ["1"]}
         assert len(server.calls) == ATTEMPTS
@@ -100,19 +100,19 @@ NEVER_AGAIN = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), NEVER_AGAIN.values(), ids=NEVER_AGAIN.keys())
-def test_what_will_not_pass_is_tried_once_and_is_no_success(reply: Reply, cause: str) -> None:
+def test_permanent_failure_is_not_retried(reply: Reply, cause: str) -> None:
     with loopback(in_turn(reply, success(messageIds=["1"]))) as server:
         assert cause_of(connect("", server.host)) == cause
         assert len(server.calls) == 1
 
 
-def test_the_cause_is_that_of_the_last_attempt() -> None:
+def test_cause_is_that_of_the_last_attempt() -> None:
     with loopback(in_turn(google_fault(409, "ABORTED"), Reply(403, b"{}"))) as server:
         assert cause_of(connect("", server.host)) == "HTTP 403"
         assert len(server.calls) == 2
 
 
-def test_a_request_without_a_document_has_no_body() -> None:
+def test_request_without_a_document_has_no_body() -> None:
     with loopback(in_turn(success(name="n"))) as server:
         assert connect("", server.host).call("GET", "/v1/x", time.monotonic() + 8) == {"name": "n"}
         [call] = server.calls
@@ -120,7 +120,7 @@ def test_a_request_without_a_document_has_no_body() -> None:
     assert "authorization" not in call.headers
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     started = time.monotonic()
     assert cause_of(connect("", f"127.0.0.1:{free_port()}")) == "NewConnectionError"
     # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
@@ -128,7 +128,7 @@ def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(seconds: float) -> None:
     with loopback(in_turn(success())) as server:
         started = time.monotonic()
         assert cause_of(connect("", server.host), seconds) == "deadline"
@@ -136,8 +136,8 @@ def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
         assert server.calls == []
 
 
-def test_silence_ends_before_the_deadline() -> None:
-    """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
+def test_read_timeout_ends_before_the_deadline() -> None:
+    """For the 8 s of a delivery and for less, in parallel, because each waits."""
     took: dict[float, float] = {}
     begun: dict[float, list[float]] = {}
     causes: dict[float, str] = {}
@@ -169,7 +169,7 @@ def _at_once(programs: list[Callable[[], object]]) -> None:
         thread.join()
 
 
-def test_twenty_threads_share_connections_and_use_them_again() -> None:
+def test_connection_pool_is_shared_by_twenty_threads() -> None:
     begin = threading.Barrier(20)
     answers: list[Any] = []
 
@@ -192,8 +192,8 @@ def test_twenty_threads_share_connections_and_use_them_again() -> None:
     assert answers == [True] * 400
 
 
-def test_a_connection_that_the_service_closed_meanwhile_costs_no_attempt() -> None:
-    """As it is with an instance that had nothing to do for minutes."""
+def test_reconnect_after_an_idle_close_costs_no_attempt() -> None:
+    """As after some idle minutes."""
     with loopback(in_turn(success(name="n"))) as server:
         proxy = Proxy(server.server_port)
         try:
@@ -214,7 +214,7 @@ def _anonymous(server: Loopback) -> Service:
     return Service(server.url, lambda _: AnonymousCredentials())
 
 
-def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = serving(tmp_path, "127.0.0.1")
     with loopback(in_turn(success(name="n")), tls) as server:
         assert cause_of(_anonymous(server)) == "SSLError"
@@ -225,9 +225,7 @@ def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkey
         assert publish(_anonymous(server)) == {"name": "n"}
 
 
-def test_a_server_with_the_certificate_of_another_is_sent_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificate_of_another_host_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = serving(tmp_path, "127.0.0.2")
     monkeypatch.setattr(certifi, "where", lambda: str(path))
     with loopback(in_turn(success(name="n")), tls) as server:

@@ -1,7 +1,7 @@
-"""terraform/: its expressions by Terraform itself, its resources as data, and nothing by Google's provider.
+"""terraform/: expressions evaluated by Terraform, resources checked as data, without Google's provider.
 
-`tests.support.terraform` says what stands in for the provider, and what is not validated. What holds for the Terraform
-of every cloud is in tests/contract/test_terraform_files.py.
+`tests.support.terraform` says what stands in for the provider, and what is not validated.
+tests/contract/test_terraform_files.py has the tests that every cloud's Terraform shares.
 """
 
 import json
@@ -50,13 +50,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def topic(workspace: Workspace) -> Planned:
-    """With no variable but the project."""
+    """With only the project variable."""
     return workspace.planned()
 
 
 @pytest.fixture(scope="module")
 def everything(workspace: Workspace) -> Planned:
-    """Store pubsub, with all that is optional there."""
+    """Store pubsub, with everything optional."""
     return workspace.planned(
         subscription="true",
         ordering="device",
@@ -74,7 +74,7 @@ def everything(workspace: Workspace) -> Planned:
 
 @pytest.fixture(scope="module")
 def bare(workspace: Workspace) -> Planned:
-    """Store pubsub, with nothing that is optional there."""
+    """Store pubsub, with nothing optional."""
     return workspace.planned(bigquery="false", subscription="true", seen_keys="none", public_access="none")
 
 
@@ -84,7 +84,7 @@ def firestore(workspace: Workspace) -> Planned:
 
 
 def test_permissions_are_granted_before_the_function_starts() -> None:
-    """By depends_on, which the twin leaves out."""
+    """By depends_on, which the evaluated copy leaves out."""
     waits = GCP.waits()
     assert waits["google_cloudfunctions2_function.receiver"] >= {"time_sleep.permissions", "local.secret_version"}
     assert "local.messages" in waits["google_pubsub_subscription.bigquery"]
@@ -123,7 +123,7 @@ def test_variables_have_the_names_of_aws() -> None:
 # ---- the function ----------------------------------------------------------------------------------------------------
 
 
-def test_function_runs_as_its_own_account(topic: Planned) -> None:
+def test_function_runs_as_its_own_service_account(topic: Planned) -> None:
     function = topic.one("google_cloudfunctions2_function.receiver")
     (build,), (service,) = function["build_config"], function["service_config"]
 
@@ -148,7 +148,7 @@ BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "PUBSUB_EMULAT
 
 
 def test_environment(topic: Planned, bare: Planned, firestore: Planned, everything: Planned) -> None:
-    """What is empty is not set; each variable that the code reads is set, and none that it does not."""
+    """An empty variable is not set; exactly the variables that the code reads are set."""
     store = {"DT_STORE": "pubsub", "DT_TOPIC": "projects/some-project/topics/dt-receiver-events"}
     database = {"DT_FIRESTORE": "projects/some-project/databases/dt-events"}
     for planned, expected in (
@@ -194,9 +194,7 @@ SUBSCRIBED = {(f"{SUBSCRIPTIONS}-events", "roles/pubsub.subscriber", PUBSUB)}
 EVERYBODY = {("dt-receiver", "roles/run.invoker", "allUsers")}
 
 
-def test_permissions_are_these_and_no_others(
-    topic: Planned, bare: Planned, firestore: Planned, everything: Planned
-) -> None:
+def test_permissions(topic: Planned, bare: Planned, firestore: Planned, everything: Planned) -> None:
     assert topic.grants == ALWAYS | IN_TOPIC | IN_FIRESTORE | IN_BIGQUERY
     assert bare.grants == ALWAYS | IN_TOPIC | SUBSCRIBED
     assert firestore.grants == ALWAYS | IN_FIRESTORE
@@ -215,7 +213,7 @@ def test_permissions_in_firestore(topic: Planned, firestore: Planned) -> None:
         assert condition["expression"] == 'resource.name == "projects/some-project/databases/dt-events"'
 
 
-def test_public_access_is_what_the_variable_says(topic: Planned, bare: Planned, everything: Planned) -> None:
+def test_public_access_follows_the_variable(topic: Planned, bare: Planned, everything: Planned) -> None:
     for planned, command, binding in ((topic, 1, 0), (everything, 0, 1), (bare, 0, 0)):
         assert len(planned.resources["terraform_data.no_iam_check"]) == command
         assert ("allUsers" in json.dumps(planned.resources)) is bool(binding)
@@ -235,8 +233,8 @@ def test_public_access_is_what_the_variable_says(topic: Planned, bare: Planned, 
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
 
-def test_the_secret_is_written_and_not_kept(topic: Planned, everything: Planned) -> None:
-    """It is in one argument, which Terraform writes and never keeps."""
+def test_secret_is_write_only(topic: Planned, everything: Planned) -> None:
+    """It is in one write-only argument, which is not in the state."""
     version = dict(topic.one("google_secret_manager_secret_version.signature"))
     assert version.pop("secret_data_wo") == "THE SECRET"
     assert set(version) == {"secret", "secret_data_wo_version", "deletion_policy", "version"}
@@ -250,7 +248,7 @@ def test_the_secret_is_written_and_not_kept(topic: Planned, everything: Planned)
     assert everything.resources["google_secret_manager_secret_version.signature"] == []
 
 
-def test_the_secret_version_is_pinned(topic: Planned, everything: Planned) -> None:
+def test_secret_version_is_pinned(topic: Planned, everything: Planned) -> None:
     for planned, version in ((topic, "1"), (everything, "2")):
         (service,) = planned.one("google_cloudfunctions2_function.receiver")["service_config"]
         (secret,) = service["secret_environment_variables"]
@@ -285,7 +283,7 @@ def test_addresses_and_names_of_resources_do_not_change(everything: Planned) -> 
     assert {address: (key, everything.one(address)[key]) for address, (key, _) in NAMES.items()} == NAMES
 
 
-def test_what_holds_events_is_not_destroyed() -> None:
+def test_stores_are_protected_from_destroy() -> None:
     kept = {it for it, body in GCP.resources.items() if body.get("lifecycle", [{}])[0].get("prevent_destroy") is True}
     assert kept == HOLDS_EVENTS.keys()
     types = r"google_(bigquery_dataset|firestore_database|pubsub_subscription|pubsub_topic)\."
@@ -381,7 +379,7 @@ def test_alerts(topic: Planned, bare: Planned, firestore: Planned, everything: P
     assert silence["evaluation_missing_data"] == "EVALUATION_MISSING_DATA_ACTIVE", "nothing logged is silence too"
 
 
-def test_alerts_and_dashboard_name_metrics_and_resources_that_exist(everything: Planned) -> None:
+def test_alerts_and_dashboard_name_existing_metrics_and_resources(everything: Planned) -> None:
     logged = everything.resources["google_logging_metric.outcomes"]
     assert logged.keys() == outcomes()
     for outcome, metric in logged.items():

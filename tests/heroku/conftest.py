@@ -1,4 +1,4 @@
-"""One database for many tests: making another, and deleting its files in the end, takes longer than most of them."""
+"""One database for many tests, because creating and deleting a database takes longer than most of them."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ def database(postgres: Postgres) -> str:
 
 @pytest.fixture
 def url(database: str) -> str:
-    """Give the URL of a database that has our schema and nothing else."""
+    """Give the URL of a database with only our schema."""
 
     async def empty() -> None:
         connection = await asyncpg.connect(database)

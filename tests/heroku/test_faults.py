@@ -1,4 +1,4 @@
-"""What a database, its owner and the network do to the store: each event is there or is refused, and nothing leaks."""
+"""Faults of the database, its owner's changes and the network: each event is stored or refused, without leaks."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ def event(event_id: str | None = None, event_type: str = "temperature") -> Event
 
 
 async def put(store: PostgresStore, one: Event) -> Outcome | str:
-    """Return what became of it, or why it was refused."""
+    """Return the outcome, or the cause of the refusal."""
     started = time.monotonic()
     try:
         return await store.put(one, started + DEADLINE)
@@ -63,14 +63,14 @@ def keys(url: str, table: str = "events") -> set[str]:
     return {row["key"] for row in execute(url, f"SELECT key FROM {table}")}
 
 
-def test_a_row_says_who_signed_it(url: str) -> None:
+def test_row_has_its_signer(url: str) -> None:
     one = event()
     assert put_together(url, [one]) == [Outcome.STORED]
     assert execute(url, "SELECT signed_by FROM events")[0]["signed_by"] == "hs256:1"
     assert execute(url, "SELECT signed_by FROM latest")[0]["signed_by"] == "hs256:1"
 
 
-def test_a_unique_index_of_ones_own_is_no_duplicate(url: str) -> None:
+def test_unique_index_of_the_user_is_not_a_duplicate(url: str) -> None:
     execute(url, "CREATE UNIQUE INDEX mine ON events (event_id)")
     first, twin, neighbour = event("a"), event("a", "humidity"), event()
     assert put_together(url, [first, first]) == [Outcome.STORED, Outcome.DUPLICATE]
@@ -148,8 +148,8 @@ def test_row_level_security_that_hides_or_forbids_a_row(url: str) -> None:
     ],
     ids=["rule", "conditional rule", "renamed", "no key", "view", "view that stores nothing", "partitions"],
 )
-def test_another_table_in_its_place(url: str, change: str, is_stored: bool) -> None:
-    """Also under a store that has it prepared: what is answered is what is there."""
+def test_replaced_table(url: str, change: str, is_stored: bool) -> None:
+    """Also for a store with a prepared statement: the answer is what the new table does."""
 
     async def run() -> list[Outcome | str]:
         async with opened(url) as store:
@@ -187,7 +187,7 @@ def deadlocks(url: str) -> int:
 
 @pytest.mark.parametrize("code", ["40P01", "40001"])
 def test_conflicting_transactions_are_retried(url: str, code: str) -> None:
-    """Raised by a trigger, once: a sequence keeps its count when the transaction does not."""
+    """A trigger raises once; it counts by a sequence, which a rollback does not reset."""
     execute(url, "CREATE SEQUENCE tries")
     run_script(
         url,
@@ -212,7 +212,7 @@ def test_table_lock_leaks_no_connection(url: str) -> None:
 
 
 def test_timed_out_statement_is_cancelled(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the server's own limits do not hold, such as over many rows that each wait a little."""
+    """The server's own limits do not cover many rows that each wait a little."""
     monkeypatch.setattr(store_module, "_SETTINGS", "SET {0} synchronous_commit = on")
 
     async def run() -> None:
@@ -236,7 +236,7 @@ async def locked(url: str) -> AsyncIterator[None]:
 
 
 async def backends(url: str) -> int:
-    """Count the store's, in a session of its own: a transaction would see the same for as long as it lasts."""
+    """Count the store's backends, in a new session, because a transaction would see an old count."""
     connection = await asyncpg.connect(url)
     count: int = await connection.fetchval(
         "SELECT count(*) FROM pg_stat_activity "
@@ -289,7 +289,7 @@ def test_garbage_from_the_server_is_unavailable(url: str, postgres: Postgres, pr
 
 
 def test_terminated_backend_is_retried(url: str) -> None:
-    """As after a crash of the server: every connection is lost in the middle of a statement."""
+    """As after a server crash: every connection is lost in the middle of a statement."""
     events = [event() for _ in range(200)]
 
     async def run() -> list[Outcome | str]:

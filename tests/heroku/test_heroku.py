@@ -32,14 +32,14 @@ def post(program: Program, content: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("module", ["heroku", "heroku.release", "heroku.worker"])
-def test_without_a_database_it_says_what_to_do(module: str) -> None:
+def test_missing_database_says_what_to_do(module: str) -> None:
     found = run_module(module, **ENVIRON)
     assert found.returncode == 1
     assert "heroku addons:create heroku-postgresql" in found.stderr
     assert "Traceback" not in found.stderr
 
 
-def test_without_a_secret_it_says_what_to_do(postgres: Postgres) -> None:
+def test_missing_secret_says_what_to_do(postgres: Postgres) -> None:
     found = run_module("heroku", DATABASE_URL=postgres.url())
     assert found.returncode == 1
     assert "DT_SIGNATURE_SECRET" in found.stderr
@@ -55,7 +55,7 @@ def test_database_that_could_lose_events_stops_it_at_start(tmp_path: Path) -> No
             asyncio.run(PostgresStore(url).open())
 
 
-def test_commits_wait_for_the_disk_whatever_the_databases_default(postgres: Postgres) -> None:
+def test_commits_are_durable_whatever_the_databases_default(postgres: Postgres) -> None:
     url = postgres.create_database()
     execute(url, "ALTER ROLE postgres IN DATABASE " + url.rsplit("/", 1)[1] + " SET synchronous_commit = off")
 
@@ -91,8 +91,8 @@ def test_database_restart_costs_no_refusal(tmp_path: Path) -> None:
             assert post(program, fresh_body()).status == 200
 
 
-def test_tls_as_heroku_requires_it(postgres_with_tls: Postgres) -> None:
-    """By a certificate that nobody signed, as Heroku's are. 127.0.0.2 is this machine, and not in a name we excuse."""
+def test_tls_with_a_self_signed_certificate(postgres_with_tls: Postgres) -> None:
+    """Heroku's certificates are self-signed. 127.0.0.2 is this machine, but not exempt from TLS as loopback."""
     postgres = postgres_with_tls
     name = postgres.create_database().rsplit("/", 1)[1]
     execute(postgres.url(), "CREATE ROLE heroku SUPERUSER LOGIN")
@@ -129,8 +129,8 @@ def test_schema_may_be_applied_repeatedly_and_concurrently(postgres: Postgres) -
     assert (found.returncode, found.stdout) == (0, "The database has the current schema.\n")
 
 
-def test_an_idle_receiver_holds_no_lock(postgres: Postgres) -> None:
-    """A release alters the table while the old dyno runs; it must not wait for the next event."""
+def test_idle_receiver_holds_no_lock(postgres: Postgres) -> None:
+    """A release alters the table while the old dyno runs, and must not wait for its next event."""
     url = postgres.create_database()
 
     async def run() -> None:
@@ -191,7 +191,7 @@ def wait_until(url: str, condition: str, seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
-def test_two_workers_share_the_rows_and_stop_when_told(postgres: Postgres, tmp_path: Path) -> None:
+def test_two_workers_share_the_rows_and_shut_down(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.create_database()
     put_all(url, [body(eventId=f"event{number}") for number in range(300)])
     workers = [Program("heroku.worker", {"DATABASE_URL": url}, tmp_path) for _ in range(2)]
@@ -259,7 +259,7 @@ def test_worker_reconnects_to_the_database(tmp_path: Path) -> None:
         worker.close()
 
 
-def test_app_json_says_what_heroku_needs() -> None:
+def test_app_json() -> None:
     app = json.loads((ROOT / "heroku" / "app.json").read_text())
     assert app["env"]["DT_SIGNATURE_SECRET"]["generator"] == "secret"
     assert [addon["plan"].split(":")[0] for addon in app["addons"]] == ["heroku-postgresql"]

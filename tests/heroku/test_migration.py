@@ -1,4 +1,4 @@
-"""A database of the version before is brought up to date while events are written to it."""
+"""Migration of the previous version's database while events are written."""
 
 import asyncio
 import time
@@ -51,7 +51,7 @@ def row(one: Event) -> tuple[object, ...]:
 
 
 async def write_as_before(url: str, stopping: asyncio.Event, written: list[str]) -> None:
-    """Write as the version before did, by a statement that is prepared all along, with its time-out."""
+    """Write as the previous version did, with its timeout, by one prepared statement."""
     connection = await asyncpg.connect(url, server_settings={"synchronous_commit": "on"})
     insert = await connection.prepare(_INSERT)
     while not stopping.is_set():
@@ -77,8 +77,8 @@ def indexes(url: str) -> dict[str, bool]:
     return {row["name"]: row["indisvalid"] for row in found}
 
 
-def test_while_the_previous_version_writes(old: str) -> None:
-    """With a reader that keeps the table for a while, as a backup does, and two releases at once."""
+def test_migration_while_the_previous_version_writes(old: str) -> None:
+    """With a reader that locks the table for a while, as a backup does, and two concurrent releases."""
     names = {view: columns(old, view) for view in ("readings", "latest")}
     written: list[str] = []
 
@@ -119,7 +119,7 @@ def test_half_built_index_is_rebuilt(old: str) -> None:
     assert indexes(old)["events_by_time"]
 
 
-def test_the_first_and_the_last_moment_are_times_again(old: str) -> None:
+def test_migration_converts_the_earliest_and_latest_timestamps(old: str) -> None:
     times = {"first": "0001-01-01T00:00:00Z", "last": "9999-12-31T23:59:59.999999Z"}
     events = [parse_stored(body(eventId=name, timestamp=written), NOW) for name, written in times.items()]
 
@@ -135,7 +135,7 @@ def test_the_first_and_the_last_moment_are_times_again(old: str) -> None:
     assert found == {one.event_id: one.timestamp for one in events}
 
 
-def test_the_new_code_before_the_release_refuses_and_loses_nothing(old: str) -> None:
+def test_new_code_before_the_migration_refuses_events(old: str) -> None:
     one = event()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""What `make package-heroku` writes, installed into an empty environment and driven as Heroku drives it."""
+"""The package that `make package-heroku` writes, installed into an empty environment and run as Heroku does."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ from tests.support.processes import ROOT, running
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The staged tree, far from the repository."""
+    """The staged tree, outside the repository."""
     target = tmp_path_factory.mktemp("package") / "app"
     subprocess.run([sys.executable, ROOT / "tools" / "package.py", "heroku"], check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(ROOT / "dist" / "heroku", target, ignore=shutil.ignore_patterns(".git"))
@@ -26,11 +26,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(package: Path) -> Path:
-    """An environment with the package's own requirements and nothing else, as the buildpack makes it."""
+    """An environment with only the package's requirements, as the buildpack makes it."""
     return environment_of(package)
 
 
-def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     assert found == {
         *("Procfile", "app.json", ".python-version", "requirements.txt", "README.md", "LICENSE"),
@@ -38,7 +38,7 @@ def test_it_has_what_the_buildpack_looks_for_and_nothing_else(package: Path) -> 
     }
 
 
-def test_release_web_and_worker_run_as_the_procfile_says(package: Path, python: Path, postgres: Postgres) -> None:
+def test_procfile_commands_run(package: Path, python: Path, postgres: Postgres) -> None:
     processes = dict(line.split(": ", 1) for line in (package / "Procfile").read_text().splitlines())
     url = postgres.create_database()
     execute(url, "DROP TABLE events CASCADE")

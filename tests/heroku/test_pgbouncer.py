@@ -1,4 +1,4 @@
-"""Through PgBouncer, in both of its modes: as directly."""
+"""The store behind PgBouncer, in session and transaction mode."""
 
 import asyncio
 import time
@@ -58,7 +58,7 @@ def test_stores_and_recognizes_duplicates(urls: tuple[str, str]) -> None:
 
 
 def test_commits_are_durable_and_other_clients_keep_their_settings(urls: tuple[str, str]) -> None:
-    """The trigger raises if a write goes by other settings than ours."""
+    """The trigger raises if a write runs with other settings than ours."""
     pooled, url = urls
     name = url.rsplit("/", 1)[1]
     execute(url, f"ALTER DATABASE {name} SET synchronous_commit = off")
@@ -115,7 +115,7 @@ def test_table_lock_times_out(urls: tuple[str, str]) -> None:
     asyncio.run(run())
 
 
-def test_release_and_worker_go_through_it_too(urls: tuple[str, str], tmp_path: Path) -> None:
+def test_release_and_worker_through_pgbouncer(urls: tuple[str, str], tmp_path: Path) -> None:
     pooled, url = urls
     execute(url, "DROP TABLE events CASCADE")
     asyncio.run(release.migrate(pooled))

@@ -1,4 +1,4 @@
-"""An answer that breaks the protocol: asyncpg then raises its InternalClientError, which is no OSError."""
+"""Protocol errors of the server: asyncpg raises its InternalClientError, which is not an OSError."""
 
 import asyncio
 import contextlib
@@ -64,7 +64,7 @@ def soon() -> float:
     return time.monotonic() + DEADLINE
 
 
-def test_answer_that_breaks_the_protocol_is_no_bug_and_no_receipt(postgres: Postgres) -> None:
+def test_protocol_error_is_not_acknowledged(postgres: Postgres) -> None:
     url = postgres.create_database()
 
     async def run() -> None:
@@ -88,6 +88,6 @@ def test_answer_that_breaks_the_protocol_is_no_bug_and_no_receipt(postgres: Post
     assert len(execute(url, "SELECT key FROM events")) == 3
 
 
-def test_asyncpg_calls_it_so() -> None:
+def test_asyncpg_raises_internal_client_error() -> None:
     assert issubclass(asyncpg.ProtocolError, asyncpg.InternalClientError)
     assert not issubclass(asyncpg.InternalClientError, OSError | asyncpg.PostgresError | asyncpg.InterfaceError)

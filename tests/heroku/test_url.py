@@ -1,4 +1,4 @@
-"""DATABASE_URL as people have it: it works, or is one sentence that has nothing of the password."""
+"""DATABASE_URL in the forms that people use: it works, or the error is one sentence without the password."""
 
 import pytest
 

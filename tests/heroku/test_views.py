@@ -1,4 +1,4 @@
-"""What the views of Postgres have beyond those of every database, and that they are asked by the indexes."""
+"""The views of Postgres: columns, types and use of indexes."""
 
 import json
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from tests.support.postgres import execute
 
 
 def plan(url: str, statement: str) -> str:
-    """Return how a table that is large would be read: one that is not is read whole unless that is forbidden."""
+    """Return the plan for a large table, with sequential scans disabled because a small table would use one."""
     database = url.rsplit("/", 1)[1]
     execute(url, f"ALTER DATABASE {database} SET enable_seqscan = off")
     return json.dumps(json.loads(execute(url, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]))
 
 
-def test_a_value_is_a_double_and_the_new_columns_are_the_last(url: str) -> None:
+def test_view_columns_and_types(url: str) -> None:
     for view in ("readings", "latest"):
         found = execute(
             url,
@@ -44,8 +44,8 @@ def test_latest_uses_the_indexes(url: str) -> None:
     assert "Seq Scan" not in found
 
 
-def test_a_row_without_a_timestamp_has_the_times_in_its_body(url: str) -> None:
-    """Though the body's own timestamp is the same text: an import by hand may leave the column out."""
+def test_row_without_a_timestamp_uses_the_times_in_its_body(url: str) -> None:
+    """An import by hand may leave the column out."""
     execute(
         url,
         "INSERT INTO events (key, event_type, device_id, received_at, parsed, body) "

@@ -21,7 +21,7 @@ from tests.support.proxy import Mode, Proxy
 def _ibm(front_door: str | None) -> Factory:
     @contextmanager
     def ibm(environ: Mapping[str, str], folder: Path, request: pytest.FixtureRequest) -> Iterator[Adapter]:
-        """The function behind a front door, or the application, which has none."""
+        """The function behind a front door, or the application without one."""
         server: CouchDb = request.getfixturevalue("couchdb")
         events = Events(server)
         proxy = Proxy(server.port)

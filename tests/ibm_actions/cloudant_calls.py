@@ -1,4 +1,4 @@
-"""What Cloudant and IAM answer where a test has them in its hand, and what becomes of a delivery then."""
+"""Scripted answers of Cloudant and IAM, and helpers that deliver events to them."""
 
 import io
 import json
@@ -34,27 +34,27 @@ def said(status: int, word: str) -> Reply:
 
 
 def page(status: int, **headers: str) -> Reply:
-    """Return an answer that is none of Cloudant's."""
+    """Return an HTML answer, which Cloudant never sends."""
     return Reply(status, f"<p>{HIDDEN}".encode(), {"Content-Type": "text/html", **headers})
 
 
 def written(status: int = 201) -> Reply:
-    """Return the answer to a document that was put: 201, or 202 without a quorum."""
+    """Return the answer to a stored document: 201, or 202 without a quorum."""
     return Reply(status, b'{"ok":true,"id":"d:1","rev":"1-0"}')
 
 
 def made(status: int = 201) -> Reply:
-    """Return the answer to a database that was made."""
+    """Return the answer to a created database."""
     return Reply(status, b'{"ok":true}')
 
 
 def service(server: Loopback) -> Service:
-    """Return the server as an instance of Cloudant."""
+    """Return a service that calls the server as Cloudant."""
     return Service(server.url, FixedLogin(BASIC))
 
 
 def listed(answering: Answering, *names: str) -> Answering:
-    """Answer which databases there are, and everything else as a test has it."""
+    """Answer the list of databases, and everything else by ``answering``."""
     there = Reply(200, json.dumps(names).encode())
     return lambda call: there if call.path.startswith("/_all_dbs?") else answering(call)
 
@@ -65,7 +65,7 @@ def on(cloudant: Service) -> CloudantStore:
 
 
 def store(server: Loopback) -> CloudantStore:
-    """Return a store on a server, which knows already that there is the database of `body` and `fresh_body`."""
+    """Return a store that already knows of the database of `body` and `fresh_body`."""
     there = on(service(server))
     answering, server.answering = server.answering, listed(in_turn(written()), "events-2024")
     there.put(event(), soon())
@@ -75,7 +75,7 @@ def store(server: Loopback) -> CloudantStore:
 
 
 def event(content: bytes | None = None, received_at: datetime = NOW) -> Event:
-    """Return the event of a body; a fresh one if there is none."""
+    """Return the event of a body; of a fresh body by default."""
     return parse_stored(fresh_body() if content is None else content, received_at)
 
 
@@ -85,7 +85,7 @@ def soon(seconds: float = DEADLINE) -> float:
 
 
 def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> str:
-    """Put an event in vain, but in time; return why, having seen that nothing else is in the error."""
+    """Assert that an event is refused in time, and that the error has only its cause; return the cause."""
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         store.put(event, started + seconds)
@@ -105,5 +105,5 @@ def delivered(store: CloudantStore, content: bytes) -> tuple[int, dict[str, Any]
 
 
 def put(store: CloudantStore, event: Event) -> Outcome:
-    """Put an event, with the time that a delivery has."""
+    """Put an event with the deadline of a delivery."""
     return store.put(event, soon())

@@ -1,4 +1,4 @@
-"""What the tests of this adapter share."""
+"""Fixtures of this adapter's tests."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ Put = Callable[..., None]
 
 @pytest.fixture
 def events(couchdb: CouchDb) -> Events:
-    """Databases of one's own."""
+    """New databases for each test."""
     return Events(couchdb)
 
 
 @pytest.fixture
 def proxy(couchdb: CouchDb) -> Iterator[Proxy]:
-    """What stands between the receiver and Cloudant, and passes everything on unless it is told otherwise."""
+    """A proxy between the receiver and Cloudant."""
     proxy = Proxy(couchdb.port)
     yield proxy
     # What is still held back would keep its connections.
@@ -36,7 +36,7 @@ def proxy(couchdb: CouchDb) -> Iterator[Proxy]:
 
 @pytest.fixture
 def environ(proxy: Proxy, events: Events) -> dict[str, str]:
-    """The settings of a receiver that stores in ``events`` by way of ``proxy``, in many databases."""
+    """The settings of a receiver that stores in ``events`` through ``proxy``, in many databases."""
     return {
         "DT_SIGNATURE_SECRET": SECRET,
         "DT_CLOUDANT": f"http://user:password@127.0.0.1:{proxy.port}",

@@ -42,7 +42,7 @@ def tokens() -> Answering:
 
 
 def fault(status: int) -> Reply:
-    """Return an error as IAM sends it; it repeats what it was asked."""
+    """Return an error as IAM sends it, which repeats the request."""
     document = {"errorCode": "BXNIM0415E", "errorMessage": API_KEY, "context": {"token": RESOURCE}}
     return Reply(status, json.dumps(document).encode())
 
@@ -65,7 +65,7 @@ def login(answering: Answering, clock: Callable[[], float] = time.monotonic) -> 
 
 
 def number(login: IamLogin, seconds: float = DEADLINE) -> int:
-    """Return which token is sent, having seen that there is time left for the call that it is for."""
+    """Return the number of the token; assert that there is time left for the call."""
     started = time.monotonic()
     header = login.header(started + seconds)
     assert time.monotonic() - started < max(seconds - ATTEMPT, 0.5) + 0.1
@@ -74,7 +74,7 @@ def number(login: IamLogin, seconds: float = DEADLINE) -> int:
 
 
 def refused(login: IamLogin, seconds: float = DEADLINE) -> str:
-    """Ask in vain, but in time; return why, having seen that no secret is in the error."""
+    """Assert that the request for a token fails in time and without a secret; return the cause."""
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         login.header(started + seconds)

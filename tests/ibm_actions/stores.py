@@ -39,7 +39,7 @@ def cloudant(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 
 def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], object]]:
-    """Return what fetches a token from an IAM at ``url``."""
+    """Return the call that fetches a token from an IAM at ``url``."""
     store = build_store(Environment({"DT_CLOUDANT": url, "DT_CLOUDANT_API_KEY": "k", "DT_IAM_URL": url}))
     return {"IAM": lambda: store.put(fresh_event(), time.monotonic() + DEADLINE)}
 

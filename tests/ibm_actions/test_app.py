@@ -45,7 +45,7 @@ def at_once(programs: list[Callable[[], object]]) -> None:
 
 @pytest.fixture
 def program(environ: dict[str, str], tmp_path: Path) -> Iterator[Program]:
-    """An application that is well configured."""
+    """An application with valid settings."""
     with running(APP, environ, tmp_path) as started:
         yield started
 
@@ -68,7 +68,7 @@ GOOD = {"DT_SIGNATURE_SECRET": SECRET, "DT_CLOUDANT": f"http://user:{PASSWORD}@1
     ],
     ids=lambda value: value if type(value) is str else "",
 )
-def test_wrong_settings_end_it_with_a_sentence(changes: dict[str, str], sentence: str, tmp_path: Path) -> None:
+def test_invalid_settings_exit_with_a_message(changes: dict[str, str], sentence: str, tmp_path: Path) -> None:
     """Code Engine then keeps the revision before this one."""
     port = free_port()
     environ = {"PATH": "", "PYTHONPATH": str(ROOT), "HOST": "127.0.0.1", "PORT": str(port), **GOOD, **changes}
@@ -98,13 +98,13 @@ ibm_actions.app.main()
 """
 
 
-def test_it_listens_to_all_the_world_at_8080_unless_it_is_told_otherwise(tmp_path: Path) -> None:
-    """Code Engine reaches a container from outside, and says by PORT where."""
+def test_default_host_and_port(tmp_path: Path) -> None:
+    """Code Engine reaches a container from outside, at PORT."""
     assert run_alone(LISTENING, tmp_path, **GOOD) == "0.0.0.0 8080\n"
     assert run_alone(LISTENING, tmp_path, **GOOD, HOST="127.0.0.1", PORT="9000") == "127.0.0.1 9000\n"
 
 
-def test_it_listens_where_it_is_told_to(tmp_path: Path) -> None:
+def test_host_setting(tmp_path: Path) -> None:
     program = Program(APP, GOOD, tmp_path)
     try:
         program.wait_until_ready()
@@ -119,8 +119,8 @@ def test_it_listens_where_it_is_told_to(tmp_path: Path) -> None:
 # Health.
 
 
-def test_it_is_healthy_while_cloudant_is_away(program: Program, proxy: Proxy, events: Events) -> None:
-    """Or else a restart would be all that comes of it. Nothing is written for a question after health."""
+def test_health_check_during_a_cloudant_outage(program: Program, proxy: Proxy, events: Events) -> None:
+    """A failing health check would only cause restarts. A health check writes nothing."""
     proxy.set(Mode.REFUSE)
     for method in ("GET", "HEAD"):
         answer = program.request(method, "/healthz")
@@ -133,8 +133,8 @@ def test_it_is_healthy_while_cloudant_is_away(program: Program, proxy: Proxy, ev
 # The end.
 
 
-def test_a_stop_answers_what_is_in_flight(program: Program, proxy: Proxy, events: Events) -> None:
-    """Cloudant's answers are too late at first; what it has stored meanwhile, the second attempt finds."""
+def test_shutdown_answers_requests_in_flight(program: Program, proxy: Proxy, events: Events) -> None:
+    """Cloudant's first answers are too late; the retry finds the stored events."""
     contents = [fresh_body() for _ in range(5)]
     answers: list[Answer] = []
     assert post(program, fresh_body()).status == 200  # and so the database is there
@@ -162,7 +162,7 @@ def test_a_stop_answers_what_is_in_flight(program: Program, proxy: Proxy, events
     assert "Traceback" not in program.output()
 
 
-def test_a_stop_with_nothing_to_do_is_quick(program: Program) -> None:
+def test_shutdown_of_an_idle_server_is_quick(program: Program) -> None:
     assert post(program, fresh_body()).status == 200
     started = time.monotonic()
     assert program.stop() == 0
@@ -173,7 +173,7 @@ def test_a_stop_with_nothing_to_do_is_quick(program: Program) -> None:
 # All at once.
 
 
-def test_two_hundred_at_once_over_sixty_connections_are_stored_once(program: Program, events: Events) -> None:
+def test_200_concurrent_deliveries_over_60_connections_are_each_stored_once(program: Program, events: Events) -> None:
     """Twice as many connections as there are threads, each of them kept, and each event twice."""
     contents = [fresh_body() for _ in range(100)]
     sent = contents * 2
@@ -197,8 +197,8 @@ def test_two_hundred_at_once_over_sixty_connections_are_stored_once(program: Pro
     assert len(events.databases()) == 1
 
 
-def test_an_event_that_finds_no_free_thread_is_refused_in_time(program: Program, proxy: Proxy, events: Events) -> None:
-    """Cloudant takes everything and says nothing, so that all threads wait for it; DT waits for 10 s at most."""
+def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, events: Events) -> None:
+    """All threads wait for a silent Cloudant; DT waits for 10 s at most."""
     count = 3 * CONNECTIONS
     contents = [fresh_body() for _ in range(count)]
     answers: list[tuple[int, float]] = []
@@ -225,8 +225,8 @@ def test_an_event_that_finds_no_free_thread_is_refused_in_time(program: Program,
     assert sorted(document["body"] for document in events.documents()) == sorted([first, *contents[:3]])
 
 
-def test_a_stranger_is_refused_while_all_threads_wait(program: Program, proxy: Proxy) -> None:
-    """What needs no store takes no thread: neither a forged delivery, nor the question after health."""
+def test_unverified_request_is_refused_with_an_exhausted_thread_pool(program: Program, proxy: Proxy) -> None:
+    """A forged delivery and a health check need no store, and so no thread."""
     proxy.set(Mode.SILENT)
     contents = [fresh_body() for _ in range(CONNECTIONS + 8)]
     threads = [threading.Thread(target=post, args=(program, content)) for content in contents]

@@ -1,4 +1,4 @@
-"""What is stored in Cloudant: which document, in which database, and what is read from it. Against PouchDB's server."""
+"""Documents and databases in Cloudant, written and read back. PouchDB's server stands in for Cloudant."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ def store(couchdb: CouchDb, there: Events) -> CloudantStore:
 
 
 def rows(server: CouchDb, path: str) -> list[dict[str, Any]]:
-    """Return the documents of a database, or of a part of it, as they are."""
+    """Return the raw documents of a database, or of a part of it."""
     with urllib.request.urlopen(f"{server.url}/{path}/_all_docs?include_docs=true", timeout=5) as answer:
         return [row["doc"] for row in json.load(answer)["rows"]]
 
@@ -57,7 +57,7 @@ def only(server: CouchDb, there: Events) -> tuple[str, dict[str, Any]]:
 # The document.
 
 
-def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+def test_document_fields(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     assert put(store, event(body())) == Outcome.STORED
     database, document = only(couchdb, there)
     assert database == "2024"
@@ -76,7 +76,7 @@ def test_a_document_is_the_event_and_nothing_more(couchdb: CouchDb, there: Event
     }
 
 
-def test_what_an_event_lacks_its_document_lacks(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+def test_missing_fields_are_left_out_of_the_document(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     content = b'{"event":{"eventType":"pollen"}}'
     key = "h." + hashlib.sha256(content).hexdigest()
     assert put(store, event(content)) == Outcome.STORED
@@ -118,7 +118,7 @@ YEARS = {
 
 
 @pytest.mark.parametrize(("timestamp", "year"), YEARS.items())
-def test_the_database_is_the_year_of_the_events_time_in_utc(
+def test_database_is_the_year_of_the_event_in_utc(
     timestamp: str, year: str, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     one = event(body(timestamp=timestamp))
@@ -129,7 +129,7 @@ def test_the_database_is_the_year_of_the_events_time_in_utc(
     assert read_document(document) == one
 
 
-def test_a_delivery_of_the_next_year_is_the_same_event(there: Events, store: CloudantStore) -> None:
+def test_retry_in_the_next_year_is_a_duplicate(there: Events, store: CloudantStore) -> None:
     content = body(timestamp="2026-12-31T23:59:59.999999Z")
     times = [datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)]
     assert [put(store, event(content, time)) for time in times] == [Outcome.STORED, Outcome.DUPLICATE]
@@ -142,9 +142,7 @@ def test_a_delivery_of_the_next_year_is_the_same_event(there: Events, store: Clo
 
 
 @pytest.mark.parametrize("device", ["-", "A-z_0", "a_", "0", "x" * 256, DEVICE])
-def test_a_device_has_a_partition_of_its_own(
-    device: str, couchdb: CouchDb, there: Events, store: CloudantStore
-) -> None:
+def test_each_device_has_a_partition(device: str, couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
     assert put(store, of_device(device)) == Outcome.STORED
     [database] = there.databases()
     [document] = rows(couchdb, f"{database}/_partition/{device}")
@@ -176,7 +174,7 @@ def test_a_device_has_a_partition_of_its_own(
         "",
     ],
 )
-def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
+def test_invalid_partition_key_falls_back_to_dash(
     device: str, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     one = of_device(device)
@@ -189,7 +187,7 @@ def test_a_device_whose_id_is_none_for_a_partition_is_with_those_of_none(
     assert read_document(document).body == one.body
 
 
-def test_the_longest_id_and_the_longest_key_are_stored(there: Events, store: CloudantStore) -> None:
+def test_longest_device_id_and_key_are_stored(there: Events, store: CloudantStore) -> None:
     long = event(body(eventId="-" * 92))
     assert len(long.key) == 128
     device = of_device("x" * 256)
@@ -198,7 +196,7 @@ def test_the_longest_id_and_the_longest_key_are_stored(there: Events, store: Clo
     assert {document["_id"] for document in there.documents()} == {document_id(long), document_id(device)}
 
 
-def test_two_events_of_one_device_and_time_are_two(there: Events, store: CloudantStore) -> None:
+def test_two_events_of_the_same_device_and_time_are_both_stored(there: Events, store: CloudantStore) -> None:
     for identifier in ("one", "two"):
         assert put(store, event(body(eventId=identifier))) == Outcome.STORED
     assert {document["_id"] for document in there.documents()} == {
@@ -233,7 +231,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("content", "is_base64"), BODIES.values(), ids=BODIES.keys())
-def test_a_body_comes_back_to_the_byte(
+def test_body_is_read_back_unchanged(
     content: bytes, is_base64: bool, couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     one = event(content)
@@ -273,7 +271,7 @@ AT = "2026-11-21T09:00:00Z"
     ],
     ids=ascii,
 )
-def test_a_document_that_is_no_event_is_not_read_as_one(document: dict[str, Any]) -> None:
+def test_document_that_is_not_an_event_is_not_parsed(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever it is
         read_document(document)
 
@@ -281,17 +279,15 @@ def test_a_document_that_is_no_event_is_not_read_as_one(document: dict[str, Any]
 @pytest.mark.parametrize(
     ("stored", "read"), [("hs256:1", "hs256:1"), (None, "unknown"), (1, "unknown"), ({}, "unknown")], ids=repr
 )
-def test_what_signed_an_event_is_read_with_it(stored: object, read: str) -> None:
-    """What an older version stored does not say."""
+def test_signer_is_read_back(stored: object, read: str) -> None:
+    """Documents of an older version have no signer."""
     assert read_document({"body": "{}", "receivedAt": AT, "signedBy": stored}).signed_by == read
 
 
 # The same key again.
 
 
-def test_another_body_under_the_same_key_is_a_duplicate_and_the_log_says_so(
-    there: Events, store: CloudantStore
-) -> None:
+def test_duplicate_key_with_another_body_is_logged(there: Events, store: CloudantStore) -> None:
     one, other = body(), body(data={"temperature": {"value": 28}})
     status, line = delivered(store, one)
     assert (status, line["outcome"], line["severity"]) == (200, "stored", "INFO")
@@ -304,7 +300,7 @@ def test_another_body_under_the_same_key_is_a_duplicate_and_the_log_says_so(
     assert document["body"] == one
 
 
-def test_a_text_that_reads_like_the_base64_of_another_body_is_not_that_body(store: CloudantStore) -> None:
+def test_text_that_equals_the_base64_of_another_body_differs(store: CloudantStore) -> None:
     one, other = event(b"DA=="), event(b"\x0c")
     other.key = one.key
     outcomes = [put(store, one), put(store, other)]
@@ -315,7 +311,7 @@ def test_a_text_that_reads_like_the_base64_of_another_body_is_not_that_body(stor
 # The database.
 
 
-def test_a_database_is_made_by_the_first_event_whoever_comes_with_it(
+def test_first_event_creates_the_database_under_concurrency(
     couchdb: CouchDb, there: Events, store: CloudantStore
 ) -> None:
     events = [event() for _ in range(20)]
@@ -328,8 +324,8 @@ def test_a_database_is_made_by_the_first_event_whoever_comes_with_it(
     assert {document["key"] for document in there.documents()} == {one.key for one in events}
 
 
-def test_a_database_that_was_deleted_is_made_again(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
-    """As old ones are, while the receiver runs."""
+def test_deleted_database_is_created_again(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
+    """Old databases are deleted while the receiver runs."""
     one = event()
     assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
     [database] = there.databases()

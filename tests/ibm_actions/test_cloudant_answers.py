@@ -1,6 +1,6 @@
-"""What each answer of Cloudant's means, and that none is taken for a receipt that is none.
+"""Cloudant's answers: success, retry, conflict, missing database, lost answer.
 
-Against a server of the tests' own.
+Against a server of the tests.
 """
 
 import json
@@ -40,17 +40,17 @@ CONFLICT = said(409, "conflict")
 
 
 def asked(server: Loopback) -> list[tuple[str, str]]:
-    """Return what was asked, in order."""
+    """Return the method and path of each call, in order."""
     return [(call.method, call.path) for call in server.calls]
 
 
 def found(**changes: Any) -> Reply:
-    """Return the document of `body`, as it is read back; None takes a field away."""
+    """Return the document of `body` as it is read back; None removes a field."""
     fields = {"_id": f"{DEVICE}:{TIME}_{KEY}", "_rev": "1-0", "key": KEY, "body": body().decode()} | changes
     return Reply(200, json.dumps({name: value for name, value in fields.items() if value is not None}).encode())
 
 
-def test_a_document_is_put_by_its_id_and_never_over_another() -> None:
+def test_document_is_put_without_a_revision() -> None:
     with loopback(in_turn(written())) as server:
         assert put(store(server), event(body())) == Outcome.STORED
         [call] = server.calls
@@ -102,7 +102,7 @@ NO_RECEIPT: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), NO_RECEIPT.values(), ids=NO_RECEIPT.keys())
-def test_what_is_no_receipt_is_refused_after_one_attempt(reply: Reply, cause: str) -> None:
+def test_permanent_failure_is_not_retried(reply: Reply, cause: str) -> None:
     with loopback(in_turn(reply, written())) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
@@ -124,7 +124,7 @@ AGAIN: dict[str, tuple[Reply | None, str]] = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
-def test_what_may_pass_is_tried_again_and_then_refused(reply: Reply | None, cause: str) -> None:
+def test_transient_failure_is_retried_three_times(reply: Reply | None, cause: str) -> None:
     with loopback(in_turn(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line["reason"]) == (503, "failed", cause)
@@ -134,7 +134,7 @@ def test_what_may_pass_is_tried_again_and_then_refused(reply: Reply | None, caus
         assert put(store(server), event(body())) == Outcome.STORED
 
 
-def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_its_end() -> None:
+def test_truncated_answer_is_refused() -> None:
     with loopback(in_turn(Reply(201, written().content, {"Content-Length": "20", "Connection": "close"}))) as server:
         assert refused(store(server), event()) == "HTTP 201"
 
@@ -143,7 +143,7 @@ def test_an_answer_that_is_too_short_by_its_own_length_is_a_document_that_lacks_
 
 
 def making(*replies: Reply | None, there: tuple[str, ...] = ()) -> Answering:
-    """Answer 404 to the first document, then which databases there are, and in turn to all that follows."""
+    """Answer 404 to the first document, then the list of databases, then these replies in turn."""
     return listed(in_turn(MISSING, *replies), *there)
 
 
@@ -151,8 +151,8 @@ CREATION = ("PUT", f"{DATABASE}?partitioned=true")
 
 
 @pytest.mark.parametrize("status", [201, 202, 412])
-def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None:
-    """202: not all nodes know of it yet; the document's own answer says whether enough of them do."""
+def test_missing_database_is_created_with_partitions(status: int) -> None:
+    """202: not all nodes know of it yet; the answer to the document shows whether enough of them do."""
     made_ = said(412, "file_exists") if status == 412 else made(status)
     with loopback(making(made_, written())) as server:
         assert put(store(server), event(body())) == Outcome.STORED
@@ -173,7 +173,7 @@ def test_a_database_that_is_missing_is_made_with_partitions(status: int) -> None
         (page(302, Location="/elsewhere"), "no database: HTTP 302"),
     ],
 )
-def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> None:
+def test_missing_permission_to_create_a_database_is_reported(reply: Reply, cause: str) -> None:
     with loopback(making(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
@@ -181,20 +181,20 @@ def test_who_may_not_make_a_database_is_told_so(reply: Reply, cause: str) -> Non
         assert asked(server)[2:] == [CREATION] * (2 if "401" in cause else 1)
 
 
-def test_a_database_that_cannot_be_made_now_is_made_by_another_attempt() -> None:
+def test_create_database_is_retried() -> None:
     with loopback(making(said(503, "x"), DROPPED, said(412, "file_exists"), written())) as server:
         assert put(store(server), event(body())) == Outcome.STORED
         assert len(server.calls) == 6
 
 
-def test_a_database_that_is_made_and_still_missing_is_not_made_for_ever() -> None:
+def test_create_database_is_not_repeated_while_still_missing() -> None:
     with loopback(listed(lambda call: made() if "?" in call.path else MISSING)) as server:
         assert refused(store(server), event()) == "404 not_found"
         assert len(server.calls) == 4
 
 
-def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> None:
-    """Another receiver made it, and had the event from DT too."""
+def test_duplicate_in_a_database_that_another_receiver_created() -> None:
+    """Another receiver created it, and stored the event."""
     with loopback(making(said(412, "file_exists"), CONFLICT, found())) as server:
         assert put(store(server), event(body())) == Outcome.DUPLICATE
 
@@ -209,8 +209,8 @@ def test_an_event_of_a_database_that_was_just_made_may_be_there_already() -> Non
         (Reply(200, b"{}"), "HTTP 200"),
     ],
 )
-def test_without_a_list_of_the_databases_no_event_is_put(reply: Reply, cause: str) -> None:
-    """It may be in one that is not known, and would be stored twice."""
+def test_failed_list_of_databases_stores_nothing(reply: Reply, cause: str) -> None:
+    """The event may be in an unknown database, and would be stored twice."""
     with loopback(in_turn(reply)) as server:
         status, line = delivered(on(service(server)), body())
         assert (status, line["reason"]) == (503, cause)
@@ -224,8 +224,8 @@ ELSEWHERE = f"{OTHER}/{DEVICE}:{TIME}_{KEY}"
 
 
 @pytest.mark.parametrize("marked", [written(), CONFLICT])
-def test_where_no_database_can_be_made_the_one_before_takes_its_place(marked: Reply) -> None:
-    """After it says so, in a document that everybody sees who is about to make that database."""
+def test_database_limit_falls_back_to_the_previous_database(marked: Reply) -> None:
+    """A marker document in that database comes first, which other receivers read before they create one."""
     with loopback(making(MISSING, REFUSED, marked, written(), there=("events-2023-12",))) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line["severity"]) == (200, "stored", "WARNING")
@@ -233,7 +233,7 @@ def test_where_no_database_can_be_made_the_one_before_takes_its_place(marked: Re
         assert asked(server)[2:] == [("GET", MARK), CREATION, ("PUT", MARK), ("PUT", ELSEWHERE)]
 
 
-def test_a_database_that_another_stands_in_for_is_never_made() -> None:
+def test_database_with_a_fallback_marker_is_not_created() -> None:
     with loopback(making(Reply(200), CONFLICT, found(), there=("events-2023-12",))) as server:
         assert put(store(server), event(body())) == Outcome.DUPLICATE
         assert asked(server)[2:] == [("GET", MARK), ("PUT", ELSEWHERE), ("GET", ELSEWHERE)]
@@ -249,7 +249,7 @@ def test_a_database_that_another_stands_in_for_is_never_made() -> None:
         ((MISSING, REFUSED, written(202)), "no database: HTTP 202"),
     ],
 )
-def test_a_mark_that_nobody_may_see_is_none(replies: tuple[Reply, ...], cause: str) -> None:
+def test_failed_fallback_marker_is_refused(replies: tuple[Reply, ...], cause: str) -> None:
     with loopback(making(*replies, there=("events-2023-12",))) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
@@ -259,7 +259,7 @@ def test_a_mark_that_nobody_may_see_is_none(replies: tuple[Reply, ...], cause: s
 # The document that is there.
 
 
-def test_what_too_few_nodes_have_is_found_by_the_next_delivery() -> None:
+def test_missing_quorum_is_refused_and_the_retry_is_a_duplicate() -> None:
     with loopback(in_turn(written(202), CONFLICT, found())) as server:
         there = store(server)
         assert refused(there, event(body())) == "202: no quorum"
@@ -267,7 +267,7 @@ def test_what_too_few_nodes_have_is_found_by_the_next_delivery() -> None:
         assert asked(server) == [("PUT", DOCUMENT), ("PUT", DOCUMENT), ("GET", DOCUMENT)]
 
 
-def test_an_event_whose_answer_was_lost_is_found_by_the_same_call() -> None:
+def test_lost_answer_is_a_duplicate() -> None:
     with loopback(in_turn(DROPPED, CONFLICT, found())) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], "note" in line) == (200, "duplicate", False)
@@ -283,7 +283,7 @@ def test_an_event_whose_answer_was_lost_is_found_by_the_same_call() -> None:
         (found(encoding="base64"), False),
     ],
 )
-def test_the_same_event_is_a_duplicate_and_the_log_says_if_its_body_is_another(reply: Reply, is_same: bool) -> None:
+def test_duplicate_is_logged_when_its_body_differs(reply: Reply, is_same: bool) -> None:
     with loopback(in_turn(CONFLICT, reply)) as server:
         status, line = delivered(store(server), body())
     assert (status, line["outcome"]) == (200, "duplicate")
@@ -311,7 +311,7 @@ READ_BACK: dict[str, tuple[Reply | None, str]] = {
 
 
 @pytest.mark.parametrize(("reply", "cause"), READ_BACK.values(), ids=READ_BACK.keys())
-def test_a_conflict_whose_document_is_not_seen_to_be_the_event_is_refused(reply: Reply | None, cause: str) -> None:
+def test_conflict_without_the_event_read_back_is_refused(reply: Reply | None, cause: str) -> None:
     with loopback(lambda call: reply if call.method == "GET" else CONFLICT) as server:
         status, line = delivered(store(server), body())
         assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
@@ -319,12 +319,12 @@ def test_a_conflict_whose_document_is_not_seen_to_be_the_event_is_refused(reply:
         assert {(call.method, call.path) for call in server.calls[1:]} == {("GET", DOCUMENT)}
 
 
-def test_a_conflict_whose_document_does_not_come_is_refused_in_time() -> None:
+def test_conflict_with_a_read_timeout_is_refused_in_time() -> None:
     with loopback(lambda call: SILENT if call.method == "GET" else CONFLICT) as server:
         assert refused(store(server), event(body()), ATTEMPT + 0.5) == "ReadTimeoutError"
 
 
-def test_a_document_is_read_back_at_another_attempt() -> None:
+def test_read_back_after_a_conflict_is_retried() -> None:
     with loopback(in_turn(CONFLICT, said(503, "x"), DROPPED, found())) as server:
         assert put(store(server), event(body())) == Outcome.DUPLICATE
 
@@ -344,12 +344,12 @@ def test_a_document_is_read_back_at_another_attempt() -> None:
         ({}, "HTTP 403"),
     ],
 )
-def test_only_a_word_of_couchdbs_is_for_the_log(document: dict[str, Any], cause: str) -> None:
+def test_only_an_error_word_of_couchdb_is_logged(document: dict[str, Any], cause: str) -> None:
     assert cause_of(403, document) == cause
 
 
-def test_a_server_that_remembers_what_it_was_given_is_asked_nothing_else() -> None:
-    """It stores the first, and drops the connection; to the second attempt it is there already."""
+def test_lost_answer_of_a_base64_body_is_a_duplicate() -> None:
+    """The server stores the first document and drops the connection; the retry finds it there."""
     documents: dict[str, Any] = {}
 
     def answer(call: Call) -> Reply | None:

@@ -1,4 +1,4 @@
-"""Cloudant away, slow, and back: every event is refused in time, and the same store then goes on by itself."""
+"""Cloudant outages, timeouts and reconnects: events are refused in time, and the same store recovers."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ def own() -> Iterator[tuple[CouchDb, Events, CloudantStore]]:
 # Away.
 
 
-def test_a_server_that_freezes_is_refused_in_time_and_found_by_the_same_store() -> None:
+def test_frozen_server_is_refused_in_time_and_store_recovers() -> None:
     with own() as (server, there, store):
         one, other = event(), event()
         assert put(store, event()) == Outcome.STORED
@@ -54,7 +54,7 @@ def test_a_server_that_freezes_is_refused_in_time_and_found_by_the_same_store() 
         assert {one.body, other.body} <= set(bodies)
 
 
-def test_a_server_that_was_killed_is_refused_at_once_and_found_by_the_same_store() -> None:
+def test_killed_server_is_refused_at_once_and_store_recovers() -> None:
     with own() as (server, there, store):
         one = event()
         assert put(store, event()) == Outcome.STORED
@@ -68,8 +68,8 @@ def test_a_server_that_was_killed_is_refused_at_once_and_found_by_the_same_store
         assert [document["body"] for document in there.documents()].count(one.body) == 1
 
 
-def test_a_server_that_was_started_again_costs_no_event(couchdb: CouchDb) -> None:
-    """The connections that were open are closed; who comes next finds that out."""
+def test_reconnect_after_a_server_restart(couchdb: CouchDb) -> None:
+    """The restart closes the open connections; the next events reconnect."""
     there, proxy = Events(couchdb), Proxy(couchdb.port)
     try:
         address = f"http://user:password@127.0.0.1:{proxy.port}"
@@ -83,15 +83,15 @@ def test_a_server_that_was_started_again_costs_no_event(couchdb: CouchDb) -> Non
         proxy.close()
 
 
-def test_a_connection_that_closes_while_it_is_used_again_costs_one_attempt() -> None:
-    """As it is where the service closes what was idle for a while, just when the next event comes."""
+def test_connection_closed_on_reuse_is_retried() -> None:
+    """As when the service closes an idle connection just when the next event comes."""
     with loopback(in_turn(written(), DROPPED, written())) as server:
         there = store(server)
         assert [put(there, event()), put(there, event())] == [Outcome.STORED] * 2
         assert (len(server.calls), server.connections) == (3, 2)
 
 
-def test_twenty_threads_share_connections_and_use_them_again() -> None:
+def test_connection_pool_is_shared_by_twenty_threads() -> None:
     begin = threading.Barrier(20)
 
     def answer(call: Call) -> Reply:
@@ -174,7 +174,7 @@ def timed(cloudant: Answers, iam: Answers | None) -> tuple[str | Outcome, float]
         return found, time.monotonic() - started
 
 
-def test_all_that_one_event_takes_together_is_within_its_deadline_though_each_step_is_slow() -> None:
+def test_slow_steps_together_stay_within_the_deadline() -> None:
     with ThreadPoolExecutor(len(EACH_SLOW)) as threads:
         waiting = {name: threads.submit(timed, each[0], each[1]) for name, each in EACH_SLOW.items()}
         found = {name: each.result() for name, each in waiting.items()}
@@ -187,8 +187,8 @@ def test_all_that_one_event_takes_together_is_within_its_deadline_though_each_st
     assert found["busy"][1] > ATTEMPTS * SLOW
 
 
-def test_an_answer_that_comes_in_drops_is_one_when_it_is_whole() -> None:
-    """Each wait is for the next byte: urllib3 knows no time for all of them. What lacks its end is no answer."""
+def test_dripping_answer_is_accepted_only_when_complete() -> None:
+    """urllib3's read timeout is for each byte, not for the whole answer. An incomplete answer is refused."""
     answer = written().content
     cut = {"Content-Length": "99", "Connection": "close"}
     with loopback(in_turn(Reply(201, Drops(answer)), Reply(201, Drops(answer[:9]), cut), SILENT)) as server:

@@ -1,4 +1,4 @@
-"""A consumer follows what is stored in PouchDB's server, in Cloudant's place, where the receiver's store put it."""
+"""The consumer of stored events: batches, checkpoints, dead letters, shutdown. PouchDB stands in for Cloudant."""
 
 import contextlib
 import io
@@ -119,8 +119,8 @@ def follow(environ: dict[str, str], events: Events) -> Iterator[Callable[..., Fo
 # Each event.
 
 
-def test_each_event_of_each_database_is_processed_once(put: Put, follow: Any) -> None:
-    """By one that nothing happens to. Those of no time, or of a strange one, are in a database of their own."""
+def test_every_event_of_every_database_is_processed_once(put: Put, follow: Any) -> None:
+    """Without faults. Events with a missing or odd timestamp are in a separate database."""
     undated = parse_stored(event("undated").body.replace(b'"timestamp"', b'"time"'), NOW)
     put(event("a"), event("b", NOW - 2 * MONTH), event("c", OLD[0]), undated, event("first", FIRST))
     following = follow()
@@ -132,8 +132,8 @@ def test_each_event_of_each_database_is_processed_once(put: Put, follow: Any) ->
     assert following.messages() == []
 
 
-def test_what_arrived_before_is_passed_over(put: Put, follow: Any) -> None:
-    """In whichever database; and those that were over long before are not read from their beginnings."""
+def test_events_before_since_are_skipped(put: Put, follow: Any) -> None:
+    """In every database; old databases are not read from the beginning."""
     early = [event("early"), event("long ago", OLD[0]), event("first", FIRST)]
     for one in early:
         one.received_at = NOW - MONTH
@@ -149,7 +149,7 @@ def test_what_arrived_before_is_passed_over(put: Put, follow: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 50])
-def test_more_than_a_batch_is_processed_to_the_end(count: int, put: Put, follow: Any) -> None:
+def test_more_than_one_batch_is_processed(count: int, put: Put, follow: Any) -> None:
     put(*(event(f"e{index}") for index in range(count)))
     following = follow()
     wait_until(lambda: len(following.seen) >= count)
@@ -157,7 +157,7 @@ def test_more_than_a_batch_is_processed_to_the_end(count: int, put: Put, follow:
     assert Counter(following.seen) == Counter(f"e{index}" for index in range(count))
 
 
-def test_what_is_processed_is_what_was_signed(put: Put, follow: Any) -> None:
+def test_processed_body_is_the_signed_body(put: Put, follow: Any) -> None:
     some = [event("a"), event("b", value=-4)]
     # One of those that Cloudant could not hold as text.
     some.append(parse_stored(event("c").body.replace(b"rom 3", "\ufffe".encode()), NOW))
@@ -168,7 +168,7 @@ def test_what_is_processed_is_what_was_signed(put: Put, follow: Any) -> None:
     assert sorted(found) == sorted(each.body for each in some)
 
 
-def test_a_month_that_begins_while_it_runs_is_followed(put: Put, follow: Any, events: Events) -> None:
+def test_new_database_is_followed_while_running(put: Put, follow: Any, events: Events) -> None:
     following = follow()
     time.sleep(0.2)
     assert events.databases() == []
@@ -176,8 +176,10 @@ def test_a_month_that_begins_while_it_runs_is_followed(put: Put, follow: Any, ev
     wait_until(lambda: following.seen == ["first"])
 
 
-def test_what_is_no_event_ends_nothing(put: Put, follow: Any, events: Events, environ: dict[str, str]) -> None:
-    """A view, a note, and what has the key of an event and not its body, or a time that is none."""
+def test_documents_that_are_not_events_are_skipped(
+    put: Put, follow: Any, events: Events, environ: dict[str, str]
+) -> None:
+    """A view, a note, a document with an event's key and no body, and one with an invalid time."""
     put(event("a"))
     service = build_service(Environment(environ))
     [database] = events.databases()
@@ -198,7 +200,7 @@ def test_what_is_no_event_ends_nothing(put: Put, follow: Any, events: Events, en
 
 
 @each_table
-def test_each_strange_body_is_processed(cases: dict[str, bytes], put: Put, follow: Any) -> None:
+def test_unparsable_bodies_are_processed(cases: dict[str, bytes], put: Put, follow: Any) -> None:
     put(*(parse_stored(each, datetime.now(UTC), "hs256:1") for each in cases.values()))
     found: list[Event] = []
     following = follow(process=found.append)
@@ -211,8 +213,8 @@ def test_each_strange_body_is_processed(cases: dict[str, bytes], put: Put, follo
 # Its place.
 
 
-def test_its_place_is_kept_under_its_name(put: Put, follow: Any) -> None:
-    """Two names see each event each; one name, whatever is in it, sees none twice."""
+def test_checkpoint_is_stored_under_the_consumer_name(put: Put, follow: Any) -> None:
+    """Each of two names sees every event; the same name sees none twice."""
     put(event("a"), event("b"))
 
     def seen(name: str, count: int) -> list[str | None]:
@@ -228,7 +230,7 @@ def test_its_place_is_kept_under_its_name(put: Put, follow: Any) -> None:
     assert [seen(name, 1) for name in names] == [["c"]] * 4
 
 
-def test_a_stop_comes_after_a_batch_at_most(put: Put, follow: Any) -> None:
+def test_shutdown_waits_for_one_batch_at_most(put: Put, follow: Any) -> None:
     put(*(event(f"e{index}") for index in range(BATCH + 5)))
     begun = threading.Event()
     following = follow(process=lambda _: begun.set())
@@ -237,7 +239,7 @@ def test_a_stop_comes_after_a_batch_at_most(put: Put, follow: Any) -> None:
     assert len(following.seen) == BATCH
 
 
-def test_a_stop_finishes_the_batch_at_hand_and_no_other(put: Put, follow: Any) -> None:
+def test_shutdown_finishes_the_current_batch(put: Put, follow: Any) -> None:
     put(*(event(f"e{index}", NOW - (index % 2) * 2 * MONTH) for index in range(10)))
     begun = threading.Event()
 
@@ -259,7 +261,7 @@ def test_a_stop_finishes_the_batch_at_hand_and_no_other(put: Put, follow: Any) -
 # What fails.
 
 
-def test_an_event_that_fails_is_a_dead_letter_in_the_end(put: Put, follow: Any) -> None:
+def test_failing_event_becomes_a_dead_letter(put: Put, follow: Any) -> None:
     bad = event("bad")
     put(event("a"), bad, event("b"))
     attempts: list[float] = []
@@ -286,7 +288,7 @@ def test_an_event_that_fails_is_a_dead_letter_in_the_end(put: Put, follow: Any) 
     assert "samples" not in following.log.getvalue()
 
 
-def test_an_event_that_fails_once_is_processed(put: Put, follow: Any) -> None:
+def test_event_that_fails_once_is_retried(put: Put, follow: Any) -> None:
     put(event("a"))
     faults = [ZeroDivisionError(), KeyError()]
 
@@ -299,7 +301,7 @@ def test_an_event_that_fails_once_is_processed(put: Put, follow: Any) -> None:
     assert len(following.messages()) == 2
 
 
-def test_a_stop_while_an_event_fails_leaves_it_for_the_next_time(put: Put, follow: Any) -> None:
+def test_shutdown_during_a_retry_leaves_the_event_for_the_next_run(put: Put, follow: Any) -> None:
     put(event("a"))
     failed = threading.Event()
 
@@ -319,7 +321,7 @@ def test_a_stop_while_an_event_fails_leaves_it_for_the_next_time(put: Put, follo
 
 
 @pytest.mark.parametrize(("mode", "cause"), [(Mode.REFUSE, "ProtocolError"), (Mode.CANNED, "403 forbidden")])
-def test_it_goes_on_when_cloudant_is_back(mode: Mode, cause: str, put: Put, follow: Any, proxy: Proxy) -> None:
+def test_consumer_recovers_after_a_cloudant_outage(mode: Mode, cause: str, put: Put, follow: Any, proxy: Proxy) -> None:
     put(event("a"))
     following = follow()
     wait_until(lambda: following.seen == ["a"])
@@ -335,8 +337,8 @@ def test_it_goes_on_when_cloudant_is_back(mode: Mode, cause: str, put: Put, foll
         assert message.endswith(f" cannot be read ({cause}); trying again.")
 
 
-def test_a_month_that_could_not_be_read_at_first_is_read_later(put: Put, follow: Any, proxy: Proxy) -> None:
-    """It was asked for, so that Cloudant's absence must not make it too late for it."""
+def test_database_unreadable_at_the_start_is_read_later(put: Put, follow: Any, proxy: Proxy) -> None:
+    """An outage at the start must not skip a database that ``since`` includes."""
     put(event("old", NOW - 4 * MONTH), event("new"))
     proxy.set(Mode.REFUSE)
     following = follow(since=NOW - 4 * MONTH)
@@ -346,7 +348,7 @@ def test_a_month_that_could_not_be_read_at_first_is_read_later(put: Put, follow:
     wait_until(lambda: "old" in following.seen, 2)
 
 
-def test_an_answer_that_is_none_of_cloudants_is_tried_again() -> None:
+def test_invalid_answer_is_retried() -> None:
     with loopback(listed(lambda _: page(200), "events-2026")) as server:
         following = Following({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}, "events")
         wait_until(following.messages)
@@ -354,7 +356,7 @@ def test_an_answer_that_is_none_of_cloudants_is_tried_again() -> None:
         assert set(following.messages()) == {"events-2026 cannot be read (HTTP 200); trying again."}
 
 
-def test_a_place_that_could_not_be_kept_costs_a_second_time(put: Put, follow: Any, proxy: Proxy) -> None:
+def test_failed_checkpoint_processes_the_batch_again(put: Put, follow: Any, proxy: Proxy) -> None:
     put(event("a"), event("b"))
 
     begin = threading.Event()
@@ -409,7 +411,7 @@ def programs(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         yield start
 
 
-def test_a_kill_in_the_middle_of_a_batch_loses_no_event(
+def test_kill_in_the_middle_of_a_batch_loses_no_event(
     put: Put, programs: Any, environ: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(OWN)
@@ -442,7 +444,7 @@ def _place_is_kept(environ: dict[str, str], name: str) -> bool:
 MODULE = "ibm_actions.consumer"
 
 
-def test_the_example_prints_readings_and_stops_when_told(
+def test_example_prints_readings_and_shuts_down_on_a_signal(
     put: Put, programs: Any, environ: dict[str, str], proxy: Proxy
 ) -> None:
     put(event("a"), event("b", NOW - MONTH / 31, value=0))
@@ -462,7 +464,7 @@ def test_the_example_prints_readings_and_stops_when_told(
     assert {line.rstrip() for line in program.output().splitlines()} == expected
 
 
-def test_ctrl_c_ends_it_without_a_word_too(programs: Any, environ: dict[str, str]) -> None:
+def test_ctrl_c_exits_silently(programs: Any, environ: dict[str, str]) -> None:
     program = programs(MODULE, **environ)
     wait_until(lambda: _is_handling_signals(program))
     assert program.stop(signal.SIGINT) == 0
@@ -478,7 +480,7 @@ def _is_handling_signals(program: Program) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def test_since_names_a_month_and_name_the_place(put: Put, programs: Any, environ: dict[str, str]) -> None:
+def test_since_and_name_options(put: Put, programs: Any, environ: dict[str, str]) -> None:
     old, new = event("old", value=1), event("new", value=2)
     old.received_at = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
     new.received_at = datetime(2026, 2, 1, tzinfo=UTC)
@@ -501,7 +503,7 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_help_says_how_it_is_used() -> None:
+def test_help() -> None:
     found = run("--help")
     assert (found.returncode, found.stderr) == (0, "")
     for part in ("usage: python -m ibm_actions.consumer", "--name", "--since", "DT_CLOUDANT"):
@@ -521,7 +523,7 @@ def test_help_says_how_it_is_used() -> None:
     ],
     ids=repr,
 )
-def test_what_is_wrong_is_said_in_a_sentence(
+def test_invalid_arguments_and_settings_are_one_sentence(
     arguments: list[str], changes: dict[str, str], status: int, sentence: str, environ: dict[str, str]
 ) -> None:
     found = run(*arguments, **environ | changes)

@@ -1,4 +1,4 @@
-"""The server in Cloudant's place does what the tests on it rely on, as CouchDB's documentation has it."""
+"""The PouchDB server in Cloudant's place, against CouchDB's documentation."""
 
 import base64
 import http.client
@@ -19,7 +19,7 @@ HIGH = quote("\ufff0")
 
 
 def ask(server: CouchDb, method: str, path: str, document: Any = None, authorization: str = "") -> Answer:
-    """Make one request on a connection of its own, and return its status and its document."""
+    """Make one request on a new connection, and return its status and document."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
     try:
@@ -31,7 +31,7 @@ def ask(server: CouchDb, method: str, path: str, document: Any = None, authoriza
 
 
 def failed(answer: Answer) -> Answer:
-    """Return the status with CouchDB's word for the error, without the reason, which is prose."""
+    """Return the status with CouchDB's error word, without its reason."""
     assert set(answer[1]) == {"error", "reason"}
     return answer[0], answer[1]["error"]
 
@@ -49,13 +49,13 @@ def at(couchdb: CouchDb) -> Ask:
 
 @pytest.fixture
 def database(at: Ask) -> str:
-    """The path of a partitioned database of one's own."""
+    """The path of a new partitioned database."""
     path = f"/t{uuid.uuid4().hex}-2026-11"
     assert at("PUT", f"{path}?partitioned=true") == (201, {"ok": True})
     return path
 
 
-def test_a_database_is_made_once(at: Ask, database: str) -> None:
+def test_database_is_created_once(at: Ask, database: str) -> None:
     assert failed(at("PUT", f"{database}?partitioned=true")) == (412, "file_exists")
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: at("PUT", f"{database}-at-once?partitioned=true")[0], range(8)))
@@ -64,7 +64,7 @@ def test_a_database_is_made_once(at: Ask, database: str) -> None:
         assert failed(at("PUT", name)) == (400, "illegal_database_name")
 
 
-def test_a_deleted_database_is_gone_and_can_be_made_again(at: Ask, database: str) -> None:
+def test_deleted_database_can_be_created_again(at: Ask, database: str) -> None:
     assert at("PUT", f"{database}/d:1", {})[0] == 201
     assert ids(at("GET", f"{database}/_changes")) == ["d:1"]
     assert at("DELETE", database)[0] == 200
@@ -78,7 +78,7 @@ def test_a_deleted_database_is_gone_and_can_be_made_again(at: Ask, database: str
 
 # Characters that mean something in an address, or in JSON, or are more than one byte.
 @pytest.mark.parametrize("name", ["d:2026-11-21T10:00:00Z_key", 'd:a/b?c#d%e+f g"h\\iåü', "-:h", "d:::"])
-def test_a_document_is_put_once(at: Ask, database: str, name: str) -> None:
+def test_document_is_put_once(at: Ask, database: str, name: str) -> None:
     document = {"body": '{"a": "\\u00e5"} å\t', "parsed": True, "none": None, "nested": {"list": [1, 2.5]}}
     path = f"{database}/{quote(name, safe='')}"
     status, answer = at("PUT", path, document)
@@ -88,7 +88,7 @@ def test_a_document_is_put_once(at: Ask, database: str, name: str) -> None:
     assert at("GET", path) == (200, {**document, "_id": name, "_rev": answer["rev"]})
 
 
-def test_of_twenty_at_once_one_is_put(at: Ask, database: str) -> None:
+def test_one_of_twenty_concurrent_puts_succeeds(at: Ask, database: str) -> None:
     with ThreadPoolExecutor(20) as threads:
         put = list(threads.map(lambda number: at("PUT", f"{database}/d:1", {"number": number}), range(20)))
     assert sorted(status for status, _ in put) == [201] + [409] * 19
@@ -109,24 +109,24 @@ def test_of_twenty_at_once_one_is_put(at: Ask, database: str) -> None:
         ("GET", ""),
     ],
 )
-def test_without_its_database_nothing_is_found(at: Ask, method: str, path: str) -> None:
+def test_missing_database_is_not_found(at: Ask, method: str, path: str) -> None:
     document: Any = {} if method == "PUT" else None
     assert failed(at(method, f"/t{uuid.uuid4().hex}{path}", document)) == (404, "not_found")
 
 
-def test_a_missing_document_is_not_found(at: Ask, database: str) -> None:
+def test_missing_document_is_not_found(at: Ask, database: str) -> None:
     assert failed(at("GET", f"{database}/d:1")) == (404, "not_found")
 
 
 @pytest.mark.parametrize("name", ["d", "d:", ":d", "h123"])
-def test_a_document_needs_a_partition(at: Ask, database: str, name: str) -> None:
+def test_document_id_needs_a_partition(at: Ask, database: str, name: str) -> None:
     assert failed(at("PUT", f"{database}/{name}", {})) == (400, "illegal_docid")
     assert ids(at("GET", f"{database}/_all_docs")) == []
 
 
 @pytest.fixture
 def filled(at: Ask, database: str) -> str:
-    """A database of three devices, one between whose names and their colon there would be room for the others."""
+    """A database of three devices, where one id is a prefix of the others."""
     for name in ("d:2", "d-:1", "da:1", "d:1", "c:9", "d:3", "d::", "d:\uffee"):
         assert at("PUT", f"{database}/{quote(name)}", {"name": name})[0] == 201
     return database
@@ -154,7 +154,7 @@ def filled(at: Ask, database: str) -> str:
         ('start_key="e"', []),
     ],
 )
-def test_a_partition_is_listed_in_order_within_bounds(at: Ask, filled: str, query: str, expected: list[str]) -> None:
+def test_partition_is_listed_in_order_within_bounds(at: Ask, filled: str, query: str, expected: list[str]) -> None:
     answer = at("GET", f"{filled}/_partition/d/_all_docs?{quote(query, safe='=&')}")
     assert ids(answer) == expected
     assert all("doc" not in row for row in answer[1]["rows"])
@@ -162,22 +162,22 @@ def test_a_partition_is_listed_in_order_within_bounds(at: Ask, filled: str, quer
     assert [row["doc"]["name"] for row in answer[1]["rows"]] == expected
 
 
-def test_a_partition_of_nobody_is_empty(at: Ask, filled: str) -> None:
+def test_unknown_partition_is_empty(at: Ask, filled: str) -> None:
     assert ids(at("GET", f"{filled}/_partition/x/_all_docs?descending=true&limit=1&include_docs=true")) == []
 
 
-def test_a_key_is_json(at: Ask, filled: str) -> None:
+def test_key_parameter_is_json(at: Ask, filled: str) -> None:
     assert failed(at("GET", f"{filled}/_partition/d/_all_docs?start_key=d:2"))[0] == 400
 
 
-def test_all_documents_of_all_partitions_are_listed(at: Ask, filled: str) -> None:
+def test_all_docs_lists_all_partitions(at: Ask, filled: str) -> None:
     found = ids(at("GET", f"{filled}/_all_docs"))
     assert found == ["c:9", "d-:1", "d:1", "d:2", "d:3", "d::", "d:\uffee", "da:1"]
     for spelling in ("start_key=%22d:3%22&end_key=%22d::%22", "startkey=%22d:3%22&endkey=%22d::%22"):
         assert ids(at("GET", f"{filled}/_all_docs?{spelling}")) == ["d:3", "d::"]
 
 
-def test_changes_come_in_pages_each_document_once(at: Ask, filled: str) -> None:
+def test_changes_feed_is_paged(at: Ask, filled: str) -> None:
     pages, rows, since = [], [], "0"
     while True:
         status, page = at("GET", f"{filled}/_changes?since={since}&limit=3&include_docs=true")
@@ -201,11 +201,11 @@ def test_changes_come_in_pages_each_document_once(at: Ask, filled: str) -> None:
     assert len(ids(at("GET", f"{filled}/_changes"))) == 9
 
 
-def test_a_place_that_is_none_is_refused(at: Ask, filled: str) -> None:
+def test_invalid_since_is_refused(at: Ask, filled: str) -> None:
     assert failed(at("GET", f"{filled}/_changes?since=nonsense")) == (400, "bad_request")
 
 
-def test_a_local_document_is_replaced_by_who_has_read_it_and_is_on_no_list(at: Ask, database: str) -> None:
+def test_local_document_is_updated_by_revision_and_not_listed(at: Ask, database: str) -> None:
     path = f"{database}/_local/reader"
     assert failed(at("GET", path)) == (404, "not_found")
     assert at("PUT", path, {"since": "0"}) == (201, {"ok": True, "id": "_local/reader", "rev": "0-1"})
@@ -236,7 +236,7 @@ def basic(login: str) -> str:
     return f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
-def test_who_is_not_let_in_is_told_so() -> None:
+def test_invalid_login_is_401() -> None:
     with couchdb("user:pass:word", "token") as server:
         for wrong in ("", basic("user:other"), basic("other:pass:word"), "Bearer other", "Bearer ", "token"):
             for method, path in (("PUT", "/db"), ("GET", "/_all_dbs"), ("PUT", "/db/d:1"), ("GET", "/")):
@@ -250,7 +250,7 @@ def test_who_is_not_let_in_is_told_so() -> None:
         assert ask(server, "GET", "/_all_dbs", None, "Bearer token") == (200, [])
 
 
-def test_what_it_holds_outlives_a_kill() -> None:
+def test_data_survives_a_kill() -> None:
     with couchdb() as server:
         for month in range(1, 10):
             name = f"/events-2026-0{month}"
@@ -275,7 +275,7 @@ def test_what_it_holds_outlives_a_kill() -> None:
                 assert ask(server, "GET", f"{name}/_local/reader")[1]["month"] == month
 
 
-def test_frozen_it_says_nothing_and_thawed_it_makes_up_for_it() -> None:
+def test_frozen_peer_answers_once_thawed() -> None:
     with couchdb() as server:
         assert ask(server, "PUT", "/db?partitioned=true")[0] == 201
         server.freeze()
@@ -290,7 +290,7 @@ def test_frozen_it_says_nothing_and_thawed_it_makes_up_for_it() -> None:
 
 
 @pytest.mark.parametrize("login", ["", "user:pass:word"])
-def test_events_are_read_by_ibms_sdk(login: str) -> None:
+def test_events_can_be_read_with_ibms_sdk(login: str) -> None:
     with couchdb(login) as server:
         events, other = Events(server), Events(server)
         assert (events.databases(), events.documents()) == ([], [])

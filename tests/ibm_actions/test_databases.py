@@ -1,4 +1,4 @@
-"""Which database an event is in, and that there is never a second copy in another."""
+"""The database of an event: periods, the database limit and its fallback, without duplicates."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 
 
 def of(at: str, event_id: str = "e") -> Event:
-    """Return an event of this time, which is none if it is empty."""
+    """Return an event of this time; without a time if it is empty."""
     return event(body(eventId=event_id, timestamp=at))
 
 
@@ -47,11 +47,11 @@ class Instance:
         self._server = server
 
     def store(self, **changes: str) -> CloudantStore:
-        """Return the store of a receiver that has just started."""
+        """Return the store of a new receiver."""
         return build_store(Environment(self.environ | changes))
 
     def make(self, *names: str) -> None:
-        """Make databases, as an older version or a person did."""
+        """Create databases, as an older version or a person did."""
         for name in names:
             self.ask("PUT", f"{name}?partitioned=true")
 
@@ -88,7 +88,7 @@ def there(couchdb: CouchDb) -> Instance:
 
 @contextmanager
 def limited(limit: int) -> Iterator[Instance]:
-    """Give an instance that holds so many databases and no more."""
+    """Give an instance with this limit of databases."""
     with couchdb("user:password", limit=limit) as server:
         yield Instance(server)
 
@@ -96,7 +96,7 @@ def limited(limit: int) -> Iterator[Instance]:
 # One after another version, or another setting.
 
 
-def test_a_month_that_an_older_version_has_begun_goes_on(there: Instance) -> None:
+def test_monthly_database_of_an_older_version_stays_in_use(there: Instance) -> None:
     there.make("2026-10", "2026-11", "0001-01")
     first, strange = of("2026-11-05T10:00:00Z"), of("0001-01-01T00:00:00Z")
     assert [put(there.store(), each) for each in (first, strange)] == [STORED] * 2
@@ -111,7 +111,7 @@ def test_a_month_that_an_older_version_has_begun_goes_on(there: Instance) -> Non
 
 @pytest.mark.parametrize("period", ["month", "quarter", "year"])
 @pytest.mark.parametrize("before", ["month", "quarter", "year"])
-def test_with_another_period_an_event_stays_what_it_is(before: str, period: str, there: Instance) -> None:
+def test_changed_database_period_keeps_duplicates(before: str, period: str, there: Instance) -> None:
     one, later = of("2026-10-05T10:00:00Z"), of("2026-12-05T10:00:00Z")
     assert put(there.store(DT_DATABASE_PERIOD=before), one) == STORED
     assert put(there.store(DT_DATABASE_PERIOD=period), one) == DUPLICATE
@@ -120,7 +120,7 @@ def test_with_another_period_an_event_stays_what_it_is(before: str, period: str,
     assert len(there.events.documents()) == 2
 
 
-def test_somebody_elses_databases_are_left_alone(there: Instance) -> None:
+def test_foreign_databases_are_ignored(there: Instance) -> None:
     there.make("test-2026", "2026-13", "2026-q5", "12026", "2026-1", "2026-11-x", "undated-2")
     assert put(there.store(), of("2026-11-05T10:00:00Z")) == STORED
     assert "2026" in there.names()
@@ -129,7 +129,7 @@ def test_somebody_elses_databases_are_left_alone(there: Instance) -> None:
 # The limit.
 
 
-def test_whatever_clocks_show_the_databases_fit_a_lite_instance() -> None:
+def test_databases_of_any_timestamps_fit_a_lite_instance() -> None:
     years = [1, 1969, 1970, 2000, *range(2019, 2046), 2070, 2106, 9999]
     with limited(20) as there:
         store = there.store()
@@ -145,8 +145,8 @@ FULL = ["2026-08", "2026-09", "2026-10"]
 
 
 @pytest.mark.parametrize("at", ["2026-11-05T10:00:00Z", "2027-02-05T10:00:00Z", "2025-02-05T10:00:00Z", ""])
-def test_where_there_is_no_room_an_event_is_stored_once_and_found(at: str) -> None:
-    """And stays where it is when there is room again."""
+def test_database_limit_fallback_stores_the_event_once(at: str) -> None:
+    """It stays there when there is room again."""
     with limited(len(FULL)) as there:
         there.make(*FULL)
         one = of(at)
@@ -169,7 +169,7 @@ def test_where_there_is_no_room_an_event_is_stored_once_and_found(at: str) -> No
         assert "2028" in there.names()
 
 
-def test_twenty_at_once_find_one_place(there: Instance) -> None:
+def test_concurrent_fallback_at_the_database_limit_stores_each_once(there: Instance) -> None:
     with limited(1) as there:
         there.make("2025")
         stores = [there.store() for _ in range(4)]
@@ -180,7 +180,7 @@ def test_twenty_at_once_find_one_place(there: Instance) -> None:
         assert len(there.events.documents()) == 5
 
 
-def test_where_the_one_that_took_it_is_deleted_there_is_another() -> None:
+def test_deleted_fallback_database_is_replaced() -> None:
     with limited(2) as there:
         there.make("2025", "2026")
         store, one = there.store(), of("2027-02-05T10:00:00Z")
@@ -190,14 +190,14 @@ def test_where_the_one_that_took_it_is_deleted_there_is_another() -> None:
         assert there.names() == ["2025", "2027"]
 
 
-def test_an_instance_that_is_full_of_others_takes_nothing() -> None:
+def test_database_limit_reached_by_foreign_databases_is_refused() -> None:
     with limited(1) as there:
         there.make("other")
         with pytest.raises(StoreUnavailableError, match=r"^no database: 403 forbidden$"):
             put(there.store(), of("2027-02-05T10:00:00Z"))
 
 
-def test_those_that_come_at_once_look_once() -> None:
+def test_concurrent_events_share_one_list_of_databases() -> None:
     begin = threading.Barrier(20)
 
     def answer(call: Call) -> Reply:
@@ -214,7 +214,7 @@ def test_those_that_come_at_once_look_once() -> None:
         assert sum(call.path.startswith("/_all_dbs?") for call in server.calls) == 1
 
 
-def test_a_look_that_takes_too_long_is_refused_in_time_to_all_that_wait() -> None:
+def test_timeout_of_the_list_of_databases_refuses_all_waiters_in_time() -> None:
     with loopback(in_turn(SILENT)) as server, ThreadPoolExecutor(4) as threads:
         store, started = on(service(server)), time.monotonic()
 
@@ -245,14 +245,12 @@ SOME = ["2024", "2025-01", "2025-03", "2025-q3", "2026", "2027-01", "undated"]
         ("2026-01-01", "9999-01-01", SOME),
     ],
 )
-def test_a_time_is_looked_for_in_its_years_and_where_they_may_have_gone(
-    since: str, until: str, expected: list[str]
-) -> None:
+def test_select_databases_of_a_period_with_fallbacks(since: str, until: str, expected: list[str]) -> None:
     end = datetime.fromisoformat(until) if until else None
     assert select(SOME, datetime.fromisoformat(since), end) == expected
 
 
-def test_where_there_is_none_none_is_looked_for() -> None:
+def test_select_databases_of_an_empty_instance() -> None:
     assert select([], datetime(2026, 1, 1, tzinfo=UTC)) == []
 
 
@@ -260,7 +258,7 @@ def test_where_there_is_none_none_is_looked_for() -> None:
 
 
 def noted(store: CloudantStore, wait_for: Callable[[str | None], bool]) -> str | None:
-    """Put events until what the line of one says is that; return it."""
+    """Put events until the note of one satisfies ``wait_for``; return that note."""
     deadline = time.monotonic() + 5
     while True:
         outcome = put(store, event())
@@ -271,7 +269,7 @@ def noted(store: CloudantStore, wait_for: Callable[[str | None], bool]) -> str |
         time.sleep(0.02)
 
 
-def test_a_limit_that_is_near_is_a_warning_in_the_line_of_one_event() -> None:
+def test_warning_near_the_database_limit_is_logged_once() -> None:
     with limited(6) as there:
         there.make("2021", "2022")
         store = there.store()
@@ -293,7 +291,7 @@ NO_LIMIT: dict[str, Reply | None] = {
 
 
 @pytest.mark.parametrize("reply", NO_LIMIT.values(), ids=NO_LIMIT.keys())
-def test_without_a_limit_that_is_near_there_is_no_warning(reply: Reply | None) -> None:
+def test_no_warning_far_from_the_database_limit(reply: Reply | None) -> None:
     asked = threading.Semaphore(0)
 
     def answer(call: Call) -> Reply | None:
@@ -311,7 +309,7 @@ def test_without_a_limit_that_is_near_there_is_no_warning(reply: Reply | None) -
         assert (outcome, outcome.note) == (STORED, None)
 
 
-def test_no_event_waits_for_the_warning() -> None:
+def test_warning_does_not_block_events() -> None:
     begun = threading.Event()
 
     def answer(call: Call) -> Reply:
@@ -332,7 +330,7 @@ def test_no_event_waits_for_the_warning() -> None:
 # What somebody has deleted.
 
 
-def test_a_document_that_somebody_deleted_is_stored_when_it_comes_again(there: Instance) -> None:
+def test_deleted_document_is_stored_again(there: Instance) -> None:
     store, one = there.store(), of("2026-11-05T10:00:00Z")
     assert put(store, one) == STORED
     path = f"/{there.events.prefix}-2026/{document_id(one)}"

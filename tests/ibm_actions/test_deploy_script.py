@@ -1,4 +1,4 @@
-"""deploy/code_engine.sh, run by each shell that is here, with a stand-in for the IBM Cloud CLI."""
+"""deploy/code_engine.sh, run by each installed shell, with a stand-in for the IBM Cloud CLI."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def has(argv: list[str], expected: str) -> bool:
 
 
 @pytest.mark.parametrize("form", OF_FORM)
-def test_names_and_permissions_of_what_is_made_from_nothing(desk: Desk, form: str) -> None:
+def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> None:
     done = desk.run("--form", form, secret=SECRET)
 
     assert (done.returncode, done.errors) == (0, "")
@@ -86,7 +86,7 @@ def test_names_and_permissions_of_what_is_made_from_nothing(desk: Desk, form: st
 
 
 @pytest.mark.parametrize("form", OF_FORM)
-def test_second_run_changes_what_is_there_and_makes_nothing(desk: Desk, form: str) -> None:
+def test_second_run_updates_and_creates_nothing(desk: Desk, form: str) -> None:
     assert desk.run("--form", form, secret=SECRET).returncode == 0
     done = desk.run("--form", form)
 
@@ -115,13 +115,13 @@ def test_other_names_and_sizes(desk: Desk) -> None:
     assert done.one("iam trusted-profile-create")[2] == "dt-two"
 
 
-def test_link_of_another_form_does_not_pass_for_this_one(desk: Desk) -> None:
+def test_link_of_the_other_form_is_not_reused(desk: Desk) -> None:
     assert desk.run(secret=SECRET).returncode == 0
     done = desk.run("--form", "function")
     assert options(done.one("iam trusted-profile-link-create"), "--name") == ["function-dt-receiver"]
 
 
-def test_settings_of_the_environment_are_passed_on(desk: Desk) -> None:
+def test_settings_from_the_environment_are_passed_on(desk: Desk) -> None:
     settings = dict.fromkeys(("DT_EVENT_TYPES", "DT_PROJECT_ID", "DT_DATABASE_PREFIX"), "one") | {
         "DT_ORGANIZATION_ID": '["one","two"]',
         "DT_SIGNATURE_POLICY": "both",
@@ -140,7 +140,7 @@ def test_settings_of_the_environment_are_passed_on(desk: Desk) -> None:
 
 
 def given_secret(done: Run) -> str:
-    """Return the secret that Code Engine was given: by a private file, and never by an argument or the log."""
+    """Return the secret that Code Engine received: in a private file, never in an argument or the log."""
     (call,) = (it for it in done.calls if "content" in it)
     assert (call["key"], call["mode"]) == ("DT_SIGNATURE_SECRET", "0o600")
     assert not Path(call["path"]).exists(), "the file is gone"
@@ -151,7 +151,7 @@ def given_secret(done: Run) -> str:
 
 
 @pytest.mark.parametrize("form", OF_FORM)
-def test_secret_of_the_environment(desk: Desk, form: str) -> None:
+def test_secret_from_the_environment(desk: Desk, form: str) -> None:
     done = desk.run("--form", form, secret=SECRET)
     assert given_secret(done) == SECRET
     assert not done.calls[-1]["has_secret"], "no later command inherits it"
@@ -166,11 +166,11 @@ def test_secret_of_the_environment(desk: Desk, form: str) -> None:
         (f" \\n{SECRET}$x`y`%s ", "\n"),
     ],
 )
-def test_secret_of_standard_input_is_passed_unchanged(desk: Desk, secret: str, end: str) -> None:
+def test_secret_from_standard_input_is_passed_unchanged(desk: Desk, secret: str, end: str) -> None:
     assert given_secret(desk.run(typed=secret + end)) == secret
 
 
-def test_secret_of_the_terminal_is_not_shown(desk: Desk) -> None:
+def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
     master, terminal = pty.openpty()
     try:
         with subprocess.Popen(
@@ -206,14 +206,14 @@ def test_secret_is_changed_only_when_asked(desk: Desk) -> None:
     assert options(done.one("ce secret update"), "--name") == ["dt-receiver-signature"]
 
 
-def test_secret_alone(desk: Desk) -> None:
+def test_secret_only(desk: Desk) -> None:
     done = desk.run("--secret-only", "--build-source", "/nowhere", typed=SECRET)
     assert (done.returncode, given_secret(done)) == (0, SECRET)
     assert done.calls[-1]["argv"][:3] == ["ce", "secret", "create"]
     assert done.called("resource") == done.called("iam") == []
 
 
-def test_es256_alone_needs_no_secret(desk: Desk) -> None:
+def test_es256_only_needs_no_secret(desk: Desk) -> None:
     done = desk.run(DT_SIGNATURE_POLICY="es256", DT_ORGANIZATION_ID="one")
     assert done.returncode == 0, done.errors
     assert done.called("ce secret create") == []
@@ -236,7 +236,7 @@ def test_secret_leaves_no_file_when_the_command_fails(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("form", "bundle"), [("application", "app:2"), ("function", "function-dt-receiver-build:2")])
-def test_build_alone_prints_the_variables_of_terraform(desk: Desk, form: str, bundle: str) -> None:
+def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bundle: str) -> None:
     done = desk.run("--form", form, "--build-only")
 
     assert (done.returncode, done.errors) == (0, "")
@@ -295,7 +295,7 @@ def test_unsigned_policy_is_refused(desk: Desk) -> None:
         ([*READY, "secret"], ["--cloudant", "object-storage"], "but it is no Cloudant", "iam trusted-profile-create"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_missing_resources_are_named(
     desk: Desk, there: list[str], arguments: list[str], complaint: str, not_called: str
 ) -> None:
     desk.account(there)
@@ -323,7 +323,7 @@ def test_missing_cli_and_missing_region_are_named(desk: Desk) -> None:
         ("iam trusted-profile-link-create", "Link of the application"),
     ],
 )
-def test_failed_step_is_named_and_the_next_run_goes_on(desk: Desk, command: str, at: str) -> None:
+def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: str, at: str) -> None:
     desk.account([*READY, f"fails {command}"])
     done = desk.run(secret=SECRET)
 
@@ -351,7 +351,7 @@ def test_help_names_every_option(desk: Desk) -> None:
 
 
 @needs_tools
-def test_shellcheck_finds_nothing() -> None:
+def test_shellcheck_passes() -> None:
     default = re.findall(r"^source=\$\(dirname -- \"\$0\"\)/(.*)$", SCRIPT.read_text(), re.MULTILINE)
     assert [(SCRIPT.parent / it).resolve() for it in default] == [ROOT / "dist" / "ibm_actions"]
     done = subprocess.run([tool("shellcheck"), str(SCRIPT)], capture_output=True, text=True, check=False, timeout=60)

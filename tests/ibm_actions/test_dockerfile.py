@@ -1,4 +1,4 @@
-"""Dockerfile: held against the package that it is built from. No Docker is needed, and so no image is built."""
+"""The Dockerfile against the package that it copies. No image is built."""
 
 import ast
 import importlib.util
@@ -37,7 +37,7 @@ def every(name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def package() -> Mapping[str, Path]:
-    """What `make package-ibm` writes, by destination: the folder that the image is built from."""
+    """The files that `make package-ibm` writes, by destination: the folder that the image is built from."""
     spec = importlib.util.spec_from_file_location("package", ROOT / "tools" / "package.py")
     assert spec
     assert spec.loader
@@ -50,14 +50,14 @@ def package() -> Mapping[str, Path]:
 
 
 @needs_tools
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_passes() -> None:
     done = subprocess.run(
         [tool("hadolint"), "--no-color", str(DOCKERFILE)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_package_has_at_its_root_what_each_form_takes(package: Mapping[str, Path]) -> None:
+def test_package_root_has_the_files_of_both_forms(package: Mapping[str, Path]) -> None:
     assert {name for name in package if "/" not in name} == {
         *("Dockerfile", "app-requirements.txt", "__main__.py", "requirements.txt", ".ceignore", "LICENSE")
     }
@@ -65,7 +65,7 @@ def test_the_package_has_at_its_root_what_each_form_takes(package: Mapping[str, 
     assert "ibm_actions/__main__.py" not in package, "it is at the root"
 
 
-def test_what_is_copied_is_in_the_package(package: Mapping[str, Path]) -> None:
+def test_copied_files_are_in_the_package(package: Mapping[str, Path]) -> None:
     copied = [shlex.split(rest) for rest in every("COPY")]
     assert copied == [
         ["app-requirements.txt", "./"],
@@ -77,7 +77,7 @@ def test_what_is_copied_is_in_the_package(package: Mapping[str, Path]) -> None:
         assert source in package or any(name.startswith(f"{source}/") for name in package)
 
 
-def test_libraries_come_before_the_code_and_only_with_their_hashes(package: Mapping[str, Path]) -> None:
+def test_libraries_are_installed_before_the_code_with_hashes(package: Mapping[str, Path]) -> None:
     (install,) = (rest for rest in every("RUN") if "pip" in rest)
     assert {"--require-hashes", "--no-cache-dir", "--no-deps"} <= set(shlex.split(install))
     places = [found for found in FOUND if found[0] in ("COPY", "RUN")]
@@ -86,13 +86,13 @@ def test_libraries_come_before_the_code_and_only_with_their_hashes(package: Mapp
     assert "uvicorn" in dict(pinned)
 
 
-def test_the_python_is_that_of_the_function(package: Mapping[str, Path]) -> None:
+def test_python_version_is_that_of_the_function(package: Mapping[str, Path]) -> None:
     (image,) = every("FROM")
     (runtime,) = re.findall(r"^RUNTIME=(\S+)$", (ROOT / "ibm_actions/deploy/code_engine.sh").read_text(), re.MULTILINE)
     assert image == f"{runtime.replace('-', ':')}-slim"
 
 
-def test_it_runs_as_a_user_that_can_change_nothing() -> None:
+def test_container_runs_as_an_unprivileged_user() -> None:
     (user,) = every("USER")
     assert re.fullmatch(r"[1-9]\d{3,}", user), "a number, and not root's"
     # What is copied after it, or given to it, it could change.
@@ -101,7 +101,7 @@ def test_it_runs_as_a_user_that_can_change_nothing() -> None:
     assert "--chown" not in DOCKERFILE.read_text()
 
 
-def test_the_command_is_a_module_that_is_there_and_no_shell(package: Mapping[str, Path]) -> None:
+def test_command_is_an_existing_module_without_a_shell(package: Mapping[str, Path]) -> None:
     (command,) = every("CMD")
     python, option, module = json.loads(command)
     assert (python, option) == ("python", "-m")
@@ -110,14 +110,14 @@ def test_the_command_is_a_module_that_is_there_and_no_shell(package: Mapping[str
     assert every("ENTRYPOINT") == []
 
 
-def test_the_port_is_the_one_that_it_listens_on(package: Mapping[str, Path]) -> None:
+def test_exposed_port_is_the_default_port(package: Mapping[str, Path]) -> None:
     (port,) = every("EXPOSE")
     assert f"serve(build_async_receiver, {port})" in package["ibm_actions/app.py"].read_text()
     assert f"--port {port}" in (ROOT / "ibm_actions/deploy/code_engine.sh").read_text()
 
 
-def test_nothing_of_the_package_is_ignored(package: Mapping[str, Path]) -> None:
-    """As .gitignore has it: https://cloud.ibm.com/docs/codeengine?topic=codeengine-app-local-source-code."""
+def test_ignore_files_keep_the_whole_package(package: Mapping[str, Path]) -> None:
+    """With the syntax of .gitignore: https://cloud.ibm.com/docs/codeengine?topic=codeengine-app-local-source-code."""
     lines = package[".ceignore"].read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     for name in package:

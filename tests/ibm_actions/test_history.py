@@ -1,4 +1,4 @@
-"""What a device has measured, read back from PouchDB's server in Cloudant's place, which holds what the store put."""
+"""A device's history, read back from PouchDB's server, which stands in for Cloudant."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def ids(some: Any) -> list[str | None]:
 # History.
 
 
-def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, history: History, events: Events) -> None:
+def test_device_history_is_ordered_across_months(put: Any, history: History, events: Events) -> None:
     times = [
         *("2025-11-30T23:59:59.999999Z", "2025-12-01T00:00:00Z", "2025-12-31T23:59:59Z", "2026-01-01T00:00:00.000001Z"),
         *("2026-03-15T12:00:00Z", "2026-03-15T12:00:00.1Z", "2026-03-15T12:00:00.100001Z", "2026-03-15T13:00:00+00:30"),
@@ -71,7 +71,7 @@ def test_a_history_is_in_order_across_months_and_of_one_device(put: Any, history
     assert ids(history.between(OTHER, LONG_AGO, LONG_AFTER)) == ["other"] * 8
 
 
-def test_a_history_begins_at_since_and_ends_before_until(put: Any, history: History, events: Events) -> None:
+def test_history_bounds_since_and_until(put: Any, history: History, events: Events) -> None:
     first, last = datetime(2026, 1, 31, 23, 59, 59, 999_999, UTC), datetime(2026, 3, 1, tzinfo=UTC)
     put(event(first, "first"), event(first, "same", kind="motion"), event(last, "last"))
 
@@ -86,7 +86,7 @@ def test_a_history_begins_at_since_and_ends_before_until(put: Any, history: Hist
     assert between(last, first) == []
 
 
-def test_what_is_not_there_is_an_empty_history(put: Any, history: History, events: Events) -> None:
+def test_empty_history(put: Any, history: History, events: Events) -> None:
     assert ids(history.between(DEVICE, LONG_AGO, LONG_AFTER)) == []
     assert history.newest(DEVICE) is None
     put(event(datetime.now(UTC), device=OTHER))
@@ -95,8 +95,8 @@ def test_what_is_not_there_is_an_empty_history(put: Any, history: History, event
 
 
 @pytest.mark.parametrize("count", [200, 201, 400])
-def test_a_history_of_several_pages_is_whole(count: int, put: Any, history: History, events: Events) -> None:
-    """A page has 200 documents. The last one may be full, too, and the next then empty."""
+def test_history_of_several_pages(count: int, put: Any, history: History, events: Events) -> None:
+    """A page has 200 documents. If the last page is full, the next is empty."""
     begin = datetime(2026, 2, 1, tzinfo=UTC)
     put(*(event(begin + index * timedelta(seconds=1), f"e{index:03}") for index in range(count)))
     put(event(begin + timedelta(days=30), "next month"))
@@ -106,7 +106,7 @@ def test_a_history_of_several_pages_is_whole(count: int, put: Any, history: Hist
     assert ids(history.between(DEVICE, since, until)) == expected[1 : count - 1]
 
 
-def test_events_come_back_as_they_were_signed(put: Any, history: History, events: Events) -> None:
+def test_history_has_the_signed_bodies(put: Any, history: History, events: Events) -> None:
     some = [event("2026-02-01T00:00:00Z", "a"), event("2026-02-01T00:00:01Z", "b", kind="temperature", value=21.5)]
     # One of those that Cloudant could not hold as text.
     some.append(
@@ -126,7 +126,7 @@ def ago(days: float) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-def test_the_newest_is_the_last_of_its_month_whatever_came_last(put: Any, history: History, events: Events) -> None:
+def test_newest_event_is_by_timestamp(put: Any, history: History, events: Events) -> None:
     begin = ago(0).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     put(event(begin + MICROSECOND, "newest"))
     put(event(begin, "older"), event(ago(40), "last month"), event(ago(0), "other", OTHER))
@@ -136,22 +136,20 @@ def test_the_newest_is_the_last_of_its_month_whatever_came_last(put: Any, histor
 
 
 @pytest.mark.parametrize("days", [-0.9, 0, 45, 200, 364])
-def test_the_newest_may_be_months_old_or_a_day_ahead(days: float, put: Any, history: History, events: Events) -> None:
+def test_newest_event_may_be_months_old_or_a_day_ahead(days: float, put: Any, history: History, events: Events) -> None:
     put(event(ago(days + 0.01), "older"), event(ago(days), "newest"), event(ago(900), "ancient"))
     found = history.newest(DEVICE)
     assert found
     assert found.event_id == "newest"
 
 
-def test_what_is_older_than_a_year_and_a_month_is_not_looked_for(put: Any, history: History, events: Events) -> None:
+def test_newest_event_is_searched_for_13_months(put: Any, history: History, events: Events) -> None:
     put(event(ago(31 * 14), "old"))
     assert history.newest(DEVICE) is None
 
 
 @pytest.mark.parametrize("newer", [0, 199, 200, 400])
-def test_the_newest_of_a_type_may_be_pages_behind_others(
-    newer: int, put: Any, history: History, events: Events
-) -> None:
+def test_newest_event_of_a_type_on_a_later_page(newer: int, put: Any, history: History, events: Events) -> None:
     begin = datetime.now(UTC)
     put(
         event(begin - timedelta(days=32), "last month", kind="temperature", value=1),
@@ -166,7 +164,7 @@ def test_the_newest_of_a_type_may_be_pages_behind_others(
     assert history.newest(DEVICE, "humidity") is None
 
 
-def test_a_type_is_looked_for_in_the_months_before(put: Any, history: History, events: Events) -> None:
+def test_newest_event_of_a_type_in_an_earlier_month(put: Any, history: History, events: Events) -> None:
     put(event(ago(0)), event(ago(100), "found", kind="temperature", value=1))
     found = history.newest(DEVICE, "temperature")
     assert found
@@ -184,7 +182,7 @@ def test_a_type_is_looked_for_in_the_months_before(put: Any, history: History, e
         ("2025-02-28T12:00:00Z", "2024-02-28T12:00:00Z"),
     ],
 )
-def test_the_ends_of_the_months_that_are_looked_through(
+def test_bounds_of_the_months_searched(
     now: str, at: str, put: Any, history: History, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Clock(datetime):
@@ -199,8 +197,8 @@ def test_the_ends_of_the_months_that_are_looked_through(
     assert found.event_id == "found"
 
 
-def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None:
-    """All else would read what other devices sent, too, and be paid for as that."""
+def test_queries_read_one_partition_with_a_limit() -> None:
+    """Other queries would also read, and cost, the events of other devices."""
     rows = {"rows": [{"doc": {"body": event(LONG_AGO).body.decode(), "receivedAt": rfc3339(LONG_AGO)}, "id": "x"}]}
     with loopback(listed(lambda _: success(**rows), "events-2026")) as server:
         cloudant = build_service(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
@@ -216,7 +214,7 @@ def test_each_look_is_at_one_partition_and_takes_no_more_than_it_needs() -> None
 # Cloudant away.
 
 
-def test_without_cloudant_it_says_so(proxy: Proxy, history: History, events: Events) -> None:
+def test_cloudant_outage_is_reported(proxy: Proxy, history: History, events: Events) -> None:
     proxy.set(Mode.CANNED)
     proxy.canned = b'HTTP/1.1 403 x\r\nContent-Length: 21\r\n\r\n{"error":"forbidden"}'
     with pytest.raises(StoreUnavailableError, match=r"^403 forbidden$"):
@@ -225,7 +223,7 @@ def test_without_cloudant_it_says_so(proxy: Proxy, history: History, events: Eve
         [*history.between(DEVICE, LONG_AGO, LONG_AFTER)]
 
 
-def test_an_answer_that_is_none_of_cloudants_is_no_empty_history() -> None:
+def test_invalid_answer_is_not_an_empty_history() -> None:
     with loopback(listed(lambda _: page(200), "events-2026")) as server:
         cloudant = build_service(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
         with pytest.raises(StoreUnavailableError, match=r"^HTTP 200$"):
@@ -249,14 +247,14 @@ def run(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedP
     )
 
 
-def test_help_says_how_it_is_used(tmp_path: Path) -> None:
+def test_help(tmp_path: Path) -> None:
     found = run(tmp_path, "--help")
     assert (found.returncode, found.stderr) == (0, "")
     for part in ("usage: python -m ibm_actions.history", "--newest", "--type", "--since", "--until", "DT_CLOUDANT"):
         assert part in found.stdout
 
 
-def test_it_prints_a_reading_a_line(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+def test_prints_one_reading_a_line(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
     put(
         event("2026-01-31T23:00:00Z", kind="temperature", value=20),
         event("2026-02-01T00:00:00Z", kind="temperature", value=21.5),
@@ -291,7 +289,7 @@ def test_it_prints_a_reading_a_line(environ: dict[str, str], put: Any, tmp_path:
     assert printed("--type", "co2", "--since", "2026-01-01", "--until", "2026-03-01") == []
 
 
-def test_it_prints_the_newest(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+def test_prints_the_newest_event(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
     put(event(ago(1), kind="temperature", value=1), event(ago(40), kind="temperature", value=2), event(ago(0.5)))
     newest_ = run(tmp_path, DEVICE, "--newest", **environ)
     assert newest_.stdout.split()[1:2] == ["touch"]
@@ -303,7 +301,7 @@ def test_it_prints_the_newest(environ: dict[str, str], put: Any, tmp_path: Path)
     assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "")
 
 
-def test_what_could_steer_a_terminal_is_a_question_mark(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
+def test_control_characters_are_printed_as_question_marks(environ: dict[str, str], put: Any, tmp_path: Path) -> None:
     data = {"state": "\x1b[2J\x9b2J\u202eHALF", "updateTime": "\x07now"}
     content = body(eventId="e", eventType="motion", data={"motion": data}, timestamp=rfc3339(ago(1)))
     put(parse_stored(content.replace(b"HALF", b"\\ud800"), NOVEMBER))
@@ -314,7 +312,7 @@ def test_what_could_steer_a_terminal_is_a_question_mark(environ: dict[str, str],
 
 
 @each_table
-def test_each_strange_body_is_listed(
+def test_unparsable_bodies_are_listed(
     cases: dict[str, bytes], environ: dict[str, str], put: Any, tmp_path: Path, history: History
 ) -> None:
     some = [parse_stored(content, datetime.now(UTC), "hs256:1") for content in cases.values()]
@@ -330,7 +328,7 @@ def test_each_strange_body_is_listed(
         assert printable(found.stdout.replace("\n", " ")) == found.stdout.replace("\n", " ")
 
 
-def test_what_is_no_event_ends_no_listing(
+def test_documents_that_are_not_events_are_skipped(
     environ: dict[str, str], put: Any, history: History, events: Events, tmp_path: Path
 ) -> None:
     put(event(ago(1), "a", kind="temperature", value=1), event(ago(0.9), "b", kind="temperature", value=2))
@@ -367,7 +365,7 @@ def test_what_is_no_event_ends_no_listing(
     ],
     ids=repr,
 )
-def test_what_is_wrong_is_said_in_a_sentence(
+def test_invalid_arguments_and_settings_are_one_sentence(
     arguments: list[str], changes: dict[str, str], status: int, sentence: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
     found = run(tmp_path, *arguments, **environ | changes)

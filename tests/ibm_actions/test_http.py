@@ -1,6 +1,6 @@
-"""Whatever a function is given is a request, with the body that DT signed among what it may be.
+"""Parameters of a function become requests; the signature chooses between the possible encodings of the body.
 
-What is documented: https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-exchanging-data for ``__ce_*``, and for
+Documentation: https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-exchanging-data for ``__ce_*``, and for
 ``__ow_*`` core/controller/src/main/scala/org/apache/openwhisk/core/controller/WebActions.scala with the media types of
 akka-http, to which an unknown one is binary unless it names a charset.
 """
@@ -40,7 +40,7 @@ def as_text(content: bytes) -> str:
 
 
 def as_escaped(content: bytes) -> str:
-    """By Code Engine's table of escapes, which is not quite JSON's: nothing is written as a number."""
+    """Escape by Code Engine's table, which differs from JSON's: no numeric escapes."""
     text = content.decode()
     for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\b", "\\b")):
         text = text.replace(plain, escaped)
@@ -99,7 +99,7 @@ CASES = {"canonical": str.title, "lower": str.lower, "upper": str.upper}
 def params(
     family: str, kind: str | None, given_: str | None, token: str = "", case: Callable[[str], str] = str.title
 ) -> dict[str, Any]:
-    """Return what is handed over of a POST whose body is given as ``given_``."""
+    """Return the parameters of a POST with ``given_`` as its encoded body."""
     headers = {"host": "example.com", "x-dt-signature": token} | ({"content-type": kind} if kind else {})
     found: dict[str, Any] = {
         f"{family}method": "POST" if family == "__ce_" else "post",
@@ -111,7 +111,7 @@ def params(
 
 
 def verified_body(native: Any) -> bytes:
-    """Return the body of a real delivery, which the signature has settled."""
+    """Return the body that the signature verifies."""
     return verified(VERIFIER, to_request(json.loads(json.dumps(native))), time.time()).body
 
 
@@ -122,9 +122,7 @@ def verified_body(native: Any) -> bytes:
 @pytest.mark.parametrize(
     ("family", "kind", "how"), ROWS, ids=[f"{family} {kind} {how.__name__}" for family, kind, how in ROWS]
 )
-def test_the_documented_body_comes_first_and_the_signed_one_in_the_end(
-    family: str, kind: str | None, how: Encoding, case: str
-) -> None:
+def test_documented_body_encoding_is_tried_first(family: str, kind: str | None, how: Encoding, case: str) -> None:
     for name, content in TEXTS.items() if how is not as_base64 else (TEXTS | BINARY).items():
         native = params(family, kind, how(content), hs256(content), CASES[case])
         # Whether text is escaped is what the page leaves open: only the signature tells.
@@ -134,7 +132,7 @@ def test_the_documented_body_comes_first_and_the_signed_one_in_the_end(
 
 
 @pytest.mark.parametrize("kind", OPEN["__ow_"])
-def test_a_text_that_the_adapter_does_not_know_as_one_is_found_by_its_signature(kind: str) -> None:
+def test_unknown_text_type_is_decoded_by_signature(kind: str) -> None:
     for name, content in TEXTS.items():
         native = params("__ow_", kind, as_text(content), hs256(content))
         assert content in (to_request(native).body, *to_request(native).alternatives), name
@@ -144,16 +142,14 @@ def test_a_text_that_the_adapter_does_not_know_as_one_is_found_by_its_signature(
 @pytest.mark.parametrize("family", DOCUMENTED)
 @pytest.mark.parametrize("kind", ["application/json", None, "text/plain", "application/octet-stream"])
 @pytest.mark.parametrize("how", [as_base64, as_text, as_escaped])
-def test_a_body_that_comes_otherwise_than_documented_is_found_by_its_signature(
-    family: str, kind: str | None, how: Encoding
-) -> None:
+def test_undocumented_body_encoding_is_found_by_signature(family: str, kind: str | None, how: Encoding) -> None:
     for name, content in TEXTS.items():
         assert verified_body(params(family, kind, how(content), hs256(content))) == content, name
 
 
 @pytest.mark.parametrize("family", DOCUMENTED)
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
-def test_a_body_that_was_not_signed_is_not_taken_in_any_form(family: str, kind: str) -> None:
+def test_unsigned_body_is_refused_in_every_encoding(family: str, kind: str) -> None:
     for content in TEXTS.values():
         for how in (as_base64, as_text, as_escaped):
             with pytest.raises(SignatureError, match=r"^checksum$"):
@@ -162,7 +158,7 @@ def test_a_body_that_was_not_signed_is_not_taken_in_any_form(family: str, kind: 
 
 @pytest.mark.parametrize("family", DOCUMENTED)
 @pytest.mark.parametrize("given_", [None, ""])
-def test_no_body_is_an_empty_one(family: str, given_: str | None) -> None:
+def test_missing_body_is_empty(family: str, given_: str | None) -> None:
     native = params(family, "application/json", given_, hs256(b""))
     assert (to_request(native).body, verified_body(native)) == (b"", b"")
 
@@ -170,7 +166,7 @@ def test_no_body_is_an_empty_one(family: str, given_: str | None) -> None:
 @given(st.binary(max_size=200) | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode), st.data())
 @settings(deadline=None, max_examples=200)
 @example(b"", None)
-def test_any_body_comes_through_every_front_door(content: bytes, data: st.DataObject | None) -> None:
+def test_body_bytes_survive_every_front_door(content: bytes, data: st.DataObject | None) -> None:
     kinds = ["application/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"]
     kind = data.draw(st.sampled_from(kinds)) if data else kinds[0]
     for name, front_door in IBM_FRONT_DOORS.items():
@@ -178,7 +174,7 @@ def test_any_body_comes_through_every_front_door(content: bytes, data: st.DataOb
         assert verified_body(front_door.event("POST", "/", headers, content)) == content, name
 
 
-def test_the_method_the_path_and_the_headers_are_those_that_came() -> None:
+def test_method_path_and_headers_are_kept() -> None:
     headers = [("Host", "example.com"), ("x-dt-signature", "token"), ("content-type", "application/json")]
     one = to_request(code_engine()("GET", "/a/healthz", headers, b""))
     assert (one.method, one.path) == ("GET", "/a/healthz")
@@ -214,8 +210,8 @@ MEMBERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_member_of_the_body_changes_nothing(name: str) -> None:
-    """A JSON object's members are parameters too, beside those of Code Engine, which none of them can be."""
+def test_body_members_do_not_override_the_request(name: str) -> None:
+    """A JSON object's members are parameters too, but cannot replace Code Engine's own."""
     for members in ({name: MEMBERS[name]}, MEMBERS):
         content = json.dumps(members).encode()
         headers = [("content-type", "application/json"), ("x-dt-signature", hs256(content))]
@@ -228,7 +224,7 @@ def test_a_member_of_the_body_changes_nothing(name: str) -> None:
         assert verified_body(native) == content
 
 
-def test_a_member_of_the_query_changes_nothing() -> None:
+def test_query_members_do_not_override_the_request() -> None:
     content = body()
     native = params("__ce_", "application/json", as_base64(content), hs256(content))
     query = {"__ow_method": "get", "__ow_headers": "x", "__ow_body": "e30=", "__ow_path": "/healthz"}
@@ -254,7 +250,7 @@ def test_a_member_of_the_query_changes_nothing() -> None:
     ],
     ids=repr,
 )
-def test_only_a_web_action_that_is_not_raw_is_told_apart(native: Any, expected: bool) -> None:
+def test_non_raw_web_action_is_recognized(native: Any, expected: bool) -> None:
     assert is_raw(native) is expected
 
 
@@ -268,7 +264,7 @@ FIELDS = ["method", "headers", "path", "query", "body"]
 
 
 def check(native: Any) -> Request:
-    """See that ``native`` is a request on which the core can decide, and is left as it was."""
+    """Assert that ``native`` is a valid request, and is not changed."""
     before = copy.deepcopy(native)
     request = to_request(native)
     assert (type(request.method), type(request.path), type(request.body)) == (str, str, bytes)
@@ -305,7 +301,7 @@ def test_any_json_is_a_request(native: Any) -> None:
 @example("__ce_", {"body": 'a"b\\'}, False)
 @example("__ce_", {"body": "\\"}, False)
 @example("__ce_", {"body": "\\" * 1001}, False)
-def test_anything_in_the_place_of_a_field_is_a_request(family: str, changes: dict[str, Any], remove: bool) -> None:
+def test_any_value_of_a_field_is_a_request(family: str, changes: dict[str, Any], remove: bool) -> None:
     for kind in ("application/json", "text/plain"):
         native = params(family, kind, "e30=", hs256(b"something else"))
         for name, value in changes.items():
@@ -315,7 +311,7 @@ def test_anything_in_the_place_of_a_field_is_a_request(family: str, changes: dic
         check(native)
 
 
-def test_a_header_that_is_no_text_is_none() -> None:
+def test_header_that_is_not_text_is_dropped() -> None:
     headers: dict[str, Any] = {
         "X-Dt-Signature": ["a", "b"],
         "Host": "example.com",
@@ -328,37 +324,37 @@ def test_a_header_that_is_no_text_is_none() -> None:
 
 
 @pytest.mark.parametrize("method", [None, 1, True, ["POST"], {"POST": 1}], ids=repr)
-def test_a_method_that_is_no_text_is_none(method: Any) -> None:
+def test_method_that_is_not_text_is_empty(method: Any) -> None:
     assert check(params("__ce_", None, "e30=") | {"__ce_method": method}).method == ""
 
 
 @pytest.mark.parametrize("headers", [None, [], "x", 1, [["X-Dt-Signature", "token"]]], ids=repr)
-def test_headers_that_are_no_mapping_are_none(headers: Any) -> None:
+def test_headers_that_are_not_a_mapping_are_dropped(headers: Any) -> None:
     assert check(params("__ce_", None, "e30=") | {"__ce_headers": headers}).headers == []
 
 
 @pytest.mark.parametrize("native", [{}, None, [], "x", {"__ce_body": "e30="}, {"__ce_method": 1}], ids=repr)
-def test_what_has_no_method_is_answered_405_and_never_200(native: Any) -> None:
+def test_missing_method_is_405(native: Any) -> None:
     response = UnconfiguredReceiver(SettingsError(["x"])).handle(to_request(native))
     assert to_response(response)["statusCode"] == 405
 
 
 @pytest.mark.parametrize("text", ["e30", "e3=0", "e30=\n", " e30=", "_-==", "é30=", "e30=e30=", "=", "e30=\x00"])
-def test_what_is_almost_base64_is_text_and_nothing_of_it_is_lost(text: str) -> None:
-    """A lenient decoder would drop what it does not know, and so make other bytes of it than anybody sent."""
+def test_invalid_base64_body_is_kept_as_text(text: str) -> None:
+    """A lenient decoder would drop unknown characters, and change the body."""
     request = to_request(params("__ce_", "application/json", text))
     assert (request.body, request.alternatives) == (text.encode(), ())
 
 
-def test_lone_surrogates_are_kept_apart() -> None:
-    """They cannot be UTF-8 of anybody's, so no signature fits; but two bodies must not become one either."""
+def test_lone_surrogates_are_kept() -> None:
+    """No signature can match them, but two different bodies must not become the same."""
     native = json.loads(r'{"__ce_method": "POST", "__ce_body": "a\ud800b\udc00"}')
     assert to_request(native).body == b"a\xed\xa0\x80b\xed\xb0\x80"
     assert to_request(json.loads(r'{"__ce_method": "POST", "__ce_body": "\ud83d\ude00"}')).body == "😀".encode()
 
 
-def test_a_large_body_is_read_once_for_each_form() -> None:
-    """Nothing that a stranger sends takes long: the largest that a platform lets through has 5 MB."""
+def test_large_body_is_decoded_once_for_each_encoding() -> None:
+    """An unverified request takes little time: a platform's largest body has 5 MB."""
     started = time.monotonic()
     for text in ('\\"' * 2_500_000, "e30=" * 1_250_000, "\\" * 5_000_000, "\\u0041" * 800_000):
         assert to_request(params("__ce_", "application/json", text)).body
@@ -379,7 +375,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("response", ANSWERS, ids=lambda response: f"{response.status}")
-def test_answers_have_the_form_that_a_platform_expects(response: Response) -> None:
+def test_answer_format_of_each_platform(response: Response) -> None:
     result = to_response(response)
     assert result.keys() == {"statusCode", "headers", "body"}
     # Not a bool, not a text, and always there: whatever else is a 200, or a 422.

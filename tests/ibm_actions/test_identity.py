@@ -1,6 +1,6 @@
-"""Who the receiver is to Cloudant: which tokens it asks IAM for, how long it uses each, and that nobody sees them.
+"""Login to Cloudant by IAM tokens: requests, caching, renewal, and no token in a log.
 
-IBM's SDK as it is, in front of a stand-in for IAM.
+The real IBM SDK against a stand-in for IAM.
 """
 
 import logging
@@ -51,7 +51,7 @@ from tests.support.loopback import (
 # What IAM is asked.
 
 
-def test_an_api_key_is_exchanged_for_a_token() -> None:
+def test_api_key_is_exchanged_for_a_token() -> None:
     with loopback(tokens()) as iam:
         assert number(iam_login(None, API_KEY, iam.url)) == 1
         [call] = iam.calls
@@ -63,7 +63,7 @@ def test_an_api_key_is_exchanged_for_a_token() -> None:
     }
 
 
-def test_a_compute_resource_token_is_exchanged_and_read_anew_each_time(tmp_path: Path) -> None:
+def test_compute_resource_token_is_read_again_for_each_exchange(tmp_path: Path) -> None:
     """Code Engine replaces it within the hour."""
     path, clock = tmp_path / "token", Clock()
     with loopback(tokens()) as iam:
@@ -83,9 +83,7 @@ def test_a_compute_resource_token_is_exchanged_and_read_anew_each_time(tmp_path:
         ]
 
 
-def test_a_profile_is_preferred_and_finds_what_code_engine_has_put_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trusted_profile_is_preferred_to_an_api_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "token"
     for index in (1, 2):
         monkeypatch.setattr(ContainerTokenManager, f"DEFAULT_CR_TOKEN_FILENAME{index}", str(tmp_path / "none"))
@@ -107,7 +105,7 @@ def test_a_profile_is_preferred_and_finds_what_code_engine_has_put_there(
 # How long a token is used.
 
 
-def test_a_token_is_used_for_most_of_its_life() -> None:
+def test_token_is_cached_for_most_of_its_lifetime() -> None:
     clock = Clock()
     with login(tokens(), clock) as (iam, one):
         assert [number(one) for _ in range(3)] == [1, 1, 1]
@@ -124,8 +122,8 @@ def test_a_token_is_used_for_most_of_its_life() -> None:
         assert len(iam.calls) == 3
 
 
-def test_a_token_lasts_from_when_it_was_asked_for() -> None:
-    """Its life began no later than that, however late it came."""
+def test_token_lifetime_starts_at_the_request() -> None:
+    """IAM issued it at the request or later, however late it arrived."""
     clock = Clock()
 
     def late(_: Call) -> Reply:
@@ -138,7 +136,7 @@ def test_a_token_lasts_from_when_it_was_asked_for() -> None:
         assert number(one) == 2
 
 
-def test_meanwhile_the_others_use_the_old_one() -> None:
+def test_others_use_the_old_token_during_a_renewal() -> None:
     clock, asked, go_on = Clock(), threading.Event(), threading.Event()
 
     def answer(_: Call) -> Reply:
@@ -161,7 +159,7 @@ def test_meanwhile_the_others_use_the_old_one() -> None:
 
 
 @pytest.mark.parametrize("reply", [fault(500), fault(400), DROPPED, page(200)])
-def test_a_renewal_that_failed_leaves_the_old_token_and_is_not_tried_for_each_event(reply: Reply | None) -> None:
+def test_failed_renewal_keeps_the_old_token_with_a_cooldown(reply: Reply | None) -> None:
     clock, is_well = Clock(), threading.Event()
     is_well.set()
     with login(lambda _: token(len(iam.calls)) if is_well.is_set() else reply, clock) as (iam, one):
@@ -188,7 +186,7 @@ def test_a_renewal_that_failed_leaves_the_old_token_and_is_not_tried_for_each_ev
         assert number(one) == len(iam.calls)
 
 
-def test_a_renewal_that_failed_shortly_before_the_end_is_tried_again_at_the_end() -> None:
+def test_failed_renewal_is_retried_at_expiry() -> None:
     clock = Clock()
     with login(in_turn(token(1), fault(400), token(3)), clock) as (_, one):
         assert number(one) == 1
@@ -198,7 +196,7 @@ def test_a_renewal_that_failed_shortly_before_the_end_is_tried_again_at_the_end(
         assert number(one) == 3
 
 
-def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event() -> None:
+def test_iam_timeout_with_a_valid_token_costs_no_event() -> None:
     clock, is_well = Clock(), threading.Event()
     is_well.set()
     with (
@@ -221,13 +219,13 @@ def test_an_iam_that_is_silent_while_the_old_token_lasts_costs_time_and_no_event
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_what_iam_says_is_elsewhere_is_not_sent_there(status: int) -> None:
+def test_iam_redirect_is_not_followed(status: int) -> None:
     with loopback(tokens()) as other, login(in_turn(page(status, Location=f"{other.url}/x"))) as (_, one):
         assert refused(one) == f"IAM: HTTP {status}"
         assert other.connections == 0
 
 
-def test_an_iam_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+def test_untrusted_iam_certificate_is_sent_nothing(tmp_path: Path) -> None:
     path, key_path = tmp_path / "certificate.pem", tmp_path / "key.pem"
     for file, content in zip((path, key_path), certificate("127.0.0.1"), strict=True):
         file.write_bytes(content)
@@ -258,7 +256,7 @@ def test_no_secret_is_logged_or_shown(tmp_path: Path, caplog: pytest.LogCaptureF
 # The whole way.
 
 
-def test_an_event_gets_to_cloudant_by_a_token_and_goes_on_when_that_is_replaced() -> None:
+def test_token_login_to_cloudant_survives_token_rotation() -> None:
     is_well = threading.Event()
     with ExitStack() as stack:
         there = stack.enter_context(couchdb(token=f"{TOKEN}-2"))

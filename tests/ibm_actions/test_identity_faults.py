@@ -1,4 +1,4 @@
-"""IAM away, slow or out of its mind, and tokens that Cloudant does not accept: in time, and with why."""
+"""IAM outages, timeouts and invalid answers, and tokens that Cloudant refuses."""
 
 import json
 import threading
@@ -72,7 +72,7 @@ FAILURES: dict[str, tuple[Reply | None, str, int]] = {
 
 
 @pytest.mark.parametrize(("reply", "cause", "calls"), FAILURES.values(), ids=FAILURES.keys())
-def test_without_a_token_an_event_is_refused_with_why_and_the_next_one_asks_anew(
+def test_failed_token_request_is_reported_and_retried_by_the_next_event(
     reply: Reply | None, cause: str, calls: int
 ) -> None:
     is_well = threading.Event()
@@ -86,7 +86,7 @@ def test_without_a_token_an_event_is_refused_with_why_and_the_next_one_asks_anew
         assert time.monotonic() - started < 1
 
 
-def test_ibms_own_way_to_get_a_token_would_wait_and_ours_does_not() -> None:
+def test_ibm_sdk_would_retry_iam_past_the_deadline() -> None:
     with login(in_turn(fault(400), fault(400), token(1))) as (iam, one):
         manager = IAMTokenManager(API_KEY, url=iam.url)
         with pytest.raises(Exception, match="400"):
@@ -107,7 +107,7 @@ def test_ibms_own_way_to_get_a_token_would_wait_and_ours_does_not() -> None:
 # Twenty at once.
 
 
-def test_twenty_at_once_ask_for_one_token() -> None:
+def test_concurrent_events_share_one_token_request() -> None:
     def slow(_: Call) -> Reply:
         time.sleep(0.3)
         return token(len(iam.calls))
@@ -117,7 +117,7 @@ def test_twenty_at_once_ask_for_one_token() -> None:
         assert len(iam.calls) == 1
 
 
-def test_twenty_at_once_before_a_silent_iam_are_refused_in_time_and_it_is_found_again() -> None:
+def test_iam_timeout_refuses_concurrent_events_in_time_and_recovers() -> None:
     is_well = threading.Event()
     with login(lambda _: token(1) if is_well.is_set() else SILENT) as (iam, one), ThreadPoolExecutor(20) as threads:
         assert set(threads.map(lambda _: refused(one), range(20))) == {"IAM: ReadTimeoutError"}
@@ -126,7 +126,7 @@ def test_twenty_at_once_before_a_silent_iam_are_refused_in_time_and_it_is_found_
         assert number(one) == 1
 
 
-def test_an_iam_that_is_not_there_is_refused_at_once() -> None:
+def test_iam_connection_refused() -> None:
     one = iam_login(None, API_KEY, f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
     assert refused(one) == "IAM: NewConnectionError"
@@ -134,19 +134,19 @@ def test_an_iam_that_is_not_there_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("seconds", [2 * ATTEMPT - 0.05, 0, -1])
-def test_no_token_is_asked_for_when_there_would_be_no_time_to_use_it(seconds: float) -> None:
+def test_no_token_request_without_time_before_the_deadline(seconds: float) -> None:
     with login(tokens()) as (iam, one):
         assert refused(one, seconds) == "IAM: deadline"
         assert iam.calls == []
 
 
-def test_a_cause_is_that_of_this_event_and_not_of_the_one_before() -> None:
+def test_cause_is_that_of_the_current_event() -> None:
     with login(in_turn(fault(400))) as (_, one):
         assert [refused(one), refused(one, ATTEMPT)] == ["IAM: HTTP 400", "IAM: deadline"]
 
 
-def test_who_waits_for_the_token_of_another_leaves_time_for_the_call() -> None:
-    """What `core.service.attempts` allows for one attempt is that for the call; the token must be there before it."""
+def test_wait_for_a_shared_token_leaves_time_for_the_call() -> None:
+    """`core.service.attempts` allows time for the call only; the token must be there before it."""
     asked = threading.Event()
 
     def slow(_: Call) -> Reply:
@@ -168,7 +168,7 @@ def test_who_waits_for_the_token_of_another_leaves_time_for_the_call() -> None:
 
 
 @pytest.mark.alone
-def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> None:
+def test_refused_token_is_replaced_once_under_concurrency() -> None:
     begin = threading.Barrier(20)
 
     def cloudant(call: Call) -> Reply:
@@ -191,7 +191,7 @@ def test_a_token_that_is_not_accepted_is_replaced_once_by_all_who_had_it() -> No
         assert len(iam.calls) == 2
 
 
-def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
+def test_refused_new_token_is_not_retried() -> None:
     with login(tokens()) as (iam, one), loopback(in_turn(said(401, "unauthorized"))) as server:
         status, line = delivered(on(Service(server.url, one)), fresh_body())
         assert (status, line["reason"]) == (503, "401 unauthorized")
@@ -199,7 +199,7 @@ def test_who_is_not_accepted_with_a_new_token_either_is_refused() -> None:
         assert len(iam.calls) == 2
 
 
-def test_a_token_that_is_not_accepted_and_cannot_be_replaced_is_used_no_more() -> None:
+def test_refused_token_is_discarded_if_renewal_fails() -> None:
     with login(in_turn(token(1), fault(400))) as (_, one), loopback(in_turn(said(401, "unauthorized"))) as server:
         store = on(Service(server.url, one))
         for calls in (1, 1):
@@ -208,7 +208,7 @@ def test_a_token_that_is_not_accepted_and_cannot_be_replaced_is_used_no_more() -
             assert len(server.calls) == calls
 
 
-def test_only_the_token_that_is_sent_can_be_forgotten() -> None:
+def test_only_the_refused_token_is_discarded() -> None:
     with login(tokens()) as (iam, one):
         assert number(one) == 1
         one.forget("Bearer another")
@@ -220,14 +220,14 @@ def test_only_the_token_that_is_sent_can_be_forgotten() -> None:
         assert len(iam.calls) == 2
 
 
-def test_a_password_is_the_only_one() -> None:
+def test_password_login_cannot_be_renewed() -> None:
     one = FixedLogin("Basic x")
     one.forget("Basic x")
     assert one.header(soon()) == "Basic x"
 
 
-def test_who_is_not_accepted_waits_for_nobody_who_is_being_renewed() -> None:
-    """Or else the wait for a silent IAM would be added to that for Cloudant."""
+def test_refused_token_does_not_wait_for_a_renewal_under_way() -> None:
+    """Otherwise the IAM timeout would be added to Cloudant's."""
     clock, asked = Clock(), threading.Event()
 
     def answer(_: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""Promise 5 on IBM Cloud: whatever dies at any moment costs a second delivery at most, never an event."""
+"""Promise 5 on IBM Cloud: a kill at any moment costs at most a retry, never an event."""
 
 import base64
 import signal
@@ -51,8 +51,8 @@ def test_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Pa
     assert len(events.databases()) == 1
 
 
-def test_receiver_killed_while_the_number_of_databases_is_limited(tmp_path: Path) -> None:
-    """Another database takes the events, and each receiver that starts finds them there."""
+def test_receiver_killed_at_the_database_limit(tmp_path: Path) -> None:
+    """Another database takes the events, and every new receiver finds them there."""
     with couchdb("user:password", limit=1) as server:
         events = Events(server)
         start = starting("application", server, events, tmp_path)

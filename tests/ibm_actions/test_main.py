@@ -1,4 +1,4 @@
-"""`main` as a platform calls it: in a process of its own, with PouchDB's server in Cloudant's place."""
+"""`main` as a platform calls it: in a subprocess, with PouchDB's server in Cloudant's place."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def delivered(content: bytes, family: str, **changes: str) -> dict[str, Any]:
 
 
 def call(folder: Path, calls: list[Any], program: str = CALL, **environ: str) -> tuple[list[Any], list[Any], str]:
-    """Return the results of ``main``, the log lines, and all that was printed but the results."""
+    """Return the results of ``main``, the log lines, and all other output."""
     path = folder / "calls.json"
     path.write_text(json.dumps(calls))
     output = run_alone(program, folder, str(path), **environ)
@@ -103,10 +103,10 @@ WRONG: dict[str, tuple[dict[str, str | None], list[str]]] = {
 
 
 @pytest.mark.parametrize(("changes", "sentences"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_settings_are_said_at_each_delivery(
+def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], sentences: list[str], tmp_path: Path
 ) -> None:
-    """At the start an exception would be a function that does not come up, and DT would hear of no reason."""
+    """An exception at the start would stop the function, and no answer would say why."""
     usual = {
         "DT_SIGNATURE_SECRET": SECRET,
         # Nobody calls it: there is no such name.
@@ -132,8 +132,8 @@ def test_wrong_settings_are_said_at_each_delivery(
 
 
 @pytest.mark.parametrize("login", ["us er:a:b@c/d?e#f%41", "üser:pässwörd €"])
-def test_a_password_of_any_letters_lets_in(login: str, tmp_path: Path) -> None:
-    """CouchDB takes its users' names and passwords for UTF-8."""
+def test_non_ascii_password_login(login: str, tmp_path: Path) -> None:
+    """CouchDB reads user names and passwords as UTF-8."""
     user, _, password = login.partition(":")
     content = fresh_body()
     with couchdb(login) as server:
@@ -145,7 +145,7 @@ def test_a_password_of_any_letters_lets_in(login: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("front_door", ["Code Engine", "OpenWhisk"])
-def test_wrong_settings_are_503_behind_the_front_door_too(front_door: str, tmp_path: Path) -> None:
+def test_invalid_settings_are_503_behind_the_front_door(front_door: str, tmp_path: Path) -> None:
     with ibm_function(front_door, {"DT_SIGNATURE_SECRET": SECRET}, tmp_path) as program:
         for count in (1, 2):
             answer = program.request("POST", "/", signed(CONTENT), CONTENT)
@@ -158,15 +158,13 @@ def test_wrong_settings_are_503_behind_the_front_door_too(front_door: str, tmp_p
 
 
 def not_raw(content: bytes) -> dict[str, Any]:
-    """Return what OpenWhisk makes of a delivery without ``--web raw``: the members of the body, and not the body."""
+    """Return OpenWhisk's parameters of a delivery without ``--web raw``: the body's members instead of the body."""
     native = delivered(content, "OpenWhisk")
     del native["__ow_query"], native["__ow_body"]
     return json.loads(content) | native  # type: ignore[no-any-return]
 
 
-def test_a_web_action_that_is_not_raw_says_how_to_make_it_so(
-    environ: dict[str, str], events: Events, tmp_path: Path
-) -> None:
+def test_non_raw_web_action_says_how_to_fix_it(environ: dict[str, str], events: Events, tmp_path: Path) -> None:
     content = fresh_body()
     # Whoever signed, and whatever is beside: a body that is no JSON comes as it does to one that is raw.
     with_body = not_raw(content) | {"__ow_body": base64.b64encode(content).decode()}
@@ -195,7 +193,7 @@ STRANGE: list[Any] = [
 ]
 
 
-def test_what_is_no_request_is_answered_405(environ: dict[str, str], events: Events, tmp_path: Path) -> None:
+def test_non_http_event_is_405(environ: dict[str, str], events: Events, tmp_path: Path) -> None:
     results, _, output = call(tmp_path, STRANGE, **environ)
     assert [problem(result) for result in results] == [(405, "method-not-allowed")] * len(STRANGE)
     assert events.databases() == []
@@ -222,7 +220,7 @@ core.receiver.parse = raises
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_would_end_the_process_is_500_and_the_next_delivery_is_stored(
+def test_exception_that_would_exit_is_500_and_the_next_delivery_is_stored(
     family: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
@@ -242,7 +240,7 @@ def test_what_would_end_the_process_is_500_and_the_next_delivery_is_stored(
 
 
 @pytest.mark.parametrize("front_door", ["Code Engine", "OpenWhisk"])
-def test_it_is_500_behind_the_front_door_too(
+def test_unexpected_exception_is_500_behind_the_front_door(
     front_door: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
@@ -262,7 +260,7 @@ ENCODINGS: dict[str, Callable[[bytes], str]] = {
 
 
 @pytest.mark.parametrize("prefix", ["__ce_", "__ow_"])
-def test_a_body_that_comes_otherwise_than_documented_is_stored_to_the_byte(
+def test_undocumented_body_encoding_is_stored_unchanged(
     prefix: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     contents, calls = [], []
@@ -287,7 +285,7 @@ def test_a_body_that_comes_otherwise_than_documented_is_stored_to_the_byte(
 
 
 @pytest.mark.parametrize("front_door", IBM_FRONT_DOORS)
-def test_a_body_of_any_type_is_stored_to_the_byte(
+def test_body_of_any_content_type_is_stored_unchanged(
     front_door: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     contents = []
@@ -312,8 +310,8 @@ print(gc.isenabled(), gc.get_freeze_count() > 10_000)
 """
 
 
-def test_the_collector_works_once_the_imports_are_done(environ: dict[str, str], tmp_path: Path) -> None:
-    """It is stopped for the imports, and what they left is none of its business afterwards."""
+def test_garbage_collector_is_enabled_after_the_imports(environ: dict[str, str], tmp_path: Path) -> None:
+    """It is disabled during the imports, and their objects are frozen afterwards."""
     assert run_alone(COLLECTOR, tmp_path, **environ) == "True True\n"
 
 
@@ -322,7 +320,7 @@ def test_the_collector_works_once_the_imports_are_done(environ: dict[str, str], 
 
 @contextmanager
 def counting() -> Iterator[tuple[str, list[object]]]:
-    """Give the address of a server that accepts connections, ends them, and keeps who they were from."""
+    """Give the address of a server that accepts and closes connections, and records their clients."""
     found: list[object] = []
 
     def accept() -> None:
@@ -345,8 +343,8 @@ def counting() -> Iterator[tuple[str, list[object]]]:
 
 
 @pytest.mark.parametrize("way", ["a password", "an API key"])
-def test_a_proxy_of_the_environments_is_not_used(way: str, tmp_path: Path) -> None:
-    """Nobody stands between the receiver and its database who is not in its own settings."""
+def test_proxy_variables_are_ignored(way: str, tmp_path: Path) -> None:
+    """Only the receiver's own settings choose the path to its database."""
     content = fresh_body()
     login, token = ("user:password", "") if way == "a password" else ("", TOKEN.replace(" ", "-"))
     with (

@@ -1,4 +1,4 @@
-"""What `make package-ibm` writes, installed into empty environments, and called and served as Code Engine does."""
+"""The package that `make package-ibm` writes, installed into empty environments, run as Code Engine does."""
 
 import base64
 import json
@@ -26,19 +26,19 @@ FAMILIES: dict[str, Callable[..., dict[str, Any]]] = {"Code Engine": code_engine
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree that is in the zip, far from the repository, in a folder of the name that IBM's page has."""
+    """The unpacked zip, outside the repository, in the folder name of IBM's page."""
     return unpacked("ibm", tmp_path_factory.mktemp("zip") / "func")
 
 
 @pytest.fixture(scope="module")
 def pythons(package: Path) -> dict[str, Path]:
-    """Environments with the requirements of the function, and of the application, and with nothing else."""
+    """Environments with only the requirements of the function, and of the application."""
     with ThreadPoolExecutor() as threads:
         made = threads.map(lambda name: environment_of(package, name), REQUIREMENTS)
         return dict(zip(REQUIREMENTS, made, strict=True))
 
 
-def test_it_has_what_code_engine_looks_for_and_nothing_else(package: Path) -> None:
+def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()}
     files = {"__main__.py", "requirements.txt", "app-requirements.txt", "Dockerfile", ".ceignore", "LICENSE"}
     assert found == {*files, "core", "server", "ibm_actions"}
@@ -51,7 +51,7 @@ def test_it_has_what_code_engine_looks_for_and_nothing_else(package: Path) -> No
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_each_of_its_requirements_is_pinned_to_what_was_tested(name: str, package: Path) -> None:
+def test_requirements_of_the_package_are_pinned(name: str, package: Path) -> None:
     lines = re.sub(r"\\\n\s*", " ", (package / name).read_text()).splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert len(pins) > 5
@@ -65,7 +65,7 @@ def test_each_of_its_requirements_is_pinned_to_what_was_tested(name: str, packag
     assert not {"pytest", "uvicorn"} & names or name == "app-requirements.txt"
 
 
-def test_no_module_of_the_package_stands_in_for_the_standard_librarys(package: Path) -> None:
+def test_package_shadows_no_module_of_the_standard_library(package: Path) -> None:
     at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__main__"}
     assert at_the_root & sys.stdlib_module_names == set()
 
@@ -85,7 +85,7 @@ print("modules", json.dumps({name: getattr(module, "__file__", None) for name, m
 """
 
 
-def test_a_function_stores_with_nothing_else_installed(
+def test_packaged_function_alone_stores_events(
     package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     calls, contents = [], []
@@ -130,7 +130,7 @@ assert pathlib.Path(sys.modules["core"].__file__).is_relative_to(pathlib.Path("f
 """
 
 
-def test_a_program_beside_its_folder_can_call_it(
+def test_packaged_function_can_be_imported_from_outside(
     package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events
 ) -> None:
     content = fresh_body()
@@ -152,7 +152,7 @@ def test_a_program_beside_its_folder_can_call_it(
     assert [document["body"] for document in events.documents()] == [content]
 
 
-def test_the_application_stores_with_nothing_else_installed(
+def test_packaged_application_alone_stores_events(
     package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     python = pythons["app-requirements.txt"]
@@ -174,8 +174,8 @@ def test_the_application_stores_with_nothing_else_installed(
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
 @pytest.mark.parametrize("module", ["history", "consumer"])
-def test_the_programs_are_in_it_and_run(name: str, module: str, package: Path, pythons: dict[str, Path]) -> None:
-    """In the container and on a desk, where only this package is."""
+def test_packaged_programs_run(name: str, module: str, package: Path, pythons: dict[str, Path]) -> None:
+    """In the container and on a workstation, with only this package."""
     command = [str(pythons[name]), "-m", f"ibm_actions.{module}", "--help"]
     done = subprocess.run(command, cwd=package, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -192,10 +192,8 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("way", "reason"), WAYS.values(), ids=WAYS)
-def test_what_is_deployed_is_enough_to_log_in(
-    way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]
-) -> None:
-    """Nobody is there to be logged in to: the reason is that, and not a module that is missing."""
+def test_package_alone_can_log_in(way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]) -> None:
+    """The login fails because IAM is unreachable, not because a module is missing."""
     content = fresh_body()
     params = code_engine()("POST", "/", list(signed(content).items()), content)
     done = subprocess.run(

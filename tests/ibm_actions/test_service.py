@@ -1,6 +1,6 @@
-"""One call of Cloudant: again where that may help, never past the deadline, to nobody else, and nothing given away.
+"""Calls to Cloudant: login, redirects, timeouts, the connection pool, and causes without secrets.
 
-Against an HTTP server of the tests' own, by urllib3 as it is.
+The real urllib3 calls an HTTP server of the tests.
 """
 
 import json
@@ -43,7 +43,7 @@ def call(there: Service, seconds: float = DEADLINE) -> Answer:
 
 
 def cause_of(there: Service, seconds: float = DEADLINE) -> str:
-    """Call in vain, but in time; return why, having seen that nothing else is in the error."""
+    """Assert that a call fails in time, and that the error has only its cause; return the cause."""
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
@@ -55,7 +55,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
 # What is asked.
 
 
-def test_a_document_goes_as_json_in_utf8_and_nothing_goes_where_there_is_none() -> None:
+def test_request_body_is_utf8_json_or_empty() -> None:
     lengths = []
 
     def answer(call: Call) -> Reply:
@@ -94,7 +94,7 @@ ANSWERS: dict[str, tuple[Reply, Answer]] = {
 
 
 @pytest.mark.parametrize(("reply", "answer"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_an_answer_is_its_status_and_its_object(reply: Reply, answer: Answer) -> None:
+def test_answer_has_status_and_object(reply: Reply, answer: Answer) -> None:
     with loopback(in_turn(reply)) as server:
         assert call(service(server)) == answer
         assert len(server.calls) == 1
@@ -104,7 +104,7 @@ def test_an_answer_is_its_status_and_its_object(reply: Reply, answer: Answer) ->
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_what_is_said_to_be_elsewhere_is_not_looked_for_there(status: int) -> None:
+def test_redirect_is_not_followed(status: int) -> None:
     with loopback(in_turn(success())) as other:
         for location in (f"{other.url}/x", "/elsewhere"):
             with loopback(in_turn(page(status, Location=location))) as server:
@@ -115,7 +115,7 @@ def test_what_is_said_to_be_elsewhere_is_not_looked_for_there(status: int) -> No
 
 
 def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a self-signed certificate for ``name``, and what a server speaks TLS with that has it."""
+    """Return the file of a self-signed certificate for ``name``, and a server's TLS context with it."""
     path, key_path = folder / "certificate.pem", folder / "key.pem"
     for file, content in zip((path, key_path), certificate(name), strict=True):
         file.write_bytes(content)
@@ -124,7 +124,7 @@ def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     return path, context
 
 
-def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.1")
     with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
@@ -134,9 +134,7 @@ def test_a_server_that_nobody_vouches_for_is_sent_nothing(tmp_path: Path, monkey
         assert call(service(server)) == (200, {"n": 1})
 
 
-def test_a_server_with_the_certificate_of_another_is_sent_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificate_of_another_host_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, tls = _certificate(tmp_path, "127.0.0.2")
     monkeypatch.setattr(certifi, "where", lambda: str(path))
     with loopback(in_turn(success(n=1)), tls) as server:
@@ -164,7 +162,7 @@ def sent(server: Loopback) -> list[str]:
     return [call.headers["authorization"] for call in server.calls]
 
 
-def test_who_is_refused_asks_once_more_as_somebody_new() -> None:
+def test_refused_login_is_renewed_and_retried_once() -> None:
     login: Login = Counting()
     with loopback(in_turn(said(401, "unauthorized"), success(n=1))) as server:
         assert call(Service(server.url, login)) == (200, {"n": 1})
@@ -173,7 +171,7 @@ def test_who_is_refused_asks_once_more_as_somebody_new() -> None:
         assert sent(server)[2:] == ["Bearer 1"]
 
 
-def test_who_is_refused_twice_is_refused() -> None:
+def test_second_401_is_not_retried() -> None:
     login = Counting()
     with loopback(in_turn(said(401, "unauthorized"))) as server:
         assert call(Service(server.url, login))[0] == 401
@@ -181,7 +179,7 @@ def test_who_is_refused_twice_is_refused() -> None:
     assert login.forgotten == ["Bearer 0"]
 
 
-def test_who_is_refused_when_there_is_no_time_left_is_told_why() -> None:
+def test_late_401_is_not_retried_after_the_deadline() -> None:
     def late(_: Call) -> Reply:
         time.sleep(0.3)
         return said(401, "unauthorized")
@@ -191,7 +189,7 @@ def test_who_is_refused_when_there_is_no_time_left_is_told_why() -> None:
         assert len(server.calls) == 1
 
 
-def test_a_password_that_is_not_accepted_is_not_tried_for_ever() -> None:
+def test_refused_password_is_not_retried() -> None:
     with loopback(in_turn(said(401, "unauthorized"))) as server:
         assert call(service(server))[0] == 401
         assert sent(server) == [BASIC] * 2
@@ -200,7 +198,7 @@ def test_a_password_that_is_not_accepted_is_not_tried_for_ever() -> None:
 # Time.
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     started = time.monotonic()
     assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"
     # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
@@ -208,14 +206,14 @@ def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_begins_when_it_could_not_end(seconds: float) -> None:
+def test_no_attempt_starts_without_time_before_the_deadline(seconds: float) -> None:
     with loopback(in_turn(success())) as server:
         assert cause_of(service(server), seconds) == "deadline"
         assert server.calls == []
 
 
-def test_silence_ends_before_the_deadline() -> None:
-    """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
+def test_read_timeout_ends_before_the_deadline() -> None:
+    """For the 8 s of a delivery and for less, in parallel, because each waits."""
 
     def run(seconds: float) -> tuple[str, int]:
         with loopback(in_turn(SILENT)) as server:
@@ -229,8 +227,8 @@ def test_silence_ends_before_the_deadline() -> None:
     assert whole in {("ReadTimeoutError", 2), ("ReadTimeoutError", ATTEMPTS)}
 
 
-def test_each_attempt_is_by_whoever_calls_then() -> None:
-    """A token may have come to its end in between."""
+def test_each_attempt_uses_the_current_token() -> None:
+    """A token may expire in between."""
     headers = iter(("one", "two", "three"))
 
     class Changing(Counting):
@@ -242,7 +240,7 @@ def test_each_attempt_is_by_whoever_calls_then() -> None:
         assert sent(server) == ["one", "two", "three"]
 
 
-def test_what_is_no_http_is_no_answer() -> None:
+def test_non_http_answer_is_refused() -> None:
     with loopback(in_turn(success())) as server:
         proxy = Proxy(server.server_port)
         try:
@@ -258,7 +256,7 @@ def test_what_is_no_http_is_no_answer() -> None:
             proxy.close()
 
 
-def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
+def test_connection_pool_reuses_connections_under_load() -> None:
     begin = threading.Barrier(CONNECTIONS)
 
     def answer(_: Call) -> Reply:
@@ -281,7 +279,7 @@ def test_an_application_full_of_threads_opens_no_connection_twice() -> None:
 # Silence about it.
 
 
-def test_nothing_that_was_sent_or_answered_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_request_and_answer_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     # By its name, because another library may have silenced it.
     caplog.set_level(logging.DEBUG, "urllib3")
     with loopback(in_turn(DROPPED, said(500, "x"), said(403, "forbidden"))) as server:

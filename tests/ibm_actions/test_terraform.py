@@ -1,7 +1,7 @@
-"""deploy/terraform/: its expressions by Terraform itself, its resources as data, and nothing by IBM's provider.
+"""deploy/terraform/: expressions evaluated by Terraform, resources checked as data, without IBM's provider.
 
-`tests.support.terraform` says what stands in for the provider, and what is not validated. What holds for the Terraform
-of every cloud is in tests/contract/test_terraform_files.py.
+`tests.support.terraform` says what stands in for the provider, and what is not validated.
+tests/contract/test_terraform_files.py has the tests that every cloud's Terraform shares.
 """
 
 import json
@@ -74,7 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def application(workspace: Workspace) -> Planned:
-    """With no variable that may be left out."""
+    """With only the required variables."""
     return workspace.planned(**SECRET)
 
 
@@ -85,7 +85,7 @@ def function(workspace: Workspace) -> Planned:
 
 @pytest.fixture(scope="module")
 def existing(workspace: Workspace) -> Planned:
-    """With all that may be there already, the secret too, and all that is optional."""
+    """With every resource that may exist already, the secret included, and everything optional."""
     return workspace.planned(
         project_id="11111111-2222-3333-4444-555555555555",
         cloudant="my-cloudant",
@@ -111,8 +111,8 @@ def es256(workspace: Workspace) -> Planned:
     return workspace.planned(signature_policy="es256", organization_id="one")
 
 
-def test_permissions_are_granted_before_it_starts() -> None:
-    """By depends_on, which the twin leaves out."""
+def test_permissions_are_granted_before_the_receiver_starts() -> None:
+    """By depends_on, which the evaluated copy leaves out."""
     waits = IBM.waits()
     needed = {"ibm_iam_trusted_profile_link.receiver", "ibm_iam_trusted_profile_policy.cloudant"}
     for what in ("app", "function"):
@@ -120,7 +120,7 @@ def test_permissions_are_granted_before_it_starts() -> None:
 
 
 def arguments(body: dict[str, Any]) -> Iterator[str]:
-    """Return the names of a resource's arguments and blocks, and of theirs."""
+    """Return the names of a resource's arguments and blocks, nested ones included."""
     for key, value in body.items():
         if key.startswith("__") or key in ("count", "for_each", "depends_on", "lifecycle"):
             continue
@@ -134,7 +134,7 @@ def arguments(body: dict[str, Any]) -> Iterator[str]:
                 yield from arguments(block) if isinstance(block, dict) else ()
 
 
-def test_arguments_are_those_that_the_provider_documents() -> None:
+def test_resource_arguments_exist_in_the_provider() -> None:
     assert {it.split(".")[0] for it in IBM.resources} == DOCUMENTED.keys()
     for address, body in IBM.resources.items():
         assert set(arguments(body)) <= set(DOCUMENTED[address.split(".")[0]].split()), address
@@ -164,7 +164,7 @@ def test_invalid_variables_are_refused(workspace: Workspace, variables: dict[str
     assert complaint in workspace.refused(**SECRET, **variables)
 
 
-def test_a_new_project_needs_the_secret(workspace: Workspace) -> None:
+def test_new_project_needs_the_secret(workspace: Workspace) -> None:
     assert "or signature_secret" in workspace.refused()
 
 
@@ -172,7 +172,7 @@ def test_a_new_project_needs_the_secret(workspace: Workspace) -> None:
 
 
 def test_form_and_names(application: Planned, function: Planned, existing: Planned) -> None:
-    """Names never change: Terraform would make a new one, with another URL, and an empty database."""
+    """Names never change: Terraform would create a new resource, with another URL or an empty database."""
     names = {"ibm_cloudant.events": "dt-receiver", "ibm_code_engine_project.receiver": "dt-receiver"}
     names |= {
         "ibm_iam_trusted_profile.receiver": "dt-receiver",
@@ -213,7 +213,7 @@ def test_size_and_time_limits(application: Planned, function: Planned, existing:
 
 
 def variables(planned: Planned, kind: str) -> list[dict[str, str]]:
-    """Return the environment of the one application or function that there is, literal or by reference."""
+    """Return the environment of the only application or function, literal or by reference."""
     forms = (planned.resources[f"ibm_code_engine_{it}.receiver"] for it in ("app", "function"))
     ((found,),) = (it for it in forms if it)
     return [it for it in found["run_env_variables"] if (it["type"] == "literal") == (kind == "literal")]
@@ -228,7 +228,7 @@ BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "DT_CLOUDANT_A
 
 
 def test_environment(application: Planned, function: Planned, existing: Planned) -> None:
-    """What is empty is not set; each variable that the code reads is set, and none that it does not."""
+    """An empty variable is not set; exactly the variables that the code reads are set."""
     common = {"DT_CLOUDANT": f"https://{HOST}", "DT_TRUSTED_PROFILE": "Profile-1234", "DT_DATABASE_PREFIX": "events"}
     common |= {"DT_DATABASE_PERIOD": "year", "DT_SIGNATURE_POLICY": "any", "DT_ACCEPT_EXPIRED_FOR": "0"}
     assert environment(application) == environment(function) == common
@@ -253,7 +253,7 @@ def test_environment(application: Planned, function: Planned, existing: Planned)
 # ---- permissions, the secret, protection -----------------------------------------------------------------------------
 
 
-def test_permissions_are_of_this_one_component_in_the_one_instance(
+def test_permissions_are_limited_to_one_component_and_instance(
     application: Planned, function: Planned, existing: Planned
 ) -> None:
     for planned, form in ((application, "application"), (function, "function"), (existing, "application")):
@@ -269,7 +269,7 @@ def test_permissions_are_of_this_one_component_in_the_one_instance(
         assert component["managed_domain_mappings"] == "local_public", "public access: DT calls it"
 
 
-def test_the_secret_is_in_one_place(application: Planned, function: Planned, existing: Planned, es256: Planned) -> None:
+def test_secret_is_in_one_place(application: Planned, function: Planned, existing: Planned, es256: Planned) -> None:
     address = "ibm_code_engine_secret.signature"
     for planned in (application, function):
         assert planned.one(address)["data"] == {"DT_SIGNATURE_SECRET": "THE SECRET"}
@@ -290,7 +290,7 @@ def test_the_secret_is_in_one_place(application: Planned, function: Planned, exi
     assert not any("signature_secret" in json.dumps(body["value"]) for body in IBM.named("output").values())
 
 
-def test_cloudant_has_no_passwords_and_is_not_destroyed(application: Planned) -> None:
+def test_cloudant_has_no_passwords_and_is_protected_from_destroy(application: Planned) -> None:
     instance = application.one("ibm_cloudant.events")
     assert (instance["plan"], instance["location"]) == ("standard", "eu-de")
     assert (instance["legacy_credentials"], instance["enable_cors"]) == (False, False)

@@ -1,4 +1,4 @@
-"""Which settings are right, what is said of those that are not, and who calls Cloudant then."""
+"""Settings of the adapter: valid ones, the messages for invalid ones, and the login that they choose."""
 
 import base64
 from contextlib import suppress
@@ -47,7 +47,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("environ", RIGHT.values(), ids=RIGHT.keys())
-def test_with_these_there_is_a_store(environ: dict[str, str]) -> None:
+def test_valid_settings(environ: dict[str, str]) -> None:
     assert SECRET not in repr(build_store(Environment(environ)))
     assert SECRET not in repr(vars(build_service(Environment(environ))))
 
@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("environ", "fault"), WRONG.values(), ids=WRONG.keys())
-def test_with_these_it_is_said_what_to_set(environ: dict[str, str], fault: str) -> None:
+def test_invalid_settings_say_what_to_set(environ: dict[str, str], fault: str) -> None:
     with pytest.raises(SettingsError) as caught:
         build_store(Environment(environ))
     assert caught.value.faults == [fault]
@@ -131,20 +131,20 @@ def test_with_these_it_is_said_what_to_set(environ: dict[str, str], fault: str) 
 
 
 @pytest.mark.parametrize("host", ["[::1", "a:99999", "a:b", "-", "xn--a", "a..b", "%", "\udc80"])
-def test_a_host_that_is_none_is_refused_at_the_start_or_by_a_cause(host: str) -> None:
-    """And is never an error of ours."""
+def test_invalid_host_is_refused(host: str) -> None:
+    """It never raises an unexpected exception."""
     environ = {"DT_CLOUDANT": f"http://user:password@{host}"}
     with pytest.raises((SettingsError, StoreUnavailableError)):
         build_service(Environment(environ)).call("GET", "/x", soon())
 
 
 @pytest.mark.parametrize("prefix", ["a", "a" * 100])
-def test_a_prefix_is_taken_as_it_is(prefix: str) -> None:
+def test_database_prefix_is_used_unchanged(prefix: str) -> None:
     cloudant = build_service(Environment(CLOUDANT | KEY))
     assert build_databases(Environment({"DT_DATABASE_PREFIX": prefix}), cloudant).full_name("2026") == f"{prefix}-2026"
 
 
-def test_the_prefix_is_that_of_the_database() -> None:
+def test_prefix_setting_names_the_database() -> None:
     with loopback(listed(in_turn(written()))) as server:
         address = f"http://u:p@{server.host}/"
         for prefix in ("", "other_1"):
@@ -159,7 +159,7 @@ def test_the_prefix_is_that_of_the_database() -> None:
 @pytest.mark.parametrize(
     ("period", "database"), [("month", "2024-05"), ("quarter", "2024-q2"), ("year", "2024"), ("", "2024")]
 )
-def test_the_period_is_that_of_a_database_that_is_made(period: str, database: str) -> None:
+def test_period_setting_names_the_created_database(period: str, database: str) -> None:
     with loopback(listed(in_turn(written()))) as server:
         environ = {"DT_CLOUDANT": f"http://u:p@{server.host}", "DT_DATABASE_PERIOD": period}
         assert put(build_store(Environment(environ)), event()) == Outcome.STORED
@@ -178,20 +178,20 @@ def sent(server: Loopback, user: str, password: str) -> str:
 
 
 @pytest.mark.parametrize("password", [SECRET, "", "p:@/?#% +", "ø", "€", "温"])
-def test_a_user_and_a_password_are_sent_as_they_are(password: str) -> None:
-    """As UTF-8, which is how CouchDB reads them."""
+def test_user_and_password_are_sent_unchanged(password: str) -> None:
+    """As UTF-8, as CouchDB reads them."""
     with loopback(in_turn(success())) as server:
         assert sent(server, "us@r", password) == f"us@r:{password}"
 
 
-def test_a_password_that_is_no_text_is_no_error_of_ours() -> None:
-    """It would end the function at its start, without a word."""
+def test_password_that_is_not_text_raises_only_settings_errors() -> None:
+    """Another exception would end the function at its start, without a message."""
     with suppress(SettingsError):
         build_service(Environment({"DT_CLOUDANT": "https://user:\udcff@couch.example"}))
 
 
 @pytest.mark.parametrize("way", ["", "/", "/identity/token"])
-def test_iam_is_asked_where_it_is_said_to_be(way: str) -> None:
+def test_iam_url_setting(way: str) -> None:
     with loopback(in_turn(success(access_token="t", expires_in=60))) as iam, loopback(in_turn(success(n=1))) as server:
         environ = KEY | {"DT_CLOUDANT": server.url, "DT_IAM_URL": f"{iam.url}{way}"}
         assert build_service(Environment(environ)).call("GET", "/x", soon()) == (200, {"n": 1})
@@ -199,7 +199,7 @@ def test_iam_is_asked_where_it_is_said_to_be(way: str) -> None:
         assert server.calls[0].headers["authorization"] == "Bearer t"
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_invalid_settings_are_reported_together() -> None:
     with pytest.raises(SettingsError) as caught:
         build_store(Environment({"DT_DATABASE_PERIOD": "day"}))
     assert len(caught.value.faults) == 3

@@ -1,4 +1,4 @@
-"""The SQLite database: who may read it, how one of the first version is brought up to date, and what its views say."""
+"""The SQLite database: file permissions, migration from the first version, and views."""
 
 import asyncio
 import sqlite3
@@ -62,7 +62,7 @@ def mode(path: Path) -> int:
 
 
 def first_version(path: Path, events: Sequence[Event]) -> sqlite3.Connection:
-    """Return a connection as the first version has it, which stored these."""
+    """Return a connection of the first version, which stored these events."""
     path.touch(0o644)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(FIRST_VERSION)
@@ -87,7 +87,7 @@ def temperature(value: float, at: str, event_id: str) -> Event:
 # ---- who may read it -------------------------------------------------------------------------------------------------
 
 
-def test_the_database_is_as_private_as_the_secret(tmp_path: Path) -> None:
+def test_database_file_permissions_are_private(tmp_path: Path) -> None:
     path = tmp_path / "var" / "events.db"
 
     async def run() -> list[int]:
@@ -101,7 +101,7 @@ def test_the_database_is_as_private_as_the_secret(tmp_path: Path) -> None:
     assert mode(path.parent) == 0o700
 
 
-def test_a_database_of_the_first_version_becomes_private_and_later_stays_as_it_is(tmp_path: Path) -> None:
+def test_old_database_becomes_private_once(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     with closing(first_version(path, [parse_stored(fresh_body(), NOW)])):
         assert mode(Path(f"{path}-wal")) == 0o644
@@ -115,7 +115,7 @@ def test_a_database_of_the_first_version_becomes_private_and_later_stays_as_it_i
 # ---- from the first version to this ----------------------------------------------------------------------------------
 
 
-def test_a_database_of_the_first_version_is_migrated_while_its_receiver_writes(tmp_path: Path) -> None:
+def test_old_database_is_migrated_while_its_receiver_writes(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     old = [temperature(20 + n, f"2026-11-21T08:00:{n:02}Z", f"old{n}") for n in range(30)]
     with closing(first_version(path, old)) as connection:
@@ -134,7 +134,7 @@ def test_a_database_of_the_first_version_is_migrated_while_its_receiver_writes(t
 
 
 def test_deliveries_during_the_migration_are_stored(tmp_path: Path) -> None:
-    """Those of the old receiver and of the new one."""
+    """By the old receiver and by the new one."""
     path = tmp_path / "events.db"
     olds, news = ([parse_stored(fresh_body(), NOW) for _ in range(100)] for _ in range(2))
     with closing(first_version(path, [parse_stored(fresh_body(), NOW) for _ in range(3000)])) as connection:
@@ -155,7 +155,7 @@ def test_deliveries_during_the_migration_are_stored(tmp_path: Path) -> None:
     assert ask(path, "SELECT count(*) FROM events") == [(3200,)]
 
 
-def test_a_restored_backup_of_the_first_version_is_migrated_at_once(tmp_path: Path) -> None:
+def test_restored_backup_of_an_old_database_is_migrated(tmp_path: Path) -> None:
     path, backup = tmp_path / "events.db", tmp_path / "old.db"
     first_version(backup, [parse_stored(fresh_body(), NOW)]).close()
 
@@ -198,7 +198,7 @@ def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_event_that_is_not_stored_is_no_duplicate(addition: str, cause: str, tmp_path: Path) -> None:
+def test_event_that_is_not_stored_is_not_a_duplicate(addition: str, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     touch = {"eventType": "touch", "data": {"touch": {}}}
     put(path, [parse_stored(body(eventId="first", **touch), NOW)])
@@ -231,7 +231,7 @@ def test_values_are_doubles(tmp_path: Path) -> None:
     assert ask(path, "SELECT typeof(value) FROM latest") == [("real",)]
 
 
-def test_the_views_end_with_who_signed_and_the_time_of_the_event(tmp_path: Path) -> None:
+def test_last_columns_of_the_views(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     event = parse_stored(body(), NOW, "hs256:1")
     put(path, [event])
@@ -282,7 +282,7 @@ def test_one_of_two_simultaneous_events_is_the_latest(tmp_path: Path) -> None:
     ],
 )
 def test_times_are_the_same_instant_in_utc(text: str | int, expected: str, tmp_path: Path) -> None:
-    """What is no time gives way to the time of the event."""
+    """An invalid time is replaced by the time of the event."""
     path = tmp_path / "events.db"
     put(path, [parse_stored(body(data={"temperature": {"value": 1, "updateTime": text}}), NOW)])
     assert ask(path, "SELECT time FROM readings") == [(expected,)]
@@ -324,7 +324,7 @@ def test_large_numbers_are_numbers(value: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no strange bodies at {CASES}")
-def test_strange_bodies_break_no_query(tmp_path: Path) -> None:
+def test_unparsable_bodies_break_no_query(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     events = [parse_stored(file.read_bytes(), NOW) for file in sorted(CASES.glob("*.json"))]
     assert put(path, events) == [Outcome.STORED] * len(events)

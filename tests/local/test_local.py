@@ -1,4 +1,4 @@
-"""The local receiver as a person meets it."""
+"""The local receiver as a user runs it."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ def stored(path: Path) -> list[bytes]:
 
 
 def run_to_its_end(environ: dict[str, str], folder: Path) -> str:
-    """Return what it says of why it does not start."""
+    """Run a receiver that does not start; return its message."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
     found = subprocess.run(
         [sys.executable, "-m", "local"], env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=20
@@ -43,7 +43,7 @@ def run_to_its_end(environ: dict[str, str], folder: Path) -> str:
     return found.stderr + found.stdout
 
 
-def test_first_run_makes_a_secret_and_says_what_to_try(tmp_path: Path) -> None:
+def test_first_run_generates_a_secret_and_prints_what_to_try(tmp_path: Path) -> None:
     file = tmp_path / "var" / "signature-secret"
     with running("local", {}, tmp_path) as program:
         secret = file.read_text()
@@ -84,7 +84,7 @@ def test_configured_secret_is_used(tmp_path: Path) -> None:
         ({"DT_DATABASE": "jdbc:postgresql://u:hidden@127.0.0.1/d"}, "DT_DATABASE is a URL"),
     ],
 )
-def test_fault_stops_it_at_start_with_a_message(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
+def test_invalid_setting_exits_at_start_with_a_message(environ: dict[str, str], sentence: str, tmp_path: Path) -> None:
     said = run_to_its_end(environ, tmp_path)
     assert sentence in said
     assert "hidden" not in said
@@ -100,7 +100,7 @@ def test_port_in_use_is_reported(tmp_path: Path) -> None:
         second.close()
 
 
-def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_listens_on_loopback_only(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         port = f"{program.port:04X}"
         listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if " 0A " in line]
@@ -133,7 +133,7 @@ def test_graceful_shutdown_answers_requests_in_flight(number: signal.Signals, tm
 
 
 def test_deleted_database_is_recreated(tmp_path: Path) -> None:
-    """The open file would go on taking events, and nobody could ever read them."""
+    """Otherwise events would go to the deleted open file."""
     path = tmp_path / "events.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
         contents = [fresh_body(), fresh_body()]
@@ -210,7 +210,7 @@ def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_503_until_there_is_room(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: a test cannot fill the machine's."""
+    """A limit on the size of files stands in for a full disk."""
     path = tmp_path / "events.db"
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path) as program:
         assert post(program, fresh_body()).status == 200
@@ -225,7 +225,7 @@ def test_full_disk_is_503_until_there_is_room(tmp_path: Path) -> None:
         assert refused in stored(path)
 
 
-def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
+def test_commits_are_durable(tmp_path: Path) -> None:
     database = Database(tmp_path / "events.db")
     connection = database._connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

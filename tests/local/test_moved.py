@@ -68,7 +68,7 @@ def keys(path: Path) -> set[str]:
 
 
 def read_elsewhere(path: Path) -> set[str]:
-    """Read the keys as another program does, beside the store that has the database open."""
+    """Read the keys by another connection, while the store has the database open."""
     program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT key FROM events'), sep='')"
     command = [sys.executable, "-c", program, str(path)]
     return set(subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split("'")[1::2])
@@ -107,7 +107,7 @@ def put_through(
 
 
 @pytest.mark.parametrize("before", [50, 2500])
-def test_a_file_that_is_moved_has_all_that_came_before(before: int, tmp_path: Path) -> None:
+def test_moved_file_has_every_event_acknowledged_before(before: int, tmp_path: Path) -> None:
     path, archive = tmp_path / "events.db", tmp_path / "archive.db"
     first, _ = put_through(path, lambda: path.rename(archive), before)
     assert first <= keys(archive) | keys(path)
@@ -138,7 +138,7 @@ RESTORES = [
 
 
 @pytest.mark.parametrize("how", RESTORES)
-def test_what_comes_after_a_restored_backup_is_in_it(how: str, tmp_path: Path) -> None:
+def test_restored_backup_gets_the_events_that_follow(how: str, tmp_path: Path) -> None:
     path, backup = tmp_path / "events.db", tmp_path / "backup.db"
     reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
 
@@ -188,7 +188,7 @@ def test_nothing_is_lost_without_the_wal(names: list[str], before: int, tmp_path
     assert first <= keys(path)
 
 
-def test_truncated_file_starts_anew(tmp_path: Path) -> None:
+def test_truncated_file_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     put_through(path, lambda: os.truncate(path, 0))
 

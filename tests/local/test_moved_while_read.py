@@ -48,7 +48,7 @@ def run(story: Coroutine[object, object, None]) -> None:
 
 
 def put_back_log(path: Path, moved: Path) -> None:
-    """Do what the log line of the event says."""
+    """Follow the instruction in the log line of the event."""
     [log] = path.parent.glob("events.db-wal.*")
     log.rename(f"{moved}-wal")
 
@@ -75,7 +75,7 @@ def test_moved_file_and_the_new_one_have_everything(count: int, tmp_path: Path) 
     run(story())
 
 
-def test_restarted_receiver_takes_along_what_the_one_before_left_in_the_log(tmp_path: Path) -> None:
+def test_restarted_receiver_keeps_events_left_in_the_wal(tmp_path: Path) -> None:
     path, archive = tmp_path / "events.db", tmp_path / "archive.db"
 
     async def story() -> None:
@@ -95,9 +95,7 @@ def test_restarted_receiver_takes_along_what_the_one_before_left_in_the_log(tmp_
     run(story())
 
 
-def test_more_than_can_be_taken_along_is_refused_until_the_reader_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_wal_is_refused_until_the_reader_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.database, "MAX_TAKEN", 500)
     path, archive = tmp_path / "events.db", tmp_path / "archive.db"
 
@@ -144,7 +142,7 @@ def test_move_to_another_disk_loses_nothing(is_read: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["-wal", "-shm"])
 @pytest.mark.parametrize("count", [200, MANY])
-def test_deleted_log_loses_nothing(count: int, name: str, tmp_path: Path) -> None:
+def test_deleted_wal_loses_nothing(count: int, name: str, tmp_path: Path) -> None:
     path = tmp_path / "events.db"
 
     async def story() -> None:
@@ -162,7 +160,7 @@ def test_deleted_log_loses_nothing(count: int, name: str, tmp_path: Path) -> Non
     run(story())
 
 
-def test_log_is_emptied_once_nobody_reads(tmp_path: Path) -> None:
+def test_wal_is_emptied_without_readers(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
 
     async def story() -> None:
@@ -180,7 +178,7 @@ def test_log_is_emptied_once_nobody_reads(tmp_path: Path) -> None:
     run(story())
 
 
-def test_backup_copied_over_after_another_program_wrote_is_taken(tmp_path: Path) -> None:
+def test_backup_copied_over_the_database_is_used(tmp_path: Path) -> None:
     path, backup = tmp_path / "events.db", tmp_path / "backup.db"
 
     async def story() -> None:

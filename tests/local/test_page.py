@@ -1,4 +1,4 @@
-"""The local receiver's page: for a browser on this machine, and for nobody else."""
+"""The local receiver's page: only for a browser on this machine."""
 
 import http.client
 import json
@@ -37,7 +37,7 @@ def post(program: Program, body: bytes) -> None:
     assert program.request("POST", "/", signed(body), body).status == 200
 
 
-def test_a_browser_gets_the_page_and_others_what_they_always_got(tmp_path: Path) -> None:
+def test_browser_gets_the_page_and_other_clients_405(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         answer = program.request("GET", "/", BROWSER)
         assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -60,13 +60,13 @@ def test_a_browser_gets_the_page_and_others_what_they_always_got(tmp_path: Path)
         {"Host": "localhost:8000", "Forwarded": "for=203.0.113.9"},
     ],
 )
-def test_nobody_elsewhere_gets_the_page_or_what_it_shows(tmp_path: Path, headers: dict[str, str]) -> None:
+def test_page_is_refused_to_other_hosts_and_proxies(tmp_path: Path, headers: dict[str, str]) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         for path in ("/", "/frames", "/page/local.js"):
             assert program.request("GET", path, {**BROWSER, **headers}).status == 405
 
 
-def test_frames_have_what_is_stored_and_then_what_comes(tmp_path: Path) -> None:
+def test_frames_have_stored_then_new_events(tmp_path: Path) -> None:
     device = Device("emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0")
     with running("local", ENVIRON, tmp_path) as program:
         post(program, device.body("humidity", datetime.now(UTC)))
@@ -81,14 +81,14 @@ def test_frames_have_what_is_stored_and_then_what_comes(tmp_path: Path) -> None:
             assert [each["eventType"] for each in following["events"]] == ["touch"]
 
 
-def test_what_cannot_be_parsed_is_shown_as_such(tmp_path: Path) -> None:
+def test_unparsed_event_is_shown(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         post(program, b'{"half":')
         with frames(program) as found:
             assert next(found)["events"][0]["value"] == "unparsed: not JSON"
 
 
-def test_many_events_at_once_are_counted(tmp_path: Path) -> None:
+def test_concurrent_events_are_counted(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program, frames(program) as found:
         assert next(found)["total"] == 0
         for _ in range(120):
@@ -101,7 +101,7 @@ def test_many_events_at_once_are_counted(tmp_path: Path) -> None:
         assert counted == 120
 
 
-def test_a_database_that_is_moved_while_the_page_is_open_loses_nothing(tmp_path: Path) -> None:
+def test_moved_database_with_an_open_page_loses_nothing(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program, frames(program) as found:
         next(found)
         for _ in range(20):
@@ -115,7 +115,7 @@ def test_a_database_that_is_moved_while_the_page_is_open_loses_nothing(tmp_path:
         assert moved.execute("SELECT count(*) FROM events").fetchone()[0] in (20, 21)
 
 
-def test_an_open_page_does_not_keep_the_receiver_from_stopping(tmp_path: Path) -> None:
+def test_open_page_does_not_block_shutdown(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program, frames(program) as found:
         next(found)
         started = time.monotonic()

@@ -1,12 +1,13 @@
 """An HTTP server in the place of a cloud's service, which answers what a test tells it to, and counts."""
 
 import json
+import socket
 import ssl
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -107,6 +108,7 @@ class Loopback(ThreadingHTTPServer):
         self.host = f"127.0.0.1:{self.server_port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
         self.closing = threading.Event()
+        self._sockets: list[socket.socket] = []
         if tls:
             # The handshake is for the thread of the connection: this one accepts the next.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -114,7 +116,15 @@ class Loopback(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Count."""
         self.connections += 1
+        self._sockets.append(request)
         super().process_request(request, client_address)
+
+    def server_close(self) -> None:
+        """Close the connections too."""
+        super().server_close()
+        for each in self._sockets:
+            with suppress(OSError):  # closed already
+                each.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that hung up is what some tests are about."""

@@ -1,4 +1,4 @@
-"""A platform that calls ``main(event, context)``, with one file for each event: all that an adapter consists of."""
+"""A minimal adapter: a platform that calls ``main(event, context)`` and stores a file for each event."""
 
 FILES = {
     "example_cloud/__init__.py": '"""The receiver on an example of a cloud."""\n',

@@ -1,4 +1,4 @@
-"""An adapter is added or removed with its own two folders, and hardly anything else: nothing lists the adapters."""
+"""Adding or removing an adapter takes little more than its two folders: no list names the adapters."""
 
 import ast
 import os
@@ -22,7 +22,7 @@ TOUCHED = {"README.md", "docs/settings.md"}
 
 
 def run(fork: Path, *command: str) -> str:
-    """Run a command in a fork, with nothing of what the tests around it have set, and return all that it printed."""
+    """Run a command in a fork, without the tests' environment, and return its output."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(fork), "PYTHON": sys.executable}
     done = subprocess.run(
         command, cwd=fork, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -37,7 +37,7 @@ def run_pytest(fork: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def fork(tmp_path: Path) -> Path:
-    """A fork without any of the clouds, with another, and with what that takes done to its documentation."""
+    """A fork with the clouds removed, another added, and its documentation updated."""
     fork = copy_repository(tmp_path / "fork")
     run(fork, "git", "init", "--quiet")
     run(fork, "git", "add", "--all")
@@ -56,7 +56,7 @@ def fork(tmp_path: Path) -> Path:
     return fork
 
 
-def test_clouds_are_removed_and_another_is_added(fork: Path) -> None:
+def test_fork_removes_clouds_and_adds_another(fork: Path) -> None:
     untracked = ("--others", "--exclude-standard")
     changed = {*run(fork, "git", "diff", "--name-only").split(), *run(fork, "git", "ls-files", *untracked).split()}
     own = tuple(f"{prefix}{name}/" for name in (*REMOVED, "example_cloud") for prefix in ("", "tests/"))
@@ -84,7 +84,7 @@ def test_clouds_are_removed_and_another_is_added(fork: Path) -> None:
     collected = {line.rpartition("::")[2] for line in run_pytest(fork, "--collect-only").splitlines()}
     for case in ("is_refused_alike[Example]", "of_the_log[Example]", "have_no_case[Example-x-dt-signature]"):
         assert any(line.endswith(case) for line in collected), case
-    assert "test_a_second_copy_changes_nothing[example files]" in collected
+    assert "test_duplicate_changes_nothing[example files]" in collected
     assert not [line for line in collected for name in gone() if f"[{name}]" in line or f"[{name}-" in line]
     run_pytest(fork, "tests/contract", "-k", "(Example or example or (sqlite and survives)) and not of_the_log")
     docs = (f"tests/docs/test_{name}.py" for name in ("docs", "settings", "architecture", "workflows"))
@@ -92,7 +92,7 @@ def test_clouds_are_removed_and_another_is_added(fork: Path) -> None:
 
 
 def gone() -> set[str]:
-    """Return how the contract suites call the adapters and stores that are removed."""
+    """Return the contract suites' names of the removed adapters and stores."""
     adapters = {name for module in found("adapters") if _folder(module) in REMOVED for name in module.ADAPTERS}
     return adapters | {name for module in found("stores") if _folder(module) in REMOVED for name in module.STORES}
 
@@ -102,7 +102,7 @@ def _folder(module: ModuleType) -> str:
 
 
 def imports(fork: Path) -> set[str]:
-    """Return the first part of the name of each module that is imported anywhere."""
+    """Return the top-level package of each imported module."""
     names = set()
     for path in fork.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""``pip install .``: what a fork installs beside its own programs."""
+"""``pip install .``, as a fork installs it beside its own programs."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ RUN = "import sys; sys.argv[0] = 'dtconn'; from cli.main import app; app()"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which pip installed a copy of what git knows."""
+    """The folder into which pip installed a copy of the files in git."""
     folder = tmp_path_factory.mktemp("install")
     copy_repository(folder / "source")
     target = folder / "installed"

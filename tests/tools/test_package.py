@@ -1,4 +1,4 @@
-"""tools/package.py, in a small repository of its own; and what it makes of this one."""
+"""tools/package.py, in a small test repository and in this one."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def repository(tmp_path: Path) -> Repository:
     return repository
 
 
-def test_core_the_adapter_and_at_the_root_what_the_platform_wants(repository: Repository) -> None:
+def test_package_has_core_adapter_and_platform_files(repository: Repository) -> None:
     done = repository.package("heroku")
     assert (done.returncode, done.stderr) == (0, "")
     assert repository.written() == PACKAGE
@@ -81,7 +81,7 @@ def test_core_the_adapter_and_at_the_root_what_the_platform_wants(repository: Re
         assert (repository.dist / place).read_text() == SOURCES.get(place, SOURCES.get(f"heroku/{place}"))
 
 
-def test_it_prints_what_it_wrote_and_its_size(repository: Repository) -> None:
+def test_packaged_files_and_sizes_are_printed(repository: Repository) -> None:
     lines = repository.package("heroku").stdout.splitlines()
     assert [line.split() for line in lines[:-1]] == [
         [str((repository.dist / place).stat().st_size), place] for place in PACKAGE
@@ -103,7 +103,7 @@ def test_it_prints_what_it_wrote_and_its_size(repository: Repository) -> None:
         "core/notes.txt",
     ],
 )
-def test_what_does_not_belong_stays_at_home_and_is_named(repository: Repository, stray: str) -> None:
+def test_stray_files_are_left_out_and_named(repository: Repository, stray: str) -> None:
     repository.write(stray, "not for the cloud")
     done = repository.package("heroku")
     assert repository.written() == PACKAGE
@@ -120,13 +120,13 @@ def test_what_does_not_belong_stays_at_home_and_is_named(repository: Repository,
         "var/secret.py",
     ],
 )
-def test_tests_and_caches_stay_at_home_without_a_word(repository: Repository, stray: str) -> None:
+def test_tests_and_caches_are_left_out_silently(repository: Repository, stray: str) -> None:
     repository.write(stray, "not for the cloud")
     assert "left out" not in repository.package("heroku").stdout
     assert repository.written() == PACKAGE
 
 
-def test_a_link_is_not_followed_out_of_the_repository(repository: Repository, tmp_path: Path) -> None:
+def test_symbolic_link_out_of_the_repository_is_not_followed(repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("secret = 1")
     (repository.folder / "heroku" / "link.py").symlink_to(tmp_path / "secret.py")
     (repository.folder / "heroku" / "folder").symlink_to(tmp_path)
@@ -134,7 +134,7 @@ def test_a_link_is_not_followed_out_of_the_repository(repository: Repository, tm
     assert repository.written() == PACKAGE
 
 
-def test_the_same_sources_give_the_same_package(repository: Repository) -> None:
+def test_package_is_reproducible(repository: Repository) -> None:
     def state() -> list[tuple[str, bytes, int, int]]:
         return [
             (str(path), b"" if path.is_dir() else path.read_bytes(), path.stat().st_mode, path.stat().st_mtime_ns)
@@ -150,7 +150,7 @@ def test_the_same_sources_give_the_same_package(repository: Repository) -> None:
     assert state() == before
 
 
-def test_nothing_of_the_last_package_stays_but_its_git(repository: Repository) -> None:
+def test_old_package_is_removed_except_its_git_folder(repository: Repository) -> None:
     for place in ("old.py", "core/old.py", "older/old.py", ".git/config"):
         repository.write(f"dist/heroku/{place}", "old")
     (repository.dist / "link").symlink_to(repository.folder / "core")
@@ -162,7 +162,7 @@ def test_nothing_of_the_last_package_stays_but_its_git(repository: Repository) -
 
 
 @pytest.mark.parametrize("gone", ["LICENSE", "heroku/Procfile", "heroku/.python-version", "core/__init__.py"])
-def test_a_missing_file_is_refused_and_the_last_package_stays(repository: Repository, gone: str) -> None:
+def test_missing_file_is_an_error_and_keeps_the_old_package(repository: Repository, gone: str) -> None:
     repository.package("heroku")
     (repository.folder / gone).unlink()
     done = repository.package("heroku")
@@ -179,7 +179,7 @@ def test_help_has_examples(repository: Repository) -> None:
     assert "python tools/package.py heroku" in done.stdout
 
 
-def test_an_unknown_cloud_is_refused_with_those_that_there_are(repository: Repository) -> None:
+def test_unknown_cloud_is_refused_with_a_list(repository: Repository) -> None:
     done = repository.package("mainframe")
     assert done.returncode == 2
     assert "heroku" in done.stderr
@@ -212,7 +212,7 @@ print(json.dumps([core.__file__, asyncio.run(main())]))
 """
 
 
-def test_the_package_of_this_repository_answers_by_itself(tmp_path: Path) -> None:
+def test_package_of_this_repository_runs_alone(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository")
     for folder in ("core", "server", "heroku"):
         shutil.copytree(ROOT / folder, repository.folder / folder)

@@ -1,4 +1,4 @@
-"""What the processes of `make test` owe each other and the machine."""
+"""Processes of `make test`: children end with their parents, and tests marked alone exclude others."""
 
 import os
 import signal
@@ -44,12 +44,12 @@ def test_second():
 
 
 def is_running(pid: int) -> bool:
-    """Return whether there is such a process; one that has ended and that nobody has asked about is none."""
+    """Return whether the process runs; a zombie does not."""
     found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
 
 
-def test_what_a_killed_process_has_started_ends_with_it() -> None:
+def test_child_process_ends_with_a_killed_parent() -> None:
     command = [sys.executable, "-c", SPAWNS]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as worker:
         assert worker.stdout
@@ -66,7 +66,7 @@ def test_what_a_killed_process_has_started_ends_with_it() -> None:
 
 
 @pytest.mark.parametrize("marks", [("@pytest.mark.alone", ""), ("", "@pytest.mark.alone")], ids=["first", "second"])
-def test_a_test_marked_alone_shares_no_moment_with_another(marks: tuple[str, str], tmp_path: Path) -> None:
+def test_marked_alone_excludes_other_tests(marks: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = alone\n")
     processes = []
     for name, source, mark in zip(("first", "second"), (FIRST, SECOND), marks, strict=True):

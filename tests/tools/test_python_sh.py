@@ -1,4 +1,4 @@
-"""tools/python.sh, with a home, a root and a PATH of its own, and interpreters that pretend to be others."""
+"""tools/python.sh, with a test home, root and PATH, and fake interpreters."""
 
 import os
 import shutil
@@ -29,12 +29,12 @@ class Machine:
     folder: Path
 
     def python(self, place: str, pretend: str = "pass") -> str:
-        """Put an interpreter at ``place``; it works, but for what it is told to pretend. Return its path."""
+        """Create an interpreter at ``place`` that works, except for what it pretends; return its path."""
         code = f"import sys; sys.executable = sys.argv[2]; {pretend}; exec(sys.argv[1])"
         return self.script(place, f'exec "{sys.executable}" -I -c "{code}" "$3" "$0"')
 
     def shim(self, place: str) -> str:
-        """Put what pyenv leaves for a version that is installed, but not chosen."""
+        """Create the failing shim that pyenv leaves for a version that is not selected."""
         return self.script(place, 'echo "pyenv: command not found" >&2\necho "Note: see pyenv help" >&2\nexit 127')
 
     def script(self, place: str, lines: str) -> str:
@@ -45,7 +45,7 @@ class Machine:
         return str(path)
 
     def run(self, path: str = "bin", *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run the script; ``path`` are the folders that are searched before the few tools that it needs."""
+        """Run the script; ``path`` lists the folders before those of the few tools that it needs."""
         folders = [str(self.folder / name) for name in path.split(":")] + [str(self.folder / "tools")]
         environ = {
             "PATH": ":".join(folders),
@@ -84,12 +84,12 @@ def machine(tmp_path: Path) -> Machine:
         ([""], ""),
     ],
 )
-def test_the_version_that_the_clouds_run_then_the_newest(machine: Machine, there: list[str], found: str) -> None:
+def test_version_of_the_clouds_then_the_newest(machine: Machine, there: list[str], found: str) -> None:
     paths = {version: machine.python(f"bin/python{version}") for version in there}
     assert machine.finds() == paths[found]
 
 
-def test_one_version_alone_where_it_is_asked_for(machine: Machine) -> None:
+def test_requested_version_only(machine: Machine) -> None:
     newer = machine.python("bin/python3.13")
     # Called python3.11, and is none.
     machine.python("bin/python3.11", "sys.version_info = (3, 13, 0)")
@@ -116,7 +116,7 @@ def test_one_version_alone_where_it_is_asked_for(machine: Machine) -> None:
         "root/usr/bin/python3.13",
     ],
 )
-def test_each_place_is_searched(machine: Machine, place: str) -> None:
+def test_every_install_location_is_searched(machine: Machine, place: str) -> None:
     machine.python("bin/python3.12")
     assert machine.python(place) == machine.finds()
 
@@ -129,27 +129,27 @@ def test_each_place_is_searched(machine: Machine, place: str) -> None:
         ("XDG_DATA_HOME", "data", "data/uv/python/cpython-3.13.1-macos-aarch64-none/bin/python3.13"),
     ],
 )
-def test_the_managers_own_variables_are_heard(machine: Machine, variable: str, folder: str, place: str) -> None:
+def test_variables_of_version_managers(machine: Machine, variable: str, folder: str, place: str) -> None:
     assert machine.python(place) == machine.finds(environ={variable: str(machine.folder / folder)})
 
 
-def test_the_newest_patch_of_those_that_a_manager_has(machine: Machine) -> None:
+def test_newest_patch_version_of_a_manager(machine: Machine) -> None:
     paths = [machine.python(f"home/.pyenv/versions/3.13.{patch}/bin/python3.13") for patch in (1, 9, 12)]
     assert machine.finds() == paths[-1]
 
 
-def test_a_shim_that_fails_does_not_hide_what_is_behind_it(machine: Machine) -> None:
+def test_failing_shim_does_not_hide_a_later_python(machine: Machine) -> None:
     machine.shim("shims/python3.13")
     assert machine.python("bin/python3.13") == machine.finds("shims:bin")
 
 
-def test_a_shim_that_fails_for_all_but_an_older_version(machine: Machine) -> None:
+def test_shim_that_works_only_for_an_older_version(machine: Machine) -> None:
     for version in ("3.13", "3.14", "3.12"):
         machine.shim(f"shims/python{version}")
     assert machine.python("shims/python3.11") == machine.finds("shims")
 
 
-def test_what_cannot_be_run_is_passed_over(machine: Machine) -> None:
+def test_non_executable_python_is_skipped(machine: Machine) -> None:
     Path(machine.python("bin/python3.13")).chmod(0o644)
     (machine.folder / "bin" / "python3.14").mkdir()
     assert "Passed over" not in machine.run().stderr
@@ -168,7 +168,7 @@ def test_what_cannot_be_run_is_passed_over(machine: Machine) -> None:
         (FREE_THREADED, "is not the ordinary CPython, for which the requirements have binaries"),
     ],
 )
-def test_an_unsuitable_one_is_passed_over_and_named(machine: Machine, pretend: str, reason: str) -> None:
+def test_unsuitable_python_is_skipped_and_named(machine: Machine, pretend: str, reason: str) -> None:
     unsuitable = machine.python("bin/python3.13", pretend)
     done = machine.run()
     assert (done.returncode, done.stdout) == (1, "")
@@ -176,7 +176,7 @@ def test_an_unsuitable_one_is_passed_over_and_named(machine: Machine, pretend: s
     assert machine.python("bin/python3.11") == machine.finds()
 
 
-def test_without_any_it_says_what_to_install(machine: Machine) -> None:
+def test_no_python_says_what_to_install(machine: Machine) -> None:
     done = machine.run()
     assert (done.returncode, done.stdout) == (1, "")
     for system in ("Debian", "macOS", "Windows", "PYTHON="):
@@ -184,13 +184,13 @@ def test_without_any_it_says_what_to_install(machine: Machine) -> None:
     assert "Passed over" not in done.stderr
 
 
-def test_the_first_line_of_a_shims_excuse_is_enough(machine: Machine) -> None:
+def test_first_line_of_a_shim_error_is_printed(machine: Machine) -> None:
     shim = machine.shim("bin/python3.13")
     # Twice on PATH is still one.
     assert machine.run("bin:bin").stderr.endswith(f"Passed over:\n  {shim} pyenv: command not found\n")
 
 
-def test_PYTHON_is_the_one_whatever_else_is_there(machine: Machine) -> None:
+def test_PYTHON_variable_is_preferred(machine: Machine) -> None:
     machine.python("bin/python3.13")
     mine = machine.python("my own/python")
     assert machine.finds(environ={"PYTHON": mine}) == mine
@@ -199,7 +199,7 @@ def test_PYTHON_is_the_one_whatever_else_is_there(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("pretend", [OLD, NO_ENSUREPIP])
-def test_an_unsuitable_PYTHON_is_an_error_though_a_good_one_is_there(machine: Machine, pretend: str) -> None:
+def test_unsuitable_PYTHON_variable_is_an_error(machine: Machine, pretend: str) -> None:
     machine.python("bin/python3.13")
     mine = machine.python("mine/python", pretend)
     done = machine.run(PYTHON=mine)
@@ -208,13 +208,13 @@ def test_an_unsuitable_PYTHON_is_an_error_though_a_good_one_is_there(machine: Ma
     assert ("is Python 3.10" if pretend == OLD else "lacks the module ensurepip") in done.stderr
 
 
-def test_a_PYTHON_that_is_not_there(machine: Machine) -> None:
+def test_missing_PYTHON_variable_target_is_an_error(machine: Machine) -> None:
     done = machine.run(PYTHON="python9")
     assert (done.returncode, done.stdout) == (1, "")
     assert "PYTHON=python9 is not suitable" in done.stderr
 
 
-def test_a_real_interpreter() -> None:
+def test_real_interpreter() -> None:
     environ = os.environ | {"PYTHON": sys.executable}
     done = subprocess.run(["sh", SCRIPT], env=environ, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == f"{sys.executable}\n"

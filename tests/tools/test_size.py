@@ -1,4 +1,4 @@
-"""Which room imports which: nothing goes upwards, and no adapter imports another."""
+"""Imports between the folders: no import upwards, and no adapter imports another."""
 
 import sys
 
