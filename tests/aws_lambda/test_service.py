@@ -26,8 +26,8 @@ from tests.support.loopback import (
     Answering,
     Loopback,
     Reply,
+    assert_no_leak,
     fault,
-    gives_nothing_away,
     in_turn,
     loopback,
     success,
@@ -62,7 +62,7 @@ def cause_of(dynamodb: Any, seconds: float = DEADLINE) -> str:
     """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         put(dynamodb, seconds)
-    gives_nothing_away(caught.value, SECRET)
+    assert_no_leak(caught.value, SECRET)
     return caught.value.reason
 
 

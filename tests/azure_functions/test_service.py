@@ -25,7 +25,7 @@ from azure_functions.service import call, connect
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from tests.support.certificates import certificate
-from tests.support.loopback import DROPPED, SILENT, Answering, Call, Reply, gives_nothing_away, in_turn, loopback
+from tests.support.loopback import DROPPED, SILENT, Answering, Call, Reply, assert_no_leak, in_turn, loopback
 from tests.support.ports import free_port
 
 KEY = b64encode(b"a storage key of the tests").decode()
@@ -243,7 +243,7 @@ def test_unparsable_answer_has_a_cause(service: str, reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         caught = fails(service, server.server_port)
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP [0-9]{3}", caught.reason)
-    gives_nothing_away(caught, "emucdd")
+    assert_no_leak(caught, "emucdd")
 
 
 @pytest.mark.parametrize("secret", [f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"])
@@ -259,7 +259,7 @@ def test_error_has_no_secret_and_no_body(service: str, secret: str) -> None:
         with loopback(in_turn(reply)) as server:
             caught = fails(service, server.server_port, secret, seconds=3.05)
         for word in (KEY, SIGNATURE, "sig=", "emucdd", "eyJldm", "127.0.0.1"):
-            gives_nothing_away(caught, word)
+            assert_no_leak(caught, word)
 
 
 def test_repr_of_a_client_has_no_key(service: str) -> None:

@@ -13,7 +13,7 @@ _LOST, _APART = 20, 0.2
 
 
 def network(proxies: Sequence[Proxy], throttled: bytes = b"") -> dict[str, Fault]:
-    """Return what these proxies can do.
+    """Return the faults of these proxies.
 
     Args:
         proxies: They all do it at once.

@@ -13,7 +13,7 @@ from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import SECRET
 from tests.support.ibm import ibm_function
 from tests.support.processes import Program, running
-from tests.support.senders import away, kill_often, outcome, sending
+from tests.support.senders import kill_often, outcome, sending, store_outage
 
 KILLS = 20
 
@@ -86,7 +86,7 @@ def test_cloudant_outage_under_load(
     with couchdb("user:password") as server:
         events = Events(server)
         with starting(program, server, events, tmp_path)() as started, sending(lambda: started) as ledger:
-            away(ledger, *fault(server))
+            store_outage(ledger, *fault(server))
         _, too_many = outcome(ledger, bodies(events))
         assert too_many == 0
         assert ledger.statuses[503] > 0

@@ -26,7 +26,7 @@ from tests.support.loopback import (
     Call,
     Loopback,
     Reply,
-    gives_nothing_away,
+    assert_no_leak,
     in_turn,
     loopback,
     success,
@@ -48,7 +48,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
-    gives_nothing_away(caught.value, HIDDEN)
+    assert_no_leak(caught.value, HIDDEN)
     return caught.value.reason
 
 

@@ -1,6 +1,6 @@
-"""Strange bodies, each of which DT could sign: what every store, view, listing, export and worker is given.
+"""Unusual bodies that DT could sign, for every store, view, listing, export and worker.
 
-Those of our own have a body for each kind. A folder of others is read too, where there is one.
+Ours have a body for each kind. A folder of further bodies is read too, if there is one.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What was sent, what was answered, and what has to be stored because of it."""
+"""The ledger of a load: deliveries, answers, and the events that must be stored."""
 
 import threading
 import time

@@ -23,7 +23,7 @@ class Server(Protocol):
 
 
 def posting(server: Callable[[], Server]) -> Callable[[], Post]:
-    """Return what sends to whatever server there is at the moment, for `Load`."""
+    """Return a sender to the current server, for `Load`."""
 
     def post(content: bytes) -> int:
         headers = {"Content-Type": "application/json", "X-Dt-Signature": sign(content).decode()}
@@ -80,7 +80,7 @@ class Connection:
 
 
 def head(content: bytes, length: int) -> bytes:
-    """Return the head of a delivery that says it has so many bytes."""
+    """Return the head of a delivery with this Content-Length."""
     return (
         b"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"X-Dt-Signature: %b\r\nContent-Length: %d\r\n\r\n" % (sign(content), length)

@@ -115,7 +115,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @contextmanager
 def moto_server() -> Iterator[MotoServer]:
-    """Give a server of one's own."""
+    """Give a new server."""
     server = MotoServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""The real programs, started as a person starts them, and spoken to over real sockets."""
+"""The real programs, started as a user starts them, and called over real sockets."""
 
 import ctypes
 import http.client
@@ -84,7 +84,7 @@ class Requesting:
     port: int
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """Make one request on a connection of its own."""
+        """Make one request on a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
             connection.request(method, path, body or None, dict(headers or {}))
@@ -100,21 +100,21 @@ class StandIn:
     process: subprocess.Popen[bytes] | None = None
 
     def freeze(self) -> None:
-        """Let it take connections and say nothing."""
+        """Freeze it: it accepts connections and answers nothing."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        """Thaw it. It then handles the requests that came meanwhile, even if the clients have gone."""
         self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a power cut does: connections are refused from now on."""
+        """Kill it: connections are refused from now on."""
         self._running().kill()
         self._running().communicate()
         self.process = None
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End it in any state."""
         if self.process:
             self.kill()
 
@@ -124,7 +124,7 @@ class StandIn:
 
 
 def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> str:
-    """Run a Python program with these variables and nothing else of the tests', and return all that it printed."""
+    """Run a Python program with only these variables, and return its output."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(folder)}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

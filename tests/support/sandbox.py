@@ -46,7 +46,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.init_error: Any = None
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing: the runtime is gone, which those who killed it know."""
+        """Print nothing: some tests kill the runtime."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -109,7 +109,7 @@ def _certify(path: Path) -> Path:
 
 @contextmanager
 def service_bus(folder: Path, *queues: str, **options: Any) -> Iterator[ServiceBus]:
-    """Give a started one of one's own, or skip where there is no AMQP to be had."""
+    """Give a new, started one, or skip if the AMQP library is not installed."""
     if importlib.util.find_spec("proton") is None:
         pytest.skip("no python-qpid-proton: install a C compiler, then `make test` installs it")
     bus = ServiceBus(folder, *queues, **options)
