@@ -285,7 +285,7 @@ def test_answer_format_of_each_front_door(name: str, response: Response) -> None
     else:
         assert result.keys() == {"statusCode", "body", "isBase64Encoded", "headers"}
         assert result["headers"] == expected
-    # The front door counts for itself, and two lengths are an attack on whoever reads the answer.
+    # The front door adds the length, and two lengths would allow response smuggling.
     assert "content-length" not in json.dumps(result)
     assert len(result["body"].encode()) == int(length)
     answer = AWS_FRONT_DOORS[name].answer(result)

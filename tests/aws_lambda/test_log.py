@@ -204,7 +204,7 @@ def test_timestamp_is_in_whole_milliseconds(now: float) -> None:
     assert type(line["_aws"]["Timestamp"]) is int
 
 
-# What the checks above do not let pass, or else they would show nothing.
+# Invalid lines that the checks above must find.
 SOUND: dict[str, Any] = {
     "f": "name",
     "m": 1,

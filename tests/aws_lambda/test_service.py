@@ -69,8 +69,8 @@ def cause_of(dynamodb: Any, seconds: float = DEADLINE) -> str:
 AGAIN = {
     "500": (fault("InternalServerError", 500, SECRET), "InternalServerError"),
     "503": (fault("ServiceUnavailable", 503, SECRET), "ServiceUnavailable"),
-    "500 without a word": (Reply(500, b""), "500"),
-    "502 of something between": (Reply(502, SECRET.encode(), {"Content-Type": "text/html"}), "502"),
+    "500 without a body": (Reply(500, b""), "500"),
+    "502 of a proxy": (Reply(502, SECRET.encode(), {"Content-Type": "text/html"}), "502"),
     **{
         code: (fault(code, 400, SECRET), code)
         for code in (
@@ -114,8 +114,8 @@ NEVER_AGAIN = {
         "ItemCollectionSizeLimitExceededException",
     )
 } | {
-    "403 without a word": (Reply(403, b""), "403"),
-    "400 that is no JSON": (Reply(400, SECRET.encode()), "400"),
+    "403 without a body": (Reply(403, b""), "403"),
+    "400 that is not JSON": (Reply(400, SECRET.encode()), "400"),
 }
 
 

@@ -234,7 +234,7 @@ def test_optional_resources(bus: Deployment) -> None:
     assert change(silenceMinutes=0) == ({f"{RULES}-silence"}, set())
     assert change(lock=False) == ({f"{BUS}/{LOCK}"}, set())
     assert f"{STORAGE}/{LOCK}" not in deployment(store="table", lock=False).resources
-    # A secure parameter stays an expression: without it, the secret in the vault is left as it is.
+    # A secure parameter stays an expression: without it, the secret in the vault is not changed.
     conditional = {key for key, it in bus.resources.items() if "condition" in it}
     assert conditional == OF_SECRET
     assert {bus.one(key)["condition"] for key in conditional} == {"[not(empty(parameters('signatureSecret')))]"}

@@ -22,7 +22,7 @@ from tests.support.service_bus import service_bus
 Index = Callable[..., Any]
 Function = Callable[..., AbstractContextManager[Program]]
 
-# Nobody listens there.
+# Nothing listens there.
 BUS = "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0;UseDevelopmentEmulator=true;"
 STORAGE = connection_string(9, 9)
 STORES = {

@@ -135,5 +135,5 @@ def test_host_without_a_function_acknowledges_nothing_at_events(app: Path, tmp_p
 
         closed.wait_until_ready(401)
         assert {closed.request("POST", path, {}, b"{}").status for path in ADDRESSES} == {401}
-        # No request comes as far as the function, which said why when it was loaded.
+        # No request reaches the function, which logged the reason when it was loaded.
         assert '"severity":"ERROR","message":"DT_AUTH_LEVEL must be anonymous or function.' in closed.output()

@@ -131,7 +131,7 @@ def test_failed_early_renewal_keeps_the_valid_token(identity: Identity, monkeypa
 REFUSED = json.dumps({"statusCode": 500, "message": SECRET}).encode()
 FAILURES: dict[str, Reply | None] = {
     "500": Reply(500, REFUSED),
-    "500 without a word": Reply(500, b""),
+    "500 without a body": Reply(500, b""),
     "500 and to come again in an hour": Reply(500, REFUSED, {"Retry-After": "3600"}),
     "503": Reply(503, REFUSED),
     "429": Reply(429, REFUSED),
@@ -163,7 +163,7 @@ def test_failed_identity_endpoint_is_retried_by_the_next_call(identity: Identity
                 get()
             assert time.monotonic() - started < 1
             assert len(server.calls) == calls
-            # The error of a request to the service, which this is none of, would have its response.
+            # An error of a request to the service itself would have a response.
             assert not hasattr(caught.value, "response")
             assert SECRET not in str(caught.value)
         assert get() == 1
@@ -449,7 +449,7 @@ def test_managed_identity_stores_in_azure_storage(store: str, function: Function
             assert method == wanted
             assert path.startswith(begin)
         assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {TOKEN}1"}
-        # Three attempts in vain, and then one token for both services.
+        # Three failed attempts, then one token for both services.
         assert len(endpoint.calls) == {"table": 3, "storage_queue": 6}[store] + 1
         expected = {"api-version": "2019-08-01", "resource": STORAGE, "client_id": "5e29463d"}
         assert [asked(call) for call in endpoint.calls] == [expected] * len(endpoint.calls)

@@ -70,7 +70,7 @@ def test_function_killed_under_load(store: str, tmp_path: Path) -> None:
     with place(store, tmp_path) as there:
         ledger = kill_often(lambda: azure_functions(there.environ, tmp_path), kill, KILLS)
         _, too_many = outcome(ledger, there.bodies())
-        # One second copy of each request at hand for each death between the sending and the mark.
+        # A kill between the send and the mark costs one duplicate of each request in flight.
         assert too_many <= (KILLS * SENDERS if store == "storage_queue" else 0)
 
 
@@ -81,5 +81,5 @@ def test_store_outage_under_load(store: str, tmp_path: Path) -> None:
         with azure_functions(there.environ, tmp_path) as program, sending(lambda: program) as ledger:
             store_outage(ledger, there.goes, there.comes)
         _, too_many = outcome(ledger, there.bodies())
-        # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
+        # The service may have stored an attempt that timed out: one more duplicate for each attempt in flight.
         assert too_many <= (SENDERS * 3 if store == "storage_queue" else 0)

@@ -192,7 +192,7 @@ def test_late_refusal_is_not_retried_after_the_deadline(service: str) -> None:
     assert refused(service, answering, seconds=3.05) == ("ServerBusy", 1)
 
 
-# What is said of it.
+# Causes and errors.
 
 
 def odata(code: object) -> bytes:
@@ -272,7 +272,7 @@ def test_repr_of_a_client_has_no_key(service: str) -> None:
         assert "sig=" not in shown
 
 
-# Answers that are none.
+# Invalid answers.
 
 
 @contextmanager

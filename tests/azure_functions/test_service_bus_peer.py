@@ -233,7 +233,7 @@ def test_expired_token_of_an_idle_connection_fails_once(tmp_path: Path) -> None:
         sender = _identified(bus, Credential(lifetime=2))
         assert _send(sender) is None
         time.sleep(2.1)
-        # With the address of one's own it is a connection's error, and else one of authentication.
+        # With a custom endpoint it is a connection error, otherwise an authentication error.
         assert _send(sender) is exceptions.ServiceBusConnectionError
         assert _send(sender) is None
         sender.close()

@@ -145,7 +145,7 @@ def test_unverified_requests_all_get_the_same_answer(platform: Any) -> None:
         answers.append((answer.body, {**answer.headers}))
         line = last_line(adapter, count)
         assert (line["severity"], line["outcome"], line["reason"]) == ("WARNING", "refused", reason), name
-    # A stranger learns nothing from the difference between two refusals, for there is none.
+    # Every refusal is the same, so a sender learns nothing from it.
     assert all(answer == answers[0] for answer in answers)
     assert adapter.bodies() == []
     # And the next that is signed is taken, by either scheme.
@@ -174,7 +174,7 @@ def test_only_post_delivers(adapter: Adapter) -> None:
 
 
 def test_unavailable_keys_are_503(platform: Any) -> None:
-    # A port of this machine on which nobody listens stands for DT's identity server being away.
+    # A port without a listener stands in for an outage of DT's identity server.
     adapter = platform(DT_ORGANIZATION_ID=ORGANIZATION, DT_ISSUER="http://127.0.0.1:9/data-connector")
     answer = post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)})
     assert problem(answer) == (503, "unavailable")

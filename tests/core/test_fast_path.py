@@ -129,7 +129,7 @@ def tampered(part: bytes, rng: random.Random) -> bytes:
 def token(rng: random.Random) -> bytes:
     header = DT_HEADER if rng.random() < 0.8 else rng.choice(HEADERS)
     first, second = encode(header), encode(payload(rng))
-    # Before the signature is made: as from somebody who has the secret. After: as from anybody else.
+    # Tampered before signing: a sender with the secret. After: a sender without it.
     if rng.random() < 0.15:
         second = tampered(second, rng)
     if rng.random() < 0.05:

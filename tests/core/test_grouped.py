@@ -55,7 +55,7 @@ def test_waiting_events_are_written_in_one_group() -> None:
         assert disk.groups == [["a"]]
         rest = [asyncio.ensure_future(disk.put(event(name), soon())) for name in "bcd"]
         await asyncio.sleep(0.01)
-        # Nobody is answered before the write that holds the event is done.
+        # No event is answered before its write is done.
         assert not any(task.done() for task in [first, *rest])
         disk.released.set()
         assert await asyncio.gather(first, *rest) == [Outcome.STORED] * 4

@@ -50,7 +50,7 @@ def test_function_killed_under_load(store: str, pubsub: Emulator, firestore: Emu
     environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), str(ROOT)))
     ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
     _, too_many = outcome(ledger, bodies(store, topic, database))
-    # One second copy of each request at hand for each death between the sending and the mark.
+    # A kill between the send and the mark costs one duplicate of each request in flight.
     assert too_many <= (0 if store == "firestore" else KILLS * SENDERS)
 
 
@@ -63,5 +63,5 @@ def test_google_frozen_under_load(store: str, tmp_path: Path) -> None:
         with running("functions_framework", environ, tmp_path) as program, sending(lambda: program) as ledger:
             store_outage(ledger, frozen.freeze, frozen.thaw)
         _, too_many = outcome(ledger, bodies(store, topic, database))
-        # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
+        # The service may have stored an attempt that timed out: one more duplicate for each attempt in flight.
         assert too_many <= (0 if store == "firestore" else SENDERS * 3)

@@ -35,7 +35,7 @@ def function(folder: Path, **environ: str | None) -> AbstractContextManager[Prog
         "FUNCTION_SOURCE": str(ROOT / "gcp_functions" / "main.py"),
         "FUNCTION_TARGET": "receive",
         "DT_SIGNATURE_SECRET": SECRET,
-        # Nobody is logged in, and no metadata server is looked for.
+        # Without credentials, and without a look-up of the metadata server.
         "HOME": str(folder),
         "NO_GCE_CHECK": "true",
     }
@@ -263,7 +263,7 @@ def test_traces_of_concurrent_requests_do_not_mix(tmp_path: Path) -> None:
             )
             took = time.monotonic() - started
             lines = program.wait_for_lines(40)
-    # Several at a time, or else there would be nothing to mix.
+    # Concurrent requests, or there would be nothing to mix.
     assert took < 40 * 0.1 * 0.8
     found = {line["key"].partition(".")[0]: line[FIELD].rpartition("/")[2] for line in lines}
     assert found == {json.loads(content)["event"]["eventId"]: trace for trace, content in traces.items()}

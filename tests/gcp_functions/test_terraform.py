@@ -143,7 +143,7 @@ def environment(planned: Planned) -> dict[str, str]:
     return found
 
 
-# Not for a function: for tests, and for whoever has DT's keys pinned, other clocks, another issuer.
+# Not for a function: for tests, pinned keys, skewed clocks and another issuer.
 BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"}
 
 

@@ -208,7 +208,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
         status = post(program, content).status
         answers.append((status, time.monotonic() - started))
 
-    # Which databases there are is known, or else one thread would ask for all.
+    # The list of databases is cached, or one thread would fetch it for all.
     first = fresh_body()
     assert post(program, first).status == 200
     proxy.set(Mode.SILENT)

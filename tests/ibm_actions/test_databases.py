@@ -284,7 +284,7 @@ NO_LIMIT: dict[str, Reply | None] = {
     "CouchDB": said(404, "not_found"),
     "closed": DROPPED,
     "no number": Reply(200, b'{"current":{"databases":{"total":null}},"databases":{"total":1}}'),
-    "a limit that is none": Reply(200, b'{"current":{"databases":{"total":-1}},"databases":{"total":1}}'),
+    "an invalid limit": Reply(200, b'{"current":{"databases":{"total":-1}},"databases":{"total":1}}'),
     "far away": Reply(200, b'{"current":{"databases":{"total":20}},"databases":{"total":16}}'),
     "a text": Reply(200, b'"x"'),
 }
@@ -327,7 +327,7 @@ def test_warning_does_not_block_events() -> None:
         assert time.monotonic() - started < READ_TIMEOUT
 
 
-# What somebody has deleted.
+# Deleted documents.
 
 
 def test_deleted_document_is_stored_again(there: Instance) -> None:

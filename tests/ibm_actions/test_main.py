@@ -109,7 +109,7 @@ def test_invalid_settings_are_reported_at_each_delivery(
     """An exception at the start would stop the function, and no answer would say why."""
     usual = {
         "DT_SIGNATURE_SECRET": SECRET,
-        # Nobody calls it: there is no such name.
+        # Never called: the name does not exist.
         "DT_CLOUDANT": "https://cloudant.invalid",
         "DT_CLOUDANT_API_KEY": API_KEY,
     }
@@ -166,7 +166,7 @@ def not_raw(content: bytes) -> dict[str, Any]:
 
 def test_non_raw_web_action_says_how_to_fix_it(environ: dict[str, str], events: Events, tmp_path: Path) -> None:
     content = fresh_body()
-    # Whoever signed, and whatever is beside: a body that is no JSON comes as it does to one that is raw.
+    # A body that is not JSON arrives as in a raw web action.
     with_body = not_raw(content) | {"__ow_body": base64.b64encode(content).decode()}
     unsigned = {**not_raw(content), "__ow_headers": {}}
     results, lines, output = call(
@@ -178,7 +178,7 @@ def test_non_raw_web_action_says_how_to_fix_it(environ: dict[str, str], events: 
         assert "--web raw" in json.loads(base64.b64decode(result["body"]))["title"]
         assert (line["severity"], line["outcome"], line["status"]) == ("ERROR", "failed", 503)
         assert "--web raw" in line["reason"]
-    # Nothing of the three was stored, or else this would be a duplicate.
+    # None of the three was stored, or this would be a duplicate.
     assert outcome(results[3]) == (200, "stored")
     assert [document["body"] for document in events.documents()] == [content]
     assert not any(hidden in output for hidden in HIDDEN)
@@ -200,7 +200,7 @@ def test_non_http_event_is_405(environ: dict[str, str], events: Events, tmp_path
     assert "Traceback" not in output
 
 
-# What is no error, and ends a program all the same.
+# Exceptions that are not an Exception and would exit the program.
 
 SITECUSTOMIZE = """
 import core.receiver

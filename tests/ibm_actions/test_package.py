@@ -119,7 +119,7 @@ def test_packaged_function_alone_stores_events(
     assert not {"ibmcloudant", "ibm_cloud_sdk_core", "uvicorn", "tests"} & loaded
 
 
-# A program of one's own beside the function's folder, as IBM describes it for a try without Code Engine.
+# A program beside the function's folder, as IBM describes it for a local run without Code Engine.
 WRAPPER = """
 import json, pathlib, sys
 

@@ -100,7 +100,7 @@ def test_answer_has_status_and_object(reply: Reply, answer: Answer) -> None:
         assert len(server.calls) == 1
 
 
-# Nobody else.
+# Redirects and certificates.
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

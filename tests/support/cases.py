@@ -17,7 +17,7 @@ FOLDER = Path(os.environ.get("DT_CASES") or Path(__file__).parents[3] / "shared"
 TIME = "2026-11-21T08:00:00.000001Z"
 _EARLIER = "2026-11-21T07:55:00.123456123Z"
 
-# Whatever is read as a time, or is none: RFC 3339 as far as it goes, and words that some database takes for a time.
+# Timestamps, valid and invalid: the range of RFC 3339, and words that some database reads as a time.
 TIMES = {
     "first second": "0001-01-01T00:00:00Z",
     "last microsecond": "9999-12-31T23:59:59.999999Z",

@@ -57,7 +57,7 @@ class Emulator(StandIn):
         """Start, and return once it listens."""
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
-        # In English, or else Firestore's looks for texts that it does not have.
+        # In English: Firestore's emulator lacks other translations.
         self.process = spawn(
             ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
             stdout=subprocess.DEVNULL,

@@ -51,7 +51,7 @@ class _RuntimeApi(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Or else each invocation takes 44 ms.
+    # Otherwise each invocation takes 44 ms.
     disable_nagle_algorithm = True
     server: _RuntimeApi
 
