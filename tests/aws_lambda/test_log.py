@@ -40,7 +40,7 @@ def metrics_of(line: str) -> dict[tuple[str, ...], dict[str, float]]:
     assert type(root) is dict
     assert len(line.encode()) < 1_048_576
     if "_aws" not in root:
-        # Somewhere else it would be a mistake, and not nothing.
+        # Elsewhere it would be an error.
         assert not {"_aws", "CloudWatchMetrics"} & set(pairs)
         return {}
     metadata = root["_aws"]
@@ -109,7 +109,7 @@ def test_each_outcome_is_one_metric_of_the_function(start: Any) -> None:
         proxy.set(Mode.REFUSE)
         assert post(receiving, fresh_body()) == 503
         receiving.wait_for_lines(7)
-        # Each line of what it prints, and not those alone that look like JSON.
+        # Every line of its output, not only those that look like JSON.
         lines = receiving.output().splitlines()
     after = int(time.time() * 1000)
     assert [json.loads(line).get("outcome") for line in lines] == [

@@ -182,7 +182,7 @@ def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) 
     assert len(begun[8]) in (2, 3)  # on a busy machine there may be no time for the third
     for seconds in budgets:
         assert took[seconds] < seconds
-        # A moment for the request to be made and to arrive.
+        # Time for the request to arrive.
         assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 

@@ -18,7 +18,7 @@ from tests.support.environments import unpacked
 from tests.support.processes import ROOT, Program, run_alone
 from tests.support.service_bus import ServiceBus, service_bus
 
-# Prints what the library finds, and what that took.
+# Prints the indexed functions and the time that it took.
 INDEX = """
 import gc, inspect, json, sys
 

@@ -90,7 +90,7 @@ def test_bicep_compiler_and_linter_have_no_warning() -> None:
     }
 
 
-# Each is right for something else than a public URL whose every request is signed.
+# Each suits other apps than one with a public URL and signed requests.
 ACCEPTED = {
     "CKV_AZURE_13": "App Service authentication: DT has no account at Microsoft; a signature says who sends",
     "CKV_AZURE_17": "client certificates: DT has none",

@@ -60,7 +60,7 @@ def test_two_worker_kills_in_2000_deliveries_store_each_once(host: FunctionsHost
                 assert done.acquire(timeout=60)
             os.kill(host.worker(), signal.SIGKILL)
         assert list(delivered) == [None] * DELIVERIES
-    # What a worker had in hand when it died is a 500 of the host's.
+    # The host answers 500 to requests in flight in a killed worker.
     assert set(refused) <= {500}
     assert sorted(message["body"] for message in bus.messages()) == sorted(contents)
 

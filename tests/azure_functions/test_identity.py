@@ -116,7 +116,7 @@ def test_failed_early_renewal_keeps_the_valid_token(identity: Identity, monkeypa
     with identity(in_turn(token(1), Reply(500, b"{}"), DROPPED, token(2, DAY * 2), token(3))) as server:
         assert get() == 1
         monkeypatch.setattr(time, "time", lambda: now() + DAY * 0.6)
-        # What MSAL keeps of an answer of 500 is 5 s old then.
+        # MSAL caches a 500 for 5 s.
         assert get() == 1
         monkeypatch.setattr(time, "time", lambda: now() + DAY * 0.6 + 10)
         assert [get(), get(), get()] == [1, 2, 2]
@@ -269,7 +269,7 @@ def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity
                 await asyncio.sleep(0.01)
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
             await credential.close()
-        # It is of use beyond the connection that it was made for.
+        # The token outlives its connection.
         found = await credential.get_token(f"{SERVICE_BUS}/.default")
         assert found.token == asking.result().token
         return found.token, longest
@@ -296,7 +296,7 @@ def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: I
         loop.close()
 
 
-# The whole way, from a delivery to the service.
+# End to end, from a delivery to the service.
 
 NAMES = ("tests.servicebus.windows.net", "tests.queue.core.windows.net", "tests.table.core.windows.net")
 HERE = """
@@ -369,7 +369,7 @@ def test_managed_identity_stores_in_service_bus(function: Function, bus: Service
 def test_service_bus_recovers_once_there_is_a_token(reply: Reply, function: Function, bus: ServiceBus) -> None:
     is_well = threading.Event()
     with loopback(lambda _: token(1) if is_well.is_set() else reply) as endpoint:
-        # The sockets of connections that failed are left to the collector, which would say so.
+        # The garbage collector closes the sockets of failed connections, with a ResourceWarning.
         environ = {**_environment(endpoint, bus.port, bus.certificate), "PYTHONWARNINGS": "ignore"}
         with function(HERE, DT_SERVICE_BUS=NAMES[0], **environ) as program:
             content = fresh_body()

@@ -169,7 +169,7 @@ def test_connect_timeout_is_one_second(service: str) -> None:
         full.listen(0)
         first.connect(full.getsockname())
         started = time.monotonic()
-        # Nothing listens to the knocking any more.
+        # The backlog is full, so nothing accepts the next connection.
         with socket.socket() as second:
             second.setblocking(False)
             second.connect_ex(full.getsockname())
@@ -230,7 +230,7 @@ def test_cause_is_the_error_code_or_the_status(service: str, reply: Reply, cause
 
 NO_TEXT = error(403, "", b"\xff\xfe\0")
 NO_ERROR = [error(status, "", b'{"odata.error": null}') for status in (403, 500)]
-# A table does not look at what comes with success.
+# The table client ignores the body of a success.
 NO_XML = [Reply(201, content, {"Content-Type": "application/xml"}) for content in (b"<QueueMessagesList", ROW.encode())]
 
 

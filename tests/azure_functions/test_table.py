@@ -373,7 +373,7 @@ def test_frozen_azurite_is_refused_in_time_and_store_recovers(own: Azurite) -> N
     own.freeze()
     assert cause_of(store.put, one, seconds=3.05) == "ServiceResponseTimeoutError"  # one attempt
     own.thaw()
-    # What was asked of it meanwhile it may have done.
+    # It may have handled requests that came meanwhile.
     assert store.put(one, soon()) in (Outcome.STORED, Outcome.DUPLICATE)
     assert store.put(one, soon()) == Outcome.DUPLICATE
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1

@@ -27,7 +27,7 @@ def network(proxies: Sequence[Proxy], throttled: bytes = b"") -> dict[str, Fault
     def during(mode: Mode, seconds: float) -> None:
         behave(mode)
         time.sleep(seconds)
-        behave(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        behave(Mode.REFUSE)  # close the connections whose bytes were dropped
         behave(Mode.PASS)
 
     def throttle() -> None:

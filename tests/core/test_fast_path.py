@@ -150,7 +150,7 @@ def ours(candidate: bytes) -> dict[str, Any] | None:
         signer = VERIFIER._hs256(candidate)
         assert isinstance(signer, tuple)
         found = signer[1]
-        # The body is not PyJWT's business, so both are given one that fits.
+        # PyJWT ignores the body, so both get a matching one.
         VERIFIER._check("", {**found, "checksum_sha256": CHECKSUM}, (REQUEST.body,), time.time())
     except SignatureError:
         return None

@@ -95,7 +95,7 @@ def test_fast_peer_is_unaffected() -> None:
 def test_slow_sender_times_out() -> None:
     with server(drip) as address, create_connection(address, 5) as sock:
         ends_in_time(lambda: read_all(sock))
-        # Nor is anything begun in what is left of nothing.
+        # With no time left, nothing starts.
         with bounded(0), pytest.raises(TimeoutError):
             sock.sendall(b"a")
 

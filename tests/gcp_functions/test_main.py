@@ -206,7 +206,7 @@ def test_log_line_has_the_trace_of_its_request(ready: Program, database: Firesto
     assert line[FIELD] == f"projects/{project}/traces/{TRACE}"
     line = line_after(ready, lambda: post(ready, secret=FORGED, X_Cloud_Trace_Context=TRACE + rest))
     assert line[FIELD] == f"projects/{project}/traces/{TRACE}"
-    # And the next one, by the same thread or another, belongs to none.
+    # The next request, on the same thread or another, has no trace.
     assert FIELD not in line_after(ready, lambda: post(ready))
 
 
@@ -411,7 +411,7 @@ def test_forty_concurrent_deliveries_are_each_stored_once(ready: Program, databa
     assert [found[content] for content in contents] == [1] * 20
 
 
-# Python runs a module of this name before the program: the one way to put a bug into it and change nothing else.
+# Python runs a module of this name before the program, to inject a bug and change nothing else.
 BUG = """
 import gcp_functions.firestore
 
@@ -460,7 +460,7 @@ def test_no_memory_leak_in_a_thousand_deliveries(ready: Program) -> None:
     assert memory(worker) - before < 2048
 
 
-# Prints, when it is told to, what is known inside the process alone.
+# Prints the process's internal state on a signal.
 INTROSPECTIVE = """
 import gc, signal
 

@@ -157,7 +157,7 @@ def test_read_timeout_ends_before_the_deadline() -> None:
     assert len(begun[8]) in (2, 3)  # on a busy machine there may be no time for the third
     for seconds in budgets:
         assert took[seconds] < seconds
-        # A moment for the request to be made and to arrive.
+        # Time for the request to arrive.
         assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 
@@ -220,7 +220,7 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pyte
         assert cause_of(_anonymous(server)) == "SSLError"
         assert server.calls == []
         assert server.connections == ATTEMPTS
-        # And with its certificate among those that are trusted it is answered: that was all it lacked.
+        # With its certificate trusted, the same call succeeds.
         monkeypatch.setattr(certifi, "where", lambda: str(path))
         assert publish(_anonymous(server)) == {"name": "n"}
 

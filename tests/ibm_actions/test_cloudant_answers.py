@@ -177,7 +177,7 @@ def test_missing_permission_to_create_a_database_is_reported(reply: Reply, cause
     with loopback(making(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
-        # Who is not let in is asked twice, in case it was for the token.
+        # A 401 is retried once with a new token.
         assert asked(server)[2:] == [CREATION] * (2 if "401" in cause else 1)
 
 

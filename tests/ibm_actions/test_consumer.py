@@ -38,7 +38,7 @@ from tests.support.proxy import Mode, Proxy
 MONTH = timedelta(days=31)
 NOW = datetime.now(UTC)
 OLD = [datetime(2024, month, 1, tzinfo=UTC) for month in (1, 3, 5)]
-# Of what a clock may show that was never set.
+# Timestamps of a clock that was never set.
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -139,7 +139,7 @@ def test_events_before_since_are_skipped(put: Put, follow: Any) -> None:
         one.received_at = NOW - MONTH
     put(*early, event("a"), event("too late", OLD[1]), event("last before", OLD[2]))
     following = follow(since=NOW)
-    # The last of them may hold what had no room elsewhere.
+    # The last database may hold fallback events.
     wait_until(lambda: len(following.seen) >= 2)
     put(event("late", OLD[1]), event("also first", FIRST))
     wait_until(lambda: len(following.seen) >= 4)

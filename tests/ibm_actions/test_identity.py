@@ -114,7 +114,7 @@ def test_token_is_cached_for_most_of_its_lifetime() -> None:
         assert len(iam.calls) == 1
         clock.ahead = HOUR * 0.8 + 1
         assert [number(one), number(one)] == [2, 2]
-        # The life of the second begins with it.
+        # The second token's lifetime begins here.
         clock.ahead += HOUR * 0.8 - 5
         assert number(one) == 2
         clock.ahead += 10
@@ -177,7 +177,7 @@ def test_failed_renewal_keeps_the_old_token_with_a_cooldown(reply: Reply | None)
         assert number(one) == 1
         tried_again = len(iam.calls)
         assert tried_again > tried
-        # When it is over, it is over; then each event asks.
+        # After it expires, each event requests a token.
         clock.ahead = HOUR + 1
         for _ in range(2):
             assert refused(one).startswith("IAM: ")

@@ -24,7 +24,7 @@ TOKEN = "a token of IAM's"
 API_KEY = "an API key of a service id"
 PASSWORD = "a password of CouchDB's"
 HIDDEN = (SECRET, TOKEN, API_KEY, PASSWORD, "eyJ", "samples")
-# What each of the two platforms makes of a delivery.
+# The parameters of a delivery on each of the two platforms.
 FAMILIES: dict[str, Callable[..., dict[str, Any]]] = {"Code Engine": code_engine(), "OpenWhisk": openwhisk}
 CONTENT = body()
 
@@ -125,7 +125,7 @@ def test_invalid_settings_are_reported_at_each_delivery(
             assert sentence in line["reason"]
         assert len(line["reason"].splitlines()) == len(sentences)
         assert line["message"].endswith(".")
-        # A stranger is told nothing of how this receiver is set up.
+        # An unverified request learns nothing about the receiver's settings.
         assert b"DT_" not in base64.b64decode(result["body"])
     assert outcome(results[2]) == (200, "none")
     assert not any(hidden in output for hidden in HIDDEN)
@@ -233,7 +233,7 @@ def test_exception_that_would_exit_is_500_and_the_next_delivery_is_stored(
     ended = [line for line in lines if line["message"].endswith(" ended a request.")]
     assert [line["message"].split()[0] for line in ended] == ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "Odd"]
     assert {line["severity"] for line in ended} == {"ERROR"}
-    # The text of an exception may quote what it is about.
+    # The text of an exception may quote the body.
     assert "a body" not in output
     assert not any(hidden in output for hidden in HIDDEN)
     assert sorted(document["body"] for document in events.documents()) == sorted([contents[4], contents[6]])
@@ -266,7 +266,7 @@ def test_undocumented_body_encoding_is_stored_unchanged(
     contents, calls = [], []
     for encode in ENCODINGS.values():
         for kind in ("application/json", "text/plain", "application/octet-stream", ""):
-            # Escapes of JSON's own in it, of which none is to be undone; and another event each time.
+            # With JSON escapes, which must stay; and a new event each time.
             text = fresh_body().decode().replace("Møterom", 'M\\u00f8te\\"rom\\n\\\\ \\/ ø')
             content = f"{text}\r\n\t".encode()
             native = {

@@ -129,7 +129,7 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pyte
     with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
         assert server.calls == []
-        # And with its certificate among those that are trusted it is answered: that was all it lacked.
+        # With its certificate trusted, the same call succeeds.
         monkeypatch.setattr(certifi, "where", lambda: str(path))
         assert call(service(server)) == (200, {"n": 1})
 
