@@ -1,4 +1,4 @@
-"""The function as Lambda runs it: AWS's runtime client in a process of its own, moto in AWS's place."""
+"""The function as Lambda runs it: AWS's runtime client in a subprocess, moto in AWS's place."""
 
 import copy
 import json

@@ -65,7 +65,7 @@ def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a program in a process of its own, with these variables and nothing else; return what it printed."""
+    """Run a program in a subprocess, with these variables and nothing else; return what it printed."""
 
     def run(program: str, **environ: str) -> str:
         return run_alone(program, tmp_path, **environ)

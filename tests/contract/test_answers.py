@@ -85,7 +85,7 @@ STRANGE = {
 }
 
 
-def test_signed_but_strange_is_stored_and_marked(adapter: Adapter) -> None:
+def test_signed_but_unparsable_is_stored_and_marked(adapter: Adapter) -> None:
     for count, (content, fault) in enumerate(STRANGE.values(), 1):
         assert is_acknowledged(post(adapter, content), "stored"), content[:50]
         line = last_line(adapter, count)

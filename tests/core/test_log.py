@@ -106,7 +106,7 @@ def test_event_is_named_in_the_line(told: Event, fields: dict[str, Any]) -> None
     assert written(event=told) == BASE | EVENT_FIELDS | {"key": told.key} | fields
 
 
-def test_event_that_could_not_be_read_has_null_fields() -> None:
+def test_unparsed_event_has_null_fields() -> None:
     told = event(b"not JSON")
     nothing = {"eventType": None, "deviceId": None, "projectId": None}
     assert written(event=told) == BASE | nothing | {"key": told.key, "signedBy": "hs256:0", "unparsed": "not JSON"}

@@ -125,7 +125,7 @@ def test_socket_without_a_bound_keeps_its_timeout(timeout: float | None) -> None
         assert sock.gettimeout() == timeout
 
 
-def test_the_earlier_of_two_bounds_holds() -> None:
+def test_earlier_of_two_bounds_holds() -> None:
     with server(drip) as address, create_connection(address, 5) as sock, bounded(5):
         started = time.monotonic()
         with pytest.raises(TimeoutError), bounded(BOUND), bounded(5):

@@ -101,7 +101,7 @@ def test_trigger_that_drops_one_row_does_not_affect_its_group(url: str, body_of_
     assert keys(url) == {one.key for one in neighbours}
 
 
-def test_row_level_security_that_hides_or_forbids_a_row(url: str) -> None:
+def test_row_level_security_hides_or_forbids_a_row(url: str) -> None:
     run_script(
         url,
         """

@@ -29,7 +29,7 @@ def post(program: Program, content: bytes) -> Answer:
 
 
 def at_once(programs: list[Callable[[], object]]) -> None:
-    """Run each on a thread of its own, all at the same moment."""
+    """Run each on its own thread, concurrently."""
     begin = threading.Barrier(len(programs))
 
     def run(program: Callable[[], object]) -> None:

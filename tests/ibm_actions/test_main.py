@@ -220,7 +220,7 @@ core.receiver.parse = raises
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exception_that_would_exit_is_500_and_the_next_delivery_is_stored(
+def test_base_exception_is_500_and_the_next_delivery_is_stored(
     family: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)

@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's emulator of Azure Storage, in a process of its own."""
+"""Azurite, Microsoft's emulator of Azure Storage, in a subprocess."""
 
 import base64
 import gzip

@@ -1,6 +1,6 @@
-"""PouchDB's server in the place of Cloudant, which is a CouchDB: in a process of its own, with what Cloudant adds.
+"""PouchDB's server in a subprocess, with Cloudant's additions to CouchDB. It stands in for Cloudant.
 
-It is one node, so it has no quorum and never answers 202; of limits it knows that of databases alone.
+It is one node, so it has no quorum and never answers 202. Its only limit is that of databases.
 """
 
 import base64

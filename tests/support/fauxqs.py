@@ -1,4 +1,4 @@
-"""fauxqs, an SQS in a process of its own: unlike moto, it is right about FIFO queues and about what SQS refuses."""
+"""fauxqs, an SQS in a subprocess: unlike moto, it is right about FIFO queues and invalid messages."""
 
 import shutil
 import subprocess

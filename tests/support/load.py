@@ -1,4 +1,4 @@
-"""Senders that do what DT Cloud does: send again whatever was not answered 200."""
+"""Senders that retry like DT Cloud: a delivery is sent again until its answer is 200."""
 
 import socket
 import threading
@@ -73,7 +73,7 @@ class Connection:
         return int(headers[9:12])
 
     def close(self) -> None:
-        """Close it; the next delivery opens another."""
+        """Close the connection; the next delivery opens another."""
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -118,13 +118,13 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """Stop sending; what is on its way is still answered."""
+        """Stop sending; deliveries in flight are still answered."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
 
     def finish(self) -> None:
-        """Send what was not acknowledged until it is, and nothing fresh."""
+        """Send unacknowledged deliveries until they are acknowledged, and no new ones."""
         self.ledger.allowed = self.ledger.sent
         self.start()
         deadline = time.monotonic() + 60

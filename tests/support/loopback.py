@@ -76,7 +76,7 @@ def success(**document: Any) -> Reply:
 
 
 def in_turn(*replies: Reply | None) -> Answering:
-    """Answer with each of these once, and then with the last for ever."""
+    """Answer with each of these once, then always with the last."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 

@@ -62,12 +62,12 @@ class Printing:
         return self._log.read().decode()
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return its log lines, less those of health checks."""
+        """Return its log lines, without those of health checks."""
         lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("outcome") != "health"]
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
-        """Return its log lines once there are ``count``: the answer may be here before its line is."""
+        """Return its log lines once there are ``count``: an answer may arrive before its line."""
         deadline = time.monotonic() + 5
         while len(self.lines()) < count and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -141,7 +141,7 @@ def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> st
 
 
 class Program(Printing, Requesting):
-    """One server in a process of its own.
+    """One server in a subprocess.
 
     Args:
         module: What ``python -m`` runs.

@@ -66,7 +66,7 @@ class ServiceBus(StandIn):
         wait_for(self.port, self.process)
 
     def set(self, mode: str, times: int = 0, seconds: float = 6) -> None:
-        """Behave so from now on, or for so many messages.
+        """Set the mode from now on, or for ``times`` messages.
 
         Args:
             mode: As in `tests.support.service_bus_peer`.
@@ -82,7 +82,7 @@ class ServiceBus(StandIn):
         assert process.stdout.readline() == line
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return all messages that were stored, in that order; each has its properties under their names beside it."""
+        """Return all stored messages in order, each with its properties by name."""
         found = []
         for line in self._lines(".jsonl"):
             body, properties = base64.b64decode(line.pop("body")), line.pop("properties")
