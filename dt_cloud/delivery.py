@@ -112,11 +112,7 @@ class Deliverer:
             heapq.heapify(queue.heap)
 
     async def open(self) -> None:
-        """Begin to deliver; what was under way to a connector when it was disabled or deleted is dropped."""
-        for connector_id in list(self._queues):
-            connector = self._connectors.get(connector_id)
-            if connector is None or connector.status != ACTIVE:
-                self.drop(connector_id)
+        """Begin to deliver."""
         self._is_open = True
         for connector_id, queue in self._queues.items():
             queue.task = asyncio.create_task(self._run(connector_id, queue))
@@ -330,8 +326,9 @@ class Deliverer:
             listen(attempt)
         if is_disabled:
             connector.status = SYSTEM_DISABLED
-            self._connectors.save(connector)
-            self.drop(connector.connector_id)
+            with self._database.transaction():
+                self._connectors.save(connector)
+                self.drop(connector.connector_id)
 
     # ---- writing ----
 

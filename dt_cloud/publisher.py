@@ -59,7 +59,8 @@ class Publisher:
         self._deliverer = deliverer
         self._ledger = books
         self._faults = faults
-        self._streams: set[asyncio.Queue[tuple[Device, Fields]]] = set()
+        self._streams: set[asyncio.Queue[tuple[Device, Fields] | None]] = set()
+        self.is_closed = False
         self._published = 0
         self.listeners: list[Callable[[Device], None]] = []
 
@@ -131,14 +132,25 @@ class Publisher:
         return len(queued)
 
     @contextlib.contextmanager
-    def stream(self) -> Iterator[asyncio.Queue[tuple[Device, Fields]]]:
-        """Have all events from now on in a queue; a reader that does not keep up misses some, as DT's does."""
-        queue: asyncio.Queue[tuple[Device, Fields]] = asyncio.Queue(_MAX_UNREAD)
+    def stream(self) -> Iterator[asyncio.Queue[tuple[Device, Fields] | None]]:
+        """Have all events from now on in a queue, and None at the end.
+
+        A reader that does not keep up misses some, as DT's does.
+        """
+        queue: asyncio.Queue[tuple[Device, Fields] | None] = asyncio.Queue(_MAX_UNREAD)
         self._streams.add(queue)
         try:
             yield queue
         finally:
             self._streams.discard(queue)
+
+    def close(self) -> None:
+        """End the streams, which would keep the server from stopping."""
+        self.is_closed = True
+        for stream in self._streams:
+            if stream.full():
+                stream.get_nowait()
+            stream.put_nowait(None)
 
     def _publish(self, device: Device, event_type: str, data: Fields, timestamp: datetime) -> Fields:
         now = self._clock.now()

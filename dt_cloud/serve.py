@@ -69,8 +69,9 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, desk: Desk, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, cloud: Cloud, desk: Desk, started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._cloud = cloud
         self._desk = desk
         self._tell = started
 
@@ -80,8 +81,9 @@ class _Server(uvicorn.Server):
             self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The page keeps a connection open for as long as it is looked at.
+        # The page and the streams keep connections open for as long as somebody looks.
         self._desk.close()
+        self._cloud.publisher.close()
         await super().shutdown(sockets)
 
 
@@ -98,7 +100,7 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
         timeout_graceful_shutdown=2,
         ws="none",
     )
-    server = _Server(config, desk, started)
+    server = _Server(config, cloud, desk, started)
     await server.serve([listening])
 
 

@@ -107,6 +107,7 @@ class Watch:
         self._second()
         return {
             "number": self.attempts,
+            "projects": dict(PROJECTS),
             "clock": {
                 "now": written(cloud.clock.now()),
                 "speed": cloud.clock.speed,
@@ -128,7 +129,6 @@ class Watch:
             "attempts": rows,
             "skipped": max(0, self.attempts - since - len(rows)),
             "plot": self.plot(),
-            "projects": PROJECTS,
             "faults": cloud.faults.document(),
             "allFaults": faults.ALL,
             "scenario": self.theatre.document(),

@@ -56,9 +56,12 @@ async def _lines(call: Call, projects: tuple[str, ...], interval: float) -> Asyn
                 ping_at = time.monotonic() + interval
                 yield _line(_ping(projects[0], call.cloud.clock.datetime()))
             try:
-                device, event = await asyncio.wait_for(events.get(), max(0.0, ping_at - time.monotonic()))
+                found = await asyncio.wait_for(events.get(), max(0.0, ping_at - time.monotonic()))
             except TimeoutError:
                 continue
+            if found is None:
+                return
+            device, event = found
             if is_wanted(device) and (not types or event["eventType"] in types):
                 yield _line(event)
 

@@ -304,3 +304,17 @@ def test_retries_are_counted_though_they_come_faster_than_commits(cloud: DtCloud
     attempts = cloud.attempts(cloud.deliveries()[0]["id"])
     assert [each["number"] for each in attempts] == list(range(1, len(receiver.calls) + 1))
     assert 5 < len(attempts) <= len(BACKOFF)
+
+
+def test_what_a_connector_takes_can_be_sent(cloud: DtCloud, receiver: Loopback) -> None:
+    headers = {"X-Key": "\xe9\t!", "Content-Type": "text/x", "user-agent": "mine", "Accept-Encoding": "identity"}
+    cloud.connector(f"{receiver.url}/%zz/ø?a=b c#d".replace(" ", ""), httpConfig={"headers": headers})
+    for url in ("http://[::1]:9/", "https://127.0.0.1:9/", "HTTP://LOCALHOST:9/%"):
+        cloud.connector(url, httpConfig={"signatureSecret": "Ø" * 3})
+    cloud.publish(cloud.sensor())
+    for delivery in cloud.deliveries():
+        assert cloud.attempts(delivery["id"], 1)
+    (call,) = receiver.calls
+    assert call.path.startswith("/%25zz/%C3%B8?a=b") or call.path.startswith("/%zz/%C3%B8?a=b")
+    assert (call.headers["content-type"], call.headers["user-agent"]) == ("text/x", "mine")
+    assert call.headers["x-key"].encode("latin-1").decode() == "\xe9\t!"

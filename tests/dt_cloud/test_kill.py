@@ -62,7 +62,7 @@ def test_killed_while_an_attempt_to_a_disabled_connector_is_under_way(cloud: DtC
     assert cloud.books() == (2, 0, 2, 0, 0)
     cloud.stop(signal.SIGKILL)
     cloud.start()
-    assert cloud.books() == (2, 0, 0, 0, 2)
+    until(lambda: cloud.books() == (2, 0, 0, 0, 2))
 
 
 def _mostly(call: Call) -> Reply:

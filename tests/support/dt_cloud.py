@@ -128,19 +128,27 @@ class DtCloud(Printing, Requesting):
         )
         return answer.status, json.loads(answer.body), answer.headers
 
-    def call(self, method: str, path: str, body: Any = None, role: str = "organization.admin", **query: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        role: str = "organization.admin",
+        headers: Mapping[str, str] | None = None,
+        **query: Any,
+    ) -> Any:
         """Return the document of a 200; wait as a 429 says.
 
         Raises:
             Refused: It is another status.
         """
         while True:
-            status, document, headers = self.send(method, path, body, role, **query)
+            status, document, answered = self.send(method, path, body, role, headers, **query)
             if status == 200:
                 return document
             if status != 429:
-                raise Refused(status, document, headers)
-            time.sleep(int(headers["retry-after"]))
+                raise Refused(status, document, answered)
+            time.sleep(int(answered["retry-after"]))
 
     # ---- what is not limited to 25 requests in 5 s ----
 

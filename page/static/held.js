@@ -1,0 +1,157 @@
+/** A table of the newest rows that holds still while somebody reads it. */
+
+import { make, setAttribute, setText } from "./dom.js";
+import { count, plural } from "./format.js";
+
+const MAX_ROWS = 200;
+
+/**
+ * The newest rows on top, each in a node that is used again.
+ *
+ * `parts` are the elements around it: table (its tbody gets the rows), scroller, fresh (the button with "n new"),
+ * summary, and `columns`: how many cells; `fill(cells, item, row)` writes one; `accepts(item)` is the filter.
+ */
+export class HeldList {
+  constructor({ body, scroller, fresh, summary, columns, fill, accepts, open }) {
+    Object.assign(this, { body, scroller, fresh, summary, columns, fill, accepts, open });
+    this.rows = new Map();
+    this.pending = new Map();
+    this.selected = null;
+    this.isHovered = false;
+    this.isOlder = false;
+    this.unlisted = 0;
+    scroller.addEventListener("pointerenter", () => (this.isHovered = true));
+    scroller.addEventListener("pointerleave", () => this.leave());
+    scroller.addEventListener("focusout", () => setTimeout(() => this.flush()));
+    scroller.addEventListener("scroll", () => this.flush(), { passive: true });
+    body.addEventListener("click", (event) => this.clicked(event));
+    fresh.addEventListener("click", () => this.goLive());
+  }
+
+  /** Whether somebody reads: the pointer or the focus is in the list, it is scrolled, or a row is selected. */
+  isHeld() {
+    return this.isHovered || this.isOlder || this.selected !== null || this.scroller.scrollTop > 4 ||
+      this.scroller.contains(document.activeElement);
+  }
+
+  /** Take items with a `key`, the oldest first; `skipped` more were too many to be sent. */
+  add(items, skipped = 0) {
+    this.unlisted += skipped;
+    for (const item of items) {
+      if (!this.accepts(item)) continue;
+      this.pending.delete(item.key);
+      this.pending.set(item.key, item);
+    }
+    for (const key of this.pending.keys()) {
+      if (this.pending.size <= MAX_ROWS) break;
+      this.pending.delete(key);
+      this.unlisted += 1;
+    }
+  }
+
+  /** Change an item where it stands, if it is listed. */
+  change(item) {
+    const row = this.rows.get(item.key);
+    if (row) this.write(row, item);
+    if (this.pending.has(item.key)) this.pending.set(item.key, item);
+  }
+
+  /** Show what is new, unless somebody reads. */
+  flush() {
+    if (!this.isHeld()) {
+      for (const item of this.pending.values()) this.insert(item);
+      this.pending.clear();
+    }
+    this.fresh.hidden = !this.pending.size;
+    setText(this.fresh, `↑ ${count(this.pending.size)} new`);
+    const rest = this.unlisted ? `, ${count(this.unlisted)} more not listed` : "";
+    setText(this.summary, `${plural(this.rows.size, "row")}${rest}${this.isHeld() ? " · holding still" : ""}`);
+  }
+
+  /** Append older items, the newest first; the list holds still from now on. */
+  append(items) {
+    this.isOlder = true;
+    for (const item of items) {
+      if (!this.accepts(item) || this.rows.has(item.key)) continue;
+      const row = this.newRow();
+      this.body.append(row);
+      this.rows.set(item.key, row);
+      this.write(row, item);
+    }
+  }
+
+  /** Forget everything. */
+  clear() {
+    this.rows.clear();
+    this.pending.clear();
+    this.body.replaceChildren();
+    this.selected = null;
+    this.isOlder = false;
+    this.unlisted = 0;
+    this.scroller.scrollTop = 0;
+  }
+
+  /** Let go of what is read, and show the newest. */
+  goLive() {
+    this.select(null);
+    this.isOlder = false;
+    this.isHovered = false;
+    if (this.scroller.contains(document.activeElement)) document.activeElement.blur();
+    this.scroller.scrollTop = 0;
+    this.flush();
+  }
+
+  /** Select the row `step` further down, or up; return its item. */
+  move(step) {
+    const rows = [...this.body.children];
+    const at = rows.findIndex((row) => row.item.key === this.selected);
+    const next = rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))];
+    if (!next) return null;
+    this.select(next.item.key);
+    next.querySelector("button").focus({ preventScroll: true });
+    next.scrollIntoView({ block: "nearest" });
+    return next.item;
+  }
+
+  /** Select a row by its key, or none. */
+  select(key) {
+    this.rows.get(this.selected)?.classList.remove("is-selected");
+    this.selected = key;
+    this.rows.get(key)?.classList.add("is-selected");
+  }
+
+  leave() {
+    this.isHovered = false;
+    this.flush();
+  }
+
+  clicked(event) {
+    const row = event.target.closest("tr");
+    if (!row || getSelection()?.type === "Range") return;
+    this.select(row.item.key);
+    this.open?.(row.item);
+  }
+
+  insert(item) {
+    let row = this.rows.get(item.key);
+    if (!row && this.rows.size >= MAX_ROWS) {
+      row = this.body.lastElementChild;
+      this.rows.delete(row.item.key);
+      this.unlisted += 1;
+    }
+    row ??= this.newRow();
+    this.rows.set(item.key, row);
+    this.body.prepend(row);
+    this.write(row, item);
+  }
+
+  newRow() {
+    return make("tr", {}, ...Array.from({ length: this.columns }, () => make("td")));
+  }
+
+  write(row, item) {
+    row.item = item;
+    this.fill(row.children, item, row);
+    setAttribute(row, "class", item.key === this.selected ? "is-selected" : null);
+  }
+}

@@ -1,0 +1,70 @@
+/** DT Cloud's page: takes frames, and shows them. */
+
+import { connect } from "./connection.js";
+import { Connectors } from "./connectors.js";
+import { Controls } from "./controls.js";
+import { Deliveries } from "./deliveries.js";
+import { prepareDelivery, refresh, showDelivery } from "./delivery.js";
+import { Devices } from "./devices.js";
+import { byId } from "./dom.js";
+import { EVENT_TYPES } from "./event-types.js";
+import { prepareKeyboard } from "./keyboard.js";
+import { renderLedger } from "./ledger.js";
+import { Bars } from "./plots.js";
+import { prepareStatus, read } from "./requests.js";
+import { showLost, showState } from "./title.js";
+
+const SERIES_EVERY = 5_000;
+
+const open = (item) => showDelivery(item.id);
+const deliveries = new Deliveries(open);
+const devices = new Devices();
+const connectors = new Connectors();
+const controls = new Controls();
+const rates = new Bars("Deliveries per second", ["delivered", "failed"]);
+const depth = new Bars("Queue depth", ["waiting"]);
+let frame = null;
+
+byId("rates").append(rates.node);
+byId("depth").append(depth.node);
+deliveries.offer(EVENT_TYPES);
+prepareStatus();
+prepareDelivery(() => deliveries.list.goLive());
+prepareKeyboard(deliveries.list, open);
+
+connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
+setInterval(drawLines, SERIES_EVERY);
+
+const linked = /^#delivery=(\d+)$/.exec(location.hash);
+if (linked) showDelivery(Number(linked[1]));
+
+function receive(next) {
+  // The lines need rows to be in.
+  if (!frame) setTimeout(drawLines, 500);
+  frame = next;
+  devices.receive(frame.devices);
+  deliveries.learn(frame.devices);
+  deliveries.receive(frame);
+  for (const { id } of frame.attempts) refresh(id);
+  // Not in render: a tab in the background draws nothing, and its title counts most.
+  showState(frame);
+}
+
+function render() {
+  renderLedger(frame);
+  connectors.render(frame);
+  controls.render(frame);
+  devices.render(Date.parse(frame.clock.now));
+  deliveries.list.flush();
+  rates.draw([frame.plot.delivered, frame.plot.failed]);
+  depth.draw([frame.plot.waiting]);
+}
+
+async function drawLines() {
+  if (document.hidden) return;
+  try {
+    devices.draw(await read("/desk/series"));
+  } catch {
+    // The banner says it.
+  }
+}

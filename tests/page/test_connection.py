@@ -1,0 +1,53 @@
+"""The connection lost: said at once, data greyed with its age, and back again."""
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.desk import Desk, desk
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Desk]:
+    """A cloud that a test may end."""
+    with desk(tmp_path) as started:
+        yield started
+
+
+def is_grey(page: Page) -> None:
+    alert = page.get_by_role("alert").first
+    expect(alert).to_have_text("Connection to DT Cloud lost. Connecting again…", timeout=3_000)
+    expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
+    expect(page.locator("#age")).to_have_text(re.compile(r"^What you see is [2-9] s old\.$"))
+    expect(page).to_have_title("▲ Not connected \N{EN DASH} DT Cloud")
+    expect(page.locator("#icon")).to_have_attribute("href", "/page/icon-bad.svg")
+
+
+def is_live(page: Page, cloud: Desk, text: str) -> None:
+    expect(page.get_by_role("alert").first).to_have_text("")
+    expect(page.locator("main")).to_have_css("filter", "none")
+    cloud.publish(cloud.device(name=text))
+    expect(page.locator("#devices-body")).to_contain_text(text)
+
+
+def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
+    is_live(page, cloud, "Before")
+    cloud.stop()
+    expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=1_000)
+    is_grey(page)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status-text")).to_have_text("✕ Time stands still: DT Cloud cannot be reached.")
+    expect(page.locator("#devices-body")).to_contain_text("Before")
+    cloud.start()
+    is_live(page, cloud, "After")
+
+
+def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
+    cloud.program.process.send_signal(signal.SIGSTOP)
+    is_grey(page)
+    cloud.program.process.send_signal(signal.SIGCONT)
+    is_live(page, cloud, "After")
