@@ -26,8 +26,8 @@ from tests.support.loopback import (
     Answering,
     Loopback,
     Reply,
+    assert_no_leak,
     fault,
-    gives_nothing_away,
     in_turn,
     loopback,
     success,
@@ -62,15 +62,15 @@ def cause_of(dynamodb: Any, seconds: float = DEADLINE) -> str:
     """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         put(dynamodb, seconds)
-    gives_nothing_away(caught.value, SECRET)
+    assert_no_leak(caught.value, SECRET)
     return caught.value.reason
 
 
 AGAIN = {
     "500": (fault("InternalServerError", 500, SECRET), "InternalServerError"),
     "503": (fault("ServiceUnavailable", 503, SECRET), "ServiceUnavailable"),
-    "500 without a word": (Reply(500, b""), "500"),
-    "502 of something between": (Reply(502, SECRET.encode(), {"Content-Type": "text/html"}), "502"),
+    "500 without a body": (Reply(500, b""), "500"),
+    "502 of a proxy": (Reply(502, SECRET.encode(), {"Content-Type": "text/html"}), "502"),
     **{
         code: (fault(code, 400, SECRET), code)
         for code in (
@@ -114,8 +114,8 @@ NEVER_AGAIN = {
         "ItemCollectionSizeLimitExceededException",
     )
 } | {
-    "403 without a word": (Reply(403, b""), "403"),
-    "400 that is no JSON": (Reply(400, SECRET.encode()), "400"),
+    "403 without a body": (Reply(403, b""), "403"),
+    "400 that is not JSON": (Reply(400, SECRET.encode()), "400"),
 }
 
 
@@ -182,7 +182,7 @@ def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) 
     assert len(begun[8]) in (2, 3)  # on a busy machine there may be no time for the third
     for seconds in budgets:
         assert took[seconds] < seconds
-        # A moment for the request to be made and to arrive.
+        # Time for the request to arrive.
         assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 

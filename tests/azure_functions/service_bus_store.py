@@ -21,7 +21,7 @@ DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
 KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 # Enough for one attempt, and for no other.
 ONE_ATTEMPT = 3.05
-# The store keeps the loop to itself for less than so many seconds.
+# The store blocks the event loop for less than this many seconds.
 PACE = 0.8
 
 

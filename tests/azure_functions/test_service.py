@@ -25,7 +25,7 @@ from azure_functions.service import call, connect
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from tests.support.certificates import certificate
-from tests.support.loopback import DROPPED, SILENT, Answering, Call, Reply, gives_nothing_away, in_turn, loopback
+from tests.support.loopback import DROPPED, SILENT, Answering, Call, Reply, assert_no_leak, in_turn, loopback
 from tests.support.ports import free_port
 
 KEY = b64encode(b"a storage key of the tests").decode()
@@ -169,7 +169,7 @@ def test_connect_timeout_is_one_second(service: str) -> None:
         full.listen(0)
         first.connect(full.getsockname())
         started = time.monotonic()
-        # Nothing listens to the knocking any more.
+        # The backlog is full, so nothing accepts the next connection.
         with socket.socket() as second:
             second.setblocking(False)
             second.connect_ex(full.getsockname())
@@ -192,7 +192,7 @@ def test_late_refusal_is_not_retried_after_the_deadline(service: str) -> None:
     assert refused(service, answering, seconds=3.05) == ("ServerBusy", 1)
 
 
-# What is said of it.
+# Causes and errors.
 
 
 def odata(code: object) -> bytes:
@@ -230,7 +230,7 @@ def test_cause_is_the_error_code_or_the_status(service: str, reply: Reply, cause
 
 NO_TEXT = error(403, "", b"\xff\xfe\0")
 NO_ERROR = [error(status, "", b'{"odata.error": null}') for status in (403, 500)]
-# A table does not look at what comes with success.
+# The table client ignores the body of a success.
 NO_XML = [Reply(201, content, {"Content-Type": "application/xml"}) for content in (b"<QueueMessagesList", ROW.encode())]
 
 
@@ -243,7 +243,7 @@ def test_unparsable_answer_has_a_cause(service: str, reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         caught = fails(service, server.server_port)
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP [0-9]{3}", caught.reason)
-    gives_nothing_away(caught, "emucdd")
+    assert_no_leak(caught, "emucdd")
 
 
 @pytest.mark.parametrize("secret", [f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"])
@@ -259,7 +259,7 @@ def test_error_has_no_secret_and_no_body(service: str, secret: str) -> None:
         with loopback(in_turn(reply)) as server:
             caught = fails(service, server.server_port, secret, seconds=3.05)
         for word in (KEY, SIGNATURE, "sig=", "emucdd", "eyJldm", "127.0.0.1"):
-            gives_nothing_away(caught, word)
+            assert_no_leak(caught, word)
 
 
 def test_repr_of_a_client_has_no_key(service: str) -> None:
@@ -272,7 +272,7 @@ def test_repr_of_a_client_has_no_key(service: str) -> None:
         assert "sig=" not in shown
 
 
-# Answers that are none.
+# Invalid answers.
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def test_missing_queue_is_reported_and_used_once_created(azurite: Azurite) -> No
     queue.send(event(), soon())
 
 
-# Azurite away, and back. What it had is of no matter here: killed early it loses its queues and tables.
+# Azurite outages. A kill can make it lose its queues and tables.
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_invalid_partition_key_falls_back_to_dash(device: str, table: TableClien
     assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
     found = row(table)
     assert (found["PartitionKey"], found["body"]) == ("-", one.body)
-    # Longer than 256 it is none for any store.
+    # An id longer than 256 characters is None for every store.
     assert found.get("deviceId") == (device if len(device) <= 256 else None)
 
 
@@ -256,7 +256,7 @@ def test_entity_is_never_overwritten() -> None:
     def answering(call: Call) -> Reply | None:
         assert call.method == "POST"
         assert call.path == "/devstoreaccount1/events"
-        # Or else the answer would hold the body.
+        # Otherwise the answer would hold the body.
         assert call.headers["prefer"] == "return-no-content"
         where = (call.parameters["PartitionKey"], call.parameters["RowKey"])
         if where in rows:
@@ -373,7 +373,7 @@ def test_frozen_azurite_is_refused_in_time_and_store_recovers(own: Azurite) -> N
     own.freeze()
     assert cause_of(store.put, one, seconds=3.05) == "ServiceResponseTimeoutError"  # one attempt
     own.thaw()
-    # What was asked of it meanwhile it may have done.
+    # It may have handled requests that came meanwhile.
     assert store.put(one, soon()) in (Outcome.STORED, Outcome.DUPLICATE)
     assert store.put(one, soon()) == Outcome.DUPLICATE
     assert [entity["body"] for entity in there.entities()].count(one.body) == 1

@@ -8,7 +8,7 @@ import pytest
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from gcp_functions.service import Service
-from tests.support.loopback import Reply, gives_nothing_away
+from tests.support.loopback import Reply, assert_no_leak
 
 SECRET = "what nobody but DT may know"
 PATH = "/v1/projects/p/topics/t:publish?a=b"
@@ -24,7 +24,7 @@ def cause_of(service: Service, seconds: float = DEADLINE) -> str:
     """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         publish(service, seconds)
-    gives_nothing_away(caught.value, SECRET)
+    assert_no_leak(caught.value, SECRET)
     return caught.value.reason
 
 

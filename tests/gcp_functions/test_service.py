@@ -35,13 +35,13 @@ from tests.support.proxy import Mode, Proxy
 
 AGAIN = {
     "500": (google_fault(500, "INTERNAL", SECRET), "INTERNAL"),
-    "502 of something between": (html(502), "HTTP 502"),
+    "502 of a proxy": (html(502), "HTTP 502"),
     "503": (google_fault(503, "UNAVAILABLE", SECRET), "UNAVAILABLE"),
     "504": (google_fault(504, "DEADLINE_EXCEEDED", SECRET), "DEADLINE_EXCEEDED"),
     "429": (google_fault(429, "RESOURCE_EXHAUSTED", SECRET), "RESOURCE_EXHAUSTED"),
     "409 that is no duplicate": (google_fault(409, "ABORTED", SECRET), "ABORTED"),
-    "500 without a word": (Reply(500, b""), "HTTP 500"),
-    "429 without a word": (Reply(429, b""), "HTTP 429"),
+    "500 without a body": (Reply(500, b""), "HTTP 500"),
+    "429 without a body": (Reply(429, b""), "HTTP 429"),
     "503 without a code": (Reply(503, b"{}"), "HTTP 503"),
     "closed without an answer": (DROPPED, "ProtocolError"),
     "cut off": (
@@ -78,7 +78,7 @@ NEVER_AGAIN = {
             (409, "ALREADY_EXISTS"),
         )
     },
-    "403 without a word": (Reply(403, b""), "HTTP 403"),
+    "403 without a body": (Reply(403, b""), "HTTP 403"),
     "404 that is no JSON": (html(404), "HTTP 404"),
     "400 without a code": (Reply(400, b"{}"), "HTTP 400"),
     "400 in OAuth's form": (Reply(400, json.dumps({"error": "x", "error_description": SECRET}).encode()), "HTTP 400"),
@@ -157,7 +157,7 @@ def test_read_timeout_ends_before_the_deadline() -> None:
     assert len(begun[8]) in (2, 3)  # on a busy machine there may be no time for the third
     for seconds in budgets:
         assert took[seconds] < seconds
-        # A moment for the request to be made and to arrive.
+        # Time for the request to arrive.
         assert all(at < seconds - ATTEMPT + 0.3 for at in begun[seconds])
 
 
@@ -220,7 +220,7 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pyte
         assert cause_of(_anonymous(server)) == "SSLError"
         assert server.calls == []
         assert server.connections == ATTEMPTS
-        # And with its certificate among those that are trusted it is answered: that was all it lacked.
+        # With its certificate trusted, the same call succeeds.
         monkeypatch.setattr(certifi, "where", lambda: str(path))
         assert publish(_anonymous(server)) == {"name": "n"}
 

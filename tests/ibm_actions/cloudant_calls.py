@@ -17,7 +17,7 @@ from ibm_actions.cloudant import CloudantStore
 from ibm_actions.databases import Databases
 from ibm_actions.service import FixedLogin, Service
 from tests.support.deliveries import SECRET, delivery, fresh_body
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, in_turn
+from tests.support.loopback import Answering, Loopback, Reply, assert_no_leak, in_turn
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 # Of the event that `tests.support.deliveries.body` gives.
@@ -90,8 +90,8 @@ def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> st
     with pytest.raises(StoreUnavailableError) as caught:
         store.put(event, started + seconds)
     assert time.monotonic() - started < seconds
-    gives_nothing_away(caught.value, HIDDEN)
-    gives_nothing_away(caught.value, event.body.decode(errors="replace") or HIDDEN)
+    assert_no_leak(caught.value, HIDDEN)
+    assert_no_leak(caught.value, event.body.decode(errors="replace") or HIDDEN)
     return caught.value.reason
 
 

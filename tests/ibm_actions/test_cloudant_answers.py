@@ -95,7 +95,7 @@ NO_RECEIPT: dict[str, tuple[Reply, str]] = {
     "412": (said(412, "precondition_failed"), "412 precondition_failed"),
     "a word of many": (said(403, f"see {HIDDEN}"), "HTTP 403"),
     "a word without end": (said(403, "a" * 41), "HTTP 403"),
-    "a word that is none": (Reply(403, json.dumps({"error": {"word": HIDDEN}}).encode()), "HTTP 403"),
+    "an invalid word": (Reply(403, json.dumps({"error": {"word": HIDDEN}}).encode()), "HTTP 403"),
     "a word in a list": (Reply(403, json.dumps(["error", HIDDEN]).encode()), "HTTP 403"),
     "403 and a page": (page(403), "HTTP 403"),
 }
@@ -111,15 +111,15 @@ def test_permanent_failure_is_not_retried(reply: Reply, cause: str) -> None:
 
 AGAIN: dict[str, tuple[Reply | None, str]] = {
     "429": (said(429, "too_many_requests"), "429 too_many_requests"),
-    "429 without a word": (Reply(429, b""), "HTTP 429"),
+    "429 without a body": (Reply(429, b""), "HTTP 429"),
     "500": (said(500, "internal_server_error"), "500 internal_server_error"),
     "500 that says it was written": (written(500), "HTTP 500"),
-    "502 of something between": (page(502), "HTTP 502"),
+    "502 of a proxy": (page(502), "HTTP 502"),
     "503": (said(503, "service_unavailable"), "503 service_unavailable"),
     "504": (page(504), "HTTP 504"),
     "closed without an answer": (DROPPED, "ProtocolError"),
     "cut off": (Reply(201, written().content, {"Content-Length": "99", "Connection": "close"}), "ProtocolError"),
-    "gzip that is none": (Reply(201, written().content, {"Content-Encoding": "gzip"}), "DecodeError"),
+    "invalid gzip": (Reply(201, written().content, {"Content-Encoding": "gzip"}), "DecodeError"),
 }
 
 
@@ -177,7 +177,7 @@ def test_missing_permission_to_create_a_database_is_reported(reply: Reply, cause
     with loopback(making(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
-        # Who is not let in is asked twice, in case it was for the token.
+        # A 401 is retried once with a new token.
         assert asked(server)[2:] == [CREATION] * (2 if "401" in cause else 1)
 
 
@@ -295,7 +295,7 @@ READ_BACK: dict[str, tuple[Reply | None, str]] = {
     "another event": (found(key="another"), "409, and read back: HTTP 200"),
     "no event": (found(key=None), "409, and read back: HTTP 200"),
     "an event without its body": (found(body=None), "409, and read back: HTTP 200"),
-    "a body that is no text": (found(body=["{}"]), "409, and read back: HTTP 200"),
+    "a body that is not text": (found(body=["{}"]), "409, and read back: HTTP 200"),
     "nothing": (Reply(200, b""), "409, and read back: HTTP 200"),
     "a page": (page(200), "409, and read back: HTTP 200"),
     "a list": (Reply(200, b"[]"), "409, and read back: HTTP 200"),

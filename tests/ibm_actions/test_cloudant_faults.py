@@ -46,7 +46,7 @@ def test_frozen_server_is_refused_in_time_and_store_recovers() -> None:
         assert causes == ["ReadTimeoutError"] * 2
         assert time.monotonic() - started < DEADLINE
         server.thaw()
-        # What was asked of it meanwhile it has done.
+        # It has handled the requests that came meanwhile.
         assert put(store, one) in (Outcome.STORED, Outcome.DUPLICATE)
         assert [put(store, one), put(store, other)][0] == Outcome.DUPLICATE
         bodies = [document["body"] for document in there.documents()]

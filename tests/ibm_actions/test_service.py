@@ -26,7 +26,7 @@ from tests.support.loopback import (
     Call,
     Loopback,
     Reply,
-    gives_nothing_away,
+    assert_no_leak,
     in_turn,
     loopback,
     success,
@@ -48,7 +48,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
-    gives_nothing_away(caught.value, HIDDEN)
+    assert_no_leak(caught.value, HIDDEN)
     return caught.value.reason
 
 
@@ -100,7 +100,7 @@ def test_answer_has_status_and_object(reply: Reply, answer: Answer) -> None:
         assert len(server.calls) == 1
 
 
-# Nobody else.
+# Redirects and certificates.
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -129,7 +129,7 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pyte
     with loopback(in_turn(success(n=1)), tls) as server:
         assert cause_of(service(server)) == "SSLError"
         assert server.calls == []
-        # And with its certificate among those that are trusted it is answered: that was all it lacked.
+        # With its certificate trusted, the same call succeeds.
         monkeypatch.setattr(certifi, "where", lambda: str(path))
         assert call(service(server)) == (200, {"n": 1})
 

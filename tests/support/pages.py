@@ -1,4 +1,4 @@
-"""The documentation, taken apart, so that tests can hold it to its word."""
+"""The parsed documentation, for tests of its contents."""
 
 import re
 from pathlib import Path
