@@ -8,9 +8,9 @@ import pytest
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from gcp_functions.service import Service
+from tests.contract.fault import SECRET
 from tests.support.loopback import Reply, gives_nothing_away
 
-SECRET = "what nobody but DT may know"
 PATH = "/v1/projects/p/topics/t:publish?a=b"
 DOCUMENT = {"messages": [{"data": SECRET}]}
 
