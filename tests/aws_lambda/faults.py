@@ -33,6 +33,12 @@ def connect(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Write:
     return lambda deadline: call(put_item, deadline, TableName="t", Item=ITEM)["Attributes"] == {"a": {"S": "b"}}
 
 
+CAUSES = {
+    "silent": "ReadTimeoutError",
+    "slow": "ReadTimeoutError",
+    "throttled": "RequestThrottled",
+    "denied": "403",  # in moto's form
+}
 FAULTS = {
     "DynamoDB": Cloud(
         connect=connect,

@@ -15,6 +15,7 @@ from aws_lambda.wiring import build_receiver
 from core.receiver import DEADLINE
 from core.stores.contract import AsyncStore
 from core.stores.dedup import Deduplicated
+from tests.aws_lambda.faults import CAUSES
 from tests.contract.store import (
     CLOUD_FAULTS,
     Entry,
@@ -117,7 +118,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "dynamodb": Entry(dynamodb, CLOUD_FAULTS),
-    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False),
-    "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False),
+    "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}),
+    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
+    "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False, causes=CAUSES),
 }

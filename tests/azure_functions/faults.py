@@ -27,10 +27,10 @@ MESSAGE = (
 XML = {"Content-Type": "application/xml"}
 
 
-def account(server: Loopback, secret: str = f"AccountKey={KEY}") -> str:
-    """Return a connection string for a server."""
-    scheme = server.url.partition(":")[0]
-    urls = ";".join(f"{name}Endpoint={server.url}/account" for name in ("Queue", "Table"))
+def account(url: str, secret: str = f"AccountKey={KEY}") -> str:
+    """Return a connection string for an address."""
+    scheme = url.partition(":")[0]
+    urls = ";".join(f"{name}Endpoint={url}/account" for name in ("Queue", "Table"))
     return f"DefaultEndpointsProtocol={scheme};AccountName=account;{secret};{urls}"
 
 
@@ -86,14 +86,13 @@ FINAL: Answers = {
 
 def _cloud(service: str, stored: Reply) -> Cloud:
     def connect(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Write:
-        write = writer(service, account(server))
+        write = writer(service, account(server.url))
         return lambda deadline: bool(write(deadline))
 
-    dropped = "ServiceResponseError"
     return Cloud(
         connect=connect,
         stored=stored,
-        retried=RETRIED | {"closed without an answer": (DROPPED, dropped)},
+        retried=RETRIED | {"closed without an answer": (DROPPED, "ServiceResponseError")},
         final=FINAL,
         unreachable="ServiceRequestError",
         silent="ServiceResponseTimeoutError",
@@ -101,6 +100,18 @@ def _cloud(service: str, stored: Reply) -> Cloud:
     )
 
 
+STORAGE_CAUSES = {
+    "silent": "ServiceResponseTimeoutError",
+    "slow": "ServiceResponseTimeoutError",
+    "throttled": "ServerBusy",
+    "denied": "AuthorizationPermissionMismatch",
+}
+SERVICE_BUS_CAUSES = {
+    "silent": "TimeoutError",
+    "slow": "TimeoutError",
+    "throttled": "ServiceBusServerBusyError",
+    "denied": "ServiceBusAuthorizationError",
+}
 FAULTS = {
     "Azure Queue": _cloud("queue", Reply(201, MESSAGE, XML)),
     "Azure Table": _cloud("table", Reply(204, b"", {"ETag": "W/\"datetime'2026-11-21T09%3A00%3A00Z'\""})),

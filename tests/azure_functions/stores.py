@@ -19,6 +19,7 @@ from azure_functions.table import TableStore
 from core.receiver import DEADLINE
 from core.stores.contract import AsyncStore, Outcome
 from core.stores.dedup import Deduplicated
+from tests.azure_functions.faults import SERVICE_BUS_CAUSES, STORAGE_CAUSES
 from tests.contract.store import CLOUD_FAULTS, Entry, Faults, Harness, Row, Waiting, proxy_faults, row
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.proxy import Mode, Proxy
@@ -110,7 +111,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "service bus": Entry(service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED),
-    "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False),
-    "table": Entry(table, CLOUD_FAULTS),
+    "service bus": Entry(service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED, causes=SERVICE_BUS_CAUSES),
+    "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False, causes=STORAGE_CAUSES),
+    "table": Entry(table, CLOUD_FAULTS, causes=STORAGE_CAUSES),
 }

@@ -1,19 +1,11 @@
-"""Calls to Azure Storage: retries, timeouts, the deadline, and causes without secrets.
+"""Calls to Azure Storage by both of the SDK's clients: login, secrets, malformed answers. Faults are in faults.py."""
 
-Both of the SDK's clients call a server of the tests.
-"""
-
-import json
 import re
 import socket
-import ssl
 import threading
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,79 +13,33 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from azure_functions.identity import managed_identity
-from azure_functions.service import call, connect
+from azure_functions.service import connect
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
-from tests.support.certificates import certificate
-from tests.support.loopback import DROPPED, SILENT, Answering, Call, Reply, assert_no_leak, in_turn, loopback
-from tests.support.ports import free_port
+from tests.azure_functions.faults import FAULTS, KEY, ROW, SIGNATURE, XML, account, error, odata, writer
+from tests.contract.fault import SECRET
+from tests.support.loopback import DROPPED, Reply, gives_nothing_away, in_turn, loopback
 
-KEY = b64encode(b"a storage key of the tests").decode()
-SIGNATURE = "sv=2024-01-01&sig=a-shared-access-signature-of-the-tests"
-ROW = '{"PartitionKey":"emucdd6ef2eu277bo8f52vg","body":"eyJldmVudCI6"}'
-ENTITY = {"PartitionKey": "p", "RowKey": "r"}
-MESSAGE = (
-    b"<?xml version='1.0'?><QueueMessagesList><QueueMessage><MessageId>m</MessageId>"
-    b"<InsertionTime>Sat, 21 Nov 2026 09:00:00 GMT</InsertionTime>"
-    b"<ExpirationTime>Fri, 31 Dec 9999 23:59:59 GMT</ExpirationTime><PopReceipt>p</PopReceipt>"
-    b"<TimeNextVisible>Sat, 21 Nov 2026 09:00:00 GMT</TimeNextVisible></QueueMessage></QueueMessagesList>"
-)
-STORED = {
-    "queue": Reply(201, MESSAGE, {"Content-Type": "application/xml"}),
-    "table": Reply(204, b"", {"ETag": "W/\"datetime'2026-11-21T09%3A00%3A00Z'\""}),
-}
+pytestmark = pytest.mark.usefixtures("no_pauses")
+CLOUDS = {"queue": FAULTS["Azure Queue"], "table": FAULTS["Azure Table"]}
 
 
-def address(port: int, secret: str = f"AccountKey={KEY}") -> str:
-    urls = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/account" for name in ("Queue", "Table"))
-    return f"DefaultEndpointsProtocol=http;AccountName=account;{secret};{urls}"
-
-
-def operation(service: str, storage: str, **options: Any) -> Callable[[float], Any]:
-    """Return a write that takes a deadline."""
-    if service == "queue":
-        send = connect(QueueClient, storage, "queue", None, queue_name="events").send_message
-        return lambda deadline: call(send, deadline, "{}", **options)
-    create = connect(TableClient, storage, "table", None, table_name="events").create_entity
-    return lambda deadline: call(create, deadline, ENTITY, response_preference="return-no-content", **options)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses are core's; here they would only take time."""
-    monkeypatch.setattr("core.service.attempts.random.uniform", lambda low, high: low)
-
-
-@pytest.fixture(params=STORED)
+@pytest.fixture(params=CLOUDS)
 def service(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-def soon() -> float:
-    return time.monotonic() + DEADLINE
 
 
 def fails(
     service: str, port: int, secret: str = f"AccountKey={KEY}", seconds: float = DEADLINE
 ) -> StoreUnavailableError:
     """Assert that the call fails in time; return the error."""
-    write = operation(service, address(port, secret))
+    write = writer(service, account(f"http://127.0.0.1:{port}", secret))
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         write(started + seconds)
     assert time.monotonic() - started < DEADLINE
     return caught.value
-
-
-def refused(service: str, answering: Answering, seconds: float = DEADLINE) -> tuple[str, int]:
-    """Return the cause, and the number of requests."""
-    with loopback(answering) as server:
-        return fails(service, server.server_port, seconds=seconds).reason, len(server.calls)
-
-
-def error(status: int, code: str = "", content: bytes = b"") -> Reply:
-    return Reply(status, content, {"x-ms-error-code": code} if code else {})
 
 
 # Whom is called.
@@ -112,55 +58,7 @@ def test_account_name_uses_the_managed_identity(client: Any, names: str) -> None
 @pytest.mark.parametrize("storage", ["a=b", "AccountName=account", "AccountKey=;", "DefaultEndpointsProtocol=https;="])
 def test_invalid_connection_string_is_refused_at_the_start(service: str, storage: str) -> None:
     with pytest.raises(ValueError, match=r"onnection string|account shared key"):
-        operation(service, storage)
-
-
-def test_success_is_not_retried(service: str) -> None:
-    with loopback(in_turn(STORED[service])) as server:
-        assert operation(service, address(server.server_port))(soon())
-        assert len(server.calls) == 1
-
-
-# How often.
-
-
-@pytest.mark.parametrize("status", [429, 500, 501, 502, 503, 504])
-def test_transient_failure_is_retried_three_times(service: str, status: int) -> None:
-    assert refused(service, in_turn(error(status, "ServerBusy"))) == ("ServerBusy", 3)
-    with loopback(in_turn(error(status), error(status), STORED[service])) as server:
-        assert operation(service, address(server.server_port))(soon())
-        assert len(server.calls) == 3
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 411, 412, 413])
-def test_permanent_failure_is_not_retried(service: str, status: int) -> None:
-    """The SDK would retry 408, but Azure Storage never sends it."""
-    assert refused(service, in_turn(error(status, "No"), STORED[service])) == ("No", 1)
-
-
-def test_dropped_connection_is_retried(service: str) -> None:
-    with loopback(in_turn(DROPPED, DROPPED, STORED[service])) as server:
-        assert operation(service, address(server.server_port))(soon())
-    cause, count = refused(service, in_turn(DROPPED))
-    assert cause in ("ServiceRequestError", "ServiceResponseError")
-    assert count == 3
-
-
-def test_connection_refused(service: str) -> None:
-    started = time.monotonic()
-    assert fails(service, free_port()).reason == "ServiceRequestError"
-    assert time.monotonic() - started < 1
-
-
-def test_read_timeout_is_two_seconds(service: str) -> None:
-    started = time.monotonic()
-    cause, count = refused(service, in_turn(SILENT), seconds=3.05)
-    assert (cause, count) == ("ServiceResponseTimeoutError", 1)
-    assert 1.9 < time.monotonic() - started < 2.8
-
-
-def test_read_timeout_is_retried_three_times() -> None:
-    assert refused("table", in_turn(SILENT)) == ("ServiceResponseTimeoutError", 3)
+        writer(service, storage)
 
 
 def test_connect_timeout_is_one_second(service: str) -> None:
@@ -169,7 +67,7 @@ def test_connect_timeout_is_one_second(service: str) -> None:
         full.listen(0)
         first.connect(full.getsockname())
         started = time.monotonic()
-        # The backlog is full, so nothing accepts the next connection.
+        # Nothing listens to the knocking any more.
         with socket.socket() as second:
             second.setblocking(False)
             second.connect_ex(full.getsockname())
@@ -178,60 +76,12 @@ def test_connect_timeout_is_one_second(service: str) -> None:
     assert 0.9 < time.monotonic() - started < 1.8
 
 
-def test_no_attempt_starts_without_time_before_the_deadline(service: str) -> None:
-    assert refused(service, in_turn(STORED[service]), seconds=2.9) == ("deadline", 0)
-
-
-def test_late_refusal_is_not_retried_after_the_deadline(service: str) -> None:
-    """The cause is that of the answer, not ``deadline``."""
-
-    def answering(_: Call) -> Reply:
-        time.sleep(0.1)
-        return error(503, "ServerBusy")
-
-    assert refused(service, answering, seconds=3.05) == ("ServerBusy", 1)
-
-
-# Causes and errors.
-
-
-def odata(code: object) -> bytes:
-    return json.dumps({"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"no: {ROW}"}}}).encode()
-
-
-@pytest.mark.parametrize(
-    ("reply", "cause"),
-    [
-        (error(403, "AuthorizationPermissionMismatch"), "AuthorizationPermissionMismatch"),
-        (error(403, "AuthorizationFailure", odata("Another")), "AuthorizationFailure"),
-        (error(403, "", odata("AuthorizationFailure")), "AuthorizationFailure"),
-        (error(404, "", b"<Error><Code>QueueNotFound</Code></Error>"), "HTTP 404"),
-        (error(403), "HTTP 403"),
-        (error(403, "", ROW.encode()), "HTTP 403"),
-        (error(403, ROW), "HTTP 403"),
-        (error(403, "A code"), "HTTP 403"),
-        (error(403, "A" * 61), "HTTP 403"),
-        (error(403, "A" * 60), "A" * 60),
-        (error(403, "", odata(ROW)), "HTTP 403"),
-        (error(403, "", odata(17)), "HTTP 403"),
-        (error(403, "", odata(None)), "HTTP 403"),
-        (error(403, "", odata(["InvalidInput"])), "HTTP 403"),
-        (error(403, "", b"[]"), "HTTP 403"),
-        (error(403, "", b"null"), "HTTP 403"),
-        (error(403, "", b'{"odata.error": []}'), "HTTP 403"),
-        (error(403, "", b"<html>" + ROW.encode()), "HTTP 403"),
-        (Reply(403, ROW.encode(), {"Content-Type": "application/xml"}), "HTTP 403"),
-        (Reply(403, b"<Error><Code>" + ROW.encode(), {"Content-Type": "application/xml"}), "HTTP 403"),
-    ],
-)
-def test_cause_is_the_error_code_or_the_status(service: str, reply: Reply, cause: str) -> None:
-    assert refused(service, in_turn(reply)) == (cause, 1)
-
+# Causes.
 
 NO_TEXT = error(403, "", b"\xff\xfe\0")
 NO_ERROR = [error(status, "", b'{"odata.error": null}') for status in (403, 500)]
-# The table client ignores the body of a success.
-NO_XML = [Reply(201, content, {"Content-Type": "application/xml"}) for content in (b"<QueueMessagesList", ROW.encode())]
+# A table does not look at what comes with success.
+NO_XML = [Reply(201, content, XML) for content in (b"<QueueMessagesList", ROW.encode())]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +93,7 @@ def test_unparsable_answer_has_a_cause(service: str, reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         caught = fails(service, server.server_port)
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP [0-9]{3}", caught.reason)
-    assert_no_leak(caught, "emucdd")
+    gives_nothing_away(caught, SECRET)
 
 
 @pytest.mark.parametrize("secret", [f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"])
@@ -258,13 +108,13 @@ def test_error_has_no_secret_and_no_body(service: str, secret: str) -> None:
     for reply in replies:
         with loopback(in_turn(reply)) as server:
             caught = fails(service, server.server_port, secret, seconds=3.05)
-        for word in (KEY, SIGNATURE, "sig=", "emucdd", "eyJldm", "127.0.0.1"):
-            assert_no_leak(caught, word)
+        for word in (KEY, SIGNATURE, "sig=", SECRET, "eyJldm", "127.0.0.1"):
+            gives_nothing_away(caught, word)
 
 
 def test_repr_of_a_client_has_no_key(service: str) -> None:
     for secret in (f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"):
-        write = operation(service, address(9, secret))
+        write = writer(service, account("http://127.0.0.1:9", secret))
         assert write.__closure__
         client = next(cell.cell_contents for cell in write.__closure__ if hasattr(cell.cell_contents, "__self__"))
         shown = repr(client) + str(client.__self__) + repr(client.__self__)
@@ -272,7 +122,7 @@ def test_repr_of_a_client_has_no_key(service: str) -> None:
         assert "sig=" not in shown
 
 
-# Invalid answers.
+# Answers that are none.
 
 
 @contextmanager
@@ -330,31 +180,10 @@ def test_truncated_answer_is_retried_three_times(service: str, answer: bytes) ->
 
 
 def test_proxy_variables_are_ignored(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with loopback(in_turn(error(403, "Proxy"))) as proxy, loopback(in_turn(STORED[service])) as server:
+    with loopback(in_turn(error(403, "Proxy"))) as proxy, loopback(in_turn(CLOUDS[service].stored)) as server:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        assert operation(service, address(server.server_port))(soon())
+        assert writer(service, account(server.url))(time.monotonic() + DEADLINE)
         assert (len(proxy.calls), len(server.calls)) == (0, 1)
-
-
-def test_connection_pool_keeps_a_connection_for_each_thread(service: str, tmp_path: Path) -> None:
-    """As many as the worker has."""
-    files = [tmp_path / name for name in ("certificate.pem", "key.pem")]
-    for file, content in zip(files, certificate(), strict=True):
-        file.write_bytes(content)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(files[0], files[1])
-    together = threading.Barrier(16)
-
-    def answering(_: Call) -> Reply:
-        together.wait(5)  # all of them are on their way at once
-        return STORED[service]
-
-    with loopback(answering, tls) as server, ThreadPoolExecutor(16) as threads:
-        storage = address(server.server_port).replace("http:", "https:").replace("Protocol=http;", "Protocol=https;")
-        write = operation(service, storage, connection_verify=str(files[0]))
-        for _ in range(5):
-            assert all(threads.map(write, [soon()] * 16))
-        assert (len(server.calls), server.connections) == (80, 16)

@@ -5,7 +5,7 @@ an embedded database, say, loses no answer.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ class Harness:
         build: Makes a store; inside a running loop.
         rows: Reads all that is stored, past the store, by names of `COLUMNS`.
         faults: For each fault that this store can meet: what begins it, and what ends it.
-        refuses_copies: As in `Entry`; so is ``again``.
+        refuses_copies: As in `Entry`; so are ``again`` and ``causes``.
     """
 
     build: Callable[[], AsyncStore]
@@ -44,6 +44,7 @@ class Harness:
     faults: Faults = field(default_factory=dict)
     refuses_copies: bool = True
     again: Outcome = Outcome.DUPLICATE
+    causes: Mapping[str, str] = field(default_factory=dict)
 
 
 Factory = Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Harness]]
@@ -59,6 +60,7 @@ class Entry:
         is_grouped: Whether it takes many events at a time.
         refuses_copies: Whether the service itself refuses a second copy, however close it follows on the first.
         again: What the store says of a second copy: Service Bus drops one without a word.
+        causes: Why an event is refused during a fault, where that is always the same.
     """
 
     factory: Factory
@@ -66,6 +68,7 @@ class Entry:
     is_grouped: bool = False
     refuses_copies: bool = True
     again: Outcome = Outcome.DUPLICATE
+    causes: Mapping[str, str] = field(default_factory=dict)
 
 
 # unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. drip: answers, a

@@ -23,10 +23,16 @@ FINAL = (
 
 def connect(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Return what publishes a message."""
-    service = Service(server.url, lambda _: AnonymousCredentials())
+    service = Service(server.url, lambda _: AnonymousCredentials())  # type: ignore[no-untyped-call]
     return lambda deadline: publish(service, deadline - time.monotonic()) == {"messageIds": ["1"]}
 
 
+CAUSES = {
+    "silent": "ReadTimeoutError",
+    "slow": "ReadTimeoutError",
+    "throttled": "RESOURCE_EXHAUSTED",
+    "denied": "PERMISSION_DENIED",
+}
 FAULTS = {
     "Google": Cloud(
         connect=connect,

@@ -28,6 +28,7 @@ from tests.contract.store import (
     row,
 )
 from tests.gcp_functions.bigquery import BigQuery
+from tests.gcp_functions.faults import CAUSES
 from tests.support.google import Emulator, Firestore, PubSub
 from tests.support.proxy import Proxy
 
@@ -95,7 +96,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "firestore": Entry(firestore, CLOUD_FAULTS),
-    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False),
+    "firestore": Entry(firestore, CLOUD_FAULTS, causes=CAUSES),
+    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
 }
 DATABASES = {"bigquery": _view}

@@ -3,7 +3,6 @@
 Against Google's emulator; a server of the tests gives the answers that the emulator cannot.
 """
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.error import HTTPError
@@ -28,13 +27,11 @@ from tests.gcp_functions.google_events import (
     hashed,
     of_device,
     soon,
-    through,
 )
 from tests.support import google
 from tests.support.deliveries import body
-from tests.support.google import Emulator, Firestore, emulator
+from tests.support.google import Emulator, Firestore
 from tests.support.loopback import DROPPED, Call, Reply, google_fault, in_turn, loopback
-from tests.support.proxy import Mode
 
 
 def document(server: Emulator, database: Firestore, device: str, key: str) -> dict[str, Any]:
@@ -158,16 +155,6 @@ def test_device_history_and_newest_event_are_one_query_each(
     assert query(firestore, database, where=since, orderBy=[by_time]) == sorted(times)[2:]
 
 
-def test_lost_answer_is_not_stored_twice(firestore: Emulator, database: Firestore, proxy: Any) -> None:
-    between = proxy(firestore)
-    store = FirestoreStore(through(between), database.database, 0)
-    first, one = event(), event()
-    assert store.put(first, soon()) == Outcome.STORED
-    between.set(Mode.LOSE_ANSWER)
-    assert store.put(one, soon()) == Outcome.DUPLICATE
-    assert sorted(each["body"] for each in database.documents()) == sorted([first.body, one.body])
-
-
 def test_document_is_never_overwritten() -> None:
     """The server stores the first document and drops the connection; the retry finds it there."""
     documents: dict[str, Any] = {}
@@ -209,17 +196,3 @@ def test_invalid_answer_is_not_acknowledged(answer: Reply) -> None:
 def test_conflict_of_another_kind_is_not_a_duplicate(reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         assert cause_of(FirestoreStore(connect("", server.host), "projects/p/databases/d", 0).put, event())
-
-
-def test_store_recovers_after_a_firestore_outage() -> None:
-    with emulator("firestore") as server:
-        database = Firestore(server.host)
-        store, one = FirestoreStore(connect("", server.host), database.database, 0), event()
-        assert store.put(event(), soon()) == Outcome.STORED
-        server.kill()
-        started = time.monotonic()
-        assert cause_of(store.put, one) == "NewConnectionError"
-        assert time.monotonic() - started < 2
-        server.start()
-        assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
-        assert [each["body"] for each in database.documents()] == [one.body]

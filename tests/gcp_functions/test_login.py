@@ -14,7 +14,8 @@ from google.oauth2.credentials import Credentials
 
 from core.service.attempts import ATTEMPT, ATTEMPTS
 from gcp_functions.service import Service, connect
-from tests.gcp_functions.google_calls import PATH, SECRET, cause_of, html, publish
+from tests.contract.fault import SECRET
+from tests.gcp_functions.google_calls import PATH, cause_of, html, publish
 from tests.support.loopback import (
     DROPPED,
     Answering,

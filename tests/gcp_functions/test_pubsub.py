@@ -27,7 +27,7 @@ from tests.gcp_functions.google_events import (
 )
 from tests.support import google
 from tests.support.deliveries import body
-from tests.support.google import Emulator, PubSub, emulator
+from tests.support.google import Emulator, PubSub
 from tests.support.loopback import Reply, in_turn, loopback, success
 from tests.support.proxy import Mode
 
@@ -159,19 +159,3 @@ def test_ordering_key_is_not_blocked_after_a_failure(pubsub: Emulator, topic: Pu
     messages = topic.messages()
     assert [message["body"] for message in messages] == [one.body for one in (before, *after)]
     assert {message["orderingKey"] for message in messages} == {DEVICE}
-
-
-def test_queue_recovers_after_a_pubsub_outage() -> None:
-    with emulator("pubsub") as server:
-        topic = PubSub(server.host)
-        queue, one = PubSubQueue(connect("", server.host), topic.topic), event()
-        queue.send(event(), soon())
-        server.kill()
-        started = time.monotonic()
-        assert cause_of(queue.send, one) == "NewConnectionError"
-        assert time.monotonic() - started < 2
-        server.start()
-        assert cause_of(queue.send, one) == "NOT_FOUND"
-        topic.create()
-        queue.send(one, soon())
-        assert [message["body"] for message in topic.messages()] == [one.body]

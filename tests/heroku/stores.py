@@ -68,7 +68,10 @@ def _view(folder: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
 
 STORES = {
     "postgres": Entry(
-        postgres, frozenset({"unavailable", "silent", "drip", "throttled", "lost answer", "row"}), is_grouped=True
+        postgres,
+        frozenset({"unavailable", "silent", "drip", "throttled", "lost answer", "row"}),
+        is_grouped=True,
+        causes={"silent": "TimeoutError", "throttled": "53300:TooManyConnectionsError"},
     )
 }
 DATABASES = {"postgres": _view}

@@ -21,6 +21,13 @@ def connect(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Write:
     return lambda deadline: there.put(event(body()), deadline) == Outcome.STORED
 
 
+CAUSES = {
+    "silent": "ReadTimeoutError",
+    "slow": "ReadTimeoutError",
+    "throttled": "429 too_many_requests",
+    "denied": "403 forbidden",
+    "no quorum": "202: no quorum",
+}
 FAULTS = {
     "Cloudant": Cloud(
         connect=connect,

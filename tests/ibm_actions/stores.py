@@ -11,6 +11,7 @@ from core.environment import Environment
 from core.receiver import DEADLINE
 from ibm_actions.wiring import build_store
 from tests.contract.store import CLOUD_FAULTS, Entry, Harness, Waiting, fresh_event, http_answer, proxy_faults, row
+from tests.ibm_actions.faults import CAUSES
 from tests.support.couchdb import CouchDb, Events
 from tests.support.proxy import Proxy
 
@@ -44,4 +45,4 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
     return {"IAM": lambda: store.put(fresh_event(), time.monotonic() + DEADLINE)}
 
 
-STORES = {"cloudant": Entry(cloudant, CLOUD_FAULTS | {"no quorum"})}
+STORES = {"cloudant": Entry(cloudant, CLOUD_FAULTS | {"no quorum"}, causes=CAUSES)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.service.attempts import ATTEMPT, ATTEMPTS
+from core.service.attempts import ATTEMPT
 from core.stores.contract import Outcome
 from ibm_actions.service import cause_of
 from tests.ibm_actions.cloudant_calls import (
@@ -66,79 +66,6 @@ def test_document_is_put_without_a_revision() -> None:
 
 # What is no receipt.
 
-NO_RECEIPT: dict[str, tuple[Reply, str]] = {
-    "201 and nothing": (Reply(201, b""), "HTTP 201"),
-    "201 and no object": (Reply(201, b"null"), "HTTP 201"),
-    "201 and a list": (Reply(201, b'[{"rev":"1-0"}]'), "HTTP 201"),
-    "201 and a text": (Reply(201, b'"rev"'), "HTTP 201"),
-    "201 and a number": (Reply(201, b"1"), "HTTP 201"),
-    "201 and an endless number": (Reply(201, b"1" * 5000), "HTTP 201"),
-    "201 without rev": (Reply(201, b'{"ok":true,"id":"d:1"}'), "HTTP 201"),
-    "201 and an empty rev": (Reply(201, b'{"ok":true,"rev":""}'), "HTTP 201"),
-    "201 and rev null": (Reply(201, b'{"ok":true,"rev":null}'), "HTTP 201"),
-    "201 and a page": (page(201), "HTTP 201"),
-    "201 and half a document": (Reply(201, b'{"ok":true,"rev":"1-'), "HTTP 201"),
-    "201 and not UTF-8": (Reply(201, b'{"rev":"\xff"}'), "HTTP 201"),
-    "201 and lists in lists": (Reply(201, b"[" * 200_000), "HTTP 201"),
-    "201 and objects in objects": (Reply(201, b'{"rev":' * 200_000), "HTTP 201"),
-    "201 and 16 MiB": (Reply(201, b"x" * 16_777_216), "HTTP 201"),
-    "200": (Reply(200, b'{"ok":true,"rev":"1-0"}'), "HTTP 200"),
-    "200 and a page": (page(200), "HTTP 200"),
-    "202": (written(202), "202: no quorum"),
-    "202 and nothing": (Reply(202, b""), "202: no quorum"),
-    "204": (Reply(204, b""), "HTTP 204"),
-    "another place": (page(302, Location="/elsewhere"), "HTTP 302"),
-    "400": (said(400, "illegal_docid"), "400 illegal_docid"),
-    "403": (said(403, "forbidden"), "403 forbidden"),
-    "413": (said(413, "document_too_large"), "413 document_too_large"),
-    "402": (Reply(402, b"{}"), "HTTP 402"),
-    "412": (said(412, "precondition_failed"), "412 precondition_failed"),
-    "a word of many": (said(403, f"see {HIDDEN}"), "HTTP 403"),
-    "a word without end": (said(403, "a" * 41), "HTTP 403"),
-    "an invalid word": (Reply(403, json.dumps({"error": {"word": HIDDEN}}).encode()), "HTTP 403"),
-    "a word in a list": (Reply(403, json.dumps(["error", HIDDEN]).encode()), "HTTP 403"),
-    "403 and a page": (page(403), "HTTP 403"),
-}
-
-
-@pytest.mark.parametrize(("reply", "cause"), NO_RECEIPT.values(), ids=NO_RECEIPT.keys())
-def test_permanent_failure_is_not_retried(reply: Reply, cause: str) -> None:
-    with loopback(in_turn(reply, written())) as server:
-        status, line = delivered(store(server), body())
-        assert (status, line["outcome"], line.get("reason")) == (503, "failed", cause)
-        assert asked(server) == [("PUT", DOCUMENT)]
-
-
-AGAIN: dict[str, tuple[Reply | None, str]] = {
-    "429": (said(429, "too_many_requests"), "429 too_many_requests"),
-    "429 without a body": (Reply(429, b""), "HTTP 429"),
-    "500": (said(500, "internal_server_error"), "500 internal_server_error"),
-    "500 that says it was written": (written(500), "HTTP 500"),
-    "502 of a proxy": (page(502), "HTTP 502"),
-    "503": (said(503, "service_unavailable"), "503 service_unavailable"),
-    "504": (page(504), "HTTP 504"),
-    "closed without an answer": (DROPPED, "ProtocolError"),
-    "cut off": (Reply(201, written().content, {"Content-Length": "99", "Connection": "close"}), "ProtocolError"),
-    "invalid gzip": (Reply(201, written().content, {"Content-Encoding": "gzip"}), "DecodeError"),
-}
-
-
-@pytest.mark.parametrize(("reply", "cause"), AGAIN.values(), ids=AGAIN.keys())
-def test_transient_failure_is_retried_three_times(reply: Reply | None, cause: str) -> None:
-    with loopback(in_turn(reply)) as server:
-        status, line = delivered(store(server), body())
-        assert (status, line["outcome"], line["reason"]) == (503, "failed", cause)
-        assert asked(server) == [("PUT", DOCUMENT)] * ATTEMPTS
-        assert all(call.parameters == server.calls[0].parameters for call in server.calls)
-    with loopback(in_turn(*[reply] * (ATTEMPTS - 1), written())) as server:
-        assert put(store(server), event(body())) == Outcome.STORED
-
-
-def test_truncated_answer_is_refused() -> None:
-    with loopback(in_turn(Reply(201, written().content, {"Content-Length": "20", "Connection": "close"}))) as server:
-        assert refused(store(server), event()) == "HTTP 201"
-
-
 # The database.
 
 
@@ -177,7 +104,7 @@ def test_missing_permission_to_create_a_database_is_reported(reply: Reply, cause
     with loopback(making(reply)) as server:
         status, line = delivered(store(server), body())
         assert (status, line["reason"]) == (503, cause)
-        # A 401 is retried once with a new token.
+        # Who is not let in is asked twice, in case it was for the token.
         assert asked(server)[2:] == [CREATION] * (2 if "401" in cause else 1)
 
 
@@ -295,7 +222,7 @@ READ_BACK: dict[str, tuple[Reply | None, str]] = {
     "another event": (found(key="another"), "409, and read back: HTTP 200"),
     "no event": (found(key=None), "409, and read back: HTTP 200"),
     "an event without its body": (found(body=None), "409, and read back: HTTP 200"),
-    "a body that is not text": (found(body=["{}"]), "409, and read back: HTTP 200"),
+    "a body that is no text": (found(body=["{}"]), "409, and read back: HTTP 200"),
     "nothing": (Reply(200, b""), "409, and read back: HTTP 200"),
     "a page": (page(200), "409, and read back: HTTP 200"),
     "a list": (Reply(200, b"[]"), "409, and read back: HTTP 200"),

@@ -1,71 +1,23 @@
 """Cloudant outages, timeouts and reconnects: events are refused in time, and the same store recovers."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 from core.environment import Environment
 from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT, ATTEMPTS, READ_TIMEOUT
 from core.stores.contract import Outcome, StoreUnavailableError
-from ibm_actions.cloudant import CloudantStore
 from ibm_actions.identity import iam_login
 from ibm_actions.service import Service
 from ibm_actions.wiring import build_store
 from tests.ibm_actions.cloudant_calls import event, listed, made, on, put, refused, said, soon, store, written
-from tests.support.couchdb import CouchDb, Events, couchdb
+from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
 from tests.support.loopback import DROPPED, SILENT, Call, Drops, Reply, in_turn, loopback, success
 from tests.support.proxy import Mode, Proxy
 
 MISSING, CONFLICT, BUSY = said(404, "not_found"), said(409, "conflict"), said(503, "busy")
-
-
-@contextmanager
-def own() -> Iterator[tuple[CouchDb, Events, CloudantStore]]:
-    with couchdb("user:password") as server:
-        there = Events(server)
-        address = f"http://user:password@127.0.0.1:{server.port}"
-        yield server, there, build_store(Environment({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": there.prefix}))
-
-
-# Away.
-
-
-def test_frozen_server_is_refused_in_time_and_store_recovers() -> None:
-    with own() as (server, there, store):
-        one, other = event(), event()
-        assert put(store, event()) == Outcome.STORED
-        server.freeze()
-        started = time.monotonic()
-        with ThreadPoolExecutor(2) as threads:
-            # On the connection that there is, and on a new one.
-            causes = list(threads.map(lambda each: refused(store, each), (one, other)))
-        assert causes == ["ReadTimeoutError"] * 2
-        assert time.monotonic() - started < DEADLINE
-        server.thaw()
-        # It has handled the requests that came meanwhile.
-        assert put(store, one) in (Outcome.STORED, Outcome.DUPLICATE)
-        assert [put(store, one), put(store, other)][0] == Outcome.DUPLICATE
-        bodies = [document["body"] for document in there.documents()]
-        assert len(bodies) == 3
-        assert {one.body, other.body} <= set(bodies)
-
-
-def test_killed_server_is_refused_at_once_and_store_recovers() -> None:
-    with own() as (server, there, store):
-        one = event()
-        assert put(store, event()) == Outcome.STORED
-        server.kill()
-        for _ in range(2):
-            started = time.monotonic()
-            assert refused(store, one) == "NewConnectionError"
-            assert time.monotonic() - started < 2
-        server.start()
-        assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
-        assert [document["body"] for document in there.documents()].count(one.body) == 1
 
 
 def test_reconnect_after_a_server_restart(couchdb: CouchDb) -> None:
@@ -89,26 +41,6 @@ def test_connection_closed_on_reuse_is_retried() -> None:
         there = store(server)
         assert [put(there, event()), put(there, event())] == [Outcome.STORED] * 2
         assert (len(server.calls), server.connections) == (3, 2)
-
-
-def test_connection_pool_is_shared_by_twenty_threads() -> None:
-    begin = threading.Barrier(20)
-
-    def answer(call: Call) -> Reply:
-        time.sleep(0.01)
-        return written()
-
-    def run(_: int) -> list[Outcome]:
-        begin.wait()
-        return [put(there, event()) for _ in range(10)]
-
-    with loopback(answer) as server:
-        there = store(server)
-        with ThreadPoolExecutor(20) as threads:
-            for _ in range(2):
-                assert list(threads.map(run, range(20))) == [[Outcome.STORED] * 10] * 20
-        assert server.connections <= 20
-        assert len(server.calls) == 400
 
 
 # Slow.

@@ -5,32 +5,16 @@ The real urllib3 calls an HTTP server of the tests.
 
 import json
 import logging
-import ssl
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import certifi
 import pytest
 
 from core.receiver import DEADLINE
-from core.service.attempts import ATTEMPT, ATTEMPTS
+from core.service.attempts import ATTEMPT
 from core.stores.contract import StoreUnavailableError
-from ibm_actions.service import CONNECTIONS, Answer, FixedLogin, Login, Service
+from ibm_actions.service import Answer, FixedLogin, Login, Service
 from tests.ibm_actions.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
-from tests.support.certificates import certificate
-from tests.support.loopback import (
-    DROPPED,
-    SILENT,
-    Call,
-    Loopback,
-    Reply,
-    assert_no_leak,
-    in_turn,
-    loopback,
-    success,
-)
+from tests.support.loopback import DROPPED, Call, Loopback, Reply, gives_nothing_away, in_turn, loopback, success
 from tests.support.ports import free_port
 from tests.support.proxy import Mode, Proxy
 
@@ -48,7 +32,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
-    assert_no_leak(caught.value, HIDDEN)
+    gives_nothing_away(caught.value, HIDDEN)
     return caught.value.reason
 
 
@@ -100,7 +84,7 @@ def test_answer_has_status_and_object(reply: Reply, answer: Answer) -> None:
         assert len(server.calls) == 1
 
 
-# Redirects and certificates.
+# Nobody else.
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -112,34 +96,6 @@ def test_redirect_is_not_followed(status: int) -> None:
                 assert len(server.calls) == 1
         assert other.calls == []
         assert other.connections == 0
-
-
-def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a self-signed certificate for ``name``, and a server's TLS context with it."""
-    path, key_path = folder / "certificate.pem", folder / "key.pem"
-    for file, content in zip((path, key_path), certificate(name), strict=True):
-        file.write_bytes(content)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, key_path)
-    return path, context
-
-
-def test_untrusted_certificate_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, tls = _certificate(tmp_path, "127.0.0.1")
-    with loopback(in_turn(success(n=1)), tls) as server:
-        assert cause_of(service(server)) == "SSLError"
-        assert server.calls == []
-        # With its certificate trusted, the same call succeeds.
-        monkeypatch.setattr(certifi, "where", lambda: str(path))
-        assert call(service(server)) == (200, {"n": 1})
-
-
-def test_certificate_of_another_host_is_sent_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, tls = _certificate(tmp_path, "127.0.0.2")
-    monkeypatch.setattr(certifi, "where", lambda: str(path))
-    with loopback(in_turn(success(n=1)), tls) as server:
-        assert cause_of(service(server)) == "SSLError"
-        assert server.calls == []
 
 
 # Who calls.
@@ -198,35 +154,6 @@ def test_refused_password_is_not_retried() -> None:
 # Time.
 
 
-def test_connection_refused() -> None:
-    started = time.monotonic()
-    assert cause_of(Service(f"http://127.0.0.1:{free_port()}", FixedLogin(BASIC))) == "NewConnectionError"
-    # Three attempts and the waits between them, of at most 0.2 s and 0.4 s.
-    assert time.monotonic() - started < 1.5
-
-
-@pytest.mark.parametrize("seconds", [ATTEMPT - 0.05, 0, -1])
-def test_no_attempt_starts_without_time_before_the_deadline(seconds: float) -> None:
-    with loopback(in_turn(success())) as server:
-        assert cause_of(service(server), seconds) == "deadline"
-        assert server.calls == []
-
-
-def test_read_timeout_ends_before_the_deadline() -> None:
-    """For the 8 s of a delivery and for less, in parallel, because each waits."""
-
-    def run(seconds: float) -> tuple[str, int]:
-        with loopback(in_turn(SILENT)) as server:
-            return cause_of(service(server), seconds), len(server.calls)
-
-    with ThreadPoolExecutor(3) as threads:
-        whole, half, most = threads.map(run, (DEADLINE, DEADLINE / 2, DEADLINE * 3 / 4))
-    assert half == ("ReadTimeoutError", 1)
-    assert most == ("ReadTimeoutError", 2)
-    # On a busy machine there may be no time for the third.
-    assert whole in {("ReadTimeoutError", 2), ("ReadTimeoutError", ATTEMPTS)}
-
-
 def test_each_attempt_uses_the_current_token() -> None:
     """A token may expire in between."""
     headers = iter(("one", "two", "three"))
@@ -254,26 +181,6 @@ def test_non_http_answer_is_refused() -> None:
                 assert call(there) == (200, {})
         finally:
             proxy.close()
-
-
-def test_connection_pool_reuses_connections_under_load() -> None:
-    begin = threading.Barrier(CONNECTIONS)
-
-    def answer(_: Call) -> Reply:
-        time.sleep(0.02)
-        return success(n=1)
-
-    def run(_: int) -> None:
-        for _ in range(5):
-            begin.wait()
-            assert call(there) == (200, {"n": 1})
-
-    with loopback(answer) as server:
-        there = service(server)
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
-            list(threads.map(run, range(CONNECTIONS)))
-        assert server.connections <= CONNECTIONS
-        assert len(server.calls) == CONNECTIONS * 5
 
 
 # Silence about it.

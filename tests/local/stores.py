@@ -61,5 +61,12 @@ def _view(folder: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
     yield Database(lambda: SqliteStore(path), ask, "docs/local.md")
 
 
-STORES = {"sqlite": Entry(sqlite, frozenset({"unavailable", "silent", "row"}), is_grouped=True)}
+STORES = {
+    "sqlite": Entry(
+        sqlite,
+        frozenset({"unavailable", "silent", "row"}),
+        is_grouped=True,
+        causes={"silent": "SQLITE_BUSY", "unavailable": "SQLITE_CANTOPEN"},
+    )
+}
 DATABASES = {"sqlite": _view}
