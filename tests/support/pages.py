@@ -6,6 +6,23 @@ from typing import NamedTuple
 
 from tests.support.processes import ROOT
 
+# The second-level headings of each adapter's README, in this order.
+HEADINGS = [
+    "What you get",
+    "Before you start",
+    "Deploy",
+    "Connect DT Cloud",
+    "Read the events",
+    "Rotate the secret",
+    "Operate it",
+    "Authentication",
+    "What it costs",
+    "Settings",
+    "When something goes wrong",
+    "Remove it",
+    "What is tested",
+]
+
 
 class Block(NamedTuple):
     """A fenced block of a page."""
