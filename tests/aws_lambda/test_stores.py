@@ -19,9 +19,9 @@ from aws_lambda.dynamodb import DynamoDbStore
 from aws_lambda.seen_keys import DynamoDbSeenKeys
 from aws_lambda.service import client
 from aws_lambda.sqs import SqsQueue
-from core.event import Event, parse_stored
+from core.event import Event
 from core.receiver import DEADLINE
-from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.contract import Outcome
 from core.stores.dedup import Deduplicated
 from tests.support.aws import (
     EVENTS_KEYS,
@@ -33,23 +33,13 @@ from tests.support.aws import (
     messages,
     sqs_client,
 )
-from tests.support.deliveries import FIXTURES, body, fresh_body, needs_fixtures
+from tests.support.deliveries import FIXTURES, body, needs_fixtures
+from tests.support.events import ATTRIBUTES, DEVICE, KEY, POLLEN, PROJECT, cause_of, event, hashed, soon
 from tests.support.loopback import DROPPED, Call, Reply, fault, in_turn, loopback, success
 from tests.support.moto import MotoServer, moto_server
 
-NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 EPOCH = 1_795_251_600  # the same, in whole seconds
-DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
-KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 ABSENT = "never-created"
-
-
-def event(content: bytes | None = None) -> Event:
-    return parse_stored(fresh_body() if content is None else content, NOW)
-
-
-def soon() -> float:
-    return time.monotonic() + DEADLINE
 
 
 @pytest.fixture
@@ -108,17 +98,15 @@ def test_item_without_expiry(dynamodb: Any, table: str) -> None:
 
 
 def test_missing_fields_are_left_out_of_the_item(dynamodb: Any, table: str) -> None:
-    content = b'{"event":{"eventType":"pollen"}}'
-    key = "h." + hashlib.sha256(content).hexdigest()
-    assert stored(dynamodb, table, event(content), keep_days=0) == {
+    assert stored(dynamodb, table, event(POLLEN), keep_days=0) == {
         "device": {"S": "-"},
-        "timestampKey": {"S": f"-#{key}"},
-        "key": {"S": key},
+        "timestampKey": {"S": f"-#{hashed(POLLEN)}"},
+        "key": {"S": hashed(POLLEN)},
         "eventType": {"S": "pollen"},
         "receivedAt": {"S": "2026-11-21T09:00:00.123456Z"},
         "signedBy": {"S": "unknown"},
         "parsed": {"BOOL": False},
-        "body": {"B": content},
+        "body": {"B": POLLEN},
     }
 
 
@@ -217,12 +205,6 @@ def test_lost_answer_is_not_stored_twice(aws: Any) -> None:
     assert base64.b64decode(item["body"]["B"]) == one.body
 
 
-def cause_of(put: Callable[[Event, float], object], one: Event) -> str:
-    with pytest.raises(StoreUnavailableError) as caught:
-        put(one, soon())
-    return caught.value.reason
-
-
 @pytest.mark.parametrize(
     ("reply", "cause"),
     [
@@ -319,17 +301,10 @@ def test_sqs_refuses_invalid_text(sqs: Any, content: bytes | str) -> None:
 def test_message_attributes_are_the_fields_of_the_event(sqs: Any) -> None:
     queue = create_queue(sqs)
     SqsQueue(sqs, queue).send(event(body()), soon())
-    SqsQueue(sqs, queue).send(event(b'{"event":{"eventType":"pollen"}}'), soon())
+    SqsQueue(sqs, queue).send(event(POLLEN), soon())
     found = {message["key"]: message for message in messages(sqs, queue)}
     assert found.pop(KEY) == {
-        "key": KEY,
-        "eventId": "cpbg96qngr7ai7ldarrg",
-        "eventType": "temperature",
-        "deviceId": DEVICE,
-        "projectId": PROJECT,
-        "timestamp": "2024-05-29T10:34:03.970415Z",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **ATTRIBUTES,
         "parsed": True,
         "body": body(),
     }

@@ -4,21 +4,17 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import pytest
 
 from azure_functions.sdk import ServiceBusClient
 from azure_functions.service_bus import ServiceBusStore, connector
-from core.event import Event, parse_stored
+from core.event import Event
 from core.receiver import DEADLINE
 from core.stores.contract import Outcome, StoreUnavailableError
-from tests.support.deliveries import fresh_body
+from tests.support.events import event
 from tests.support.service_bus import ServiceBus
 
-NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
-DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
-KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 # Enough for one attempt, and for no other.
 ONE_ATTEMPT = 3.05
 # The store blocks the event loop for less than this many seconds.
@@ -35,10 +31,6 @@ class Connect:
     def __call__(self) -> ServiceBusClient:
         self.count += 1
         return self._connect()
-
-
-def event(content: bytes | None = None) -> Event:
-    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 async def put(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> Outcome:

@@ -16,8 +16,9 @@ import pytest
 from azure_functions.service_bus import ServiceBusStore
 from core.event import Event
 from core.stores.contract import Outcome
-from tests.azure_functions.service_bus_store import DEVICE, KEY, PROJECT, Connect, cause_of, event, put, run
+from tests.azure_functions.service_bus_store import Connect, cause_of, put, run
 from tests.support.deliveries import body
+from tests.support.events import ATTRIBUTES, KEY, POLLEN, POLLEN_ATTRIBUTES, event
 from tests.support.service_bus import ServiceBus, service_bus
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -49,14 +50,7 @@ def test_message_has_the_body_and_the_fields_of_the_event(bus: ServiceBus, conne
         "partitionKey": None,
         "ttl": None,
         "properties": {
-            "key": KEY,
-            "eventId": "cpbg96qngr7ai7ldarrg",
-            "eventType": "temperature",
-            "deviceId": DEVICE,
-            "projectId": PROJECT,
-            "timestamp": "2024-05-29T10:34:03.970415Z",
-            "receivedAt": "2026-11-21T09:00:00.123456Z",
-            "signedBy": "unknown",
+            **ATTRIBUTES,
             "parsed": True,
         },
         "body": base64(body()),
@@ -64,14 +58,11 @@ def test_message_has_the_body_and_the_fields_of_the_event(bus: ServiceBus, conne
 
 
 def test_missing_fields_are_left_out_of_the_message(bus: ServiceBus, connect: Connect) -> None:
-    one = event(b'{"event":{"eventType":"pollen"}}')
+    one = event(POLLEN)
     message = sent(bus, connect, one)
     assert message["messageId"] == one.key
     assert message["properties"] == {
-        "key": one.key,
-        "eventType": "pollen",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **POLLEN_ATTRIBUTES,
         "parsed": False,
     }
 

@@ -17,7 +17,8 @@ from azure_functions.identity import AsyncCredential
 from azure_functions.sdk import ServiceBusClient
 from azure_functions.service_bus import ServiceBusStore, connector
 from core.stores.contract import Outcome, StoreUnavailableError
-from tests.azure_functions.service_bus_store import ONE_ATTEMPT, Connect, cause_of, event, open_files, put, run
+from tests.azure_functions.service_bus_store import ONE_ATTEMPT, Connect, cause_of, open_files, put, run
+from tests.support.events import event
 from tests.support.service_bus import ServiceBus, service_bus
 
 pytestmark = pytest.mark.usefixtures("no_pauses")

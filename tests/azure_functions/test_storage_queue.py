@@ -16,25 +16,15 @@ from azure.storage.queue import QueueClient
 
 from azure_functions.service import connect
 from azure_functions.storage_queue import StorageQueue
-from core.event import Event, parse_stored
+from core.event import Event
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from tests.support.azurite import Azurite, Storage, connection_string
-from tests.support.deliveries import body, fresh_body
+from tests.support.deliveries import body
+from tests.support.events import ATTRIBUTES, POLLEN, POLLEN_ATTRIBUTES, event, soon
 from tests.support.loopback import Reply, in_turn, loopback
 
-NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
-DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
-KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 LIMIT = 65_536
-
-
-def event(content: bytes | None = None) -> Event:
-    return parse_stored(fresh_body() if content is None else content, NOW)
-
-
-def soon() -> float:
-    return time.monotonic() + DEADLINE
 
 
 def cause_of(queue: StorageQueue, one: Event | None = None, seconds: float = DEADLINE) -> str:
@@ -77,28 +67,18 @@ def test_message_is_json_with_the_body_and_the_fields_of_the_event(message: Any)
     content = message(event(body())).content
     assert content.isascii()
     assert json.loads(content) == {
-        "key": KEY,
-        "eventId": "cpbg96qngr7ai7ldarrg",
-        "eventType": "temperature",
-        "deviceId": DEVICE,
-        "projectId": PROJECT,
-        "timestamp": "2024-05-29T10:34:03.970415Z",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **ATTRIBUTES,
         "parsed": True,
         "body": body().decode(),
     }
 
 
 def test_missing_fields_are_left_out_of_the_message(message: Any) -> None:
-    one = event(b'{"event":{"eventType":"pollen"}}')
+    one = event(POLLEN)
     assert json.loads(message(one).content) == {
-        "key": one.key,
-        "eventType": "pollen",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **POLLEN_ATTRIBUTES,
         "parsed": False,
-        "body": '{"event":{"eventType":"pollen"}}',
+        "body": POLLEN.decode(),
     }
 
 

@@ -3,10 +3,8 @@
 Against Azurite, Microsoft's emulator; a server of the tests gives the answers that Azurite cannot.
 """
 
-import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,24 +15,16 @@ from azure.data.tables import TableClient
 from azure_functions.seen_keys import TableSeenKeys
 from azure_functions.service import connect
 from azure_functions.table import TableStore
-from core.event import Event, parse_stored
-from core.receiver import DEADLINE
+from core.event import Event
 from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.azurite import Azurite, Storage, connection_string
-from tests.support.deliveries import body, fresh_body
+from tests.support.deliveries import body
+from tests.support.events import ATTRIBUTES, DEVICE, KEY, POLLEN, POLLEN_ATTRIBUTES, TIME, cause_of, event, hashed, soon
 from tests.support.loopback import DROPPED, Call, Reply, in_turn, loopback
 
-NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
-DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
-KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
-TIME = "2024-05-29T10:34:03.970415Z"
 TAG = "W/\"datetime'2026-11-21T09%3A00%3A00Z'\""
 CREATED = Reply(204, b"", {"ETag": TAG})
 PART = 65_536
-
-
-def event(content: bytes | None = None) -> Event:
-    return parse_stored(fresh_body() if content is None else content, NOW)
 
 
 def of_device(device: str, **changes: Any) -> Event:
@@ -42,19 +32,6 @@ def of_device(device: str, **changes: Any) -> Event:
     content = json.loads(body(**{"targetName": None, "eventId": None} | changes))
     content["metadata"]["deviceId"] = device
     return event(json.dumps(content).encode())
-
-
-def soon() -> float:
-    return time.monotonic() + DEADLINE
-
-
-def cause_of(call: Callable[..., object], *arguments: object, seconds: float = DEADLINE) -> str:
-    """Assert that the call fails in time; return the cause."""
-    started = time.monotonic()
-    with pytest.raises(StoreUnavailableError) as caught:
-        call(*arguments, started + seconds)
-    assert time.monotonic() - started < seconds
-    return caught.value.reason
 
 
 def client(port: int, name: str) -> TableClient:
@@ -88,14 +65,7 @@ def test_entity_properties(table: TableClient, store: TableStore) -> None:
     assert row(table) == {
         "PartitionKey": DEVICE,
         "RowKey": f"{TIME}_{KEY}",
-        "key": KEY,
-        "eventId": "cpbg96qngr7ai7ldarrg",
-        "eventType": "temperature",
-        "deviceId": DEVICE,
-        "projectId": PROJECT,
-        "timestamp": TIME,
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **ATTRIBUTES,
         "parsed": True,
         "body": body(),
     }
@@ -103,18 +73,13 @@ def test_entity_properties(table: TableClient, store: TableStore) -> None:
 
 def test_missing_fields_are_left_out_of_the_entity(table: TableClient, store: TableStore) -> None:
     """Without a timestamp the row key is the key, and without a device the partition key is ``-``."""
-    content = b'{"event":{"eventType":"pollen"}}'
-    key = "h." + hashlib.sha256(content).hexdigest()
-    assert store.put(event(content), soon()) == Outcome.STORED
+    assert store.put(event(POLLEN), soon()) == Outcome.STORED
     assert row(table) == {
         "PartitionKey": "-",
-        "RowKey": key,
-        "key": key,
-        "eventType": "pollen",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        "RowKey": hashed(POLLEN),
+        **POLLEN_ATTRIBUTES,
         "parsed": False,
-        "body": content,
+        "body": POLLEN,
     }
 
 

@@ -14,22 +14,10 @@ from gcp_functions.firestore import FirestoreStore
 from gcp_functions.seen_keys import FirestoreSeenKeys
 from gcp_functions.service import connect
 from tests.gcp_functions.google_calls import html
-from tests.gcp_functions.google_events import (
-    DEVICE,
-    KEY,
-    NO_DOCUMENT,
-    PING,
-    POLLEN,
-    PROJECT,
-    base64,
-    cause_of,
-    event,
-    hashed,
-    of_device,
-    soon,
-)
+from tests.gcp_functions.google_events import NO_DOCUMENT, PING, base64, of_device
 from tests.support import google
 from tests.support.deliveries import body
+from tests.support.events import DEVICE, KEY, POLLEN, PROJECT, cause_of, event, hashed, soon
 from tests.support.google import Emulator, Firestore
 from tests.support.loopback import DROPPED, Call, Reply, google_fault, in_turn, loopback
 

@@ -12,21 +12,20 @@ from core.event import Event
 from core.receiver import DEADLINE
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.service import connect
-from tests.gcp_functions.google_events import (
+from tests.gcp_functions.google_events import PING, base64, through
+from tests.support import google
+from tests.support.deliveries import body
+from tests.support.events import (
+    ATTRIBUTES,
     DEVICE,
-    KEY,
-    PING,
     POLLEN,
+    POLLEN_ATTRIBUTES,
     PROJECT,
-    base64,
     cause_of,
     event,
     hashed,
     soon,
-    through,
 )
-from tests.support import google
-from tests.support.deliveries import body
 from tests.support.google import Emulator, PubSub
 from tests.support.loopback import Reply, in_turn, loopback, success
 from tests.support.proxy import Mode
@@ -48,14 +47,7 @@ def test_message_has_the_body_and_the_fields_of_the_event(pubsub: Emulator, topi
     assert published(pubsub, topic, event(body())) == {
         "data": base64(body()),
         "attributes": {
-            "key": KEY,
-            "eventId": "cpbg96qngr7ai7ldarrg",
-            "eventType": "temperature",
-            "deviceId": DEVICE,
-            "projectId": PROJECT,
-            "timestamp": "2024-05-29T10:34:03.970415Z",
-            "receivedAt": "2026-11-21T09:00:00.123456Z",
-            "signedBy": "unknown",
+            **ATTRIBUTES,
             "parsed": "true",
         },
     }
@@ -66,10 +58,7 @@ def test_missing_fields_are_left_out_of_the_message(pubsub: Emulator, topic: Pub
     assert published(pubsub, topic, event(POLLEN)) == {
         "data": base64(POLLEN),
         "attributes": {
-            "key": hashed(POLLEN),
-            "eventType": "pollen",
-            "receivedAt": "2026-11-21T09:00:00.123456Z",
-            "signedBy": "unknown",
+            **POLLEN_ATTRIBUTES,
             "parsed": "false",
         },
     }

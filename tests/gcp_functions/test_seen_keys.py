@@ -11,7 +11,8 @@ from core.stores.dedup import Deduplicated
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.seen_keys import FirestoreSeenKeys, NoSeenKeys
 from gcp_functions.service import connect
-from tests.gcp_functions.google_events import NO_DOCUMENT, event, soon
+from tests.gcp_functions.google_events import NO_DOCUMENT
+from tests.support.events import event, soon
 from tests.support.google import Emulator, Firestore, PubSub, emulator
 from tests.support.loopback import Reply, google_fault, in_turn, loopback
 

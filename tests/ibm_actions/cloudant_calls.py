@@ -3,12 +3,11 @@
 import io
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from core.event import Event, parse_stored
+from core.event import Event
 from core.log import Log
 from core.receiver import DEADLINE, Receiver
 from core.settings import Settings
@@ -16,13 +15,11 @@ from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.cloudant import CloudantStore
 from ibm_actions.databases import Databases
 from ibm_actions.service import FixedLogin, Service
-from tests.support.deliveries import SECRET, delivery, fresh_body
+from tests.support.deliveries import SECRET, delivery
+from tests.support.events import event, soon
 from tests.support.loopback import Answering, Loopback, Reply, assert_no_leak, in_turn
 
-NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 # Of the event that `tests.support.deliveries.body` gives.
-DEVICE, PROJECT, TIME = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0", "2024-05-29T10:34:03.970415Z"
-KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
 # What no error and no line of the log may show.
 HIDDEN = "the-words-that-nobody-may-see"
 BASIC = f"Basic {HIDDEN}"
@@ -72,16 +69,6 @@ def store(server: Loopback) -> CloudantStore:
     server.answering = answering
     server.calls.clear()
     return there
-
-
-def event(content: bytes | None = None, received_at: datetime = NOW) -> Event:
-    """Return the event of a body; of a fresh body by default."""
-    return parse_stored(fresh_body() if content is None else content, received_at)
-
-
-def soon(seconds: float = DEADLINE) -> float:
-    """Return a deadline."""
-    return time.monotonic() + seconds
 
 
 def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> str:

@@ -8,8 +8,9 @@ import pytest
 from core.stores.contract import Outcome
 from ibm_actions.service import CONNECTIONS
 from tests.contract.fault import Cloud, Write
-from tests.ibm_actions.cloudant_calls import DEVICE, HIDDEN, event, page, said, store, written
+from tests.ibm_actions.cloudant_calls import HIDDEN, page, said, store, written
 from tests.support.deliveries import body
+from tests.support.events import DEVICE, event
 from tests.support.loopback import DROPPED, Loopback, Reply
 
 CUT_OFF = {"Content-Length": "99", "Connection": "close"}

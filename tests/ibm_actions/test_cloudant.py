@@ -1,7 +1,6 @@
 """Documents and databases in Cloudant, written and read back. PouchDB's server stands in for Cloudant."""
 
 import base64
-import hashlib
 import json
 import os
 import urllib.request
@@ -17,9 +16,10 @@ from core.event import Event
 from core.stores.contract import Outcome
 from ibm_actions.cloudant import CloudantStore, document_id, read_document
 from ibm_actions.wiring import build_store
-from tests.ibm_actions.cloudant_calls import DEVICE, KEY, PROJECT, TIME, delivered, event, put
+from tests.ibm_actions.cloudant_calls import delivered, put
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
+from tests.support.events import ATTRIBUTES, DEVICE, KEY, POLLEN, POLLEN_ATTRIBUTES, TIME, event, hashed
 
 
 def of_device(device: str, **changes: Any) -> Event:
@@ -63,33 +63,21 @@ def test_document_fields(couchdb: CouchDb, there: Events, store: CloudantStore) 
     assert database == "2024"
     assert document == {
         "_id": f"{DEVICE}:{TIME}_{KEY}",
-        "key": KEY,
-        "eventId": "cpbg96qngr7ai7ldarrg",
-        "eventType": "temperature",
-        "deviceId": DEVICE,
-        "projectId": PROJECT,
-        "timestamp": TIME,
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        **ATTRIBUTES,
         "parsed": True,
         "body": body().decode(),
     }
 
 
 def test_missing_fields_are_left_out_of_the_document(couchdb: CouchDb, there: Events, store: CloudantStore) -> None:
-    content = b'{"event":{"eventType":"pollen"}}'
-    key = "h." + hashlib.sha256(content).hexdigest()
-    assert put(store, event(content)) == Outcome.STORED
+    assert put(store, event(POLLEN)) == Outcome.STORED
     database, document = only(couchdb, there)
     assert database == "undated"
     assert document == {
-        "_id": f"-:{key}",
-        "key": key,
-        "eventType": "pollen",
-        "receivedAt": "2026-11-21T09:00:00.123456Z",
-        "signedBy": "unknown",
+        "_id": f"-:{hashed(POLLEN)}",
+        **POLLEN_ATTRIBUTES,
         "parsed": False,
-        "body": content.decode(),
+        "body": POLLEN.decode(),
     }
 
 

@@ -13,12 +13,8 @@ from core.stores.contract import Outcome
 from ibm_actions.service import cause_of
 from tests.ibm_actions.cloudant_calls import (
     BASIC,
-    DEVICE,
     HIDDEN,
-    KEY,
-    TIME,
     delivered,
-    event,
     listed,
     made,
     on,
@@ -31,6 +27,7 @@ from tests.ibm_actions.cloudant_calls import (
     written,
 )
 from tests.support.deliveries import body
+from tests.support.events import DEVICE, KEY, TIME, event
 from tests.support.loopback import DROPPED, SILENT, Answering, Call, Loopback, Reply, in_turn, loopback
 
 DATABASE = "/events-2024"

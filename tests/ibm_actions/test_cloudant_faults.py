@@ -11,9 +11,10 @@ from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.identity import iam_login
 from ibm_actions.service import Service
 from ibm_actions.wiring import build_store
-from tests.ibm_actions.cloudant_calls import event, listed, made, on, put, refused, said, soon, store, written
+from tests.ibm_actions.cloudant_calls import listed, made, on, put, refused, said, store, written
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
+from tests.support.events import event, soon
 from tests.support.loopback import DROPPED, SILENT, Call, Drops, Reply, in_turn, loopback, success
 from tests.support.proxy import Mode, Proxy
 

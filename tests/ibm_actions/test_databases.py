@@ -19,9 +19,10 @@ from ibm_actions.consumer import Consumer
 from ibm_actions.databases import YEARS, select
 from ibm_actions.history import History
 from ibm_actions.wiring import build_databases, build_service, build_store
-from tests.ibm_actions.cloudant_calls import DEVICE, delivered, event, listed, on, put, said, service, soon, written
+from tests.ibm_actions.cloudant_calls import delivered, listed, on, put, said, service, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body, fresh_body
+from tests.support.events import DEVICE, event, soon
 from tests.support.loopback import DROPPED, SILENT, Call, Reply, in_turn, loopback
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE

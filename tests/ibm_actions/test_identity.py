@@ -21,7 +21,7 @@ from core.stores.contract import Outcome
 from ibm_actions.identity import IamLogin, iam_login
 from ibm_actions.service import Service
 from ibm_actions.wiring import build_store
-from tests.ibm_actions.cloudant_calls import delivered, event, listed, on, page, put, said, written
+from tests.ibm_actions.cloudant_calls import delivered, listed, on, page, put, said, written
 from tests.ibm_actions.iam import (
     API_KEY,
     HOUR,
@@ -39,6 +39,7 @@ from tests.ibm_actions.iam import (
 from tests.support.certificates import certificate
 from tests.support.couchdb import couchdb
 from tests.support.deliveries import fresh_body
+from tests.support.events import event
 from tests.support.loopback import (
     DROPPED,
     SILENT,

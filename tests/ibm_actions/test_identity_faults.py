@@ -12,7 +12,7 @@ from core.service.attempts import ATTEMPT, ATTEMPTS
 from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.identity import iam_login
 from ibm_actions.service import FixedLogin, Service
-from tests.ibm_actions.cloudant_calls import delivered, event, listed, on, page, put, said, soon, written
+from tests.ibm_actions.cloudant_calls import delivered, listed, on, page, put, said, written
 from tests.ibm_actions.iam import (
     API_KEY,
     HOUR,
@@ -26,6 +26,7 @@ from tests.ibm_actions.iam import (
     tokens,
 )
 from tests.support.deliveries import fresh_body
+from tests.support.events import event, soon
 from tests.support.loopback import (
     DROPPED,
     SILENT,

@@ -13,7 +13,8 @@ from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT
 from core.stores.contract import StoreUnavailableError
 from ibm_actions.service import Answer, FixedLogin, Login, Service
-from tests.ibm_actions.cloudant_calls import BASIC, HIDDEN, page, said, service, soon
+from tests.ibm_actions.cloudant_calls import BASIC, HIDDEN, page, said, service
+from tests.support.events import soon
 from tests.support.loopback import DROPPED, Call, Loopback, Reply, assert_no_leak, in_turn, loopback, success
 from tests.support.ports import free_port
 from tests.support.proxy import Mode, Proxy

@@ -9,7 +9,8 @@ import pytest
 from core.environment import Environment, SettingsError
 from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.wiring import build_databases, build_service, build_store
-from tests.ibm_actions.cloudant_calls import event, listed, put, soon, written
+from tests.ibm_actions.cloudant_calls import listed, put, written
+from tests.support.events import event, soon
 from tests.support.loopback import Loopback, in_turn, loopback, success
 
 HOST = "https://dt.cloudantnosqldb.appdomain.cloud"
