@@ -52,8 +52,8 @@ def _path(path: Any, stage: Any) -> str:
 def _headers(event: Mapping[str, Any]) -> list[tuple[str, str]]:
     # Payload 1.0 has both, and in headers only the last value of each; 2.0 has joined the values by commas, which no
     # token holds, so that two tokens are refused as one that is malformed.
-    if several := _mapping(event.get("multiValueHeaders")):
-        pairs = [(name, value) for name, values in several.items() if type(values) is list for value in values]
+    if multi_value := _mapping(event.get("multiValueHeaders")):
+        pairs = [(name, value) for name, values in multi_value.items() if type(values) is list for value in values]
     else:
         pairs = list(_mapping(event.get("headers")).items())
     return [pair for pair in pairs if type(pair[1]) is str]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -230,19 +231,27 @@ class Desk:
             raise ApiError(404, "resource not found: no such project")
         now = self._cloud.clock.now()
         connector = self._cloud.connectors.create(project, {"type": "HTTP_PUSH", **given}, now)
-        return {**connector.document(), "id": connector.connector_id}
+        collection = connector.name.rpartition("/")[0]
+        return {
+            **connector.document(),
+            "id": connector.connector_id,
+            "command": _curl("POST", collection, {"type": "HTTP_PUSH", **given}),
+        }
 
     async def _update(self, request: Request, given: dict[str, Any]) -> Any:
         connector = self._cloud.connector(request.path_params["id"])
         self._cloud.update(connector, given, None)
-        return connector.document()
+        return {**connector.document(), "command": _curl("PATCH", connector.name, given)}
 
     async def _delete(self, request: Request, _given: dict[str, Any]) -> Any:
-        self._cloud.delete(self._cloud.connector(request.path_params["id"]))
-        return {}
+        connector = self._cloud.connector(request.path_params["id"])
+        self._cloud.delete(connector)
+        return {"command": _curl("DELETE", connector.name)}
 
     async def _sync(self, request: Request, _given: dict[str, Any]) -> Any:
-        return {"published": self._cloud.publisher.sync(self._cloud.connector(request.path_params["id"]))}
+        connector = self._cloud.connector(request.path_params["id"])
+        published = self._cloud.publisher.sync(connector)
+        return {"published": published, "command": _curl("POST", f"{connector.name}:sync")}
 
     async def _publish(self, request: Request, given: dict[str, Any]) -> Any:
         """Take one event by its type, as the emulator does: ``{"touch": {}}``."""
@@ -288,6 +297,17 @@ def _file(name: str) -> Response:
     if found is None:
         raise ApiError(404, "resource not found: the page has no such file")
     return Response(found[0], headers=found[1])
+
+
+def _curl(method: str, name: str, given: dict[str, Any] | None = None) -> str:
+    """Return the request of DT's API that does the same; a secret stays out of it, since it is shown."""
+    command = f'curl -X {method} "$DT_API_URL/v2/{name}" -u "$DT_API_KEY_ID:$DT_API_KEY_SECRET"'
+    if given is None:
+        return command
+    shown = dict(given)
+    if isinstance(config := given.get("httpConfig"), dict):
+        shown["httpConfig"] = {key: value for key, value in config.items() if key != "signatureSecret"}
+    return f"{command} -d {shlex.quote(json.dumps(shown, ensure_ascii=False))}"
 
 
 def _decoded(headers: dict[str, str]) -> dict[str, Any]:

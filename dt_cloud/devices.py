@@ -1,7 +1,7 @@
 """Sensors and Cloud Connectors: what they are called, and what each reported last."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +52,16 @@ class Device:
 class Devices:
     """All devices, in memory and in the database.
 
+    Attributes:
+        listeners: Called with a device that was made, changed or removed.
+
     Args:
         database: Keeps them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.listeners: list[Callable[[Device], None]] = []
         self._all = {
             row[0]: Device(row[0], row[1], row[2], row[3], json.loads(row[4]), json.loads(row[5]))
             for row in database.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY rowid")  # noqa: S608
@@ -111,12 +115,18 @@ class Devices:
             json.dumps(device.labels),
             "{}",
         )
+        self._tell(device)
         return device
 
     def delete(self, device: Device) -> None:
         """Remove a device; its events stay in the history."""
         del self._all[device.device_id]
         self._database.execute("DELETE FROM devices WHERE device_id = ?", device.device_id)
+        self._tell(device)
+
+    def _tell(self, device: Device) -> None:
+        for listen in self.listeners:
+            listen(device)
 
     def change_labels(self, device: Device, add: Mapping[str, str], remove: Iterable[str]) -> dict[str, Any]:
         """Set and remove labels.
@@ -131,6 +141,7 @@ class Devices:
         self._database.execute(
             "UPDATE devices SET labels = ? WHERE device_id = ?", json.dumps(device.labels), device.device_id
         )
+        self._tell(device)
         return {
             "added": {name: value for name, value in device.labels.items() if name not in before},
             "modified": {
@@ -148,3 +159,4 @@ class Devices:
         self._database.execute(
             "UPDATE devices SET reported = ? WHERE device_id = ?", json.dumps(device.reported), device.device_id
         )
+        self._tell(device)

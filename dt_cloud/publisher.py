@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,7 +62,6 @@ class Publisher:
         self._streams: set[asyncio.Queue[tuple[Device, Fields] | None]] = set()
         self.is_closed = False
         self._published = 0
-        self.listeners: list[Callable[[Device], None]] = []
 
     def publish(self, device: Device, event_type: str, given: Mapping[str, Any]) -> Fields:
         """Publish an event of a device, which is in the database when this returns.
@@ -175,8 +174,6 @@ class Publisher:
         for stream in self._streams:
             with contextlib.suppress(asyncio.QueueFull):
                 stream.put_nowait((device, event))
-        for listen in self.listeners:
-            listen(device)
         return event
 
     def _insert(self, device: Device, event: Fields, timestamp: float) -> int:

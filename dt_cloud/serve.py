@@ -92,7 +92,7 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
     watch = Watch(cloud, parts.pace, theatre, parts.stored, parts.receiver)
     desk = Desk(watch)
     config = uvicorn.Config(
-        build_app(cloud, watch.ledger, *desk.routes(), beside=_beside(theatre, parts)),
+        build_app(cloud, watch.ledger, *desk.routes(), beside=_beside(theatre, watch, parts)),
         access_log=False,
         lifespan="on",
         log_level="warning",
@@ -105,8 +105,8 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
 
 
 @contextlib.asynccontextmanager
-async def _beside(theatre: Theatre, parts: Parts) -> AsyncIterator[None]:
-    parts_with_a_task = (parts.pace, parts.building, parts.stored)
+async def _beside(theatre: Theatre, watch: Watch, parts: Parts) -> AsyncIterator[None]:
+    parts_with_a_task = (parts.pace, watch, parts.building, parts.stored)
     if parts.receiver:
         await parts.receiver.start()
     tasks = [asyncio.create_task(each.run()) for each in parts_with_a_task if each]

@@ -1,5 +1,6 @@
 """What the page shows: the state of everything now, and what happened since the last look."""
 
+import asyncio
 import json
 import time
 from collections import Counter, deque
@@ -62,12 +63,18 @@ class Watch:
         self._changed: dict[str, int] = {}
         self._values: dict[tuple[str, str], tuple[str, list[dict[str, Any]]]] = {}
         cloud.deliverer.listeners.append(self._add)
-        cloud.publisher.listeners.append(self._change)
+        cloud.devices.listeners.append(self._change)
 
     def _add(self, attempt: Attempt) -> None:
         self.attempts += 1
         self.recent.append((self.attempts, self._row(attempt)))
         self._second()[1]["delivered" if attempt.state == "delivered" else "failed"] += 1
+
+    async def run(self) -> None:
+        """Note each second's figures, also while nobody looks; until cancelled."""
+        while True:
+            self._second()
+            await asyncio.sleep(0.5)
 
     def _change(self, device: Device) -> None:
         self._changes += 1
@@ -164,8 +171,11 @@ class Watch:
         else:
             found = sorted(found)[:MAX_DEVICES]
         last = max((number for number, _ in found), default=since)
-        devices = [device for _, each in found if (device := self.cloud.devices.get(each))]
-        return max(last, since, 1), [self._device(device) for device in devices]
+        shown: list[dict[str, Any]] = []
+        for _, each in found:
+            device = self.cloud.devices.get(each)
+            shown.append(self._device(device) if device else {"id": each, "isDeleted": True})
+        return max(last, since, 1), shown
 
     def series(self) -> dict[str, list[tuple[str, float]]]:
         """Return the newest readings of each sensor that measures something, the oldest first, for a line each."""

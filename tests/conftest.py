@@ -35,7 +35,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Run a test marked ``alone`` while no other process of pytest-xdist runs one."""
     assert item.config.cache is not None
     folder = item.config.cache.mkdir("alone")
-    # Whoever waits to be alone keeps the door, so that nobody else comes in meanwhile. A process that dies lets go.
+    # A test that waits to run alone holds the door lock, so that no other starts. A process that dies releases it.
     with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)

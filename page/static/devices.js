@@ -24,7 +24,8 @@ export class Devices {
   /** Take the devices that changed. */
   receive(devices) {
     for (const device of devices) {
-      if (!this.all.has(device.id)) this.isNew = true;
+      if (device.isDeleted ? this.all.delete(device.id) : !this.all.has(device.id)) this.isNew = true;
+      if (device.isDeleted) continue;
       this.all.set(device.id, device);
       this.changed.add(device.id);
     }

@@ -8,8 +8,9 @@ const MAX_ROWS = 200;
 /**
  * The newest rows on top, each in a node that is used again.
  *
- * `parts` are the elements around it: table (its tbody gets the rows), scroller, fresh (the button with "n new"),
- * summary, and `columns`: how many cells; `fill(cells, item, row)` writes one; `accepts(item)` is the filter.
+ * Takes the elements `body` (a tbody), `scroller` around it, `fresh` (the button that says "n new") and `summary`; how
+ * many `columns` a row has; `fill(cells, item)`, which writes a row; `accepts(item)`, the filter; and `open(item)`, for
+ * a row that is clicked.
  */
 export class HeldList {
   constructor({ body, scroller, fresh, summary, columns, fill, accepts, open }) {
@@ -151,7 +152,7 @@ export class HeldList {
 
   write(row, item) {
     row.item = item;
-    this.fill(row.children, item, row);
+    this.fill(row.children, item);
     setAttribute(row, "class", item.key === this.selected ? "is-selected" : null);
   }
 }

@@ -4,7 +4,7 @@ import { ago, count, duration, plural } from "./format.js";
 
 /** Say the state of a connector: how its last attempt went, when the next one is, and when DT gives up. */
 export function stateWords(connector) {
-  const { status, metrics, ledger, lastAttempt, nextAttemptIn, disabledIn } = connector;
+  const { status, failures, ledger, lastAttempt, nextAttemptIn, disabledIn } = connector;
   if (status !== "ACTIVE") return disabledWords(status, ledger.dropped);
   const words = ["ACTIVE."];
   if (lastAttempt === null) {
@@ -13,7 +13,7 @@ export function stateWords(connector) {
     const last = `${lastAttempt.status ?? `(${reason(lastAttempt.note)})`} ${ago(lastAttempt.ago)}`;
     words.push(
       isFailing(connector)
-        ? `${plural(metrics.errorCount, "attempt")} failed, the last ${last}.`
+        ? `${plural(failures, "attempt")} failed, the last ${last}.`
         : `The last attempt got ${last}.`,
     );
   }

@@ -46,7 +46,7 @@ from tests.support.proxy import Proxy
 
 def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
     throttled = http_answer(400, {"__type": throttling, "message": "slow down"})
-    # To IAM the tests' credentials are nobody's.
+    # IAM does not know the tests' credentials.
     denied = (moto.enforce_iam, lambda: moto.enforce_iam(False))
     return proxy_faults(proxy, throttled, b"") | {"denied": denied}
 

@@ -1,4 +1,4 @@
-"""The function as Lambda runs it: AWS's runtime client in a process of its own, moto in AWS's place."""
+"""The function as Lambda runs it: AWS's runtime client in a subprocess, moto in AWS's place."""
 
 import copy
 import json
@@ -179,7 +179,7 @@ def test_secret_rotation_without_a_refusal(
         assert [line["signedBy"] for line in receiving.wait_for_lines(4)] == ["hs256:0"] * 3 + ["hs256:1"]
         secrets.put_secret_value(SecretId=secret_id, SecretString=OTHER)
         time.sleep(COOLDOWN)
-        # What does not match has the secret fetched, so that the old one ends here, and not after five minutes.
+        # A mismatch fetches the secret, so the old one stops working now and not after five minutes.
         assert post(receiving, secret=FORGED).status == 401
         assert post(receiving, secret=SECRET).status == 401
         assert outcome(post(receiving, secret=OTHER)) == STORED
@@ -205,7 +205,7 @@ def test_unavailable_secret_is_503_until_it_can_be_fetched(
         assert line["reason"].startswith("secret_unavailable: ")
         assert "DT_SIGNATURE_SECRET_ID" in line["reason"]
         assert items(moto.client("dynamodb"), table) == []
-        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        proxy.set(Mode.REFUSE)  # close the connections whose bytes were dropped
         proxy.set(Mode.PASS)
         assert outcome(post(receiving, content)) == STORED
         assert is_silent_about_secrets(receiving)
@@ -267,7 +267,7 @@ def test_missing_secret_is_reported(managed: Any, tmp_path: Path) -> None:
 # Whatever comes.
 
 
-# Prints, when it is told to, what is known inside the process alone.
+# Prints the process's internal state on a signal.
 INTROSPECTIVE = """
 import gc, signal
 

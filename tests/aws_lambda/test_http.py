@@ -18,7 +18,7 @@ from core.stores.contract import Outcome
 from tests.support.deliveries import SECRET, body, signed
 from tests.support.front_doors import AWS_FRONT_DOORS, FrontDoor
 
-# JSON may hold lone surrogates, and AWS passes on what it is given.
+# JSON may hold lone surrogates, and AWS passes them on.
 TEXT = st.text(st.characters(), max_size=20)
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 JSON = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
@@ -179,7 +179,7 @@ def test_header_names_values_and_order_are_kept(name: str, values: list[str]) ->
         ("/healthz", "prod", "/healthz"),
         ("/healthz", "$default", "/healthz"),
         ("/healthz", None, "/healthz"),
-        # That is no stage of this name, or no path after it.
+        # Another stage, or no path after the stage.
         ("/production/healthz", "prod", "/production/healthz"),
         ("/prodhealthz", "prod", "/prodhealthz"),
         ("/prod", "prod", "/prod"),
@@ -285,7 +285,7 @@ def test_answer_format_of_each_front_door(name: str, response: Response) -> None
     else:
         assert result.keys() == {"statusCode", "body", "isBase64Encoded", "headers"}
         assert result["headers"] == expected
-    # The front door counts for itself, and two lengths are an attack on whoever reads the answer.
+    # The front door adds the length, and two lengths would allow response smuggling.
     assert "content-length" not in json.dumps(result)
     assert len(result["body"].encode()) == int(length)
     answer = AWS_FRONT_DOORS[name].answer(result)

@@ -45,5 +45,5 @@ def test_lambda_killed_under_load(moto: MotoServer, tmp_path: Path, store: str) 
     stored = items(dynamodb, table) if store == "dynamodb" else messages(sqs, queue)
     _, too_many = outcome(ledger, [each["body"] for each in stored])
     assert ledger.statuses.keys() == {200, None}
-    # One second copy for each death between the sending and the mark.
+    # A kill between the send and the mark costs one duplicate.
     assert too_many <= (0 if store == "dynamodb" else KILLS)

@@ -40,7 +40,7 @@ def metrics_of(line: str) -> dict[tuple[str, ...], dict[str, float]]:
     assert type(root) is dict
     assert len(line.encode()) < 1_048_576
     if "_aws" not in root:
-        # Somewhere else it would be a mistake, and not nothing.
+        # Elsewhere it would be an error.
         assert not {"_aws", "CloudWatchMetrics"} & set(pairs)
         return {}
     metadata = root["_aws"]
@@ -109,7 +109,7 @@ def test_each_outcome_is_one_metric_of_the_function(start: Any) -> None:
         proxy.set(Mode.REFUSE)
         assert post(receiving, fresh_body()) == 503
         receiving.wait_for_lines(7)
-        # Each line of what it prints, and not those alone that look like JSON.
+        # Every line of its output, not only those that look like JSON.
         lines = receiving.output().splitlines()
     after = int(time.time() * 1000)
     assert [json.loads(line).get("outcome") for line in lines] == [
@@ -204,7 +204,7 @@ def test_timestamp_is_in_whole_milliseconds(now: float) -> None:
     assert type(line["_aws"]["Timestamp"]) is int
 
 
-# What the checks above do not let pass, or else they would show nothing.
+# Invalid lines that the checks above must find.
 SOUND: dict[str, Any] = {
     "f": "name",
     "m": 1,

@@ -101,7 +101,7 @@ def test_package_contents(package: Path) -> None:
     assert {path.name for path in data.iterdir() if path.is_dir()} == {"dynamodb", "secretsmanager", "sqs"}
     for place in package.rglob("*"):
         assert not place.is_symlink()
-        # Nothing of the machine that made it.
+        # Nothing from the build machine.
         assert str(ROOT).encode() not in (place.read_bytes() if place.is_file() else b"")
 
 
@@ -115,7 +115,7 @@ def test_bytecode_in_the_package_is_used_whatever_the_source_times(package: Path
 def test_package_alone_stores_events_cold_and_warm(
     package: Path, runtime: Path, moto: MotoServer, tmp_path: Path, store: str
 ) -> None:
-    # Whatever is read of a source instead of its bytecode ends the process.
+    # Reading a source instead of its bytecode ends the process.
     for source in package.rglob("*.py"):
         source.chmod(0o644)
         source.write_text("raise SystemError\n")

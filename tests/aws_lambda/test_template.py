@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @needs_tools
 def test_cfn_lint_passes(tmp_path: Path) -> None:
-    # I3011 wants a word on what becomes of the log and the secret, which goes with the stack, as is the default.
+    # I3011 wants a deletion policy for the log and the secret; the default deletes them with the stack.
     found = run("cfn-lint", "--include-checks", "I", "--ignore-checks", "I3011", "--", str(TEMPLATE), folder=tmp_path)
 
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

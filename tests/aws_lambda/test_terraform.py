@@ -18,7 +18,7 @@ from tests.support.sam import EMPTY_ZIP, needs_tools, unknown_permissions
 from tests.support.terraform import ROOT, Terraform, needs_terraform, options
 
 SOURCE = ROOT / "aws_lambda" / "terraform"
-# Where Terraform itself looks for a mirror of providers.
+# Terraform's default folder for a mirror of providers.
 MIRRORS = [
     *([Path(os.environ["DT_TF_PLUGINS"])] if os.environ.get("DT_TF_PLUGINS") else []),
     Path.home() / ".terraform.d" / "plugins",

@@ -71,7 +71,7 @@ def _azure(store: str) -> Factory:
 
 
 def _azure_worker(headers: list[tuple[str, str]], body: bytes) -> Request:
-    """Present a delivery as Azure's worker does: names in lower case, repeated headers joined, less the empty ones."""
+    """Present a delivery as Azure's worker does: names in lower case, repeated headers joined, empty ones dropped."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name.lower(), []).append(value)

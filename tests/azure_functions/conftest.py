@@ -18,7 +18,7 @@ from tests.support.environments import unpacked
 from tests.support.processes import ROOT, Program, run_alone
 from tests.support.service_bus import ServiceBus, service_bus
 
-# Prints what the library finds, and what that took.
+# Prints the indexed functions and the time that it took.
 INDEX = """
 import gc, inspect, json, sys
 
@@ -65,7 +65,7 @@ def app(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a program in a process of its own, with these variables and nothing else; return what it printed."""
+    """Run a program in a subprocess, with these variables and nothing else; return what it printed."""
 
     def run(program: str, **environ: str) -> str:
         return run_alone(program, tmp_path, **environ)

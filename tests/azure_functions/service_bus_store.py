@@ -17,7 +17,7 @@ from tests.support.service_bus import ServiceBus
 
 # Enough for one attempt, and for no other.
 ONE_ATTEMPT = 3.05
-# The store keeps the loop to itself for less than so many seconds.
+# The store blocks the event loop for less than this many seconds.
 PACE = 0.8
 
 

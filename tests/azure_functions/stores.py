@@ -79,7 +79,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
 
         def ends() -> None:
             bus.set("normal")
-            proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+            proxy.set(Mode.REFUSE)  # close the connections whose bytes were dropped
             proxy.set(Mode.PASS)
 
         faults: Faults = {

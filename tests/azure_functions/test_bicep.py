@@ -90,7 +90,7 @@ def test_bicep_compiler_and_linter_have_no_warning() -> None:
     }
 
 
-# Each is right for something else than a public URL whose every request is signed.
+# Each suits other apps than one with a public URL and signed requests.
 ACCEPTED = {
     "CKV_AZURE_13": "App Service authentication: DT has no account at Microsoft; a signature says who sends",
     "CKV_AZURE_17": "client certificates: DT has none",
@@ -234,7 +234,7 @@ def test_optional_resources(bus: Deployment) -> None:
     assert change(silenceMinutes=0) == ({f"{RULES}-silence"}, set())
     assert change(lock=False) == ({f"{BUS}/{LOCK}"}, set())
     assert f"{STORAGE}/{LOCK}" not in deployment(store="table", lock=False).resources
-    # A secure parameter stays an expression: without it, the secret in the vault is left as it is.
+    # A secure parameter stays an expression: without it, the secret in the vault is not changed.
     conditional = {key for key, it in bus.resources.items() if "condition" in it}
     assert conditional == OF_SECRET
     assert {bus.one(key)["condition"] for key in conditional} == {"[not(empty(parameters('signatureSecret')))]"}

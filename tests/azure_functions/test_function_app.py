@@ -22,7 +22,7 @@ from tests.support.service_bus import service_bus
 Index = Callable[..., Any]
 Function = Callable[..., AbstractContextManager[Program]]
 
-# Nobody listens there.
+# Nothing listens there.
 BUS = "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0;UseDevelopmentEmulator=true;"
 STORAGE = connection_string(9, 9)
 STORES = {
@@ -106,7 +106,7 @@ def test_function_is_indexed_with_invalid_settings(index: Index) -> None:
 
 # Settings.
 
-# In each place where a value might come out.
+# Everywhere a value might leak.
 HIDDEN = "c2VjcmV0LW9mLXRoZS10ZXN0cw"
 WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "no namespace": ({"DT_SERVICE_BUS": None}, "DT_SERVICE_BUS"),
@@ -160,7 +160,7 @@ def test_invalid_settings_are_reported_at_each_delivery(
     changes: dict[str, str | None], variable: str, function: Function
 ) -> None:
     with function(**{"DT_SERVICE_BUS": BUS, "DT_STORAGE": STORAGE} | changes) as program:
-        # Of a wrong level at the start too: where it has the host refuse all that comes, no request ever has a line.
+        # A wrong level is logged at the start too: the host then refuses every request, so no request has a line.
         said = [(line["severity"], line["message"].split()[0]) for line in program.lines()]
         assert said == ([("ERROR", "DT_AUTH_LEVEL")] if variable == "DT_AUTH_LEVEL" else [])
         for count in (len(said) + 1, len(said) + 2):
@@ -281,7 +281,7 @@ def test_default_name_of_the_service_bus_queue(
         assert [(each["queue"], each["body"]) for each in bus.messages()] == [(names[0], content)]
 
 
-# What is imported, and what the collector does meanwhile.
+# Imports and the garbage collector.
 
 SDKS = {
     "azure.servicebus",
@@ -328,7 +328,7 @@ def test_garbage_collector_is_disabled_during_the_imports(store: str, index: Ind
     found = index(DT_SIGNATURE_SECRET=SECRET, DT_STORE=store, **STORES[store])["collector"]
     assert found["is_enabled"]
     assert found["frozen"] > 10_000
-    # One may come of what is made when they are done; without the rest there are dozens.
+    # One collection may run after the imports; without the freeze there are dozens.
     assert found["runs"] <= 1
 
 

@@ -60,7 +60,7 @@ def test_two_worker_kills_in_2000_deliveries_store_each_once(host: FunctionsHost
                 assert done.acquire(timeout=60)
             os.kill(host.worker(), signal.SIGKILL)
         assert list(delivered) == [None] * DELIVERIES
-    # What a worker had in hand when it died is a 500 of the host's.
+    # The host answers 500 to requests in flight in a killed worker.
     assert set(refused) <= {500}
     assert sorted(message["body"] for message in bus.messages()) == sorted(contents)
 
@@ -135,5 +135,5 @@ def test_host_without_a_function_acknowledges_nothing_at_events(app: Path, tmp_p
 
         closed.wait_until_ready(401)
         assert {closed.request("POST", path, {}, b"{}").status for path in ADDRESSES} == {401}
-        # No request comes as far as the function, which said why when it was loaded.
+        # No request reaches the function, which logged the reason when it was loaded.
         assert '"severity":"ERROR","message":"DT_AUTH_LEVEL must be anonymous or function.' in closed.output()

@@ -116,7 +116,7 @@ def test_failed_early_renewal_keeps_the_valid_token(identity: Identity, monkeypa
     with identity(in_turn(token(1), Reply(500, b"{}"), DROPPED, token(2, DAY * 2), token(3))) as server:
         assert get() == 1
         monkeypatch.setattr(time, "time", lambda: now() + DAY * 0.6)
-        # What MSAL keeps of an answer of 500 is 5 s old then.
+        # MSAL caches a 500 for 5 s.
         assert get() == 1
         monkeypatch.setattr(time, "time", lambda: now() + DAY * 0.6 + 10)
         assert [get(), get(), get()] == [1, 2, 2]
@@ -131,7 +131,7 @@ def test_failed_early_renewal_keeps_the_valid_token(identity: Identity, monkeypa
 REFUSED = json.dumps({"statusCode": 500, "message": SECRET}).encode()
 FAILURES: dict[str, Reply | None] = {
     "500": Reply(500, REFUSED),
-    "500 without a word": Reply(500, b""),
+    "500 without a body": Reply(500, b""),
     "500 and to come again in an hour": Reply(500, REFUSED, {"Retry-After": "3600"}),
     "503": Reply(503, REFUSED),
     "429": Reply(429, REFUSED),
@@ -163,7 +163,7 @@ def test_failed_identity_endpoint_is_retried_by_the_next_call(identity: Identity
                 get()
             assert time.monotonic() - started < 1
             assert len(server.calls) == calls
-            # The error of a request to the service, which this is none of, would have its response.
+            # An error of a request to the service itself would have a response.
             assert not hasattr(caught.value, "response")
             assert SECRET not in str(caught.value)
         assert get() == 1
@@ -269,7 +269,7 @@ def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity
                 await asyncio.sleep(0.01)
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
             await credential.close()
-        # It is of use beyond the connection that it was made for.
+        # The token outlives its connection.
         found = await credential.get_token(f"{SERVICE_BUS}/.default")
         assert found.token == asking.result().token
         return found.token, longest
@@ -296,7 +296,7 @@ def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: I
         loop.close()
 
 
-# The whole way, from a delivery to the service.
+# End to end, from a delivery to the service.
 
 NAMES = ("tests.servicebus.windows.net", "tests.queue.core.windows.net", "tests.table.core.windows.net")
 HERE = """
@@ -369,7 +369,7 @@ def test_managed_identity_stores_in_service_bus(function: Function, bus: Service
 def test_service_bus_recovers_once_there_is_a_token(reply: Reply, function: Function, bus: ServiceBus) -> None:
     is_well = threading.Event()
     with loopback(lambda _: token(1) if is_well.is_set() else reply) as endpoint:
-        # The sockets of connections that failed are left to the collector, which would say so.
+        # The garbage collector closes the sockets of failed connections, with a ResourceWarning.
         environ = {**_environment(endpoint, bus.port, bus.certificate), "PYTHONWARNINGS": "ignore"}
         with function(HERE, DT_SERVICE_BUS=NAMES[0], **environ) as program:
             content = fresh_body()
@@ -449,7 +449,7 @@ def test_managed_identity_stores_in_azure_storage(store: str, function: Function
             assert method == wanted
             assert path.startswith(begin)
         assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {TOKEN}1"}
-        # Three attempts in vain, and then one token for both services.
+        # Three failed attempts, then one token for both services.
         assert len(endpoint.calls) == {"table": 3, "storage_queue": 6}[store] + 1
         expected = {"api-version": "2019-08-01", "resource": STORAGE, "client_id": "5e29463d"}
         assert [asked(call) for call in endpoint.calls] == [expected] * len(endpoint.calls)

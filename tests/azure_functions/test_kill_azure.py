@@ -16,7 +16,7 @@ from tests.support.azure_host import azure_functions
 from tests.support.azurite import Storage, azurite, connection_string
 from tests.support.deliveries import SECRET
 from tests.support.processes import Program
-from tests.support.senders import SENDERS, away, kill_often, outcome, sending
+from tests.support.senders import SENDERS, kill_often, outcome, sending, store_outage
 from tests.support.service_bus import service_bus
 
 KILLS = 20
@@ -70,7 +70,7 @@ def test_function_killed_under_load(store: str, tmp_path: Path) -> None:
     with place(store, tmp_path) as there:
         ledger = kill_often(lambda: azure_functions(there.environ, tmp_path), kill, KILLS)
         _, too_many = outcome(ledger, there.bodies())
-        # One second copy of each request at hand for each death between the sending and the mark.
+        # A kill between the send and the mark costs one duplicate of each request in flight.
         assert too_many <= (KILLS * SENDERS if store == "storage_queue" else 0)
 
 
@@ -79,7 +79,7 @@ def test_store_outage_under_load(store: str, tmp_path: Path) -> None:
     """Service Bus is killed and started again; Azurite freezes."""
     with place(store, tmp_path) as there:
         with azure_functions(there.environ, tmp_path) as program, sending(lambda: program) as ledger:
-            away(ledger, there.goes, there.comes)
+            store_outage(ledger, there.goes, there.comes)
         _, too_many = outcome(ledger, there.bodies())
-        # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
+        # The service may have stored an attempt that timed out: one more duplicate for each attempt in flight.
         assert too_many <= (SENDERS * 3 if store == "storage_queue" else 0)

@@ -56,7 +56,7 @@ def test_startup_notice_reaches_the_host_without_a_request(
     assert caplog.records == []
 
 
-# Whatever reaches the root logger comes out, with the traceback that the worker's handler would format too.
+# Prints every record of the root logger, with the traceback that the worker's handler would format too.
 LOUD = """
 import logging, sys
 
@@ -86,7 +86,7 @@ def _fails(function: Function, *sitecustomize: str, **environ: str) -> tuple[lis
         assert program.request("POST", "/events", signed(content), content).status == 503
         [line] = program.wait_for_lines(1)
         assert line["severity"] == "ERROR"
-        # Its own line takes the same way, and has its level there.
+        # The receiver's own line goes through the same handler, with its level.
         assert "LOGGED receiver ERROR {" in program.output()
         return _said(program), program.output()
 
@@ -104,7 +104,7 @@ def test_service_bus_sdk_logs_nothing(mode: str, function: Function, tmp_path: P
     with service_bus(tmp_path, "events") as bus:
         bus.set(mode)
         connection = bus.connection_string.replace("c2VjcmV0", SECRET)
-        # The sockets of connections that failed are left to the collector, which would say so.
+        # The garbage collector closes the sockets of failed connections, with a ResourceWarning.
         _is_silent(function, "azure.servicebus", DT_SERVICE_BUS=connection, PYTHONWARNINGS="ignore")
 
 
@@ -131,7 +131,7 @@ def test_identity_sdk_logs_nothing(function: Function) -> None:
         _is_silent(function, "azure.identity", DT_STORE="table", DT_STORAGE="tests", **endpoint)
 
 
-# Every logger that there is once all three stores were imported, and what of it would come out.
+# Every logger after the import of all three stores, and its enabled level.
 LOGGERS = """
 import json, logging
 

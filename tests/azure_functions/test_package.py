@@ -134,7 +134,7 @@ def test_package_alone_stores_events(
             assert again == ("stored" if store == "service_bus" else "duplicate")
             asymmetric = {"DT-Asymmetric-Signature": es256(other)}
             assert server.request("POST", "/events", asymmetric, other).headers["event-outcome"] == "stored"
-            # Nothing of the repository is on its path.
+            # The repository is not on its path.
             maps = Path(f"/proc/{server.process.pid}/environ")
             assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
         assert sorted(each["body"] for each in look()) == sorted([one, other])

@@ -20,7 +20,7 @@ print(json.dumps(sorted(sys.modules)))
 
 def test_management_client_is_not_imported(run: Run) -> None:
     modules = set(json.loads(run(MODULES)))
-    # The SDK takes one base class from there, and with it what that is made of.
+    # The SDK imports one base class from there, with its dependencies.
     assert "azure.servicebus.management._models" in modules
     left_out = {
         "azure.servicebus.management",
@@ -70,7 +70,7 @@ def test_management_client_can_still_be_imported(before: str, run: Run) -> None:
     assert run(WHOLE.format(before=before)).split() == ["True"] * 8
 
 
-# What a new version of the SDK would be that does not bear it.
+# A new version of the SDK that needs the whole package.
 UNBEARABLE = """
 import sys
 from importlib.abc import MetaPathFinder

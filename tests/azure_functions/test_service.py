@@ -18,7 +18,7 @@ from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from tests.azure_functions.faults import FAULTS, KEY, ROW, SIGNATURE, XML, account, error, odata, writer
 from tests.contract.fault import SECRET
-from tests.support.loopback import DROPPED, Reply, gives_nothing_away, in_turn, loopback
+from tests.support.loopback import DROPPED, Reply, assert_no_leak, in_turn, loopback
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 CLOUDS = {"queue": FAULTS["Azure Queue"], "table": FAULTS["Azure Table"]}
@@ -93,7 +93,7 @@ def test_unparsable_answer_has_a_cause(service: str, reply: Reply) -> None:
     with loopback(in_turn(reply)) as server:
         caught = fails(service, server.server_port)
     assert re.fullmatch("[A-Z][A-Za-z]+Error|HTTP [0-9]{3}", caught.reason)
-    gives_nothing_away(caught, SECRET)
+    assert_no_leak(caught, SECRET)
 
 
 @pytest.mark.parametrize("secret", [f"AccountKey={KEY}", f"SharedAccessSignature={SIGNATURE}"])
@@ -109,7 +109,7 @@ def test_error_has_no_secret_and_no_body(service: str, secret: str) -> None:
         with loopback(in_turn(reply)) as server:
             caught = fails(service, server.server_port, secret, seconds=3.05)
         for word in (KEY, SIGNATURE, "sig=", SECRET, "eyJldm", "127.0.0.1"):
-            gives_nothing_away(caught, word)
+            assert_no_leak(caught, word)
 
 
 def test_repr_of_a_client_has_no_key(service: str) -> None:

@@ -200,7 +200,7 @@ def test_no_connection_leak_in_a_hundred_broken_connections(bus: ServiceBus, con
     run(connect, work)
 
 
-# Copies, deaths and cancellations.
+# Duplicates, kills and cancellations.
 
 
 def test_duplicate_is_dropped_after_a_broker_restart(bus: ServiceBus, connect: Connect) -> None:
@@ -235,7 +235,7 @@ def test_broker_kill_loses_no_stored_event(bus: ServiceBus, connect: Connect) ->
         stored = [message["key"] for message in bus.messages()]
         assert len(stored) == len(set(stored))
         assert {one.key for one, each in zip(events, outcomes, strict=True) if each == Outcome.STORED} <= set(stored)
-        # What was refused comes again, as from DT.
+        # Refused events are sent again, as DT does.
         assert await asyncio.gather(*(put(store, one) for one in events)) == [Outcome.STORED] * 20
         assert {message["key"] for message in bus.messages()} == {one.key for one in events}
 

@@ -20,11 +20,11 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSend
 from tests.support.service_bus import ServiceBus, service_bus
 
 TIMEOUT = 0.8
-# What the SDK takes beyond its time-out: it looks at the clock when its socket has been quiet for 0.2 s.
+# The SDK may exceed its timeout: it checks the clock after 0.2 s without data.
 LATE = 0.6
 _numbers = count()
 
-# When a connection failed the SDK does not close its socket, which stays open until it is collected.
+# The SDK leaves the socket of a failed connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -233,7 +233,7 @@ def test_expired_token_of_an_idle_connection_fails_once(tmp_path: Path) -> None:
         sender = _identified(bus, Credential(lifetime=2))
         assert _send(sender) is None
         time.sleep(2.1)
-        # With the address of one's own it is a connection's error, and else one of authentication.
+        # With a custom endpoint it is a connection error, otherwise an authentication error.
         assert _send(sender) is exceptions.ServiceBusConnectionError
         assert _send(sender) is None
         sender.close()

@@ -53,7 +53,7 @@ async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
     cause = await cause_of(store)
     attempts = connect.count
     await asyncio.to_thread(bus.thaw if mode == "frozen" else lambda: bus.set("normal"))
-    # It is over when it is over, for the same store.
+    # The same store recovers.
     assert await put(store) == Outcome.STORED
     await close(store)
     return cause, attempts
@@ -83,5 +83,5 @@ def test_every_timeout_ends_before_the_deadline_without_blocking_the_loop(tmp_pa
         for folder in folders:
             folder.mkdir()
         found = asyncio.run(all_at_once([stack.enter_context(service_bus(folder, "events")) for folder in folders]))
-    # The SDK has a time-out as long as ours, and never keeps it as well, if it does at all.
+    # The SDK's timeout is as long as ours, but less exact, or ignored.
     assert dict(zip(SILENCES, found, strict=True)) == dict.fromkeys(SILENCES, ("TimeoutError", 2))

@@ -1,1 +1,1 @@
-"""Fault campaigns: signed deliveries, sent as DT Cloud sends them, while one fault after the other happens."""
+"""Fault campaigns: signed deliveries, sent as DT Cloud sends them, during a series of faults."""

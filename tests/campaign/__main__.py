@@ -1,4 +1,4 @@
-"""``python -m tests.campaign``: what can be typed, and how it ends."""
+"""``python -m tests.campaign``: its arguments and exit status."""
 
 import argparse
 import signal
@@ -42,7 +42,7 @@ answer is 500, and the slowest took 8.5 s. Ctrl-C ends it and all that it starte
 
 
 def main(arguments: list[str]) -> int:
-    """Run what was asked for; return the exit status."""
+    """Run the chosen campaigns; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.campaign",
         description="Send deliveries to a receiver while faults happen, and count what is lost.",
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     stopping = threading.Event()
 
     def run(name: str) -> list[str]:
-        """Run one campaign, print its table, and return what is not as promised."""
+        """Run one campaign, print its table, and return its failures."""
         ledger = Ledger(chosen.deliveries, DUPLICATES)
         try:
             with tempfile.TemporaryDirectory() as folder, TARGETS[name](Path(folder)) as target:

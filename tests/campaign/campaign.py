@@ -1,4 +1,4 @@
-"""One campaign: a load, the faults one after the other, and what has to be true at the end."""
+"""One campaign: a load, a series of faults, and the checks at the end."""
 
 import threading
 import time

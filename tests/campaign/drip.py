@@ -59,7 +59,7 @@ class Request:
 
 
 async def put(store: AsyncStore, event: Event) -> tuple[str, float]:
-    """Return the outcome, or why there is none, and after how many seconds."""
+    """Return the outcome or the cause of the refusal, and the seconds that it took."""
     started = time.monotonic()
     try:
         outcome = (await store.put(event, started + DEADLINE)).name
@@ -69,7 +69,7 @@ async def put(store: AsyncStore, event: Event) -> tuple[str, float]:
 
 
 async def drip(harness: Harness, rate: int, seconds: int) -> tuple[str, bool]:
-    """Put events meanwhile; return a line about it, and whether all is as it should be."""
+    """Put events meanwhile; return a line of the result, and whether it passed."""
     begin, end = harness.faults["drip"]
     store = harness.build()
     await store.open()
@@ -97,7 +97,7 @@ async def drip(harness: Harness, rate: int, seconds: int) -> tuple[str, bool]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what was asked for; return the exit status."""
+    """Run the chosen campaigns; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.campaign.drip",
         description="Put events into stores whose services send a byte a second, and count what is left over.",

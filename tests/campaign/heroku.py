@@ -1,4 +1,4 @@
-"""Heroku's app and a real PostgreSQL, and what happens to a database that others use too."""
+"""Heroku's app and a real PostgreSQL: faults of a shared database."""
 
 import signal
 import time
@@ -27,7 +27,7 @@ _ROUNDS, _CROSSING = 5, 100
 
 @contextmanager
 def heroku(folder: Path) -> Iterator[Target]:
-    """Give ``python -m heroku`` behind a proxy, and a second one that is asked now and then."""
+    """Give ``python -m heroku`` behind a proxy, and a second one that gets some of the deliveries."""
     with ExitStack() as stack:
         server = stack.enter_context(postgres.running(f"max_connections={CONNECTIONS}"))
         url = server.create_database()
@@ -41,7 +41,7 @@ def heroku(folder: Path) -> Iterator[Target]:
         stack.callback(second.close)
 
         def cross(ledger: Ledger) -> None:
-            """Two dynos are given the same events in opposite order."""
+            """Send the same events in opposite order to two dynos."""
             one, other = ([app.connect() for _ in range(_CROSSING)] for app in (first, second))
             with ThreadPoolExecutor(2 * _CROSSING) as pool:
                 taken = ledger.take(_ROUNDS * _CROSSING)

@@ -1,4 +1,4 @@
-"""The local receiver, and what happens to a file on somebody's own machine."""
+"""The local receiver: faults of a database file on a user's machine."""
 
 import os
 import shutil
@@ -70,7 +70,7 @@ def _bodies(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def local(folder: Path) -> Iterator[Target]:
-    """Give ``python -m local``, with its file and its log in our hands."""
+    """Give ``python -m local``, with access to its file and its log."""
     files = _Files(folder)
     receiver = Receiver("local", {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": str(files.path)}, folder)
 

@@ -13,7 +13,7 @@ _LOST, _APART = 20, 0.2
 
 
 def network(proxies: Sequence[Proxy], throttled: bytes = b"") -> dict[str, Fault]:
-    """Return what these proxies can do.
+    """Return the faults of these proxies.
 
     Args:
         proxies: They all do it at once.
@@ -27,7 +27,7 @@ def network(proxies: Sequence[Proxy], throttled: bytes = b"") -> dict[str, Fault
     def during(mode: Mode, seconds: float) -> None:
         behave(mode)
         time.sleep(seconds)
-        behave(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        behave(Mode.REFUSE)  # close the connections whose bytes were dropped
         behave(Mode.PASS)
 
     def throttle() -> None:

@@ -1,4 +1,4 @@
-"""A receiver in a process of its own, which can be killed, and whose log can be left unread."""
+"""A receiver in a subprocess, which can be killed, and whose log can be left unread."""
 
 import os
 import signal
@@ -37,19 +37,19 @@ class Receiver:
 
     @property
     def port(self) -> int:
-        """Return where it listens at the moment, on 127.0.0.1."""
+        """Return its current port on 127.0.0.1."""
         return self._program.port
 
     def connect(self) -> Connection:
-        """Return a connection to it, wherever it listens."""
+        """Return a connection to its current port."""
         return Connection(lambda: self.port)
 
     def leave_log(self) -> None:
-        """Read no more of what it prints."""
+        """Stop reading its output."""
         self._is_read.clear()
 
     def read_log(self) -> None:
-        """Read again."""
+        """Read its output again."""
         self._is_read.set()
 
     def restart(self) -> None:

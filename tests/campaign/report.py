@@ -1,4 +1,4 @@
-"""What a campaign found, as a table and as a verdict."""
+"""The result of a campaign: a table and its failures."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def table(campaign: Campaign) -> str:
 
 
 def failures(campaign: Campaign) -> list[str]:
-    """Return what is not as promised, in sentences."""
+    """Return the broken promises, one sentence each."""
     total = _sum("all", campaign.ledger.periods)
     others = _others(total)
     found = [*campaign.problems]

@@ -1,4 +1,4 @@
-"""A campaign that finds nothing has to be one that could."""
+"""The campaign finds each kind of broken promise."""
 
 import threading
 import time
@@ -18,14 +18,14 @@ from tests.support.numbered import number_of, numbered, sign
 DELIVERIES = 300
 
 
-def test_a_number_makes_one_body_and_is_known_by_it() -> None:
+def test_numbered_body_round_trip() -> None:
     bodies = [numbered(number) for number in (0, 1, 999_999)]
     assert [number_of(content) for content in bodies] == [0, 1, 999_999]
     assert number_of(bodies[1].replace(b"27", b"28")) is None
     assert number_of(b"") is None
 
 
-def test_the_token_is_what_pyjwt_takes() -> None:
+def test_token_is_valid_for_pyjwt() -> None:
     content = numbered(7)
     claims = jwt.decode(sign(content), SECRET, ["HS256"])
     assert claims == claims_of(content, exp=claims["exp"], iat=claims["iat"])
@@ -33,7 +33,7 @@ def test_the_token_is_what_pyjwt_takes() -> None:
 
 
 class Receiver:
-    """Acknowledges what it stores; a fault is what it does instead with each tenth delivery from then on."""
+    """Acknowledges what it stores, except that a fault handles every tenth delivery once it is set."""
 
     def __init__(self) -> None:
         self.stored: list[bytes] = []
@@ -53,7 +53,7 @@ class Receiver:
         return 200
 
     def lose_once(self, content: bytes) -> int:
-        """Refuse, and store all the same."""
+        """Answer an error, but store the event."""
         self.store(content)
         return 503
 
@@ -80,7 +80,7 @@ def run(receiver: Receiver, fault: Callable[[bytes], int], deadline: float = 60,
 
 
 @pytest.mark.parametrize("fault", ["store", "lose_once", "hang_up"])
-def test_what_a_retry_makes_up_for_is_no_failure(fault: str) -> None:
+def test_fault_made_up_by_a_retry_is_not_a_failure(fault: str) -> None:
     receiver = Receiver()
     campaign = run(receiver, getattr(receiver, fault))
     assert failures(campaign) == []
@@ -95,20 +95,20 @@ def test_what_a_retry_makes_up_for_is_no_failure(fault: str) -> None:
         ("alter", "stored bodies are not as they were sent"),
     ],
 )
-def test_what_is_not_as_promised_is_found(fault: str, failure: str) -> None:
+def test_broken_promise_is_found(fault: str, failure: str) -> None:
     receiver = Receiver()
     found = " ".join(failures(run(receiver, getattr(receiver, fault))))
     assert failure in found
 
 
 @pytest.mark.parametrize(("status", "failure"), [(500, "answers are 500"), (401, "{401:")])
-def test_a_status_that_nobody_asks_for_is_found(status: int, failure: str) -> None:
+def test_unexpected_status_is_found(status: int, failure: str) -> None:
     receiver = Receiver()
     statuses = iter([status])
     assert failure in " ".join(failures(run(receiver, lambda _: next(statuses, 503))))
 
 
-def test_what_was_overwritten_by_the_user_is_not_lost_and_the_rest_is() -> None:
+def test_lost_events_exclude_those_the_user_overwrote() -> None:
     ledger = Ledger(3)
     for overwritten in (False, True, False):
         ledger.begin("it", overwritten)
@@ -118,7 +118,7 @@ def test_what_was_overwritten_by_the_user_is_not_lost_and_the_rest_is() -> None:
     assert [period.acknowledged for period in ledger.periods] == [0, 1, 1, 1]
 
 
-def test_a_queue_may_have_two_copies_and_the_table_shows_them() -> None:
+def test_queue_may_have_duplicates_and_the_table_counts_them() -> None:
     receiver = Receiver()
     campaign = run(receiver, receiver.store_twice, is_unique=False)
     assert failures(campaign) == []
@@ -129,7 +129,7 @@ def test_a_queue_may_have_two_copies_and_the_table_shows_them() -> None:
     assert [row.split()[column] for row in rows] == [str(copies)] * 2
 
 
-def test_it_ends_in_time() -> None:
+def test_campaign_stops_at_its_deadline() -> None:
     receiver = Receiver()
     started = time.monotonic()
     campaign = run(receiver, receiver.hang_up, deadline=0)
@@ -138,7 +138,7 @@ def test_it_ends_in_time() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere"], ["local", "--deliveries", "0"], ["local", "--seconds", "x"]])
-def test_what_cannot_be_run_is_said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_print_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

@@ -214,7 +214,7 @@ def test_csv_numbers_stay_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
-def test_broken_pipe_is_no_error(tmp_path: Path) -> None:
+def test_broken_pipe_is_not_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", (event(ONE.body("touch", NOW), NOW) for _ in range(1000)))
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "events", "--csv", "--limit", "0", "--database", str(tmp_path / "e.db")],

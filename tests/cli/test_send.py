@@ -235,7 +235,7 @@ def test_refused_valid_event_is_a_failure(endpoint: Endpoint) -> None:
     assert endpoint.reasons == ["signature"]
 
 
-def test_unsigned_needs_no_secret(endpoint: Endpoint) -> None:
+def test_unsigned_option_needs_no_secret(endpoint: Endpoint) -> None:
     assert send(endpoint.url, "--unsigned", secret=None).exit_code == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback
+from tests.support.loopback import Answering, Loopback, Reply, assert_no_leak, loopback
 
 # In requests and answers of the tests; no error may show it.
 SECRET = "the-words-that-nobody-may-see"
@@ -52,7 +52,7 @@ class Cloud:
             write(started + seconds)
         assert time.monotonic() - started < max(seconds, 0.5)
         for secret in self.secrets:
-            gives_nothing_away(caught.value, secret)
+            assert_no_leak(caught.value, secret)
         return caught.value.reason
 
     def refused(self, answering: Answering, monkeypatch: pytest.MonkeyPatch, seconds: float = DEADLINE) -> "Refused":

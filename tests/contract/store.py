@@ -103,7 +103,7 @@ def proxy_faults(proxy: Proxy, throttled: bytes, denied: bytes) -> Faults:
     """Return the faults of a proxy, and answers for throttling and denied permission, which emulators lack."""
 
     def passes() -> None:
-        proxy.set(Mode.REFUSE)  # what it swallowed cannot be made up for: those connections end
+        proxy.set(Mode.REFUSE)  # close the connections whose bytes were dropped
         proxy.set(Mode.PASS)
 
     def answers(content: bytes) -> Callable[[], object]:

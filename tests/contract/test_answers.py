@@ -85,7 +85,7 @@ STRANGE = {
 }
 
 
-def test_signed_but_strange_is_stored_and_marked(adapter: Adapter) -> None:
+def test_signed_but_unparsable_is_stored_and_marked(adapter: Adapter) -> None:
     for count, (content, fault) in enumerate(STRANGE.values(), 1):
         assert is_acknowledged(post(adapter, content), "stored"), content[:50]
         line = last_line(adapter, count)
@@ -101,11 +101,11 @@ def test_filtered_event_is_acknowledged_and_not_stored(platform: Any) -> None:
     elsewhere = kept.replace(b"ccol8iuk9smqiha4e8l0", b"another")
     assert is_acknowledged(post(adapter, elsewhere), "dropped")
     assert adapter.bodies() == [kept]
-    # What the filters cannot read may be wanted.
+    # An unparsed event may be wanted.
     unreadable = b'{"event":{"eventType":"temperature","data":NaN}}'
     assert is_acknowledged(post(adapter, unreadable), "stored")
     assert sorted(adapter.bodies()) == sorted([kept, unreadable])
-    # One line for each, and at the first that is dropped a warning.
+    # One line for each, and a warning at the first drop.
     last_line(adapter, 5)
     lines = adapter.receiving.wait_for_lines(5)
     assert [line.get("outcome") for line in lines] == [None, "dropped", "stored", "dropped", "stored"]
@@ -145,10 +145,10 @@ def test_unverified_requests_all_get_the_same_answer(platform: Any) -> None:
         answers.append((answer.body, {**answer.headers}))
         line = last_line(adapter, count)
         assert (line["severity"], line["outcome"], line["reason"]) == ("WARNING", "refused", reason), name
-    # A stranger learns nothing from the difference between two refusals, for there is none.
+    # Every refusal is the same, so a sender learns nothing from it.
     assert all(answer == answers[0] for answer in answers)
     assert adapter.bodies() == []
-    # And the next that is signed is taken, by either scheme.
+    # The next signed delivery is accepted, by either scheme.
     assert is_acknowledged(post(adapter, CONTENT), "stored")
     assert is_acknowledged(post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)}), adapter.again)
 
@@ -174,7 +174,7 @@ def test_only_post_delivers(adapter: Adapter) -> None:
 
 
 def test_unavailable_keys_are_503(platform: Any) -> None:
-    # A port of this machine on which nobody listens stands for DT's identity server being away.
+    # A port without a listener stands in for an outage of DT's identity server.
     adapter = platform(DT_ORGANIZATION_ID=ORGANIZATION, DT_ISSUER="http://127.0.0.1:9/data-connector")
     answer = post(adapter, CONTENT, {"DT-Asymmetric-Signature": es256(CONTENT)})
     assert problem(answer) == (503, "unavailable")
@@ -199,7 +199,7 @@ def test_store_outage_then_recovery(adapter: Adapter) -> None:
     assert adapter.bodies() == [content]
 
 
-# Python runs a module of this name before the program: the one way to put a bug into it and change nothing else.
+# Python runs a module of this name before the program, to inject a bug and change nothing else.
 SITECUSTOMIZE = """
 import core.receiver
 

@@ -49,7 +49,7 @@ async def _send_half(port: int, after: float) -> None:
     try:
         writer.write(b"POST /events HTTP/1.1\r\nHost: x\r\nX-Dt-Signature: x\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
         writer.write(HALF)
-        # Answered when others need the place, or when its time is up.
+        # Answered when it is evicted or times out.
         assert b" 503 " in await asyncio.wait_for(reader.read(100), 20)
     except ConnectionResetError:
         pass  # closed while it was still sending

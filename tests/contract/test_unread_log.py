@@ -42,7 +42,7 @@ def test_unread_log_does_not_block_answers(adapter: tuple[Adapter, int]) -> None
     assert slowest < 3
     assert platform.receiving.request("POST", "/", signed(body()), body()).status == 200
     assert platform.bodies() == [body()]
-    # Once somebody reads, it is all there.
+    # A later reader gets every line.
     os.set_blocking(reader, False)
     read, deadline = b"", time.monotonic() + 5
     while read.count(b'"status":401') < REQUESTS or b'"status":200' not in read:

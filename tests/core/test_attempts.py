@@ -28,11 +28,11 @@ def test_event_loop_runs_during_backoff() -> None:
 
 
 @pytest.mark.parametrize("left", [-1.0, 0.0, ATTEMPT - 0.01])
-def test_no_attempt_that_could_miss_the_deadline(left: float) -> None:
+def test_no_attempt_may_miss_the_deadline(left: float) -> None:
     assert list(attempts(time.monotonic() + left)) == []
 
 
-def test_attempt_that_times_out_leaves_time_for_one_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_leaves_time_for_one_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(time, "sleep", lambda _: None)

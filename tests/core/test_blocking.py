@@ -46,7 +46,7 @@ def soon(seconds: float = 5) -> float:
     return time.monotonic() + seconds
 
 
-def test_all_threads_share_one_loop() -> None:
+def test_threads_share_one_event_loop() -> None:
     there = Loop()
     store = Blocking(there)
     with ThreadPoolExecutor(8) as threads:
@@ -56,7 +56,7 @@ def test_all_threads_share_one_loop() -> None:
     assert threading.get_ident() not in there.threads
 
 
-def test_store_that_does_not_answer_is_unavailable_at_the_deadline() -> None:
+def test_silent_store_times_out_at_the_deadline() -> None:
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         Blocking(Loop(seconds=30)).put(event(), soon(0.2))
@@ -64,7 +64,7 @@ def test_store_that_does_not_answer_is_unavailable_at_the_deadline() -> None:
     assert time.monotonic() - started < 2
 
 
-def test_store_that_could_not_be_opened_is_opened_by_the_next_event() -> None:
+def test_failed_open_is_retried_by_the_next_event() -> None:
     there = Loop(faults=1)
     store = Blocking(there)
     with pytest.raises(StoreUnavailableError, match=r"^Set this\.$"):

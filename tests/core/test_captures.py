@@ -1,4 +1,4 @@
-"""Requests that DT Cloud sent in 2021 to 2024, byte for byte, with the secret that they were signed with."""
+"""Captured requests of DT Cloud from 2021 to 2024, byte for byte, with their secret."""
 
 import base64
 import json
@@ -29,12 +29,12 @@ def capture(request: Any) -> dict[str, Any]:
 
 
 def delivered(capture: dict[str, Any]) -> Request:
-    """Return the request with its header names as they were recorded."""
+    """Return the request with its recorded header names."""
     return Request(capture["method"], "/", list(capture["headers"].items()), base64.b64decode(capture["body_base64"]))
 
 
 def claims(capture: dict[str, Any]) -> dict[str, Any]:
-    """Return what its HS256 token says."""
+    """Return the claims of its HS256 token."""
     (token,) = (token for name, token in capture["tokens"].items() if name.lower() == "x-dt-signature")
     found: dict[str, Any] = token["claims"]
     return found
@@ -50,14 +50,14 @@ def refusal(settings: Settings, request: Request, now: float) -> str:
     return caught.value.reason
 
 
-def test_there_are_captures_of_both_checksums_and_both_cases() -> None:
+def test_captures_have_both_checksums_and_both_header_cases() -> None:
     captures = [json.loads(path.read_bytes()) for path in CAPTURES]
     assert {"checksum_sha256" in claims(one) for one in captures} == {True, False}
     assert {next(iter(one["headers"])) for one in captures} == {"x-dt-signature", "X-Dt-Signature"}
 
 
 def test_capture_is_verified_and_parsed(capture: dict[str, Any]) -> None:
-    """One of them has no metadata, two have a SHA-1 checksum alone, one has another body's ES256 token beside it."""
+    """One has no metadata, two have only a SHA-1 checksum, one has the ES256 token of another body."""
     request = delivered(capture)
     verifier = secret_of(capture).verifier
     for now in (claims(capture)["iat"], claims(capture)["exp"] - 1):

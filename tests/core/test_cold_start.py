@@ -6,7 +6,7 @@ from core.cold_start import quiet_collector
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_collector_is_off_during_imports_and_on_afterwards(fails: bool) -> None:
+def test_garbage_collector_is_disabled_during_the_imports(fails: bool) -> None:
     frozen = gc.get_freeze_count()
     try:
         with quiet_collector():

@@ -1,4 +1,4 @@
-"""Promise 5: a crash at any point costs at most a duplicate. Never a loss, never a stuck key."""
+"""Promise 5: a crash at any point costs at most a duplicate: no loss, no stuck key."""
 
 import itertools
 import time
@@ -73,11 +73,11 @@ class Cloud:
         after()
 
     def put(self, event: Event) -> Outcome:
-        """Put ``event`` as a receiver does that was started just now."""
+        """Put ``event`` as a new receiver does."""
         return Deduplicated(self, self).put(event, DEADLINE)
 
 
-def test_new_event_is_looked_up_sent_and_then_marked() -> None:
+def test_new_event_is_looked_up_sent_then_marked() -> None:
     cloud, new = Cloud(), event()
     outcome = cloud.put(new)
     assert outcome == Outcome.STORED
@@ -88,7 +88,7 @@ def test_new_event_is_looked_up_sent_and_then_marked() -> None:
     assert outcome.note is None
 
 
-def test_event_that_was_sent_before_is_a_duplicate() -> None:
+def test_seen_event_is_a_duplicate() -> None:
     cloud = Cloud()
     cloud.put(event())
     again = event()
@@ -98,7 +98,7 @@ def test_event_that_was_sent_before_is_a_duplicate() -> None:
     assert len(cloud.queue) == 2
 
 
-def test_failing_look_up_sends_anyway_and_says_so() -> None:
+def test_failed_look_up_sends_the_event_and_is_reported() -> None:
     cloud, new = Cloud(), event()
     cloud.before["contains"] = unavailable
     outcome = cloud.put(new)
@@ -108,7 +108,7 @@ def test_failing_look_up_sends_anyway_and_says_so() -> None:
     assert outcome.note == "look-up failed: throttled"
 
 
-def test_failed_mark_of_a_sent_event_is_no_failure() -> None:
+def test_failed_mark_of_a_sent_event_is_not_a_failure() -> None:
     cloud, new = Cloud(), event()
     cloud.before["mark"] = unavailable
     outcome = cloud.put(new)
@@ -138,7 +138,7 @@ def test_failing_send_is_raised_and_not_marked() -> None:
     assert cloud.put(new) == Outcome.STORED
 
 
-def test_bug_of_the_queue_or_of_the_keys_is_raised() -> None:
+def test_unexpected_exception_of_queue_or_seen_keys_is_raised() -> None:
     def bug() -> None:
         raise LookupError
 
@@ -163,7 +163,7 @@ MOMENTS = [
 
 
 def crash(cloud: Cloud, when: str, step: str) -> None:
-    """Deliver once and die at that moment, if it is ever reached."""
+    """Deliver once and crash at that step, if it is reached."""
     (cloud.before if when == "before" else cloud.after)[step] = kill
     try:
         cloud.put(event())

@@ -1,4 +1,4 @@
-"""What a filter drops is seen in the log, however much of it there is."""
+"""Events that a filter drops are logged at a limited rate."""
 
 import io
 import json

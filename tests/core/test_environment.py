@@ -1,4 +1,4 @@
-"""Environment variables: each is read, and every fault is named at once, with what to set."""
+"""Environment variables: values, and a report of all faults together, with what to set."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from core.environment import Environment, SettingsError, is_secure_url, parse_li
 ROOT = Path(__file__).parents[2]
 
 
-def test_reading_raises_nothing_and_check_names_every_fault() -> None:
+def test_check_reports_every_invalid_variable() -> None:
     environment = Environment({"LEVEL": "c", "LIST": "[", "SECONDS": "x", "FLAG": "x", "DT_KEEP_DAYS": "x"})
     environment.required("TABLE", "the table")
     environment.one_of("LEVEL", "a", "b")
@@ -57,7 +57,7 @@ def test_required_variable() -> None:
         assert environment.faults == ["DT_TABLE is not set: the table."]
 
 
-def test_one_of() -> None:
+def test_variable_with_choices() -> None:
     for variables, value in (({}, "a"), ({"X": ""}, "a"), ({"X": "a"}, "a"), ({"X": "b"}, "b"), ({"X": "c"}, "c")):
         assert Environment(variables).one_of("X", "a", "b", "c") == value
     for text in ("A", "a ", "d"):

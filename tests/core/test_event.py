@@ -1,4 +1,4 @@
-"""Promise 3: the bytes that DT signed are the bytes that are stored. Promise 8: signed but strange is kept."""
+"""Promise 3: the signed bytes are the stored bytes. Promise 8: a signed body that cannot be parsed is kept."""
 
 import hashlib
 import json
@@ -122,7 +122,7 @@ def test_bytes_that_are_not_json_are_kept(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", NOT_OBJECTS.values(), ids=NOT_OBJECTS.keys())
-def test_json_that_is_no_object_is_kept(content: bytes) -> None:
+def test_json_that_is_not_an_object_is_kept(content: bytes) -> None:
     check_unreadable(read(content), "not a JSON object", content)
 
 
@@ -146,7 +146,7 @@ def check_unreadable(event: Event, fault: str, content: bytes) -> None:
     assert event.labels == {}
 
 
-def test_number_beyond_any_double_is_no_fault() -> None:
+def test_number_beyond_a_double_is_accepted() -> None:
     assert read(body().replace(b":27,", b":1e999,")).parsed
 
 
@@ -178,15 +178,15 @@ DUPLICATE_KEYS = {
 
 
 @pytest.mark.parametrize("content", DUPLICATE_KEYS.values(), ids=DUPLICATE_KEYS.keys())
-def test_duplicate_key_makes_a_body_unreadable(content: bytes) -> None:
-    """Readers disagree on which one counts, so that no view may show either."""
+def test_duplicate_json_key_is_unparsed(content: bytes) -> None:
+    """JSON readers disagree on which one counts, so no view may show either."""
     check_unreadable(read(content), "duplicate keys", content)
 
 
 @given(st.data())
 @settings(deadline=None)
-def test_duplicate_key_is_found_at_any_depth(data: st.DataObject) -> None:
-    """Any key of the usual body, repeated with its value, under any way of writing it."""
+def test_duplicate_json_key_is_found_at_any_depth(data: st.DataObject) -> None:
+    """Any key of the usual body, repeated with its value, in any escaping."""
     document = data.draw(st.sampled_from([json.loads(USUAL), json.loads(NETWORK_STATUS)]))
     objects = list(_objects(document))
     where = data.draw(st.sampled_from([each for each in objects if each]))
@@ -249,7 +249,7 @@ DATA: dict[str, Any] = {"temperature": {"value": 27}}
         ({"event.eventType": "ping", "event.timestamp": MISSING}, "no timestamp"),
     ],
 )
-def test_fault_names_what_is_missing(changes: dict[str, Any], fault: str | None) -> None:
+def test_unparsed_reason_names_the_missing_field(changes: dict[str, Any], fault: str | None) -> None:
     event = edited(changes)
     assert event.fault == fault
     assert event.parsed is (fault is None)
@@ -274,7 +274,7 @@ def test_every_known_type_is_parsed(event_type: str) -> None:
         ([["name", "x"]], {}),
     ],
 )
-def test_labels_are_texts_by_name(labels: Any, read_as: dict[str, str]) -> None:
+def test_labels_are_strings(labels: Any, read_as: dict[str, str]) -> None:
     event = edited({"labels": labels})
     assert event.labels == read_as
     assert event.parsed
@@ -288,7 +288,7 @@ UNSTORABLE = ["\x00", "a\x00b", "a\nb", "\x7f", "\ud800", "a\udfffb", "\ufffe", 
 
 
 @pytest.mark.parametrize("value", NO_IDS + UNSTORABLE, ids=lambda value: ascii(value)[:12])
-def test_id_that_no_store_could_hold_is_none(value: Any) -> None:
+def test_unstorable_id_is_none(value: Any) -> None:
     for path, name in (("event.eventId", "event_id"), ("event.eventType", "event_type")):
         event = edited({path: value})
         assert getattr(event, name) is None
@@ -301,7 +301,7 @@ def test_id_that_no_store_could_hold_is_none(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "x" * 256, "æ ø/å", "温度", "🌡", "-", "0"])
-def test_id_is_taken_as_it_is(value: str) -> None:
+def test_valid_id_is_unchanged(value: str) -> None:
     ids = {"event.eventId": value, "event.eventType": value, "metadata.deviceId": value, "metadata.projectId": value}
     event = edited(ids)
     assert {event.event_id, event.event_type, event.device_id, event.project_id} == {value}
@@ -326,7 +326,7 @@ def test_id_is_taken_as_it_is(value: str) -> None:
         (MISSING, None, None),
     ],
 )
-def test_target_name_says_what_metadata_does_not(target: Any, device: str | None, project: str | None) -> None:
+def test_target_name_replaces_missing_metadata(target: Any, device: str | None, project: str | None) -> None:
     for metadata in (MISSING, None, {}, [], "x", {"deviceId": "", "projectId": None}):
         event = edited({"event.targetName": target, "metadata": metadata})
         assert (event.device_id, event.project_id) == (device, project)
@@ -360,7 +360,7 @@ def test_key_depends_on_each_of_its_three_fields() -> None:
 @pytest.mark.parametrize(
     "part", [None, "", "a.b", "a/b", "a b", "a+b", "a:b", "é", "a\n", "\x00", "\ud800", "٣"], ids=ascii
 )
-def test_key_is_a_hash_of_the_body_where_an_id_is_missing_or_strange(part: str | None) -> None:
+def test_key_is_a_hash_of_the_body_without_a_valid_id(part: str | None) -> None:
     hashed = "h." + hashlib.sha256(b"the body").hexdigest()
     assert event_key(part, "touch", "device", b"the body") == hashed
     assert event_key("id", part, "device", b"the body") == hashed
@@ -387,7 +387,7 @@ PARTS = st.tuples(PART, PART, PART)
 def test_two_events_never_share_a_key(
     one: tuple[str | None, str | None, str | None], other: tuple[str | None, str | None, str | None]
 ) -> None:
-    """Nor do the ids of one event give the hashed key of another."""
+    """The ids of one event never give the hashed key of another either."""
     key, other_key = event_key(*one, b"a body"), event_key(*other, b"another body")
     assert (key == other_key) == (one == other and not HASHED.fullmatch(key))
 
@@ -456,7 +456,7 @@ TIMES = st.datetimes(timezones=st.just(UTC))
 @settings(deadline=None)
 @example(SECOND, SECOND + timedelta(microseconds=1))
 @example(SECOND.replace(year=999), SECOND)
-def test_rfc3339_sorts_as_time_does(one: datetime, other: datetime) -> None:
+def test_rfc3339_sorts_by_time(one: datetime, other: datetime) -> None:
     assert (rfc3339(one) < rfc3339(other)) == (one < other)
     assert datetime.fromisoformat(rfc3339(one)) == one
 
@@ -503,7 +503,7 @@ def test_any_json_is_an_event(document: Any) -> None:
 
 @given(st.dictionaries(st.sampled_from(PATHS), JSON, max_size=3))
 @settings(deadline=None)
-def test_anything_in_place_of_a_field_is_an_event(changes: dict[str, Any]) -> None:
+def test_any_value_of_a_field_is_an_event(changes: dict[str, Any]) -> None:
     # The deepest first, so that none is looked for in what took its parent's place.
     event = edited(dict(sorted(changes.items(), key=lambda change: -change[0].count("."))))
     check(event, event.body)
@@ -545,7 +545,7 @@ def test_event_of_each_shape_since_2018_is_parsed_without_metadata() -> None:
             assert event.fault == INCOMPLETE.get((event_type, shape["name"])), shape["name"]
 
 
-def test_the_attributes_of_an_event_have_dts_own_names_and_lack_what_it_lacks() -> None:
+def test_event_attributes_have_dts_names_without_missing_fields() -> None:
     arrived = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
     assert parse_stored(body(), arrived, "hs256:0").attributes() == {
         "key": "cpbg96qngr7ai7ldarrg.temperature.emucdd6ef2eu277bo8f52vg",

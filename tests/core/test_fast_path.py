@@ -1,6 +1,6 @@
-"""The fast path and PyJWT give one verdict, on DT's tokens and on hostile ones; docs/decisions/0003-the-fast-path.md.
+"""The fast path and PyJWT agree on DT's tokens and on hostile ones; docs/decisions/0003-the-fast-path.md.
 
-FAST_PATH_TOKENS says how many. A failure names its FAST_PATH_SEED, by which it can be run again.
+FAST_PATH_TOKENS is their number. A failure prints its FAST_PATH_SEED, which reproduces it.
 """
 
 import base64
@@ -103,7 +103,7 @@ def payload(rng: random.Random) -> bytes:
 
 
 def tampered(part: bytes, rng: random.Random) -> bytes:
-    """Change one part of a token as somebody might who hopes for a lenient decoder."""
+    """Change one part of a token as an attack on a lenient decoder would."""
     alphabet = (string.ascii_letters + string.digits + "-_").encode()
     at = rng.randrange(len(part) + 1)
     character = bytes([rng.choice(alphabet + b"+/=. \n\x80")])
@@ -129,7 +129,7 @@ def tampered(part: bytes, rng: random.Random) -> bytes:
 def token(rng: random.Random) -> bytes:
     header = DT_HEADER if rng.random() < 0.8 else rng.choice(HEADERS)
     first, second = encode(header), encode(payload(rng))
-    # Before the signature is made: as from somebody who has the secret. After: as from anybody else.
+    # Tampered before signing: a sender with the secret. After: a sender without it.
     if rng.random() < 0.15:
         second = tampered(second, rng)
     if rng.random() < 0.05:
@@ -150,7 +150,7 @@ def ours(candidate: bytes) -> dict[str, Any] | None:
         signer = VERIFIER._hs256(candidate)
         assert isinstance(signer, tuple)
         found = signer[1]
-        # The body is not PyJWT's business, so both are given one that fits.
+        # PyJWT ignores the body, so both get a matching one.
         VERIFIER._check("", {**found, "checksum_sha256": CHECKSUM}, (REQUEST.body,), time.time())
     except SignatureError:
         return None
@@ -168,7 +168,7 @@ def pyjwts(candidate: bytes) -> dict[str, Any] | None:
 
 
 def agree(candidate: bytes) -> str:
-    """Compare the two verdicts, claims included; say what they were."""
+    """Compare the two verdicts, claims included; return them."""
     verdict, reference = ours(candidate), pyjwts(candidate)
     # repr, because NaN is not equal to itself.
     assert repr(verdict) == repr(reference), f"fast path {verdict}, PyJWT {reference}: {candidate!r}"
@@ -191,21 +191,21 @@ def run(make: Callable[[random.Random], bytes], count: int) -> Counter[str]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_the_fast_path_and_pyjwt_agree_on_made_tokens(shard: int) -> None:
+def test_fast_path_and_pyjwt_agree_on_generated_tokens(shard: int) -> None:
     verdicts = run(token, TOKENS // SHARDS)
     # Both verdicts are common, or the test would prove little.
     assert min(verdicts["accepted"], verdicts["refused"]) > TOKENS // SHARDS // 10
 
 
-def test_the_fast_path_and_pyjwt_agree_on_noise() -> None:
+def test_fast_path_and_pyjwt_agree_on_noise() -> None:
     def noise(rng: random.Random) -> bytes:
         return bytes(rng.choices(range(256), k=rng.randrange(80)))
 
     assert run(noise, TOKENS // 10)["accepted"] == 0
 
 
-def test_the_fast_path_takes_what_dt_sends() -> None:
-    """And not by way of PyJWT, or this whole file would compare PyJWT with itself."""
+def test_fast_path_verifies_tokens_of_dt() -> None:
+    """Without PyJWT, or this file would compare PyJWT with itself."""
     from core.verify.fast_path import dt_claims
 
     made = jwt.encode({"checksum": "", "checksum_sha256": CHECKSUM, "exp": 2, "iat": 1, "jti": "x"}, KEY, "HS256")

@@ -1,4 +1,4 @@
-"""Grouping: what is written together, what each is told, and when."""
+"""Grouping: batches, their deadlines, and the outcome of each event."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ def soon() -> float:
     return time.monotonic() + 8
 
 
-def test_first_event_is_written_at_once_and_the_waiting_ones_together() -> None:
+def test_waiting_events_are_written_in_one_group() -> None:
     async def run() -> list[list[str]]:
         disk = Disk()
         disk.released.clear()
@@ -55,7 +55,7 @@ def test_first_event_is_written_at_once_and_the_waiting_ones_together() -> None:
         assert disk.groups == [["a"]]
         rest = [asyncio.ensure_future(disk.put(event(name), soon())) for name in "bcd"]
         await asyncio.sleep(0.01)
-        # Nobody is answered before the write that holds the event is done.
+        # No event is answered before its write is done.
         assert not any(task.done() for task in [first, *rest])
         disk.released.set()
         assert await asyncio.gather(first, *rest) == [Outcome.STORED] * 4
@@ -79,7 +79,7 @@ def test_group_has_a_size_limit_and_the_earliest_deadline_in_it() -> None:
     assert disk.deadlines == [later - number for number in last]
 
 
-def test_late_event_is_refused_at_its_deadline_behind_a_group_that_has_more_time() -> None:
+def test_event_is_refused_at_its_deadline_behind_a_slow_group() -> None:
     async def run() -> None:
         disk = Disk()
         disk.released.clear()
@@ -151,7 +151,7 @@ def test_missing_row_is_unavailable_and_its_group_is_stored() -> None:
     asyncio.run(run())
 
 
-def test_bug_fails_its_own_group_only() -> None:
+def test_unexpected_exception_fails_only_its_group() -> None:
     async def run() -> None:
         disk = Disk()
         disk.errors = [ZeroDivisionError()]

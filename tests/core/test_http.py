@@ -1,4 +1,4 @@
-"""The two shapes between a platform and the core."""
+"""`Request` and `Response`, between a platform and the core."""
 
 from dataclasses import FrozenInstanceError
 
@@ -9,14 +9,14 @@ from core.http import Request, Response
 HEADERS = [("X-Dt-Signature", "one"), ("Content-Type", "two"), ("x-dt-signature", "three"), ("X-DT-SIGNATURES", "four")]
 
 
-def test_every_value_of_a_header_is_found_whatever_its_case() -> None:
+def test_header_lookup_is_case_insensitive() -> None:
     request = Request("POST", "/", HEADERS, b"")
     assert request.values("x-dt-signature") == ["one", "three"]
     assert request.values("content-type") == ["two"]
     assert request.values("dt-asymmetric-signature") == []
 
 
-def test_body_is_the_very_object_that_came() -> None:
+def test_body_is_not_copied() -> None:
     content = bytes(range(256))
     assert Request("POST", "/", (), content).body is content
 

@@ -1,4 +1,4 @@
-"""DT's keys from a real server on this machine: good, broken, slow, and hostile."""
+"""Fetching DT's keys from a real server on this machine: valid, broken, slow and hostile."""
 
 import gzip
 import http.server
@@ -94,7 +94,7 @@ def raw(data: bytes) -> Answer:
 
 
 def dripping(head: bytes, drop: bytes) -> Answer:
-    """Answer with ``head`` and then a drop every 20 ms, for 1.5 s."""
+    """Answer with ``head`` and then a byte every 20 ms, for 1.5 s."""
 
     def answer(handler: Handler) -> None:
         handler.wfile.write(head)
@@ -118,7 +118,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(autouse=True)
 def _only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is under test here, nothing leaves the machine."""
+    """Allow connections to this machine only."""
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def local_connect(self: socket.socket, address: Any) -> None:
@@ -151,7 +151,7 @@ def is_needed(keys: PublishedKeys, kid: str = KID) -> bool:
 # When
 
 
-def test_keys_are_fetched_when_first_needed_and_then_kept(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+def test_keys_are_fetched_on_first_use_and_cached(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
     assert is_needed(keys)
     assert issuer.asked == []
     keys.refresh()
@@ -179,7 +179,7 @@ def test_unknown_kid_costs_one_fetch_per_cooldown(keys: PublishedKeys, issuer: I
         keys.refresh()
 
 
-def test_key_that_dt_adds_is_found(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+def test_key_rotation_added_key_is_found(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
     keys.refresh()
     issuer.answers[KEYS] = document({"keys": jwks()["keys"] + jwks(kid="new")["keys"]})
     clock.now += COOLDOWN
@@ -189,7 +189,7 @@ def test_key_that_dt_adds_is_found(keys: PublishedKeys, issuer: Issuer, clock: C
     assert keys.get(KID)
 
 
-def test_key_that_dt_withdraws_stops_working(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
+def test_key_rotation_removed_key_stops_working(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
     keys.refresh()
     issuer.answers[KEYS] = document(jwks(kid="new"))
     clock.now += MAX_AGE - 0.1
@@ -202,7 +202,7 @@ def test_key_that_dt_withdraws_stops_working(keys: PublishedKeys, issuer: Issuer
 
 
 def test_fetch_does_not_block_other_requests(keys: PublishedKeys, issuer: Issuer, clock: Clock) -> None:
-    """While one request looks for a forged kid, the others go on with the keys that are here."""
+    """While one request fetches for a forged kid, others use the cached keys."""
     keys.refresh()
     asked, answered = threading.Event(), threading.Event()
 
@@ -298,7 +298,7 @@ FAILURES: dict[str, dict[str, Answer]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-def test_keys_are_kept_when_a_fetch_fails(
+def test_cached_keys_are_used_when_a_fetch_fails(
     failure: dict[str, Answer], keys: PublishedKeys, issuer: Issuer, clock: Clock
 ) -> None:
     issuer.answers["/elsewhere"] = document(jwks())
@@ -325,10 +325,10 @@ def test_keys_are_kept_when_a_fetch_fails(
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-def test_without_any_keys_a_token_is_neither_accepted_nor_refused(
+def test_failed_first_fetch_raises_keys_unavailable(
     failure: dict[str, Answer], keys: PublishedKeys, issuer: Issuer, clock: Clock
 ) -> None:
-    """A token that may be genuine is neither let in nor refused."""
+    """A token that may be valid is neither accepted nor refused."""
     issuer.answers |= failure
     keys.refresh()
     with pytest.raises(KeysUnavailableError):
@@ -344,19 +344,19 @@ def test_unreachable_issuer(clock: Clock) -> None:
         keys.get(KID)
 
 
-def test_two_fetches_leave_half_the_deadline_to_the_store() -> None:
+def test_two_key_fetches_leave_half_the_deadline_to_the_store() -> None:
     assert 2 * core.verify.jwks.TIMEOUT <= DEADLINE / 2
 
 
-def test_document_may_have_65536_bytes(keys: PublishedKeys, issuer: Issuer) -> None:
+def test_key_set_size_limit_is_64_kib(keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers[DISCOVERY] = content(json.dumps({"jwks_uri": issuer.url + KEYS}).encode().ljust(LIMIT))
     issuer.answers[KEYS] = content(json.dumps(jwks()).encode().ljust(LIMIT))
     keys.refresh()
     assert keys.get(KID)
 
 
-def test_user_agent_is_not_pythons_default(keys: PublishedKeys, issuer: Issuer) -> None:
-    """As the fronts of many hosts do."""
+def test_user_agent_header_is_not_pythons_default(keys: PublishedKeys, issuer: Issuer) -> None:
+    """Many hosts refuse Python's default."""
     agents = []
 
     def wary(handler: Handler) -> None:
@@ -377,7 +377,7 @@ def test_unrequested_gzip_is_decompressed(encoding: str, keys: PublishedKeys, is
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_a_redirect_to_the_same_host_is_followed(code: int, keys: PublishedKeys, issuer: Issuer) -> None:
+def test_redirect_to_the_same_host_is_followed(code: int, keys: PublishedKeys, issuer: Issuer) -> None:
     issuer.answers |= {KEYS: status(code, Location="/1"), "/1": status(code, Location=f"{issuer.url}/2")}
     issuer.answers |= {"/2": status(code, Location="3"), "/3": document(jwks())}
     keys.refresh()
@@ -412,7 +412,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 def test_slow_issuer_times_out(
     head: bytes, drop: bytes, keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two fetches of `TIMEOUT` each are all that a request of DT's has time for."""
+    """A request of DT has time for two fetches of `TIMEOUT` each."""
     monkeypatch.setattr(core.verify.jwks, "TIMEOUT", 0.2)
     issuer.answers[KEYS] = dripping(head, drop)
     started = time.monotonic()
@@ -423,7 +423,7 @@ def test_slow_issuer_times_out(
 
 
 def test_slow_dns_times_out(keys: PublishedKeys, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver may take 10 s and more over one that it cannot reach, and no timeout of a socket covers that."""
+    """A DNS lookup may take 10 s or more, which no socket timeout covers."""
     monkeypatch.setattr(core.verify.jwks, "TIMEOUT", 0.2)
     look_up: Any = socket.getaddrinfo
 
@@ -445,7 +445,7 @@ def test_slow_dns_times_out(keys: PublishedKeys, issuer: Issuer, monkeypatch: py
 
 @pytest.fixture
 def contacted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts that somebody tried to reach, in vain."""
+    """The hosts of refused connection attempts."""
     hosts: list[str] = []
 
     def unreachable(host: Any, *_: Any, **__: Any) -> Any:
@@ -498,7 +498,7 @@ def test_keys_are_never_read_from_a_file(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock, tmp_path: Path) -> None:
-    """The certificate below is for the right address, but nobody we trust has signed it."""
+    """The certificate is for the right address, but self-signed."""
     _, context = serving(tmp_path)
     handshakes = []
 
@@ -522,7 +522,7 @@ def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock
         keys.get(KID)
 
 
-def test_fetched_key_verifies_what_its_issuer_signed(issuer: Issuer) -> None:
+def test_fetched_key_verifies_its_issuers_tokens(issuer: Issuer) -> None:
     environ = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_ISSUER": issuer.url}
     verifier = Settings.load(environ).verifier
     request = delivery(body(), {"DT-Asymmetric-Signature": es256(body(), iss=issuer.url)})

@@ -1,4 +1,4 @@
-"""Which keys of a set are used: those that can verify ES256, whatever else is published beside them."""
+"""Key sets: only keys that can verify ES256 are used."""
 
 from typing import Any
 
@@ -38,8 +38,8 @@ USELESS: dict[str, Any] = {
     "unknown curve": p256(crv="P-257"),
     "unknown algorithm": p256(alg="ES257"),
     "unknown type": p256(kty="NEW"),
-    "algorithm that is no text": p256(alg=["x"]),
-    "kid that is no text": p256(kid=["x"]),
+    "algorithm that is not text": p256(alg=["x"]),
+    "kid that is not text": p256(kid=["x"]),
     "empty": {},
     "text": "key",
     "null": None,
@@ -47,7 +47,7 @@ USELESS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("useless", USELESS.values(), ids=USELESS.keys())
-def test_key_that_cannot_verify_es256_is_left_out(useless: Any) -> None:
+def test_key_that_cannot_verify_es256_is_ignored(useless: Any) -> None:
     pinned = PinnedKeys({"keys": [useless, *jwks()["keys"]]})
     assert pinned.get(KID)
     assert pinned.get("other") is None
@@ -72,17 +72,17 @@ def test_key_that_cannot_verify_es256_is_left_out(useless: Any) -> None:
     ],
     ids=lambda value: repr(value)[-20:],
 )
-def test_document_that_is_no_key_set_is_a_fault(faulty: Any) -> None:
+def test_invalid_key_set_is_a_fault(faulty: Any) -> None:
     with pytest.raises(ValueError, match="no ES256 key in the JWKS"):
         PinnedKeys(faulty)
 
 
 @pytest.mark.parametrize("changes", [{"alg": None}, {"use": None}, {"alg": None, "use": None}, {"new": [1]}])
-def test_key_may_leave_out_what_it_is_for(changes: dict[str, Any]) -> None:
+def test_key_without_use_and_alg_is_accepted(changes: dict[str, Any]) -> None:
     assert PinnedKeys({"keys": [p256(**changes)]}).get("other")
 
 
-def test_pinned_keys_never_ask_to_be_refreshed() -> None:
+def test_pinned_keys_need_no_refresh() -> None:
     pinned = PinnedKeys(jwks())
     pinned.refresh()
     assert pinned.get("unknown") is None

@@ -1,4 +1,4 @@
-"""The log's descriptor: a reader that is there, that pauses, that leaves."""
+"""The log's file descriptor: a reader that reads, pauses or closes."""
 
 import io
 import os
@@ -45,7 +45,7 @@ def test_lines_are_written_at_once(pipe: tuple[int, TextIO]) -> None:
         assert os.read(reader, 65_536).decode() == text.replace("\ud800", "\\ud800")
 
 
-def test_paused_reader_blocks_nothing_and_gets_a_count_of_lost_lines(pipe: tuple[int, TextIO]) -> None:
+def test_paused_reader_does_not_block_and_gets_a_count_of_lost_lines(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     started = time.monotonic()
@@ -75,7 +75,7 @@ def test_buffered_lines_are_written_at_exit(pipe: tuple[int, TextIO]) -> None:
     lines.drain()
 
 
-def test_closed_pipe_is_no_error(pipe: tuple[int, TextIO]) -> None:
+def test_closed_pipe_is_not_an_error(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     lines = Lines(stream, dropped)
     other = os.dup(reader)
@@ -94,13 +94,13 @@ def test_file_has_every_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_full_disk_is_no_error() -> None:
+def test_full_disk_is_not_an_error() -> None:
     with open("/dev/full", "w") as stream:
         Lines(stream, dropped).write(LINE)
 
 
-def test_terminal_that_stalls_blocks_nothing() -> None:
-    """It says that it is ready as long as there is any room, and blocks on the rest of a line."""
+def test_stalled_terminal_does_not_block() -> None:
+    """It polls as writable with any free room, and blocks on the rest of a line."""
     controller, terminal = os.openpty()
     with open(terminal, "w") as stream:
         lines = Lines(stream, dropped)
@@ -139,7 +139,7 @@ def test_stream_without_a_file_descriptor_is_written_to() -> None:
     assert stream.getvalue() == LINE
 
 
-def test_closed_stream_is_no_error() -> None:
+def test_closed_stream_is_not_an_error() -> None:
     with tempfile.TemporaryFile("w") as closed:
         pass
     Lines(closed, dropped).write(LINE)

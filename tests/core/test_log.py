@@ -1,4 +1,4 @@
-"""Promise 7: no secret, token or body in any log line. And the log never stands in the way of an event."""
+"""Promise 7: no secret, token or body in a log line. A log failure never refuses an event."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def written(severity: Any = "INFO", outcome: str = "stored", **fields: Any) -> d
 def raised(
     error: BaseException, cause: BaseException | None = None, context: BaseException | None = None
 ) -> BaseException:
-    """Return ``error`` as it comes out of the places below."""
+    """Return ``error`` raised through the functions below."""
     try:
         try:
             if context:
@@ -106,13 +106,13 @@ def test_event_is_named_in_the_line(told: Event, fields: dict[str, Any]) -> None
     assert written(event=told) == BASE | EVENT_FIELDS | {"key": told.key} | fields
 
 
-def test_event_that_could_not_be_read_has_null_fields() -> None:
+def test_unparsed_event_has_null_fields() -> None:
     told = event(b"not JSON")
     nothing = {"eventType": None, "deviceId": None, "projectId": None}
     assert written(event=told) == BASE | nothing | {"key": told.key, "signedBy": "hs256:0", "unparsed": "not JSON"}
 
 
-def test_all_fields_at_once() -> None:
+def test_log_line_with_all_fields() -> None:
     told = event(body(eventType="new"), expired_for=1)
     line = written(
         "ERROR", "failed", status=500, reason="bug", event=told, note="mark failed", error=raised(ValueError())
@@ -121,13 +121,13 @@ def test_all_fields_at_once() -> None:
     assert list(line) == [*names.split(), "expiredForSeconds", "unparsed", "note", "traceback"]
 
 
-def test_nothing_of_the_body_is_in_the_line_but_ids() -> None:
+def test_log_line_has_only_ids_of_the_body() -> None:
     line = json.dumps(written(event=event(), error=raised(ValueError(SECRET))))
     for private in ("Møterom", "lab", "targetName", "samples", "productNumber", SECRET):
         assert private not in line
 
 
-def test_traceback_has_places_and_classes_but_no_texts() -> None:
+def test_traceback_has_no_exception_text() -> None:
     error = raised(KeyError("private one"), ValueError("private two"))
     places = written(error=error)["traceback"]
     assert places[0] == "KeyError"
@@ -136,7 +136,7 @@ def test_traceback_has_places_and_classes_but_no_texts() -> None:
     assert "private" not in json.dumps(places)
 
 
-def test_traceback_tells_what_an_error_came_from() -> None:
+def test_traceback_has_the_cause_of_an_exception() -> None:
     places = written(error=raised(KeyError(), context=OSError("private")))["traceback"]
     assert [place for place in places if ":" not in place] == ["KeyError", "OSError"]
     places = written(error=raised(KeyError(), cause=TypeError(), context=OSError()))["traceback"]
@@ -155,7 +155,7 @@ class Circular(Exception):
         return self
 
 
-def test_traceback_of_an_error_that_is_its_own_cause_ends() -> None:
+def test_traceback_of_a_cause_cycle_ends() -> None:
     assert written(error=Circular())["traceback"].count("Circular") == 1
 
 
@@ -172,7 +172,7 @@ ODD_ERROR = type('Fël"\n🌡', (Exception,), {})
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=ascii)
-def test_strange_characters_are_escaped(text: str) -> None:
+def test_control_characters_are_escaped(text: str) -> None:
     told = event()
     told.event_type = told.device_id = told.project_id = told.fault = told.signed_by = text
     line = written(reason=text, event=told, note=text, error=raised(ODD_ERROR()))
@@ -228,7 +228,7 @@ def test_lost_lines_are_counted() -> None:
     assert (last["severity"], last["message"].split()[1:4]) == ("WARNING", ["lines", "of", "the"])
 
 
-def test_missing_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_standard_output_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python makes it None where the descriptor is closed, as after ``>&-``."""
     monkeypatch.setattr(sys, "stdout", None)
     tell(Log())
@@ -242,7 +242,7 @@ def test_platform_adds_fields() -> None:
     assert (line["metric"], line["outcome"], line["reason"]) == ("refused", "refused", "checksum")
 
 
-def test_platform_writes_the_lines_of_requests_and_notices_stay() -> None:
+def test_platform_writer_gets_request_lines_and_notices_go_to_the_stream() -> None:
     stream, lines = io.StringIO(), []
     log = Log(stream, write=lambda severity, line: lines.append((severity, line)))
     log.request("ERROR", "failed", status=500, seconds=0, size=0)

@@ -1,4 +1,4 @@
-"""Payloads and readings of every event type, in each shape DT has sent since 2018 and in some that it never will."""
+"""Payloads and readings of every event type, in each shape since 2018, and in malformed ones."""
 
 import json
 import math
@@ -328,7 +328,7 @@ def test_every_event_type_has_a_case() -> None:
     assert sorted(case[0] for case in CASES) == sorted(EVENT_TYPES)
 
 
-def test_a_reading_carries_the_identity_of_its_event() -> None:
+def test_reading_has_the_ids_of_its_event() -> None:
     event = holding("co2", ppm=617, updateTime=UPDATED)
     assert list(readings(event)) == [
         Reading(
@@ -360,7 +360,7 @@ def test_a_reading_carries_the_identity_of_its_event() -> None:
         (None, None),
     ],
 )
-def test_the_name_is_a_label(labels: Any, name: str | None) -> None:
+def test_name_is_a_label(labels: Any, name: str | None) -> None:
     event = from_body({"event": {"eventType": "touch", "data": {"touch": {}}}, "labels": labels})
     assert [reading.name for reading in readings(event)] == [name]
 
@@ -369,7 +369,7 @@ class TestTable:
     def test_every_event_type_but_two_has_quantities(self) -> None:
         assert {quantity.event_type for quantity in QUANTITIES} == EVENT_TYPES - {"labelsChanged", "ping"}
 
-    def test_a_quantity_is_listed_once(self) -> None:
+    def test_each_quantity_is_listed_once(self) -> None:
         names = [(quantity.event_type, quantity.quantity) for quantity in QUANTITIES]
         assert len(set(names)) == len(names)
 
@@ -399,7 +399,7 @@ class TestOldShapes:
         assert payload(event) == Temperature(17.1, (), None, update_time=UPDATED)
         assert rows(event) == [number("temperature", 17.1, "°C")]
 
-    def test_humidity_with_its_two_values_alone(self) -> None:
+    def test_humidity_with_only_its_two_values(self) -> None:
         event = holding("humidity", temperature=22.45, relativeHumidity=17, updateTime=UPDATED)
         assert payload(event) == Humidity(22.45, 17, (), None, update_time=UPDATED)
         assert rows(event) == [number("temperature", 22.45, "°C"), number("relativeHumidity", 17, "%")]
@@ -436,17 +436,17 @@ class TestTime:
     @pytest.mark.parametrize(
         "missing", [{}, {"sampleTime": None}, {"sampleTime": 1}, {"sampleTime": ""}, {"sampleTime": "now"}]
     )
-    def test_of_a_sample_without_its_own_is_the_update_time(self, missing: Mapping[str, Any]) -> None:
+    def test_sample_without_a_time_has_the_update_time(self, missing: Mapping[str, Any]) -> None:
         event = holding("temperature", updateTime=UPDATED, samples=[{"value": 1, **missing}])
         assert rows(event) == [number("temperature", 1, "°C", UPDATED)]
 
     @pytest.mark.parametrize(
         "missing", [{}, {"updateTime": None}, {"updateTime": 1}, {"updateTime": "12000-01-01T00:00:00Z"}]
     )
-    def test_without_an_update_time_is_the_events(self, missing: Mapping[str, Any]) -> None:
+    def test_missing_update_time_falls_back_to_the_event_timestamp(self, missing: Mapping[str, Any]) -> None:
         assert rows(holding("co2", ppm=1, **missing)) == [number("ppm", 1, "ppm", SENT)]
 
-    def test_without_any_is_none(self) -> None:
+    def test_missing_timestamps_give_none(self) -> None:
         event = from_body({"event": {"eventType": "touch", "data": {"touch": {}}, "timestamp": 5}})
         assert rows(event) == [("touch", None, None, None, None, False)]
 
@@ -456,11 +456,11 @@ class TestSamples:
         "samples",
         [None, [], {}, {"0": {"value": 1}}, "x", 7, [None], [7, {"value": 1}]],
     )
-    def test_that_do_not_begin_with_one_leave_the_value(self, samples: Any) -> None:
+    def test_invalid_first_sample_falls_back_to_the_value(self, samples: Any) -> None:
         event = holding("temperature", value=21, updateTime=UPDATED, samples=samples, isBackfilled=True)
         assert rows(event) == [number("temperature", 21, "°C", UPDATED, backfilled=True)]
 
-    def test_broken_ones_are_left_out_and_the_others_stay(self) -> None:
+    def test_invalid_samples_are_left_out(self) -> None:
         samples = [
             {"value": None},
             7,
@@ -471,12 +471,12 @@ class TestSamples:
         event = holding("temperature", value=20, updateTime=UPDATED, samples=samples)
         assert rows(event) == [number("temperature", 21, "°C", EARLIER), number("temperature", 22, "°C", EARLIEST)]
 
-    def test_half_a_humidity_sample_is_half_a_reading(self) -> None:
+    def test_incomplete_humidity_sample_is_one_reading(self) -> None:
         event = holding("humidity", samples=[{"relativeHumidity": 17, "sampleTime": EARLIER}])
         assert rows(event) == [number("relativeHumidity", 17, "%", EARLIER)]
 
     @given(st.lists(st.floats(-1e307, 1e307) | st.integers(-(10**300), 10**300), min_size=1))
-    def test_each_is_a_reading_in_the_order_of_the_wire(self, values: list[float]) -> None:
+    def test_samples_are_readings_in_their_order(self, values: list[float]) -> None:
         samples = [{"value": value, "sampleTime": EARLIER} for value in values]
         found = list(readings(holding("temperature", value=values[0], samples=samples)))
         assert [(r.value, r.time) for r in found] == [(float(value), EARLIER) for value in values]
@@ -484,70 +484,70 @@ class TestSamples:
 
 class TestMalformed:
     @pytest.mark.parametrize("value", [True, False, None, "21", [], {}, [21]])
-    def test_what_is_no_number_is_none(self, value: Any) -> None:
+    def test_non_number_is_none(self, value: Any) -> None:
         event = holding("co2", ppm=value)
         assert payload(event) == Co2(None, update_time=None)
         assert rows(event) == []
 
     @pytest.mark.parametrize("literal", ["1e999", "-1e999", "1" + 400 * "0", "-1" + 400 * "0", "1e308"])
-    def test_a_number_that_no_double_can_hold_is_none(self, literal: str) -> None:
+    def test_number_beyond_a_double_is_none(self, literal: str) -> None:
         body = b'{"event":{"eventType":"co2","data":{"co2":{"ppm":%s}}}}' % literal.encode()
         event = parse(Verified(body, "hs256:0"), NOW)
         assert payload(event) == Co2(None, update_time=None)
         assert rows(event) == []
 
     @pytest.mark.parametrize("value", [27, 2**53 + 1, -(2**63), 10**300])
-    def test_an_integer_is_a_double(self, value: int) -> None:
+    def test_integer_is_a_double(self, value: int) -> None:
         [reading] = readings(holding("co2", ppm=value))
         assert type(reading.value) is float
         assert reading.value == float(value)
 
-    def test_a_text_that_some_database_could_not_hold_has_a_sign_for_it(self) -> None:
+    def test_unstorable_characters_are_replaced(self) -> None:
         event = holding("contact", state="\ud83e a\0b \ud83d\ude00")
         assert [r.text for r in readings(event)] == ["\ufffd a\ufffdb \U0001f600"]
         assert payload(event) == Contact("\ufffd a\ufffdb \U0001f600", update_time=None)
 
     @pytest.mark.parametrize("value", [True, None, 1, 1.5, [], {}, ["PRESENT"]])
-    def test_what_is_no_text_is_none(self, value: Any) -> None:
+    def test_non_text_is_none(self, value: Any) -> None:
         event = holding("waterPresent", state=value)
         assert payload(event) == WaterPresent(None, update_time=None)
         assert rows(event) == []
 
     @pytest.mark.parametrize("value", [0, 1, "true", None, {}, []])
-    def test_what_is_no_boolean_is_none(self, value: Any) -> None:
+    def test_non_boolean_is_none(self, value: Any) -> None:
         event = holding("temperature", value=21, updateTime=UPDATED, isBackfilled=value)
         assert payload(event) == Temperature(21, (), None, update_time=UPDATED)
         assert rows(event) == [number("temperature", 21, "°C", UPDATED, backfilled=False)]
 
-    def test_lists_keep_what_can_be_read(self) -> None:
+    def test_invalid_list_items_are_left_out(self) -> None:
         event = holding("connectionStatus", connection="SDS", available=["SDS", 1, None, "CELLULAR", ["ETHERNET"]])
         assert payload(event) == ConnectionStatus("SDS", ("SDS", "CELLULAR"), update_time=None)
         event = holding("cellularStatus", signalStrength=80, errors=[1, {}, {"code": 7, "message": "no SIM"}])
         errors = (DeviceError(None, None), DeviceError(None, "no SIM"))
         assert payload(event) == CellularStatus(80, errors, update_time=None)
 
-    def test_labels_keep_what_can_be_read(self) -> None:
+    def test_invalid_labels_are_left_out(self) -> None:
         event = of_type("labelsChanged", {"added": {"a": "b", "c": 1, "d": None}, "modified": ["e"], "removed": {}})
         assert payload(event) == LabelsChanged({"a": "b"}, {}, ())
 
     @pytest.mark.parametrize("event_type", sorted(EVENT_TYPES - {"ping", "labelsChanged"}))
     @pytest.mark.parametrize("wrapped", [None, [], "x", 7, True])
-    def test_data_that_is_not_there_has_no_payload(self, event_type: str, wrapped: Any) -> None:
+    def test_missing_data_has_no_payload(self, event_type: str, wrapped: Any) -> None:
         for data in ({event_type: wrapped}, {}, wrapped):
             assert payload(of_type(event_type, data)) is None
             assert rows(of_type(event_type, data)) == []
 
-    def test_labels_that_are_not_there_have_no_payload(self) -> None:
+    def test_missing_labels_have_no_payload(self) -> None:
         assert payload(of_type("labelsChanged", None)) is None
 
     @pytest.mark.parametrize("event_type", ["radonLevel", "", "Touch", "_updated", None, 7])
-    def test_an_unknown_type_has_no_payload(self, event_type: Any) -> None:
+    def test_unknown_event_type_has_no_payload(self, event_type: Any) -> None:
         event = of_type(event_type, {str(event_type): {"value": 1, "samples": [{"value": 1}]}})
         assert payload(event) is None
         assert rows(event) == []
 
     @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{}", b'{"event":[]}', b'{"event":{"eventType":"touch"}}'])
-    def test_a_strange_body_has_neither(self, body: bytes) -> None:
+    def test_unparsed_body_has_no_payload_and_no_readings(self, body: bytes) -> None:
         event = parse(Verified(body, "hs256:0"), NOW)
         assert payload(event) is None
         assert rows(event) == []
@@ -566,7 +566,7 @@ FIELDS = [
 
 class TestNeverRaises:
     @given(st.sampled_from(FIELDS), JSON)
-    def test_on_anything_in_place_of_a_field(self, field: tuple[str, Any, str], value: Any) -> None:
+    def test_any_value_of_a_field(self, field: tuple[str, Any, str], value: Any) -> None:
         event_type, data, name = field
         changed = {**data.get(event_type, data), name: value}
         event = of_type(event_type, changed if event_type == "labelsChanged" else {event_type: changed})
@@ -574,17 +574,17 @@ class TestNeverRaises:
         check(event)
 
     @given(st.sampled_from(sorted(EVENT_TYPES)), JSON)
-    def test_on_any_data(self, event_type: str, data: Any) -> None:
+    def test_any_data(self, event_type: str, data: Any) -> None:
         check(of_type(event_type, data))
 
     @given(JSON, st.sampled_from(sorted(EVENT_TYPES)) | st.text(), JSON, JSON)
-    def test_on_any_body(self, body: Any, event_type: str, data: Any, timestamp: Any) -> None:
+    def test_any_body(self, body: Any, event_type: str, data: Any, timestamp: Any) -> None:
         check(from_body(body))
         check(from_body({"event": {"eventType": event_type, "data": {event_type: data}, "timestamp": timestamp}}))
 
 
 def check(event: Event) -> None:
-    """Hold whatever comes out to what `Reading` promises."""
+    """Assert what `Reading` promises of each reading."""
     payload(event)
     units = {(quantity.event_type, quantity.quantity): quantity.unit for quantity in QUANTITIES}
     for reading in readings(event):
@@ -609,7 +609,7 @@ def fixture(name: str) -> Any:
 
 
 def in_dt_names(value: Any) -> Any:
-    """Turn a payload back into JSON, without what is absent or empty."""
+    """Turn a payload back into JSON, without absent or empty fields."""
     if isinstance(value, dict):
         names = {re.sub(r"_(\w)", lambda match: match[1].upper(), name): item for name, item in value.items()}
         return {name: in_dt_names(item) for name, item in names.items() if item not in (None, (), [], {})}
@@ -617,7 +617,7 @@ def in_dt_names(value: Any) -> Any:
 
 
 def check_fixture(event: Event) -> None:
-    """Nothing that DT sent is missing from the payload, and each sample is in the readings."""
+    """Assert that the payload has everything in the fixture, and the readings every sample."""
     found = payload(event)
     assert found is not None
     data = event.document["event"]["data"] or {}
@@ -646,7 +646,7 @@ def fixture_events(event_type: str) -> Iterator[Event]:
 
 @needs_fixtures
 class TestFixtures:
-    def test_there_is_a_body_of_each_type_that_connectors_send(self) -> None:
+    def test_fixtures_cover_every_event_type(self) -> None:
         index = fixture("bodies/INDEX.json")
         assert {entry["type"] for entry in index} == EVENT_TYPES - {"ping"}
         assert fixture("events/events.json").keys() == EVENT_TYPES

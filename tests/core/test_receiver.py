@@ -1,4 +1,4 @@
-"""The decision table without any platform: each row by both receivers. tests/contract runs it through each adapter."""
+"""The decision table without a platform, by both receivers. tests/contract runs it through each adapter."""
 
 import asyncio
 import dataclasses
@@ -117,14 +117,14 @@ def test_stored_before_answered(make: Make) -> None:
     assert len(bench.lines) == 2
 
 
-def test_the_store_is_given_the_deadline(make: Make) -> None:
+def test_store_gets_the_deadline(make: Make) -> None:
     bench = make()
     bench.handle(delivery())
     assert DEADLINE - 1 < bench.memory.deadlines[0] <= DEADLINE < 10
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300")])
-def test_a_store_that_does_not_confirm_is_503(make: Make, error: StoreUnavailableError) -> None:
+def test_unconfirmed_store_is_503(make: Make, error: StoreUnavailableError) -> None:
     bench = make(Memory(error))
     response = bench.handle(delivery())
     assert response.status == 503
@@ -175,14 +175,14 @@ def test_filtered_event_is_acknowledged_and_dropped(make: Make) -> None:
         body(eventType=["touch"]),
     ],
 )
-def test_event_that_a_filter_cannot_read_is_stored_as_unparsed(make: Make, content: bytes) -> None:
+def test_unparsed_event_is_not_filtered(make: Make, content: bytes) -> None:
     bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="ccol8iuk9smqiha4e8l0")
     assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "stored"
     [event] = bench.memory.events.values()
     assert (event.body, event.parsed) == (content, False)
 
 
-def test_one_filter_that_does_not_match_is_enough_to_drop(make: Make) -> None:
+def test_one_mismatching_filter_drops_the_event(make: Make) -> None:
     bench = make(**HS256, DT_EVENT_TYPES="touch", DT_PROJECT_ID="another")
     for content in (body(eventType=None), body(targetName=None)):
         assert dict(bench.handle(delivery(content)).headers)["event-outcome"] == "dropped"
@@ -208,7 +208,7 @@ def test_body_size_limit_holds_for_signed_requests_too(make: Make) -> None:
     assert len(bench.memory.events) == 1
 
 
-def test_every_refusal_looks_the_same(make: Make) -> None:
+def test_every_refusal_has_the_same_answer(make: Make) -> None:
     bench = make()
     answers = [bench.handle(delivery(body(), headers)) for headers in ({}, {"X-Dt-Signature": "x"})]
     answers.append(bench.handle(delivery(body(), exp=1, iat=1)))
@@ -313,7 +313,7 @@ class Keys:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("has_any", [True, False])
-def test_keys_are_fetched_when_they_are_needed(kind: str, has_any: bool) -> None:
+def test_keys_are_fetched_on_demand(kind: str, has_any: bool) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})
     keys = Keys(has_any)
     settings = dataclasses.replace(settings, verifier=dataclasses.replace(settings.verifier, keys=keys))
@@ -334,7 +334,7 @@ class NeverSettled(Keys):
         return KeysNeeded(self)
 
 
-def test_keys_that_always_need_a_refresh_are_refreshed_twice(make: Make) -> None:
+def test_key_refresh_is_limited_to_two(make: Make) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})
     keys = NeverSettled(True)
     bench = make()

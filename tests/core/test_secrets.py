@@ -1,4 +1,4 @@
-"""Secrets that are kept elsewhere: fetched when it helps, kept when that fails, never shown."""
+"""Managed secrets: fetch, rotation, cooldown, cache, and no secret in a repr or an error."""
 
 import json
 import threading
@@ -64,7 +64,7 @@ def test_one_secret_or_a_list(text: str, accepted: list[str]) -> None:
     assert service.fetches == 1
 
 
-def test_rotated_secret_is_fetched_at_the_first_mismatch_and_forgeries_fetch_once_per_cooldown() -> None:
+def test_secret_rotation_is_found_at_the_first_mismatch_with_a_cooldown() -> None:
     service = Service(SECRET)
     receiver = service.receiver()
     assert status(receiver) == 200
@@ -80,7 +80,7 @@ def test_rotated_secret_is_fetched_at_the_first_mismatch_and_forgeries_fetch_onc
     assert service.fetches == 3
 
 
-def test_removed_secret_stops_working() -> None:
+def test_secret_rotation_removed_secret_stops_working() -> None:
     service = Service(json.dumps([OTHER, SECRET]))
     receiver = service.receiver()
     assert status(receiver) == 200
@@ -159,7 +159,7 @@ def test_refresh_names_its_source() -> None:
         assert needed.source is secrets
 
 
-def test_two_sources_of_the_secret_are_a_fault() -> None:
+def test_conflicting_sources_of_the_secret_are_a_fault() -> None:
     secrets = Service(SECRET).secrets
     with pytest.raises(SettingsError, match="Remove the one or the other"):
         Settings.load({"DT_SIGNATURE_SECRET": SECRET}, secrets)
@@ -168,7 +168,7 @@ def test_two_sources_of_the_secret_are_a_fault() -> None:
     Settings.load({"DT_SIGNATURE_POLICY": "hs256"}, secrets)
 
 
-def test_no_secret_is_shown() -> None:
+def test_repr_and_errors_have_no_secret() -> None:
     service = Service(SECRET)
     receiver = service.receiver()
     assert status(receiver) == 200

@@ -1,4 +1,4 @@
-"""Promise 4: nothing fails open. And whoever sets a variable wrongly is told which one, and what to set."""
+"""Promise 4: nothing fails open. An invalid setting is reported with its name and what to set."""
 
 import http.server
 import json
@@ -93,7 +93,7 @@ def test_filters() -> None:
     assert settings.warnings == ()
 
 
-def test_unsigned_is_allowed_alone_and_warns() -> None:
+def test_unsigned_policy_alone_is_allowed_with_a_warning() -> None:
     settings = Settings.load(UNSIGNED)
     assert settings.verifier.policy == "unsigned"
     (warning,) = settings.warnings
@@ -106,7 +106,7 @@ def test_pinned_keys_need_no_fetch() -> None:
     assert keys.get(KID)
 
 
-def test_keys_come_from_the_issuer_that_is_set() -> None:
+def test_issuer_setting_names_the_source_of_keys() -> None:
     asked: list[str] = []
 
     class Issuer(http.server.BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ def test_keys_come_from_the_issuer_that_is_set() -> None:
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_empty_is_not_set(name: str) -> None:
+def test_empty_setting_is_unset(name: str) -> None:
     alone = {} if name == "DT_SIGNATURE_SECRET" else HS256
     if alone:
         assert Settings.load(alone | {name: ""}) == Settings.load(alone)
@@ -143,7 +143,7 @@ NO_SECRETS = ["", " ", "\t\r\n", "[]", '[""]', '[" "]', f'["{SECRET}", ""]', f'[
 
 @pytest.mark.parametrize("policy", ["", "any", "hs256", "es256", "both", "HS256", "none", " "])
 @pytest.mark.parametrize("nothing", NO_SECRETS)
-def test_nothing_to_verify_with_is_a_fault_whatever_the_policy(policy: str, nothing: str) -> None:
+def test_missing_secret_and_keys_are_a_fault_under_every_policy(policy: str, nothing: str) -> None:
     for environ in ({"DT_SIGNATURE_SECRET": nothing}, {"DT_ORGANIZATION_ID": nothing}):
         assert faults({"DT_SIGNATURE_POLICY": policy, **environ})
     both = {"DT_SIGNATURE_SECRET": nothing, "DT_ORGANIZATION_ID": nothing, "DT_JWKS": JWKS}
@@ -151,7 +151,7 @@ def test_nothing_to_verify_with_is_a_fault_whatever_the_policy(policy: str, noth
 
 
 @pytest.mark.parametrize("secret", ["\udcff" * 40, json.dumps(["\ud800" * 40])], ids=["bytes", "JSON"])
-def test_secret_that_is_not_text_does_not_become_one_that_can_be_guessed(secret: str) -> None:
+def test_secret_with_an_invalid_encoding_cannot_be_guessed(secret: str) -> None:
     """Bytes that are not UTF-8 reach Python as lone surrogates, which must not all turn into ``?``."""
     assert not lets_in({"DT_SIGNATURE_SECRET": secret}, hs256(body(), "?" * 40))
 
@@ -228,7 +228,7 @@ def test_fault_names_the_variable_and_what_to_do(environ: dict[str, str], senten
             assert part in fault
 
 
-def test_policy_both_with_nothing_set_asks_for_both() -> None:
+def test_policy_both_requires_secret_and_organization() -> None:
     text = "\n".join(faults({"DT_SIGNATURE_POLICY": "both"}))
     assert "DT_SIGNATURE_SECRET" in text
     assert "DT_ORGANIZATION_ID" in text
@@ -305,7 +305,7 @@ def test_secret_is_in_no_fault(environ: dict[str, str]) -> None:
 
 
 def run(program: str, given: object = None) -> Any:
-    """Run ``program`` in a Python of its own; return what it prints, from JSON."""
+    """Run ``program`` in a subprocess; return its output, parsed as JSON."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], input=json.dumps(given).encode(), cwd=ROOT, capture_output=True
     )
@@ -338,13 +338,13 @@ print(json.dumps([answer.status, *loaded]))
 """
 
 
-def test_secret_alone_needs_neither_pyjwt_nor_cryptography_nor_urllib() -> None:
-    """They take longer to import than all of the core: a cold start would pay for what it does not use."""
+def test_hs256_only_needs_no_pyjwt_cryptography_or_urllib() -> None:
+    """They take longer to import than all of the core, and would slow a cold start."""
     given = {"environ": HS256, "token": hs256(body()), "body": body().decode()}
     assert run(IMPORTS, given) == [200, [], [], []]
 
 
-def test_organization_needs_them() -> None:
+def test_es256_needs_pyjwt_and_cryptography() -> None:
     given = {"environ": HS256 | {"DT_ORGANIZATION_ID": "dt"}, "token": hs256(body()), "body": body().decode()}
     status, before, *after = run(IMPORTS, given)
     assert (status, before) == (200, [])
@@ -372,7 +372,7 @@ except Exception as error:
 
 
 @pytest.mark.parametrize("missing", ["cryptography", "jwt"])
-def test_secret_alone_is_loaded_without_them(missing: str) -> None:
+def test_hs256_only_loads_without_pyjwt_and_cryptography(missing: str) -> None:
     assert run(WITHOUT, [missing, HS256]) == "loaded"
 
 

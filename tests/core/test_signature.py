@@ -1,4 +1,4 @@
-"""Promise 2: nobody unsigned gets in. Promise 4: nothing fails open."""
+"""Promise 2: an unsigned request is refused. Promise 4: nothing fails open."""
 
 import ast
 import hmac
@@ -63,14 +63,14 @@ def test_header_names_are_case_insensitive(name: str) -> None:
     assert accepts(verifier(), delivery(BODY, {name: hs256(BODY)})) == "hs256:0"
 
 
-def test_each_of_several_secrets_is_tried_and_named() -> None:
+def test_every_secret_is_tried_and_named() -> None:
     several = verifier(DT_SIGNATURE_SECRET=f'["{OTHER_SECRET}", "{SECRET}"]')
     assert accepts(several, hs(hs256(BODY, OTHER_SECRET))) == "hs256:0"
     assert accepts(several, hs(hs256(BODY, SECRET))) == "hs256:1"
     assert reason(several, hs(hs256(BODY, "a third one, which nobody has configured"))) == "signature"
 
 
-def test_secret_is_taken_as_utf8() -> None:
+def test_secret_is_encoded_as_utf8() -> None:
     secret = "pæssørd og mer til, minst 32 byte langt"
     assert accepts(verifier(DT_SIGNATURE_SECRET=secret), hs(hs256(BODY, secret))) == "hs256:0"
 
@@ -118,7 +118,7 @@ def test_token_signed_with_the_empty_key_is_refused() -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_genuine_token_of_another_algorithm_is_refused(algorithm: str) -> None:
-    """Signed with our own secret by HS256, but saying that it is something else."""
+    """Signed with our secret by HS256, but with another algorithm in its header."""
     token = jwt.encode({"exp": 9_999_999_999, "iat": 1}, SECRET, "HS256")
     lying = raw_token({"alg": algorithm, "typ": "JWT"}, jwt.decode(token, options={"verify_signature": False}))
     signing_input = lying.rsplit(".", 1)[0]
@@ -127,7 +127,7 @@ def test_genuine_token_of_another_algorithm_is_refused(algorithm: str) -> None:
     assert reason(verifier(), hs(forged)) == "algorithm"
 
 
-def test_long_and_strange_tokens_are_refused_before_they_are_decoded() -> None:
+def test_too_large_and_invalid_tokens_are_refused_before_decoding() -> None:
     assert reason(verifier(), hs("A" * 100_000)) == "too_long"
     assert reason(verifier(), hs("A" * (MAX_TOKEN + 1))) == "too_long"
     assert reason(verifier(), hs("A" * MAX_TOKEN)) == "signature"
@@ -166,8 +166,8 @@ def test_checksums() -> None:
     assert reason(verifier(**HS256, DT_ACCEPT_SHA1="false"), sha1_only) == "claims"
 
 
-def test_signed_body_is_chosen_from_several() -> None:
-    """Where a platform does not say how it has encoded the body: `Request.alternatives`."""
+def test_signed_body_is_chosen_from_alternatives() -> None:
+    """A platform may not state the encoding of the body: `Request.alternatives`."""
     for candidates in ([b"x", BODY], [BODY, b"x"], [b"", b"x", BODY]):
         for headers in (hs(hs256(BODY)), hs(hs256(BODY, checksum_sha256=None)), both(hs256(BODY), es256(BODY))):
             request = Request("POST", "/", headers.headers, candidates[0], tuple(candidates[1:]))
@@ -178,7 +178,7 @@ def test_signed_body_is_chosen_from_several() -> None:
     assert (request.body, request.alternatives) == (b"x", (b"y",))
 
 
-def test_two_tokens_do_not_verify_two_of_several_bodies() -> None:
+def test_two_tokens_must_sign_the_same_alternative() -> None:
     other = body(eventId="another")
     for first, second in ((BODY, other), (other, BODY)):
         request = Request("POST", "/", both(hs256(BODY), es256(other)).headers, first, (second,))
@@ -198,7 +198,7 @@ def test_leeway() -> None:
 
 
 @pytest.mark.parametrize("huge", [10**308, 10**309, 1e308], ids=["309 digits", "310 digits", "float"])
-def test_huge_times_are_compared_like_any_other(huge: Any) -> None:
+def test_huge_timestamps_are_compared(huge: Any) -> None:
     assert accepts(verifier(), hs(hs256(BODY, exp=huge)))
     assert reason(verifier(), hs(hs256(BODY, exp=-huge))) == "expired"
     for claim in ("iat", "nbf"):
@@ -215,7 +215,7 @@ def test_grace_for_expired_tokens_is_bounded_and_reported() -> None:
     assert reason(patient, request, issued + 3600 + 60 + 43_200) == "expired"
 
 
-def test_expired_token_is_otherwise_valid() -> None:
+def test_expired_is_reported_only_for_otherwise_valid_tokens() -> None:
     issued = 1_700_000_000
     token = hs256(BODY, iat=issued, exp=issued + 3600)
     assert reason(verifier(), hs(token, b"another body"), issued + 7200) == "checksum"
@@ -230,7 +230,7 @@ def test_claims_of_the_wrong_type_are_refused(claims: dict[str, Any]) -> None:
     assert reason(verifier(), hs(token)) == "malformed"
 
 
-def test_genuine_tokens_of_another_shape_go_through_pyjwt() -> None:
+def test_valid_tokens_of_another_shape_are_verified_by_pyjwt() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert accepts(verifier(), hs(hs256(BODY, headers={"kid": "one"}))) == "hs256:0"
@@ -338,19 +338,19 @@ def test_scheme_that_is_not_configured_is_ignored() -> None:
     assert reason(verifier(), es(GOOD_ES)) == "missing"
 
 
-def test_unsigned_is_a_policy_of_its_own() -> None:
+def test_unsigned_policy() -> None:
     unsigned = verifier(DT_SIGNATURE_POLICY="unsigned")
     assert accepts(unsigned, delivery(BODY, {})) == "nobody"
 
 
-def test_grace_of_both_schemes_is_the_longer() -> None:
+def test_expired_for_is_the_longer_of_both_tokens() -> None:
     policed = verifier(**HS256, **ES256, DT_SIGNATURE_POLICY="both", DT_ACCEPT_EXPIRED_FOR="3600")
     now = int(time.time())
     request = both(hs256(BODY, exp=now - 100), es256(BODY, exp=now - 200))
     assert verified(policed, request, now).expired_for == 200
 
 
-def test_nothing_shows_a_secret_or_a_body() -> None:
+def test_repr_has_no_secret_and_no_body() -> None:
     shown = repr(verifier()) + repr(delivery()) + repr(verified(verifier(), delivery(), time.time()))
     assert SECRET not in shown
     assert "eyJ" not in shown
@@ -358,7 +358,7 @@ def test_nothing_shows_a_secret_or_a_body() -> None:
 
 
 def test_only_the_verifier_makes_verified_bytes() -> None:
-    """And `core.event.parse_stored`, for what a store kept because it was verified."""
+    """And `core.event.parse_stored`, for stored bodies, which were verified before."""
     makers = set()
     root = Path(__file__).parents[2]
     for folder in ("core", "server", "local", "heroku", "cli"):

@@ -1,4 +1,4 @@
-"""One bound for a whole call, whatever the peer does meanwhile: over real sockets, with TLS and without."""
+"""One timeout for a whole call, whatever the peer does: over real sockets, with and without TLS."""
 
 import socket
 import ssl
@@ -24,7 +24,7 @@ Serve = Callable[[socket.socket], object]
 
 @contextmanager
 def server(serve: Serve) -> Iterator[tuple[str, int]]:
-    """Give the address of a server that serves each connection on a thread of its own."""
+    """Give the address of a server that serves each connection on a new thread."""
 
     def run(connection: socket.socket) -> None:
         with connection:
@@ -63,7 +63,7 @@ def drip(connection: socket.socket, content: bytes = b"x" * 200) -> None:
 
 
 def ends_in_time(call: Callable[[], object]) -> None:
-    """See that a call ends by the bound, and neither before nor much later."""
+    """Assert that a call ends at the bound, neither before nor much later."""
     started = time.monotonic()
     with pytest.raises(TimeoutError), bounded(BOUND):
         call()
@@ -95,7 +95,7 @@ def test_fast_peer_is_unaffected() -> None:
 def test_slow_sender_times_out() -> None:
     with server(drip) as address, create_connection(address, 5) as sock:
         ends_in_time(lambda: read_all(sock))
-        # Nor is anything begun in what is left of nothing.
+        # With no time left, nothing starts.
         with bounded(0), pytest.raises(TimeoutError):
             sock.sendall(b"a")
 
@@ -119,13 +119,13 @@ def test_shorter_timeout_of_the_socket_holds() -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
-def test_without_a_bound_the_socket_keeps_its_own_timeout(timeout: float | None) -> None:
+def test_socket_without_a_bound_keeps_its_timeout(timeout: float | None) -> None:
     with server(lambda connection: drip(connection, b"abc")) as address, create_connection(address, timeout) as sock:
         assert read_all(sock) == b"abc"
         assert sock.gettimeout() == timeout
 
 
-def test_the_earlier_of_two_bounds_holds() -> None:
+def test_earlier_of_two_bounds_holds() -> None:
     with server(drip) as address, create_connection(address, 5) as sock, bounded(5):
         started = time.monotonic()
         with pytest.raises(TimeoutError), bounded(BOUND), bounded(5):
@@ -160,7 +160,7 @@ def test_unaccepted_connection_times_out() -> None:
             ends_in_time(lambda: create_connection(full.getsockname(), 5))
 
 
-def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(lambda connection: connection.sendall(b"b")) as (host, port):
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (each, port)) for each in ("127.0.0.3", host)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -175,7 +175,7 @@ def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def resolver(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> list[str]:
-    """Have names, though not addresses, looked up so; return what is asked."""
+    """Replace the lookup of names, not of addresses; return the names that are looked up."""
     asked: list[str] = []
     real: Any = socket.getaddrinfo
 
@@ -251,7 +251,7 @@ def tls(tmp_path: Path) -> Tls:
 
 @contextmanager
 def dripping(address: tuple[str, int], begun: threading.Event) -> Iterator[tuple[str, int]]:
-    """Give the address of a proxy that drips once it is told to: so it cuts the records of TLS."""
+    """Give the address of a proxy that can be set to drip, which splits TLS records."""
 
     def pump(source: socket.socket, sink: socket.socket, send: Callable[[bytes], None]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What Python's logging has to say never stops the process that says it."""
+"""Python's logging to standard error never blocks the process."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ print("done", flush=True)
 """
 
 
-def test_unread_standard_error_blocks_nothing() -> None:
+def test_unread_standard_error_does_not_block() -> None:
     reader, writer = os.pipe()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, stderr=writer, timeout=10, check=True

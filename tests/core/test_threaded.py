@@ -26,7 +26,7 @@ def test_blocking_store_does_not_block_the_event_loop() -> None:
             await asyncio.sleep(0)
         closed = asyncio.ensure_future(store.close())
         await asyncio.sleep(0.05)
-        # Whoever closes it waits for what it has begun.
+        # Close waits for calls in flight.
         assert not closed.done()
         released.set()
         await closed

@@ -1,4 +1,4 @@
-"""urllib3 under one bound: what it makes of a peer that takes too long, and that all else is as ever."""
+"""urllib3 with one timeout for a whole call: slow peers time out; all else works as before."""
 
 import ssl
 import threading
@@ -19,7 +19,7 @@ from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, su
 
 @contextmanager
 def server(folder: Path, scheme: str, *replies: Reply) -> Iterator[tuple[Loopback, urllib3.PoolManager]]:
-    """Give a server that answers so, and pools that trust it."""
+    """Give a server that answers so, and connection pools that trust it."""
     path, tls = serving(folder)
     with loopback(in_turn(*replies), tls if scheme == "https" else None) as running:
         pools = pool_manager(2, str(path))
@@ -50,7 +50,7 @@ def test_slow_body_times_out_and_its_connection_is_closed(scheme: str, tmp_path:
 
 
 def test_pools_with_their_own_tls_context_keep_the_deadline(tmp_path: Path) -> None:
-    """As botocore's have."""
+    """botocore's pools have one."""
     with server(tmp_path, "https", Reply(200, Drops(b"x" * 60))) as (running, _):
         context = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
         with urllib3.PoolManager(ssl_context=context, retries=False) as pools:
@@ -61,7 +61,7 @@ def test_pools_with_their_own_tls_context_keep_the_deadline(tmp_path: Path) -> N
         assert time.monotonic() - started < 0.6
 
 
-def test_server_with_an_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
+def test_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     other.write_bytes(certificate()[0])
     with server(tmp_path, "https", success()) as (running, _):
@@ -78,6 +78,6 @@ def test_server_with_an_untrusted_certificate_is_sent_nothing(tmp_path: Path) ->
         ("https://127.0.0.1:9", 0, ConnectTimeoutError),
     ],
 )
-def test_connect_error_is_urllib3s_own(url: str, seconds: float, error: type[Exception]) -> None:
+def test_connect_error_is_that_of_urllib3(url: str, seconds: float, error: type[Exception]) -> None:
     with pytest.raises(error), bounded(seconds):
         pool_manager(1, "").urlopen("GET", url)

@@ -1,7 +1,7 @@
-"""Promise 5: a crash at any point costs at most a duplicate. Never a loss.
+"""Promise 5: a crash at any point costs at most a duplicate, never an event.
 
-Kill -9 takes the process, not the machine: what the kernel has is kept, so that COMMIT waits for the disk is not seen
-here. That is SQLite's and PostgreSQL's word, under the settings that their tests assert.
+Kill -9 ends the process, not the machine, and the kernel keeps its writes. So these tests do not show that COMMIT waits
+for the disk; SQLite and PostgreSQL guarantee it with the settings that their tests assert.
 """
 
 import os

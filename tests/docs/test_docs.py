@@ -25,7 +25,7 @@ from core.log import Log
 from core.verify.signature import REASONS
 from tests.support.deliveries import body
 from tests.support.found import ADAPTER_FOLDERS, targets
-from tests.support.pages import PAGES, Page
+from tests.support.pages import HEADINGS, PAGES, Page
 from tests.support.processes import ROOT, running
 
 if sys.platform == "win32":
@@ -113,6 +113,17 @@ def test_make_targets_are_named() -> None:
 @pytest.mark.parametrize("folder", ADAPTER_FOLDERS, ids=lambda folder: folder.name)
 def test_adapter_has_a_page(folder: Path) -> None:
     assert {f"{folder.name}/README.md", f"docs/{folder.name}.md"} & PAGES.keys()
+
+
+READMES = [f"{folder.name}/README.md" for folder in ADAPTER_FOLDERS if f"{folder.name}/README.md" in PAGES]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_platform_has_the_same_headings(name: str) -> None:
+    prose = PAGES[name].prose
+    assert re.findall(r"^## (.*)$", prose, re.MULTILINE) == HEADINGS
+    below = re.split(r"^## .*$", prose, flags=re.MULTILINE)[1:]
+    assert all(text.strip() for text in below)
 
 
 @every_page

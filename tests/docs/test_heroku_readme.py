@@ -135,7 +135,7 @@ def secret_set(call: str) -> Settings:
 
 
 def test_the_first_commands_make_a_secret_that_is_long_enough(shell: Any) -> None:
-    login, create, add, secret = shell(*HEROKU.of("sh", "1. An app, a database, a secret"))
+    login, create, add, secret = shell(*HEROKU.of("sh", "Create the app, the database and the secret"))
     assert login == "login"
     assert create == "create APP --no-remote"
     plans = [addon["plan"] for addon in json.loads((ROOT / "heroku/app.json").read_text())["addons"]]
@@ -153,7 +153,7 @@ def test_the_package_is_pushed_as_a_repository_of_its_own(shell: Any, tmp_path: 
     for file in ("Makefile", "LICENSE"):
         shutil.copy(ROOT / file, checkout)
     shell('git init --quiet --bare "$REMOTE"; heroku login')
-    script, *_ = HEROKU.of("sh", "2. Deploy")
+    script, *_ = HEROKU.of("sh", "Push the package")
     assert shell(script, checkout)[1:] == ["git:remote --app APP", "ps:type basic --app APP"]
     # What is pushed once more, after a change, as the page says of a new version.
     (checkout / "heroku" / "worker.py").write_text("# Another\n")
@@ -173,7 +173,7 @@ def test_the_package_is_pushed_as_a_repository_of_its_own(shell: Any, tmp_path: 
 
 
 def test_the_secret_is_changed_without_a_gap(shell: Any) -> None:
-    both, new, _ = HEROKU.of("sh", "Change the secret")
+    both, new = HEROKU.of("sh", "Rotate the secret")
     _, first, second = shell(both + new)
     changing, changed = secret_set(first), secret_set(second)
     assert changing.warnings == changed.warnings == ()

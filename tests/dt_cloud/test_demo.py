@@ -93,7 +93,7 @@ def test_the_clock_stands_still_runs_and_jumps(page: Page) -> None:
     assert now()[:13] > before[:13]
     dtconn(page, "cloud", "resume")
     dtconn(page, "cloud", "speed", "30")
-    assert page.get("/desk/frame")["clock"]["speed"] == 30
+    assert page.get("/desk/frame")["clock"]["wanted"] == 30
     dtconn(page, "cloud", "speed", "auto")
     assert page.get("/desk/frame")["clock"]["isAuto"]
     dtconn(page, "cloud", "speed", "60")

@@ -9,7 +9,7 @@ from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from gcp_functions.service import Service
 from tests.contract.fault import SECRET
-from tests.support.loopback import Reply, gives_nothing_away
+from tests.support.loopback import Reply, assert_no_leak
 
 PATH = "/v1/projects/p/topics/t:publish?a=b"
 DOCUMENT = {"messages": [{"data": SECRET}]}
@@ -24,7 +24,7 @@ def cause_of(service: Service, seconds: float = DEADLINE) -> str:
     """Return the cause of a call that fails; assert that the error has nothing that was sent or answered."""
     with pytest.raises(StoreUnavailableError) as caught:
         publish(service, seconds)
-    gives_nothing_away(caught.value, SECRET)
+    assert_no_leak(caught.value, SECRET)
     return caught.value.reason
 
 

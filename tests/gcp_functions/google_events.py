@@ -13,7 +13,7 @@ from tests.support.proxy import Proxy
 PING = body(eventType="ping", data={}, targetName=f"projects/{PROJECT}").replace(
     f'"deviceId":"{DEVICE}"'.encode(), b'"deviceId":""'
 )
-# What answers 200, and is no document of Firestore's.
+# Answers of 200 that are not a Firestore document.
 OTHER = b'{"name":"projects/p/databases/d/documents/devices/d/events/e.another"}'
 NO_DOCUMENT = [Reply(200, content) for content in (b"[]", b"{}", b'"name"', b"null", b"<p>", b"", OTHER)]
 

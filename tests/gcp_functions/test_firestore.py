@@ -86,7 +86,7 @@ def test_invalid_document_id_falls_back_to_dash(
     assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
     fields = document(firestore, database, "-", one.key)
     assert len(paths(database)) == 1
-    # Longer than 256 it is none for any store.
+    # An id longer than 256 characters is None for every store.
     assert fields.get("deviceId") == ({"stringValue": device} if len(device) <= 256 else None)
     assert fields["body"] == {"bytesValue": base64(one.body)}
 
@@ -105,7 +105,7 @@ def test_reserved_document_id_is_escaped(firestore: Emulator, database: Firestor
     keys = FirestoreSeenKeys(connect("", firestore.host), database.database, 0)
     keys.mark(one.key, soon())
     assert keys.contains(one.key, soon()) is True
-    # As it is, it would be refused, or else the above would show nothing.
+    # Firestore refuses it unescaped, or the test above would prove nothing.
     with pytest.raises(HTTPError) as caught:
         google.call(firestore.host, "POST", f"{database.database}/documents/devices?documentId={one.key}", {})
     caught.value.close()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.deliveries import SECRET
 from tests.support.google import Emulator, Firestore, PubSub, emulator
 from tests.support.processes import ROOT, Program, running
-from tests.support.senders import SENDERS, away, kill_often, outcome, sending
+from tests.support.senders import SENDERS, kill_often, outcome, sending, store_outage
 
 KILLS = 20
 # gunicorn's worker would live on for a moment without the process that started it: the whole group is to die at once.
@@ -50,7 +50,7 @@ def test_function_killed_under_load(store: str, pubsub: Emulator, firestore: Emu
     environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), str(ROOT)))
     ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
     _, too_many = outcome(ledger, bodies(store, topic, database))
-    # One second copy of each request at hand for each death between the sending and the mark.
+    # A kill between the send and the mark costs one duplicate of each request in flight.
     assert too_many <= (0 if store == "firestore" else KILLS * SENDERS)
 
 
@@ -61,7 +61,7 @@ def test_google_frozen_under_load(store: str, tmp_path: Path) -> None:
         environ = environment(store, topic, database, pubsub, firestore)
         frozen = firestore if store == "firestore" else pubsub
         with running("functions_framework", environ, tmp_path) as program, sending(lambda: program) as ledger:
-            away(ledger, frozen.freeze, frozen.thaw)
+            store_outage(ledger, frozen.freeze, frozen.thaw)
         _, too_many = outcome(ledger, bodies(store, topic, database))
-        # An attempt that timed out was taken all the same: one more copy for each attempt at hand meanwhile.
+        # The service may have stored an attempt that timed out: one more duplicate for each attempt in flight.
         assert too_many <= (0 if store == "firestore" else SENDERS * 3)

@@ -79,7 +79,7 @@ def test_expired_login_is_reported_as_refresh_error(caplog: pytest.LogCaptureFix
     assert SECRET not in caplog.text
 
 
-# Calls as often as it is told to, with a wait before each, and prints all that could be seen of it.
+# Calls this many times, and prints everything that could leak.
 PROGRAM = """
 import logging, sys, time, traceback
 

@@ -35,7 +35,7 @@ def function(folder: Path, **environ: str | None) -> AbstractContextManager[Prog
         "FUNCTION_SOURCE": str(ROOT / "gcp_functions" / "main.py"),
         "FUNCTION_TARGET": "receive",
         "DT_SIGNATURE_SECRET": SECRET,
-        # Nobody is logged in, and no metadata server is looked for.
+        # Without credentials, and without a look-up of the metadata server.
         "HOME": str(folder),
         "NO_GCE_CHECK": "true",
     }
@@ -62,7 +62,7 @@ def problem(answer: Answer) -> tuple[int, str]:
 
 
 def at_once(programs: list[Callable[[], object]]) -> None:
-    """Run each on a thread of its own, all at the same moment."""
+    """Run each on its own thread, concurrently."""
     begin = threading.Barrier(len(programs))
 
     def run(program: Callable[[], object]) -> None:
@@ -206,7 +206,7 @@ def test_log_line_has_the_trace_of_its_request(ready: Program, database: Firesto
     assert line[FIELD] == f"projects/{project}/traces/{TRACE}"
     line = line_after(ready, lambda: post(ready, secret=FORGED, X_Cloud_Trace_Context=TRACE + rest))
     assert line[FIELD] == f"projects/{project}/traces/{TRACE}"
-    # And the next one, by the same thread or another, belongs to none.
+    # The next request, on the same thread or another, has no trace.
     assert FIELD not in line_after(ready, lambda: post(ready))
 
 
@@ -263,7 +263,7 @@ def test_traces_of_concurrent_requests_do_not_mix(tmp_path: Path) -> None:
             )
             took = time.monotonic() - started
             lines = program.wait_for_lines(40)
-    # Several at a time, or else there would be nothing to mix.
+    # Concurrent requests, or there would be nothing to mix.
     assert took < 40 * 0.1 * 0.8
     found = {line["key"].partition(".")[0]: line[FIELD].rpartition("/")[2] for line in lines}
     assert found == {json.loads(content)["event"]["eventId"]: trace for trace, content in traces.items()}
@@ -411,7 +411,7 @@ def test_forty_concurrent_deliveries_are_each_stored_once(ready: Program, databa
     assert [found[content] for content in contents] == [1] * 20
 
 
-# Python runs a module of this name before the program: the one way to put a bug into it and change nothing else.
+# Python runs a module of this name before the program, to inject a bug and change nothing else.
 BUG = """
 import gcp_functions.firestore
 
@@ -460,7 +460,7 @@ def test_no_memory_leak_in_a_thousand_deliveries(ready: Program) -> None:
     assert memory(worker) - before < 2048
 
 
-# Prints, when it is told to, what is known inside the process alone.
+# Prints the process's internal state on a signal.
 INTROSPECTIVE = """
 import gc, signal
 

@@ -62,7 +62,7 @@ def test_package_alone_stores_events(
         assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "duplicate"
         asymmetric = {"DT-Asymmetric-Signature": es256(other)}
         assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
-        # Nothing of the repository is on its path.
+        # The repository is not on its path.
         maps = Path(f"/proc/{server.process.pid}/environ")
         assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
     stored = topic.messages() if store == "pubsub" else database.documents()

@@ -143,7 +143,7 @@ def environment(planned: Planned) -> dict[str, str]:
     return found
 
 
-# Not for a function: for tests, and for whoever has DT's keys pinned, other clocks, another issuer.
+# Not for a function: for tests, pinned keys, skewed clocks and another issuer.
 BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"}
 
 
@@ -225,7 +225,7 @@ def test_public_access_follows_the_variable(topic: Planned, bare: Planned, every
         assert service["ingress_settings"] == "ALLOW_ALL", "DT is on the public network"
     body = GCP.resources["terraform_data.no_iam_check"]
     assert body["provisioner"][0]['"local-exec"']["command"] == "${local.make_public}"
-    # Whatever the function's API makes of the setting when it changes the service, it is set again.
+    # An update of the function may reset the setting, so it is set again.
     assert body["lifecycle"][0]["replace_triggered_by"] == ["${google_cloudfunctions2_function.receiver}"]
     assert not any("allAuthenticatedUsers" in path.read_text() for path in SOURCE.glob("*.tf"))
 
@@ -238,7 +238,7 @@ def test_secret_is_write_only(topic: Planned, everything: Planned) -> None:
     version = dict(topic.one("google_secret_manager_secret_version.signature"))
     assert version.pop("secret_data_wo") == "THE SECRET"
     assert set(version) == {"secret", "secret_data_wo_version", "deletion_policy", "version"}
-    # Terraform gives the first one up once another is chosen, and must not destroy it: it may still be in use.
+    # Terraform forgets the first one once another is chosen, and must not destroy it: it may still be in use.
     assert version["deletion_policy"] == "ABANDON"
     held = {address for address, it in topic.resources.items() if "THE SECRET" in json.dumps(it)}
     assert held == {"google_secret_manager_secret_version.signature", "random_password.signature"}

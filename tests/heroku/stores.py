@@ -36,7 +36,7 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         proxy.set(Mode.PASS)
 
     def speaks() -> None:
-        # What it swallowed cannot be made up for: those connections end.
+        # Close the connections whose bytes were dropped.
         proxy.set(Mode.REFUSE)
         passes()
 

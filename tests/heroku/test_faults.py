@@ -101,7 +101,7 @@ def test_trigger_that_drops_one_row_does_not_affect_its_group(url: str, body_of_
     assert keys(url) == {one.key for one in neighbours}
 
 
-def test_row_level_security_that_hides_or_forbids_a_row(url: str) -> None:
+def test_row_level_security_hides_or_forbids_a_row(url: str) -> None:
     run_script(
         url,
         """
@@ -115,7 +115,7 @@ def test_row_level_security_that_hides_or_forbids_a_row(url: str) -> None:
     hidden, poison, neighbour = event("hidden"), event("poison"), event()
     assert put_together(url, [hidden]) == [Outcome.STORED]
     outcomes = put_together(url.replace("postgres@", "limited@"), [hidden, poison, neighbour])
-    # What its role cannot see, it cannot read back.
+    # The role cannot read back rows that it cannot see.
     assert outcomes[0] not in (Outcome.STORED, Outcome.DUPLICATE)
     assert outcomes[1:] == ["row_refused:42501:InsufficientPrivilegeError", Outcome.STORED]
     execute(url, "DROP OWNED BY limited")

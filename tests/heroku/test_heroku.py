@@ -45,7 +45,7 @@ def test_missing_secret_says_what_to_do(postgres: Postgres) -> None:
     assert "DT_SIGNATURE_SECRET" in found.stderr
 
 
-def test_database_that_could_lose_events_stops_it_at_start(tmp_path: Path) -> None:
+def test_unsafe_database_settings_exit_at_start(tmp_path: Path) -> None:
     with postgresql.running("fsync=off") as server:
         url = server.create_database()
         found = run_module("heroku", **ENVIRON, DATABASE_URL=url)

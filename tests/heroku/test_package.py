@@ -55,7 +55,7 @@ def test_procfile_commands_run(package: Path, python: Path, postgres: Postgres) 
         assert web.request("POST", "/", {}, content).status == 401
         assert web.request("POST", "/", signed(content), content).headers["event-outcome"] == "stored"
         assert web.request("POST", "/", signed(content), content).headers["event-outcome"] == "duplicate"
-        # Nothing of the repository is on its path.
+        # The repository is not on its path.
         maps = Path(f"/proc/{web.process.pid}/environ")
         assert not maps.exists() or str(ROOT).encode() not in maps.read_bytes()
     assert [row["body"] for row in execute(url, "SELECT body FROM events")] == [content]

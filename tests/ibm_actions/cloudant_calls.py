@@ -17,7 +17,7 @@ from ibm_actions.databases import Databases
 from ibm_actions.service import FixedLogin, Service
 from tests.support.deliveries import SECRET, delivery
 from tests.support.events import event, soon
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, in_turn
+from tests.support.loopback import Answering, Loopback, Reply, assert_no_leak, in_turn
 
 # Of the event that `tests.support.deliveries.body` gives.
 # What no error and no line of the log may show.
@@ -77,8 +77,8 @@ def refused(store: CloudantStore, event: Event, seconds: float = DEADLINE) -> st
     with pytest.raises(StoreUnavailableError) as caught:
         store.put(event, started + seconds)
     assert time.monotonic() - started < seconds
-    gives_nothing_away(caught.value, HIDDEN)
-    gives_nothing_away(caught.value, event.body.decode(errors="replace") or HIDDEN)
+    assert_no_leak(caught.value, HIDDEN)
+    assert_no_leak(caught.value, event.body.decode(errors="replace") or HIDDEN)
     return caught.value.reason
 
 

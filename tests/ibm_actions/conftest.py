@@ -29,7 +29,7 @@ def proxy(couchdb: CouchDb) -> Iterator[Proxy]:
     """A proxy between the receiver and Cloudant."""
     proxy = Proxy(couchdb.port)
     yield proxy
-    # What is still held back would keep its connections.
+    # A frozen proxy would keep its connections.
     proxy.set(Mode.PASS)
     proxy.close()
 

@@ -15,7 +15,7 @@ from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT
 from core.stores.contract import StoreUnavailableError
 from ibm_actions.identity import IamLogin
-from tests.support.loopback import Answering, Loopback, Reply, gives_nothing_away, loopback, success
+from tests.support.loopback import Answering, Loopback, Reply, assert_no_leak, loopback, success
 
 PROFILE = "Profile-8f7c1d5e-3c6a-4f6f-a0c2-d5a3a0a7c1be"
 # What no error and no line of the log may show.
@@ -80,5 +80,5 @@ def refused(login: IamLogin, seconds: float = DEADLINE) -> str:
         login.header(started + seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
     for secret in (TOKEN, API_KEY, RESOURCE):
-        gives_nothing_away(caught.value, secret)
+        assert_no_leak(caught.value, secret)
     return caught.value.reason

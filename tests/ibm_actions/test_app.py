@@ -29,7 +29,7 @@ def post(program: Program, content: bytes) -> Answer:
 
 
 def at_once(programs: list[Callable[[], object]]) -> None:
-    """Run each on a thread of its own, all at the same moment."""
+    """Run each on its own thread, concurrently."""
     begin = threading.Barrier(len(programs))
 
     def run(program: Callable[[], object]) -> None:
@@ -149,7 +149,7 @@ def test_shutdown_answers_requests_in_flight(program: Program, proxy: Proxy, eve
     time.sleep(0.5)
     assert program.process.poll() is None
     assert answers == []
-    # A connection that comes now is for another instance.
+    # New connections go to another instance.
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", program.port), timeout=5)
     proxy.set(Mode.PASS)
@@ -208,7 +208,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
         status = post(program, content).status
         answers.append((status, time.monotonic() - started))
 
-    # Which databases there are is known, or else one thread would ask for all.
+    # The list of databases is cached, or one thread would fetch it for all.
     first = fresh_body()
     assert post(program, first).status == 200
     proxy.set(Mode.SILENT)
@@ -216,7 +216,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
     assert [status for status, _ in answers] == [503] * count
     assert max(seconds for _, seconds in answers) < 9
     reasons = Counter(line["reason"] for line in program.wait_for_lines(1 + count)[1:])
-    # As many as there are threads have tried, and the others were told so without a try.
+    # One for each thread was attempted; the others were refused without an attempt.
     assert reasons == {"ReadTimeoutError": CONNECTIONS, "deadline": count - CONNECTIONS}
     # And then it is over.
     proxy.set(Mode.REFUSE)

@@ -170,7 +170,7 @@ def test_invalid_partition_key_falls_back_to_dash(
     [database] = there.databases()
     [document] = rows(couchdb, f"{database}/_partition/-")
     assert document["_id"].startswith("-:")
-    # Empty, longer than 256 or with what cannot be printed it is none for any store.
+    # An id that is empty, longer than 256 or unprintable is None for every store.
     assert document.get("deviceId") == one.device_id == (device if device not in ("", "a\n", "x" * 257) else None)
     assert read_document(document).body == one.body
 
@@ -229,7 +229,7 @@ def test_body_is_read_back_unchanged(
     _, document = only(couchdb, there)
     expected = (base64.b64encode(content).decode(), "base64") if is_base64 else (content.decode(), None)
     assert (document["body"], document.get("encoding")) == expected
-    # What is beside the body is read anew from it, and is the same.
+    # The fields are parsed from the body again, and are the same.
     assert read_document(document) == one
     # A document with its revisions is at most 1 MiB.
     assert len(json.dumps(document, ensure_ascii=False).encode()) < 700_000
@@ -307,7 +307,7 @@ def test_first_event_creates_the_database_under_concurrency(
         assert list(threads.map(lambda one: put(store, one), events)) == [Outcome.STORED] * 20
     [database] = there.databases()
     assert database == f"{there.prefix}-2024"
-    # It has partitions, or else this would be refused.
+    # It has partitions, or this would be refused.
     assert len(rows(couchdb, f"{database}/_partition/{DEVICE}")) == 20
     assert {document["key"] for document in there.documents()} == {one.key for one in events}
 

@@ -38,7 +38,7 @@ from tests.support.proxy import Mode, Proxy
 MONTH = timedelta(days=31)
 NOW = datetime.now(UTC)
 OLD = [datetime(2024, month, 1, tzinfo=UTC) for month in (1, 3, 5)]
-# Of what a clock may show that was never set.
+# Timestamps of a clock that was never set.
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -139,7 +139,7 @@ def test_events_before_since_are_skipped(put: Put, follow: Any) -> None:
         one.received_at = NOW - MONTH
     put(*early, event("a"), event("too late", OLD[1]), event("last before", OLD[2]))
     following = follow(since=NOW)
-    # The last of them may hold what had no room elsewhere.
+    # The last database may hold fallback events.
     wait_until(lambda: len(following.seen) >= 2)
     put(event("late", OLD[1]), event("also first", FIRST))
     wait_until(lambda: len(following.seen) >= 4)
@@ -377,7 +377,7 @@ def test_failed_checkpoint_processes_the_batch_again(put: Put, follow: Any, prox
 
 # The program.
 
-# One of one's own, as the example is made to be changed: it takes its time for each, and does not wait between batches.
+# A changed example, as users write: slow for each event, without a wait between batches.
 OWN = """
 import os, signal, sys, threading, time
 from datetime import UTC, datetime
@@ -427,7 +427,7 @@ def test_kill_in_the_middle_of_a_batch_loses_no_event(
     assert len(processed(first)) < 20
     second = programs("own", SECONDS="0", **environ)
     wait_until(lambda: len(processed(second)) >= 20)
-    # The batch at hand begins again.
+    # The current batch begins again.
     assert sorted(processed(second)) == sorted(f"e{index}" for index in range(20))
     wait_until(lambda: _place_is_kept(environ, "own"))
     second.stop(signal.SIGKILL)

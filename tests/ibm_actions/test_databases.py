@@ -137,7 +137,7 @@ def test_databases_of_any_timestamps_fit_a_lite_instance() -> None:
         some = [of(f"{year:04}-06-01T00:00:00Z") for year in years] + [of("")]
         outcomes = [put(store, each) for each in some]
         assert outcomes == [STORED] * len(some)
-        # And one is left for something else.
+        # One database is left for other uses.
         assert len(there.names()) == len(YEARS) + 1 == 19
         assert not any("room" in (each.note or "") for each in outcomes)
 
@@ -155,7 +155,7 @@ def test_database_limit_fallback_stores_the_event_once(at: str) -> None:
         assert (status, line["outcome"], line["severity"]) == (200, "stored", "WARNING")
         assert line["note"].startswith("databases: no room for ")
         assert delivered(there.store(), one.body)[1]["outcome"] == "duplicate"
-        # As people do: the oldest that is not the one that took it.
+        # A user deletes the oldest one, except the fallback.
         there.ask("DELETE", "2026-09")
         assert put(there.store(), one) == DUPLICATE
         assert there.names() == ["2026-08", "2026-10"]
@@ -165,7 +165,7 @@ def test_database_limit_fallback_stores_the_event_once(at: str) -> None:
             day = one.timestamp.replace(hour=0)
             assert [each.body for each in there.history().between(DEVICE, day, day.replace(hour=23))] == [one.body]
         assert there.consumed(1, since=datetime(2026, 11, 1, tzinfo=UTC)) == ["e"]
-        # The next year has one of its own.
+        # The next year has a new database.
         assert put(there.store(), of("2028-01-01T00:00:00Z")) == STORED
         assert "2028" in there.names()
 
@@ -285,7 +285,7 @@ NO_LIMIT: dict[str, Reply | None] = {
     "CouchDB": said(404, "not_found"),
     "closed": DROPPED,
     "no number": Reply(200, b'{"current":{"databases":{"total":null}},"databases":{"total":1}}'),
-    "a limit that is none": Reply(200, b'{"current":{"databases":{"total":-1}},"databases":{"total":1}}'),
+    "an invalid limit": Reply(200, b'{"current":{"databases":{"total":-1}},"databases":{"total":1}}'),
     "far away": Reply(200, b'{"current":{"databases":{"total":20}},"databases":{"total":16}}'),
     "a text": Reply(200, b'"x"'),
 }
@@ -328,7 +328,7 @@ def test_warning_does_not_block_events() -> None:
         assert time.monotonic() - started < READ_TIMEOUT
 
 
-# What somebody has deleted.
+# Deleted documents.
 
 
 def test_deleted_document_is_stored_again(there: Instance) -> None:

@@ -35,7 +35,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
 
 COMMON = {"DT_CLOUDANT": f"https://{HOST}", "DT_TRUSTED_PROFILE": "Profile-1234"}
 URL = "https://dt-receiver.xyz.eu-de.codeengine.appdomain.cloud"
-# What is made from nothing, and its options. Names never change: another would be another resource, with another URL.
+# Created resources and their options. Names never change: a new name is a new resource, with another URL.
 # The role is in the one instance, and of the one component.
 MADE = {
     "ce project create": "--name dt-receiver",
@@ -96,7 +96,7 @@ def test_second_run_updates_and_creates_nothing(desk: Desk, form: str) -> None:
     assert done.called("ce secret update") == [], "a secret stays as it is unless one asks"
     update = done.one(f"ce {form} update")
     assert environment(update) == COMMON
-    # What was chosen once is not set back.
+    # Chosen options are not reset.
     assert {"--cpu", "--memory", "--min-scale", "--max-scale", "--concurrency"} & set(update) == set()
 
 

@@ -95,7 +95,7 @@ def test_python_version_is_that_of_the_function(package: Mapping[str, Path]) -> 
 def test_container_runs_as_an_unprivileged_user() -> None:
     (user,) = every("USER")
     assert re.fullmatch(r"[1-9]\d{3,}", user), "a number, and not root's"
-    # What is copied after it, or given to it, it could change.
+    # Files copied later, or owned by it, could be changed.
     assert [name for name, _ in FOUND][-1] == "CMD"
     assert FOUND.index(("USER", user)) > max(FOUND.index(it) for it in FOUND if it[0] in ("COPY", "RUN"))
     assert "--chown" not in DOCKERFILE.read_text()

@@ -160,7 +160,7 @@ def test_newest_event_of_a_type_on_a_later_page(newer: int, put: Any, history: H
     found = history.newest(DEVICE, "temperature")
     assert found
     assert found.event_id == "newest"
-    # And one that is not there is looked for in vain, and in finite time.
+    # The search for a missing event ends.
     assert history.newest(DEVICE, "humidity") is None
 
 
@@ -307,7 +307,7 @@ def test_control_characters_are_printed_as_question_marks(environ: dict[str, str
     put(parse_stored(content.replace(b"HALF", b"\\ud800"), NOVEMBER))
     found = run(tmp_path, DEVICE, **environ)
     assert (found.returncode, found.stderr) == (0, "")
-    # What is no time is none, and half a pair of surrogates a replacement character.
+    # An invalid time is None, and a lone surrogate a replacement character.
     assert found.stdout.split()[1:] == ["state", "?[2J?2J?\ufffd"]
 
 

@@ -48,7 +48,7 @@ def as_escaped(content: bytes) -> str:
 
 
 Encoding = Callable[[bytes], str]
-# What is not said to be base64 is "plain" on one line of IBM's page and "text-encoded" on others.
+# A body without the base64 mark is "plain" on one line of IBM's page and "text-encoded" on others.
 EITHER = (as_text, as_escaped)
 DOCUMENTED: dict[str, dict[str | None, tuple[Encoding, ...]]] = {
     "__ce_": {
@@ -239,7 +239,7 @@ def test_query_members_do_not_override_the_request() -> None:
         (params("__ow_", None, "e30="), True),
         ({"__ow_method": "post", "__ow_query": ""}, True),
         ({"__ow_method": "post", "__ow_headers": {}, "__ow_path": "", "event": {}}, False),
-        # Not raw, and what came was no JSON: it is handed over all the same, but nothing says so of JSON.
+        # Not raw, and the body is not JSON: it is passed on, which nothing documents for JSON.
         ({"__ow_method": "post", "__ow_headers": {}, "__ow_path": "", "__ow_body": "x"}, False),
         ({"__ow_method": None}, False),
         ({"__ce_method": "POST", "__ow_method": "post"}, True),
@@ -383,7 +383,7 @@ def test_answer_format_of_each_platform(response: Response) -> None:
     assert result["statusCode"] == response.status
     expected = {name: value for name, value in response.headers if name != "content-length"}
     assert result["headers"] == expected
-    # The front door counts for itself, and two lengths are an attack on whoever reads the answer.
+    # The front door adds the length, and two lengths would allow response smuggling.
     assert "content-length" not in json.dumps(result).lower()
     assert type(result["body"]) is str
     assert base64.b64decode(result["body"], validate=True) == response.body

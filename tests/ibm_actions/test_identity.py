@@ -96,7 +96,7 @@ def test_trusted_profile_is_preferred_to_an_api_key(tmp_path: Path, monkeypatch:
             "IAM: no compute resource token. Is the trusted profile linked to this application?"
         )
         assert iam.calls == []
-        # It may come later than the application; nobody has to start that again.
+        # The file may appear after the start of the application, without a restart.
         path.write_text(RESOURCE)
         assert number(by_profile) == 1
         assert iam.calls[0].parameters.items() >= {"cr_token": RESOURCE, "profile_id": PROFILE}.items()
@@ -114,7 +114,7 @@ def test_token_is_cached_for_most_of_its_lifetime() -> None:
         assert len(iam.calls) == 1
         clock.ahead = HOUR * 0.8 + 1
         assert [number(one), number(one)] == [2, 2]
-        # The life of the second begins with it.
+        # The second token's lifetime begins here.
         clock.ahead += HOUR * 0.8 - 5
         assert number(one) == 2
         clock.ahead += 10
@@ -177,7 +177,7 @@ def test_failed_renewal_keeps_the_old_token_with_a_cooldown(reply: Reply | None)
         assert number(one) == 1
         tried_again = len(iam.calls)
         assert tried_again > tried
-        # When it is over, it is over; then each event asks.
+        # After it expires, each event requests a token.
         clock.ahead = HOUR + 1
         for _ in range(2):
             assert refused(one).startswith("IAM: ")
@@ -215,7 +215,7 @@ def test_iam_timeout_with_a_valid_token_costs_no_event() -> None:
         assert time.monotonic() - started < 0.5
 
 
-# Nobody else, and silence about it.
+# Redirects, certificates and logs.
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -263,7 +263,7 @@ def test_token_login_to_cloudant_survives_token_rotation() -> None:
         assert (status, line["reason"]) == (503, "IAM: HTTP 503")
         iam.calls.clear()
         is_well.set()
-        # The first token is none that is let in.
+        # The first token is refused.
         assert delivered(store, content)[0] == 200
         assert len(iam.calls) == 2
         status, line = delivered(store, content)

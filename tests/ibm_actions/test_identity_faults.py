@@ -60,7 +60,7 @@ FAILURES: dict[str, tuple[Reply | None, str, int]] = {
     "a life without end": (Reply(200, token(1).content.replace(b"3600.0", b"1e999")), "OverflowError", ATTEMPTS),
     "a life of nothing": (token(1, None), "TypeError", ATTEMPTS),
     "an empty token": (success(access_token="", expires_in=3600), "TypeError", ATTEMPTS),
-    "a token that is none": (success(access_token=[TOKEN], expires_in=3600), "TypeError", ATTEMPTS),
+    "an invalid token": (success(access_token=[TOKEN], expires_in=3600), "TypeError", ATTEMPTS),
     "a token of two lines": (success(access_token=f"{TOKEN}\r\nX-A: b", expires_in=3600), "TypeError", ATTEMPTS),
     "a token that no header takes": (success(access_token=f"{TOKEN}ø", expires_in=3600), "TypeError", ATTEMPTS),
     "a token that is over": (token(1, -1), "deadline", 1),
@@ -81,7 +81,7 @@ def test_failed_token_request_is_reported_and_retried_by_the_next_event(
         assert refused(one) == f"IAM: {cause}"
         assert len(iam.calls) == calls
         is_well.set()
-        # IBM's SDK would have whoever comes now sleep for up to 60 s.
+        # IBM's SDK would sleep for up to 60 s in the next call.
         started = time.monotonic()
         assert number(one) == 1
         assert time.monotonic() - started < 1

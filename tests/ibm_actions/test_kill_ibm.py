@@ -13,7 +13,7 @@ from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import SECRET
 from tests.support.ibm import ibm_function
 from tests.support.processes import Program, running
-from tests.support.senders import away, kill_often, outcome, sending
+from tests.support.senders import kill_often, outcome, sending, store_outage
 
 KILLS = 20
 
@@ -47,7 +47,7 @@ def test_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Pa
     ledger = kill_often(starting(program, couchdb, events, tmp_path), kill, KILLS)
     _, too_many = outcome(ledger, bodies(events))
     assert too_many == 0
-    # The first event's database was made once, whoever died meanwhile.
+    # The database of the first event was created once, despite the kills.
     assert len(events.databases()) == 1
 
 
@@ -81,12 +81,12 @@ def test_cloudant_outage_under_load(
     program: str, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault is frozen:
-        # Longer than three attempts take, or else the last of them may be answered.
+        # Longer than three attempts, or the last of them may be answered.
         monkeypatch.setattr("tests.support.senders.AWAY", 7.5)
     with couchdb("user:password") as server:
         events = Events(server)
         with starting(program, server, events, tmp_path)() as started, sending(lambda: started) as ledger:
-            away(ledger, *fault(server))
+            store_outage(ledger, *fault(server))
         _, too_many = outcome(ledger, bodies(events))
         assert too_many == 0
         assert ledger.statuses[503] > 0

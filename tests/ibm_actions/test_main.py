@@ -24,7 +24,7 @@ TOKEN = "a token of IAM's"
 API_KEY = "an API key of a service id"
 PASSWORD = "a password of CouchDB's"
 HIDDEN = (SECRET, TOKEN, API_KEY, PASSWORD, "eyJ", "samples")
-# What each of the two platforms makes of a delivery.
+# The parameters of a delivery on each of the two platforms.
 FAMILIES: dict[str, Callable[..., dict[str, Any]]] = {"Code Engine": code_engine(), "OpenWhisk": openwhisk}
 CONTENT = body()
 
@@ -109,7 +109,7 @@ def test_invalid_settings_are_reported_at_each_delivery(
     """An exception at the start would stop the function, and no answer would say why."""
     usual = {
         "DT_SIGNATURE_SECRET": SECRET,
-        # Nobody calls it: there is no such name.
+        # Never called: the name does not exist.
         "DT_CLOUDANT": "https://cloudant.invalid",
         "DT_CLOUDANT_API_KEY": API_KEY,
     }
@@ -125,7 +125,7 @@ def test_invalid_settings_are_reported_at_each_delivery(
             assert sentence in line["reason"]
         assert len(line["reason"].splitlines()) == len(sentences)
         assert line["message"].endswith(".")
-        # A stranger is told nothing of how this receiver is set up.
+        # An unverified request learns nothing about the receiver's settings.
         assert b"DT_" not in base64.b64decode(result["body"])
     assert outcome(results[2]) == (200, "none")
     assert not any(hidden in output for hidden in HIDDEN)
@@ -166,7 +166,7 @@ def not_raw(content: bytes) -> dict[str, Any]:
 
 def test_non_raw_web_action_says_how_to_fix_it(environ: dict[str, str], events: Events, tmp_path: Path) -> None:
     content = fresh_body()
-    # Whoever signed, and whatever is beside: a body that is no JSON comes as it does to one that is raw.
+    # A body that is not JSON arrives as in a raw web action.
     with_body = not_raw(content) | {"__ow_body": base64.b64encode(content).decode()}
     unsigned = {**not_raw(content), "__ow_headers": {}}
     results, lines, output = call(
@@ -178,7 +178,7 @@ def test_non_raw_web_action_says_how_to_fix_it(environ: dict[str, str], events: 
         assert "--web raw" in json.loads(base64.b64decode(result["body"]))["title"]
         assert (line["severity"], line["outcome"], line["status"]) == ("ERROR", "failed", 503)
         assert "--web raw" in line["reason"]
-    # Nothing of the three was stored, or else this would be a duplicate.
+    # None of the three was stored, or this would be a duplicate.
     assert outcome(results[3]) == (200, "stored")
     assert [document["body"] for document in events.documents()] == [content]
     assert not any(hidden in output for hidden in HIDDEN)
@@ -200,7 +200,7 @@ def test_non_http_event_is_405(environ: dict[str, str], events: Events, tmp_path
     assert "Traceback" not in output
 
 
-# What is no error, and ends a program all the same.
+# Exceptions that are not an Exception and would exit the program.
 
 SITECUSTOMIZE = """
 import core.receiver
@@ -220,7 +220,7 @@ core.receiver.parse = raises
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exception_that_would_exit_is_500_and_the_next_delivery_is_stored(
+def test_base_exception_is_500_and_the_next_delivery_is_stored(
     family: str, environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
@@ -233,7 +233,7 @@ def test_exception_that_would_exit_is_500_and_the_next_delivery_is_stored(
     ended = [line for line in lines if line["message"].endswith(" ended a request.")]
     assert [line["message"].split()[0] for line in ended] == ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "Odd"]
     assert {line["severity"] for line in ended} == {"ERROR"}
-    # The text of an exception may quote what it is about.
+    # The text of an exception may quote the body.
     assert "a body" not in output
     assert not any(hidden in output for hidden in HIDDEN)
     assert sorted(document["body"] for document in events.documents()) == sorted([contents[4], contents[6]])
@@ -266,7 +266,7 @@ def test_undocumented_body_encoding_is_stored_unchanged(
     contents, calls = [], []
     for encode in ENCODINGS.values():
         for kind in ("application/json", "text/plain", "application/octet-stream", ""):
-            # Escapes of JSON's own in it, of which none is to be undone; and another event each time.
+            # With JSON escapes, which must stay; and a new event each time.
             text = fresh_body().decode().replace("Møterom", 'M\\u00f8te\\"rom\\n\\\\ \\/ ø')
             content = f"{text}\r\n\t".encode()
             native = {

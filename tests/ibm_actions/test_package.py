@@ -119,7 +119,7 @@ def test_packaged_function_alone_stores_events(
     assert not {"ibmcloudant", "ibm_cloud_sdk_core", "uvicorn", "tests"} & loaded
 
 
-# A program of one's own beside the function's folder, as IBM describes it for a try without Code Engine.
+# A program beside the function's folder, as IBM describes it for a local run without Code Engine.
 WRAPPER = """
 import json, pathlib, sys
 
@@ -164,7 +164,7 @@ def test_packaged_application_alone_stores_events(
         assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "duplicate"
         asymmetric = {"DT-Asymmetric-Signature": es256(other)}
         assert server.request("POST", "/", asymmetric, other).headers["event-outcome"] == "stored"
-        # Nothing of the repository is on its path.
+        # The repository is not on its path.
         maps = Path(f"/proc/{server.process.pid}/environ")
         assert not maps.exists() or f"{ROOT}{os.sep}".encode() not in maps.read_bytes()
         assert server.stop() == 0

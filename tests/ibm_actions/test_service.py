@@ -15,7 +15,7 @@ from core.stores.contract import StoreUnavailableError
 from ibm_actions.service import Answer, FixedLogin, Login, Service
 from tests.ibm_actions.cloudant_calls import BASIC, HIDDEN, page, said, service
 from tests.support.events import soon
-from tests.support.loopback import DROPPED, Call, Loopback, Reply, gives_nothing_away, in_turn, loopback, success
+from tests.support.loopback import DROPPED, Call, Loopback, Reply, assert_no_leak, in_turn, loopback, success
 from tests.support.ports import free_port
 from tests.support.proxy import Mode, Proxy
 
@@ -33,7 +33,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
     assert time.monotonic() - started < max(seconds, 0.5)
-    gives_nothing_away(caught.value, HIDDEN)
+    assert_no_leak(caught.value, HIDDEN)
     return caught.value.reason
 
 

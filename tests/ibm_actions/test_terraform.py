@@ -223,7 +223,7 @@ def environment(planned: Planned) -> dict[str, str]:
     return {it["name"]: it["value"] for it in variables(planned, "literal")}
 
 
-# Not for Code Engine: for a CouchDB of one's own, and for whoever has DT's keys pinned, other clocks, another issuer.
+# Not for Code Engine: for another CouchDB, pinned keys, skewed clocks and another issuer.
 BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "DT_CLOUDANT_API_KEY", "DT_IAM_URL"}
 
 

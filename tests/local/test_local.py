@@ -163,7 +163,7 @@ def test_idle_wal_is_empty_so_that_no_other_database_replays_it(tmp_path: Path) 
             time.sleep(0.05)
         backup.chmod(0o644)
         backup.rename(path)
-        # Somebody looks before the next event comes.
+        # A look-up comes before the next event.
         assert stored(path) == contents
         contents += fresh_body(), fresh_body()
         assert post(program, contents[1]).status == 200

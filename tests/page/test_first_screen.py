@@ -11,7 +11,7 @@ from tests.support.desk import SECRET, Desk, desk
 
 STATE: dict[str, Any] = {
     "status": "ACTIVE",
-    "metrics": {"successCount": 0, "errorCount": 0, "latency99p": "0s"},
+    "failures": 0,
     "ledger": {"waiting": 0, "dropped": 0},
     "lastAttempt": None,
     "nextAttemptIn": None,
@@ -19,7 +19,7 @@ STATE: dict[str, Any] = {
     "disabledIn": None,
 }
 FAILING = {
-    "metrics": {"errorCount": 14},
+    "failures": 14,
     "ledger": {"waiting": 3, "dropped": 0},
     "lastAttempt": {"status": 401, "note": "", "ago": 6.2},
     "nextAttemptIn": 8.1,

@@ -1,4 +1,4 @@
-"""The ASGI application, spoken to in ASGI. Real servers and sockets are in tests/contract and tests/heroku."""
+"""The ASGI application, called by ASGI messages. tests/contract and tests/heroku use real servers and sockets."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""A server in a process of its own, started as a platform starts it."""
+"""A server in a subprocess, started as a platform starts it."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""Azure's worker, in front of it an HTTP server of ours in the place of Azure's host.
+"""Azure's worker behind our own HTTP server, which stands in for Azure's host.
 
 Real is Microsoft's own library of the worker, azure-functions-runtime: how the app is found and indexed, how a request
 becomes a `func.HttpRequest`, on what thread the function runs, and what becomes of its answer. The host, a program of
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(int(http.status_code), http.headers, http.body.bytes)
 
     def _received(self) -> dict[str, str]:
-        """Return the headers as they are passed on: names in lower case, and repeated ones joined, less the empty."""
+        """Return the headers as the host passes them on: lower-case names, repeated ones joined, empty ones dropped."""
         found: dict[str, list[str]] = {}
         for name, value in sorted(self.headers.items()):
             if "\0" in value:
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {name: ",".join(filter(None, values)) for name, values in found.items()}
 
     def _body(self) -> bytes | None:
-        """Return the body, of which there is none if its length is not given; None if it did not come."""
+        """Return the body, which is empty without a Content-Length; None if it is incomplete."""
         if "Transfer-Encoding" in self.headers:
             while size := int(self.rfile.readline().partition(b";")[0], 16):
                 self.rfile.read(size + 2)
@@ -195,7 +195,7 @@ _PATIENCE = 5.0
 
 
 def _path(target: str) -> str:
-    """Return the path that the function is given: dot segments resolved, escapes undone and made anew.
+    """Return the path that the function gets: dot segments resolved, escapes normalized.
 
     Raises:
         ValueError: Kestrel takes no such path.

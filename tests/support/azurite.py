@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's emulator of Azure Storage, in a process of its own."""
+"""Azurite, Microsoft's emulator of Azure Storage, in a subprocess."""
 
 import base64
 import gzip
@@ -34,7 +34,7 @@ class Azurite(StandIn):
         self._folder = tempfile.TemporaryDirectory()
 
     def start(self) -> None:
-        """Start it, again after a `kill` with all that it held."""
+        """Start it; after a `kill`, with its data."""
         node = shutil.which("node")
         program = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
         if not node or not program.is_file():
@@ -101,7 +101,7 @@ def connection_string(queue_port: int, table_port: int) -> str:
 
 @contextmanager
 def azurite() -> Iterator[Azurite]:
-    """Give a server of one's own, or skip where there is none."""
+    """Give a new server, or skip if it is not installed."""
     server = Azurite()
     try:
         server.start()

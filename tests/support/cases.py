@@ -1,6 +1,6 @@
-"""Strange bodies, each of which DT could sign: what every store, view, listing, export and worker is given.
+"""Unusual bodies that DT could sign, for every store, view, listing, export and worker.
 
-Those of our own have a body for each kind. A folder of others is read too, where there is one.
+Ours have a body for each kind. A folder of further bodies is read too, if there is one.
 """
 
 import json
@@ -17,7 +17,7 @@ FOLDER = Path(os.environ.get("DT_CASES") or Path(__file__).parents[3] / "shared"
 TIME = "2026-11-21T08:00:00.000001Z"
 _EARLIER = "2026-11-21T07:55:00.123456123Z"
 
-# Whatever is read as a time, or is none: RFC 3339 as far as it goes, and words that some database takes for a time.
+# Timestamps, valid and invalid: the range of RFC 3339, and words that some database reads as a time.
 TIMES = {
     "first second": "0001-01-01T00:00:00Z",
     "last microsecond": "9999-12-31T23:59:59.999999Z",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def certificate(*hosts: str) -> tuple[bytes, bytes]:
-    """Return a certificate that vouches for itself, and its key: both in PEM, and good for a day.
+    """Return a self-signed certificate and its key, both in PEM, valid for a day.
 
     Args:
         hosts: The names, or IP addresses, that it is for; 127.0.0.1 if there is none.
@@ -37,7 +37,7 @@ def certificate(*hosts: str) -> tuple[bytes, bytes]:
 
 
 def serving(folder: Path, *hosts: str) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a certificate for these hosts, and what a server speaks TLS with that has it."""
+    """Return the file of a certificate for these hosts, and a server's TLS context with it."""
     path, key_path = folder / "certificate.pem", folder / "key.pem"
     for file, content in zip((path, key_path), certificate(*hosts), strict=True):
         file.write_bytes(content)

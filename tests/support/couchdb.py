@@ -1,6 +1,6 @@
-"""PouchDB's server in the place of Cloudant, which is a CouchDB: in a process of its own, with what Cloudant adds.
+"""PouchDB's server in a subprocess, with Cloudant's additions to CouchDB. It stands in for Cloudant.
 
-It is one node, so it has no quorum and never answers 202; of limits it knows that of databases alone.
+It is one node, so it has no quorum and never answers 202. Its only limit is that of databases.
 """
 
 import base64
@@ -47,7 +47,7 @@ class CouchDb(StandIn):
         self._folder = tempfile.TemporaryDirectory()
 
     def start(self) -> None:
-        """Start it, again after a `kill` with all that it held."""
+        """Start it; after a `kill`, with its data."""
         node = shutil.which("node")
         if not node or not (_FOLDER / "node_modules" / "express-pouchdb").is_dir():
             pytest.skip("no express-pouchdb: install Node.js 20 or newer with npm, then `make test` installs it")
@@ -102,7 +102,7 @@ def _body(document: dict[str, Any]) -> bytes:
 
 @contextmanager
 def couchdb(login: str = "", token: str = "", limit: int | None = None) -> Iterator[CouchDb]:
-    """Give a server of one's own, or skip where there is none."""
+    """Give a new server, or skip if it is not installed."""
     server = CouchDb(login, token, limit)
     try:
         server.start()

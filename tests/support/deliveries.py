@@ -1,4 +1,4 @@
-"""Deliveries as DT Cloud would send them, and as others would. Every token is signed by PyJWT, never by the core."""
+"""Deliveries as DT Cloud sends them, and forged ones. Every token is signed by PyJWT, never by the core."""
 
 import base64
 import hashlib
@@ -77,7 +77,7 @@ def hs256(content: bytes, secret: str = SECRET, headers: dict[str, Any] | None =
 
 
 def raw_token(header: object, claims: object, signature: bytes = b"") -> str:
-    """Return a token of any header, claims and signature, such as nobody would sign."""
+    """Return a token with any header, claims and signature, valid or not."""
     parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 

@@ -1,4 +1,4 @@
-"""Staged packages, far from the repository, and environments with their own requirements and nothing else."""
+"""Staged packages outside the repository, and environments with only their requirements."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from tests.support.processes import ROOT
 
 
 def unpacked(cloud: str, folder: Path) -> Path:
-    """Write the package of ``cloud``, and return the tree that is in its zip, in ``folder``."""
+    """Write the package of ``cloud``, unpack its zip in ``folder``, and return that folder."""
     command = [sys.executable, str(ROOT / "tools" / "package.py"), cloud]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     with zipfile.ZipFile(next((ROOT / "dist").glob(f"{cloud}_*.zip"))) as zipped:

@@ -1,4 +1,4 @@
-"""fauxqs, an SQS in a process of its own: unlike moto, it is right about FIFO queues and about what SQS refuses."""
+"""fauxqs, an SQS in a subprocess: unlike moto, it is right about FIFO queues and invalid messages."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).with_name("node")
 
 @contextmanager
 def fauxqs() -> Iterator[str]:
-    """Give the address of a server of one's own, or skip where there is none."""
+    """Give the address of a new server, or skip if it is not installed."""
     node = shutil.which("node")
     if not node or not (_FOLDER / "node_modules" / "fauxqs").is_dir():
         pytest.skip("no fauxqs: install Node.js 20 or newer with npm, then `make test` installs it")

@@ -1,4 +1,4 @@
-"""Finds what is there once for each adapter, so that nothing has to list them."""
+"""Finds the test modules of every adapter, so that no list names the adapters."""
 
 import importlib
 import re
@@ -12,7 +12,7 @@ ADAPTER_FOLDERS = sorted(path.parent for path in ROOT.glob("*/wiring.py"))
 
 
 def found(name: str) -> list[ModuleType]:
-    """Import the module of this name from each folder of tests that has one, but for those that it is made for."""
+    """Import the module of this name from each folder of tests that has one, except tests/contract."""
     folders = sorted(path.parent.name for path in ROOT.glob(f"tests/*/{name}.py"))
     return [importlib.import_module(f"tests.{folder}.{name}") for folder in folders if folder != "contract"]
 

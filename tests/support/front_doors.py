@@ -50,10 +50,10 @@ def _lists(headers: Headers) -> dict[str, list[str]]:
 
 
 def _body(headers: Headers, body: bytes, always_base64: bool = False) -> dict[str, Any]:
-    """Give the body as text if its type says that it is one.
+    """Give the body as text if its content type is text.
 
-    Text that is not UTF-8 comes as base64 here. AWS puts U+FFFD in the place of what it cannot read, so that such a
-    body arrives as another and is refused; DT sends UTF-8.
+    Text that is not UTF-8 comes as base64 here. AWS replaces invalid bytes by U+FFFD, so the signature fails; DT sends
+    UTF-8.
     """
     content_type = dict(_lower(headers)).get("content-type", "")
     if not always_base64 and content_type.startswith(_TEXT):
@@ -65,7 +65,7 @@ def _body(headers: Headers, body: bytes, always_base64: bool = False) -> dict[st
 
 
 def payload_2(stage: str) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
-    """Payload 2.0: names in lower case, values joined, no body where there is none, a named stage before the path."""
+    """Payload 2.0: lower-case names, values joined, no ``body`` for an empty body, a named stage before the path."""
 
     def event(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
         raw_path = path if stage == "$default" else f"/{stage}{path}"
@@ -105,7 +105,7 @@ def payload_1(always_base64: bool, **more: str) -> Callable[[str, str, Headers, 
 
 
 def load_balancer(multi_value: bool) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
-    """A load balancer: names in lower case, either the last value or all values, an empty body where there is none."""
+    """A load balancer: lower-case names, either the last value or all values, an empty string for an empty body."""
 
     def event(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
         lower = _lower(headers)

@@ -26,7 +26,7 @@ PYTHON = ROOT / ".venv-azure-host" / "bin" / "python"
 
 
 def command() -> str:
-    """Return the command that serves an app, or skip where there is none."""
+    """Return the command that serves an app, or skip if it is not installed."""
     named = os.environ.get("DT_AZURE_HOST") or "azure-functions-host"
     found = shutil.which(named) or shutil.which(ROOT.parent / "shared" / "tools" / named)
     if not found:

@@ -36,7 +36,7 @@ _MAIN = {"firestore": "com.google.cloud.datastore.emulator.firestore.CloudFirest
 
 
 def find_jar(name: str) -> Path | None:
-    """Return an emulator's jar, if gcloud has it here."""
+    """Return an emulator's jar, if gcloud has installed it."""
     return next((jar for sdk in _SDKS for jar in sorted(sdk.glob(_JARS[name]))), None)
 
 
@@ -57,7 +57,7 @@ class Emulator(StandIn):
         """Start, and return once it listens."""
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
-        # In English, or else Firestore's looks for texts that it does not have.
+        # In English: Firestore's emulator lacks other translations.
         self.process = spawn(
             ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
             stdout=subprocess.DEVNULL,
@@ -74,7 +74,7 @@ class Emulator(StandIn):
 
 @contextmanager
 def emulator(name: str) -> Iterator[Emulator]:
-    """Give an emulator of one's own, ``pubsub`` or ``firestore``; skip where there is none."""
+    """Give a new emulator, ``pubsub`` or ``firestore``, or skip if it is not installed."""
     if find_jar(name) is None or not shutil.which("java"):
         pytest.skip(f"no {name} emulator: install gcloud with its emulators, and Java; or set CLOUDSDK_ROOT_DIR")
     started = Emulator(name)

@@ -1,4 +1,4 @@
-"""What this process holds: what is left over after a fault shows in it."""
+"""Threads, files and sockets of this process, to find leaks after a fault."""
 
 import asyncio
 import gc
@@ -8,17 +8,17 @@ import time
 
 
 def held() -> tuple[int, int]:
-    """Return how many threads there are, and how many files and sockets."""
+    """Return the number of threads, and of open files and sockets."""
     gc.collect()
     return threading.active_count(), len(os.listdir("/dev/fd"))
 
 
 async def let_go(before: tuple[int, int], more: int = 0) -> bool:
-    """Return whether no more is held than before, or is within 5 s: the other end of a connection has to notice.
+    """Return whether the numbers are back within 5 s, which the other end of a connection needs to notice.
 
     Args:
-        before: What was held then.
-        more: So many more threads, and as many more files and sockets, are none too many.
+        before: The numbers to return to.
+        more: The number of additional threads, files and sockets to allow.
     """
     until = time.monotonic() + 5
     while True:

@@ -1,4 +1,4 @@
-"""What a function is given on IBM Cloud, and what becomes of its result.
+"""The parameters of a function on IBM Cloud, and the HTTP answer of its result.
 
 Written from IBM's page on Code Engine and from the code of OpenWhisk's web actions (`ibm_actions.http` names both),
 for neither can be run here. What Code Engine refuses by itself, such as a body that is said to be JSON and is none, is

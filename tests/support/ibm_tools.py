@@ -1,4 +1,4 @@
-"""What checks ibm_actions/deploy and the Dockerfile, in an environment of its own: ``make ibm-tools``."""
+"""The tools that check ibm_actions/deploy and the Dockerfile, in a separate environment: ``make ibm-tools``."""
 
 import os
 from pathlib import Path

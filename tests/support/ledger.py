@@ -1,4 +1,4 @@
-"""What was sent, what was answered, and what has to be stored because of it."""
+"""The ledger of a load: deliveries, answers, and the events that must be stored."""
 
 import threading
 import time
@@ -83,7 +83,7 @@ class Ledger:
             self.periods.append(Period(fault, is_overwritten))
 
     def attempt(self, post: Post) -> bool:
-        """Send what is due, or else a fresh delivery; return whether there was one, and it was acknowledged."""
+        """Send a due retry or a new delivery; return whether there was one, and it was acknowledged."""
         with self._lock:
             number = self._next()
             if number is None:
@@ -137,7 +137,7 @@ class Ledger:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether all that may be sent was sent, and acknowledged."""
+        """Return whether every delivery was sent and acknowledged."""
         with self._lock:
             return self.sent >= self.allowed and not self._again and not any(each.waiting for each in self.periods)
 
@@ -159,7 +159,7 @@ class Ledger:
             seen[number] = self._stored[number] = 1
 
     def close(self) -> None:
-        """Find what is lost, when everything is counted."""
+        """Find the lost events, once everything is counted."""
         for number in range(self.sent):
             if self._acknowledged[number]:
                 period = self.periods[self._period[number]]

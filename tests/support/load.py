@@ -1,4 +1,4 @@
-"""Senders that do what DT Cloud does: send again whatever was not answered 200."""
+"""Senders that retry like DT Cloud: a delivery is sent again until its answer is 200."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ class Server(Protocol):
 
 
 def posting(server: Callable[[], Server]) -> Callable[[], Post]:
-    """Return what sends to whatever server there is at the moment, for `Load`."""
+    """Return a sender to the current server, for `Load`."""
 
     def post(content: bytes) -> int:
         headers = {"Content-Type": "application/json", "X-Dt-Signature": sign(content).decode()}
@@ -73,14 +73,14 @@ class Connection:
         return int(headers[9:12])
 
     def close(self) -> None:
-        """Close it; the next delivery opens another."""
+        """Close the connection; the next delivery opens another."""
         if self._socket:
             self._socket.close()
             self._socket = None
 
 
 def head(content: bytes, length: int) -> bytes:
-    """Return the head of a delivery that says it has so many bytes."""
+    """Return the head of a delivery with this Content-Length."""
     return (
         b"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"X-Dt-Signature: %b\r\nContent-Length: %d\r\n\r\n" % (sign(content), length)
@@ -118,13 +118,13 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """Stop sending; what is on its way is still answered."""
+        """Stop sending; deliveries in flight are still answered."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
 
     def finish(self) -> None:
-        """Send what was not acknowledged until it is, and nothing fresh."""
+        """Send unacknowledged deliveries until they are acknowledged, and no new ones."""
         self.ledger.allowed = self.ledger.sent
         self.start()
         deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""An HTTP server in the place of a cloud's service, which answers what a test tells it to, and counts."""
+"""An HTTP server in the place of a cloud's service, with scripted answers and recorded calls."""
 
 import json
 import socket
@@ -77,7 +77,7 @@ def success(**document: Any) -> Reply:
 
 
 def in_turn(*replies: Reply | None) -> Answering:
-    """Answer with each of these once, and then with the last for ever."""
+    """Answer with each of these once, then always with the last."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
@@ -127,7 +127,7 @@ class Loopback(ThreadingHTTPServer):
                 each.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hung up is what some tests are about."""
+        """Print nothing: in some tests the client disconnects."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,8 +192,8 @@ def loopback(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterato
         server.server_close()
 
 
-def gives_nothing_away(error: Exception, secret: str) -> None:
-    """See that nothing of what was sent or answered is in an error: not in a chain of others, which would be shown."""
+def assert_no_leak(error: Exception, secret: str) -> None:
+    """Assert that an error has nothing that was sent or answered, and no chained error that would show it."""
     assert (error.__cause__, error.__context__) == (None, None)
     assert secret not in "".join(traceback.format_exception(error))
     assert secret not in repr(vars(error))

@@ -1,8 +1,7 @@
-"""moto_server in a process of its own, which can be frozen, killed and started again. It stands in for AWS.
+"""moto_server in a subprocess, which can be frozen, killed and started again. It stands in for AWS.
 
-What is stored is in its memory, so it is gone after ``kill``. It is kinder than AWS is: it lets everybody do everything
-unless ``enforce_iam`` is called, CloudFormation passes over types that it does not know, and invoking a function needs
-Docker.
+It stores in memory, so ``kill`` loses everything. It differs from AWS: every permission is granted unless
+``enforce_iam`` is called, CloudFormation ignores unknown types, and invoking a function needs Docker.
 """
 
 import os
@@ -83,7 +82,7 @@ class MotoServer(StandIn):
         self._log.close()
 
     def enforce_iam(self, enforce: bool = True) -> None:
-        """Let IAM's policies decide from now on, or let everybody do everything again."""
+        """Enforce IAM's policies from now on, or grant everything again."""
         actions_without = b"0" if enforce else b"inf"
         headers = {"Content-Type": "text/plain"}
         with _direct.open(
@@ -115,7 +114,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @contextmanager
 def moto_server() -> Iterator[MotoServer]:
-    """Give a server of one's own."""
+    """Give a new server."""
     server = MotoServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""Deliveries that a number makes: cheap to make, to sign and to know again, for senders that need many."""
+"""Deliveries made from a number: cheap to make, sign and recognize, for senders that need many."""
 
 import hashlib
 import hmac

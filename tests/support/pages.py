@@ -1,10 +1,27 @@
-"""The documentation, taken apart, so that tests can hold it to its word."""
+"""The parsed documentation, for tests of its contents."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.processes import ROOT
+
+# The second-level headings of each adapter's README, in this order.
+HEADINGS = [
+    "What you get",
+    "Before you start",
+    "Deploy",
+    "Connect DT Cloud",
+    "Read the events",
+    "Rotate the secret",
+    "Operate it",
+    "Authentication",
+    "What it costs",
+    "Settings",
+    "When something goes wrong",
+    "Remove it",
+    "What is tested",
+]
 
 
 class Block(NamedTuple):

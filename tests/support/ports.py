@@ -12,7 +12,7 @@ _FIRST, _LAST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago, and that another process is not likely to be given too."""
+    """Return a free port that another process is not likely to get too."""
     while True:
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         with socket.socket() as probe:

@@ -144,7 +144,7 @@ class Postgres:
         self._process = None
 
     def stop(self) -> None:
-        """Stop for good."""
+        """Stop the server."""
         if self._process:
             self.signal(signal.SIGCONT)
             self._process.send_signal(signal.SIGQUIT)
@@ -185,7 +185,7 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def running(*settings: str) -> Iterator[Postgres]:
-    """Give a server of one's own, with settings such as ``fsync=off``."""
+    """Give a new server, with settings such as ``fsync=off``."""
     binaries = find_binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))

@@ -1,4 +1,4 @@
-"""The real programs, started as a person starts them, and spoken to over real sockets."""
+"""The real programs, started as a user starts them, and called over real sockets."""
 
 import ctypes
 import http.client
@@ -62,12 +62,12 @@ class Printing:
         return self._log.read().decode()
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return its log lines, less those of health checks."""
+        """Return its log lines, without those of health checks."""
         lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("outcome") != "health"]
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
-        """Return its log lines once there are ``count``: the answer may be here before its line is."""
+        """Return its log lines once there are ``count``: an answer may arrive before its line."""
         deadline = time.monotonic() + 5
         while len(self.lines()) < count and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -84,7 +84,7 @@ class Requesting:
     port: int
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """Make one request on a connection of its own."""
+        """Make one request on a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
             connection.request(method, path, body or None, dict(headers or {}))
@@ -100,21 +100,21 @@ class StandIn:
     process: subprocess.Popen[bytes] | None = None
 
     def freeze(self) -> None:
-        """Let it take connections and say nothing."""
+        """Freeze it: it accepts connections and answers nothing."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on. What was sent meanwhile is then carried out, whether or not anybody waits for it."""
+        """Thaw it. It then handles the requests that came meanwhile, even if the clients have gone."""
         self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a power cut does: connections are refused from now on."""
+        """Kill it: connections are refused from now on."""
         self._running().kill()
         self._running().communicate()
         self.process = None
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End it in any state."""
         if self.process:
             self.kill()
 
@@ -124,7 +124,7 @@ class StandIn:
 
 
 def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> str:
-    """Run a Python program with these variables and nothing else of the tests', and return all that it printed."""
+    """Run a Python program with only these variables, and return its output."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "HOME": str(folder)}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -141,7 +141,7 @@ def run_alone(program: str, folder: Path, *arguments: str, **environ: str) -> st
 
 
 class Program(Printing, Requesting):
-    """One server in a process of its own.
+    """One server in a subprocess.
 
     Args:
         module: What ``python -m`` runs.

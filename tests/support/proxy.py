@@ -38,7 +38,7 @@ class Proxy:
         started.wait()
 
     def set(self, mode: Mode) -> None:
-        """Behave so from now on."""
+        """Set the mode from now on."""
 
         async def change() -> None:
             self._mode = mode

@@ -8,7 +8,7 @@ from tests.support.processes import ROOT
 
 
 def copy_repository(target: Path) -> Path:
-    """Copy what git knows, or would add, to ``target``, and return that."""
+    """Copy the files that git tracks or would add to ``target``, and return it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, names.split("\0")):

@@ -46,12 +46,12 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.init_error: Any = None
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing: the runtime is gone, which those who killed it know."""
+        """Print nothing: some tests kill the runtime."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Or else each invocation takes 44 ms.
+    # Otherwise each invocation takes 44 ms.
     disable_nagle_algorithm = True
     server: _RuntimeApi
 

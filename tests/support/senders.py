@@ -1,4 +1,4 @@
-"""What has to come of a load while a receiver dies or its store is away."""
+"""Loads during kills of a receiver and outages of its store, and their required outcome."""
 
 import random
 import time
@@ -19,7 +19,7 @@ LIMIT = 200_000
 
 @contextmanager
 def sending(server: Callable[[], Server]) -> Iterator[Ledger]:
-    """Send to whatever server there is at the moment, as long as the block lasts."""
+    """Send to the current server during the block."""
     ledger = Ledger(LIMIT)
     load = Load(ledger, posting(server), SENDERS)
     load.start()
@@ -64,8 +64,8 @@ def kill_often(
     return ledger
 
 
-def away(ledger: Ledger, goes: Callable[[], object], comes: Callable[[], object]) -> None:
-    """Take the store away under load, and give it back: meanwhile nothing is acknowledged, and then all goes on."""
+def store_outage(ledger: Ledger, goes: Callable[[], object], comes: Callable[[], object]) -> None:
+    """Cause a store outage under load; assert that nothing is acknowledged meanwhile, and that the load recovers."""
     wait_for(ledger, 50)
     goes()
     time.sleep(0.2)  # what was answered already is counted
@@ -77,7 +77,7 @@ def away(ledger: Ledger, goes: Callable[[], object], comes: Callable[[], object]
 
 
 def wait_for(ledger: Ledger, count: int) -> None:
-    """Return once so many events are acknowledged."""
+    """Wait until this many events are acknowledged."""
     deadline = time.monotonic() + 20
     while ledger.acknowledged < count:
         assert time.monotonic() < deadline
@@ -85,7 +85,7 @@ def wait_for(ledger: Ledger, count: int) -> None:
 
 
 def outcome(ledger: Ledger, stored: list[bytes]) -> tuple[int, int]:
-    """Return how many events were acknowledged and how many copies there are too many; no event may be missing."""
+    """Return the numbers of acknowledged events and of duplicates; assert that no event is missing."""
     ledger.count(stored)
     ledger.close()
     assert sum(period.lost for period in ledger.periods) == 0

@@ -66,7 +66,7 @@ class ServiceBus(StandIn):
         wait_for(self.port, self.process)
 
     def set(self, mode: str, times: int = 0, seconds: float = 6) -> None:
-        """Behave so from now on, or for so many messages.
+        """Set the mode from now on, or for ``times`` messages.
 
         Args:
             mode: As in `tests.support.service_bus_peer`.
@@ -82,7 +82,7 @@ class ServiceBus(StandIn):
         assert process.stdout.readline() == line
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return all messages that were stored, in that order; each has its properties under their names beside it."""
+        """Return all stored messages in order, each with its properties by name."""
         found = []
         for line in self._lines(".jsonl"):
             body, properties = base64.b64decode(line.pop("body")), line.pop("properties")
@@ -109,7 +109,7 @@ def _certify(path: Path) -> Path:
 
 @contextmanager
 def service_bus(folder: Path, *queues: str, **options: Any) -> Iterator[ServiceBus]:
-    """Give a started one of one's own, or skip where there is no AMQP to be had."""
+    """Give a new, started one, or skip if the AMQP library is not installed."""
     if importlib.util.find_spec("proton") is None:
         pytest.skip("no python-qpid-proton: install a C compiler, then `make test` installs it")
     bus = ServiceBus(folder, *queues, **options)

@@ -1,4 +1,4 @@
-"""What the product's own source says, for tests that hold infrastructure to it."""
+"""Facts from the product's source, for tests of infrastructure against it."""
 
 import ast
 import re

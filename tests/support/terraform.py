@@ -81,7 +81,7 @@ class Configuration:
         return {f"{of_type}.{name}" for of_type, name in self.reference.findall(text)}
 
     def waits(self) -> dict[str, set[str]]:
-        """Return what each resource and local value refers to, by depends_on too, which the twin leaves out."""
+        """Return the references of each resource and local value, depends_on included, which the twin leaves out."""
         waits = {}
         for address, body in ({f"local.{name}": value for name, value in self.locals.items()} | self.resources).items():
             text = json.dumps(body)
@@ -108,7 +108,7 @@ class Configuration:
         return json.dumps(value)
 
     def twin(self) -> str:
-        """Return a configuration without resources that says what the real one would make of the same variables."""
+        """Return a configuration without resources that evaluates the same expressions."""
         lines = ["locals {"]
         lines += [f"{name} = {self._expression(value)}" for name, value in self.locals.items()]
         for address, body in self.resources.items():
@@ -168,7 +168,7 @@ class Terraform:
         return found.stdout
 
     def must_not_plan(self, *arguments: str) -> str:
-        """Plan in vain; return what Terraform says, on one line."""
+        """Assert that the plan fails; return Terraform's message on one line."""
         found = self.run("plan", *arguments)
         assert found.returncode == 1
         return " ".join(found.stderr.replace("│", " ").split())
@@ -240,7 +240,7 @@ class Planned:
 
     @property
     def grants(self) -> set[tuple[str, str, str]]:
-        """Everything that anybody may do: on what, which role, who."""
+        """Every grant of a permission: resource, role, member."""
         found = set()
         for of_type in {it.split(".")[0] for it in self._declared if it.split(".")[0].endswith("_iam_member")}:
             for it in self.instances(of_type).values():

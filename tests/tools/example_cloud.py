@@ -1,5 +1,7 @@
 """A minimal adapter: a platform that calls ``main(event, context)`` and stores a file for each event."""
 
+from tests.support.pages import HEADINGS
+
 FILES = {
     "example_cloud/__init__.py": '"""The receiver on an example of a cloud."""\n',
     "example_cloud/main.py": '''
@@ -107,7 +109,8 @@ deploy-example: package-example ## Deploy dist/example_cloud/
 """,
     "example_cloud/requirements.in": "-r ../requirements/core.in\n",
     "example_cloud/requirements.txt": "pyjwt==2.10.1\n",
-    "example_cloud/README.md": "# The receiver on an example\n\n```sh\nmake deploy-example\n```\n",
+    "example_cloud/README.md": "# The receiver on an example\n\n"
+    + "".join(f"## {heading}\n`make deploy-example`\n\n" for heading in HEADINGS),
     "tests/example_cloud/host.py": '''
 """The platform: HTTP to ``main(event, context)`` and back."""
 

@@ -82,11 +82,11 @@ def test_fork_removes_clouds_and_adds_another(fork: Path) -> None:
             assert (fork / name).parent.joinpath(included).is_file(), name
 
     collected = {line.rpartition("::")[2] for line in run_pytest(fork, "--collect-only").splitlines()}
-    for case in ("is_refused_alike[Example]", "of_the_log[Example]", "have_no_case[Example-x-dt-signature]"):
+    for case in ("get_the_same_answer[Example]", "block_answers[Example]", "case_insensitive[Example-x-dt-signature]"):
         assert any(line.endswith(case) for line in collected), case
     assert "test_duplicate_changes_nothing[example files]" in collected
     assert not [line for line in collected for name in gone() if f"[{name}]" in line or f"[{name}-" in line]
-    run_pytest(fork, "tests/contract", "-k", "(Example or example or (sqlite and survives)) and not of_the_log")
+    run_pytest(fork, "tests/contract", "-k", "(Example or example or (sqlite and survives)) and not unread_log")
     docs = (f"tests/docs/test_{name}.py" for name in ("docs", "settings", "architecture", "workflows"))
     run_pytest(fork, *docs, "tests/tools/test_size.py", "tests/tools/test_package.py")
 

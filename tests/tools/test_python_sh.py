@@ -91,7 +91,7 @@ def test_version_of_the_clouds_then_the_newest(machine: Machine, there: list[str
 
 def test_requested_version_only(machine: Machine) -> None:
     newer = machine.python("bin/python3.13")
-    # Called python3.11, and is none.
+    # Named python3.11, but another version.
     machine.python("bin/python3.11", "sys.version_info = (3, 13, 0)")
     done = machine.run("bin", "3.11", PYTHON=newer)
     assert (done.returncode, done.stdout) == (1, "")
