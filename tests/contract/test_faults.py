@@ -107,7 +107,7 @@ def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) 
         assert cloud.cause_of(write, seconds) == cloud.silent
         return [call.began - started for call in server.calls]
 
-    with ExitStack() as stack, ThreadPoolExecutor(len(CLOUDS) * len(budgets)) as threads:
+    with ExitStack() as stack, ThreadPoolExecutor(len(CLOUDS) * len(budgets) or 1) as threads:
         silent = [stack.enter_context(loopback(in_turn(SILENT))) for _ in range(len(CLOUDS) * len(budgets))]
         cases = [(name, seconds) for name in CLOUDS for seconds in budgets]
         writes = [CLOUDS[name].connect(server, monkeypatch) for (name, _), server in zip(cases, silent, strict=True)]

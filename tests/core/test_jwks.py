@@ -8,15 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from jwt import PyJWK
 
 import core.verify.jwks
@@ -25,8 +21,10 @@ from core.settings import Settings
 from core.verify.jwks import COOLDOWN, MAX_AGE, PublishedKeys
 from core.verify.keys import KeysNeeded, KeysUnavailableError
 from core.verify.signature import SignatureError
+from tests.support.certificates import serving
 from tests.support.deliveries import ORGANIZATION, body, delivery, verified
-from tests.support.es256 import KID, PRIVATE, es256, jwks
+from tests.support.es256 import KID, es256, jwks
+from tests.support.ports import free_port
 
 DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
 LIMIT = 65_536
@@ -250,20 +248,13 @@ def test_concurrent_requests_share_one_fetch(keys: PublishedKeys, issuer: Issuer
 # Failing
 
 
-def unused_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 NESTED = b"[" * LIMIT
 PACKED = gzip.compress(json.dumps(jwks()).encode())
 URIS: list[Any] = [
     *(None, "", "/keys", "keys", [], {}, 5, True, ["https://127.0.0.1"], "https://", "http://[::1", "\ud800"),
     *("http://192.0.2.1/keys", "file:///etc/hostname", "data:application/json,{}", "ftp://127.0.0.1/keys"),
     *("https://127.0.0.1:port/", "https://127.0.0.1:99999/", "https://127.0.0.1/a b", "https://\x00/"),
-    f"http://127.0.0.1:{unused_port()}/",
+    f"http://127.0.0.1:{free_port()}/",
 ]
 FAILURES: dict[str, dict[str, Answer]] = {
     "discovery 404": {DISCOVERY: status(404)},
@@ -347,7 +338,7 @@ def test_failed_first_fetch_raises_keys_unavailable(
 
 
 def test_unreachable_issuer(clock: Clock) -> None:
-    keys = PublishedKeys(f"http://127.0.0.1:{unused_port()}", clock)
+    keys = PublishedKeys(f"http://127.0.0.1:{free_port()}", clock)
     keys.refresh()
     with pytest.raises(KeysUnavailableError):
         keys.get(KID)
@@ -508,10 +499,7 @@ def test_keys_are_never_read_from_a_file(tmp_path: Path, clock: Clock) -> None:
 
 def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock, tmp_path: Path) -> None:
     """The certificate is for the right address, but self-signed."""
-    certificate = tmp_path / "certificate.pem"
-    certificate.write_bytes(self_signed())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    _, context = serving(tmp_path)
     handshakes = []
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -532,25 +520,6 @@ def test_https_is_used_and_its_certificate_verified(issuer: Issuer, clock: Clock
     assert handshakes == ["TLSV1_ALERT_UNKNOWN_CA"]
     with pytest.raises(KeysUnavailableError):
         keys.get(KID)
-
-
-def self_signed() -> bytes:
-    """Return a certificate for 127.0.0.1 and its key."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(PRIVATE.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(PRIVATE, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    key = PRIVATE.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return key + certificate.public_bytes(encoding)
 
 
 def test_fetched_key_verifies_its_issuers_tokens(issuer: Issuer) -> None:

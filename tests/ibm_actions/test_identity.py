@@ -4,7 +4,6 @@ The real IBM SDK against a stand-in for IAM.
 """
 
 import logging
-import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +35,7 @@ from tests.ibm_actions.iam import (
     token,
     tokens,
 )
-from tests.support.certificates import certificate
+from tests.support.certificates import serving
 from tests.support.couchdb import couchdb
 from tests.support.deliveries import fresh_body
 from tests.support.events import event
@@ -227,12 +226,7 @@ def test_iam_redirect_is_not_followed(status: int) -> None:
 
 
 def test_untrusted_iam_certificate_is_sent_nothing(tmp_path: Path) -> None:
-    path, key_path = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    for file, content in zip((path, key_path), certificate("127.0.0.1"), strict=True):
-        file.write_bytes(content)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(path, key_path)
-    with loopback(tokens(), tls) as iam:
+    with loopback(tokens(), serving(tmp_path)[1]) as iam:
         assert refused(iam_login(None, API_KEY, iam.url)) == "IAM: SSLError"
         assert iam.calls == []
 
