@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_collector() -> Iterator[None]:
-    """Keep the garbage collector from running during imports: dozens of collections that find nothing to free.
+    """Disable the garbage collector during imports: importing hundreds of modules triggers useless collections.
 
-    Afterwards it ignores what was imported.
+    Afterwards the collector ignores the imported objects.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the filters drop, said now and then: an event that is dropped is gone, so a wrong filter has to be seen."""
+"""Rate-limited warnings of dropped events: a dropped event is lost, so a wrong filter must be noticed."""
 
 import threading
 import time
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from core.event import Event
 from core.log import Log
 
-# Seconds from one warning to the next.
+# Seconds between two warnings.
 EVERY = 60.0
 # Names in one warning.
 _MAX_NAMES = 10
 
 
 class Drops:
-    """Counts drops, and warns of them at the first, and then at most once in `EVERY` seconds.
+    """Counts drops. Warns at the first one, and then at most once in `EVERY` seconds.
 
     Args:
         log: Where the warnings go.

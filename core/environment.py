@@ -1,4 +1,4 @@
-"""Environment variables, read once at the start: every fault is named, with what to set and where to find it."""
+"""Environment variables, read once at the start. All faults are reported, with what to set and where to find it."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from typing import Any
 
 from core.spelling import nearest
 
-# http only for a server on this machine, and not for http://localhost:80@example.com.
+# http only for loopback, and not for http://localhost:80@example.com.
 _SECURE_URL = re.compile(r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/\S*)?").fullmatch
 # https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
 _KEY_VAULT = "@microsoft.keyvault("
 
 
 class SettingsError(Exception):
-    """The environment cannot be used. ``str()`` is a list of sentences for a person, without any secret.
+    """The environment is invalid. ``str()`` is a list of sentences for a person, without any secret.
 
     Attributes:
         faults: The sentences.
@@ -26,7 +26,7 @@ class SettingsError(Exception):
 
 
 class Environment:
-    """The variables, and every fault found in them so far. Reading never raises; `check` does, with all faults.
+    """The variables, and all faults found so far. Reading never raises; `check` raises, with all faults.
 
     An empty variable counts as missing.
 
@@ -35,7 +35,7 @@ class Environment:
 
     Attributes:
         faults: Sentences: what to set, and where to find it.
-        warnings: Sentences for the log at the start: allowed, but worth a look.
+        warnings: Sentences for the log at the start: valid settings that are probably wrong.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ class Environment:
     def check_references(self) -> None:
         """Make an unresolved reference to a key vault a fault in any DT_ variable, read or not."""
         for name, value in self._variables.items():
-            # Inside a longer text, too, such as a JSON array, where Azure resolves none.
+            # Also inside a longer text, such as a JSON array: Azure does not resolve references there.
             if name.upper().startswith("DT_") and _KEY_VAULT in value.lower():
                 self.faults.append(
                     f"{name} is a reference that Key Vault did not resolve. May the function's identity read that "
@@ -60,7 +60,7 @@ class Environment:
                 )
 
     def misspelt(self) -> list[str]:
-        """Return a sentence for each DT_ variable that was not read, and whose name is close to one that was."""
+        """Return a sentence for each DT_ variable that was not read but whose name resembles one that was."""
         unread = [name for name in self._variables if name.upper().startswith("DT_") and name not in self._read]
         pairs = [(name, nearest(name, self._read)) for name in unread]
         return [f"{name} is not a setting. Do you mean {meant}?" for name, meant in pairs if meant]
@@ -75,7 +75,7 @@ class Environment:
 
         Args:
             name: Its name.
-            what: What it holds, and what sets it; for the fault.
+            what: Its content and who sets it; for the fault.
         """
         value = self.get(name)
         if not value:
@@ -91,7 +91,7 @@ class Environment:
         return default
 
     def list(self, name: str, what: str) -> list[str]:
-        """Return the values of a variable that holds one, verbatim, or a JSON array of several."""
+        """Return the values of a variable: one, verbatim, or a JSON array of several."""
         values = parse_list(self.get(name))
         if values is not None:
             return values
@@ -117,7 +117,7 @@ class Environment:
         return text == "true"
 
     def keep_days(self, name: str) -> int:
-        """Return the days after which a store may delete an event or forget its key, 365 by default; 0 is never."""
+        """Return the days after which a store may delete an event or its key, 365 by default; 0 means never."""
         text = self.get(name, "365")
         if re.fullmatch("[0-9]{1,4}", text):
             return int(text)
@@ -126,12 +126,12 @@ class Environment:
 
 
 def is_secure_url(url: str) -> bool:
-    """Return whether the URL is https, or http to this machine."""
+    """Return whether the URL is https or loopback."""
     return bool(_SECURE_URL(url))
 
 
 def parse_list(text: str) -> list[str] | None:
-    """Return one value, taken verbatim, or the items of a JSON array of strings; None if it is a broken array."""
+    """Return a single value verbatim, or the items of a JSON array of strings; None if the array is invalid."""
     if not text.startswith("["):
         return [text] if text.strip() else []
     try:

@@ -1,4 +1,4 @@
-"""From verified bytes to an event. Never raises: what DT signed is kept, however strange it is."""
+"""Parses verified bytes into an event. Never raises: a malformed body that DT signed is stored too."""
 
 import hashlib
 import json
@@ -19,21 +19,21 @@ EVENT_TYPES = frozenset({
 })
 # fmt: on
 
-# Service Bus takes 128 characters as a message id, the shortest of the stores; DT's own ids give at most 70.
+# The limit of Service Bus for a message id, the lowest of all stores. DT's ids give at most 70 characters.
 _KEY = re.compile(r"(?=.{5,128}\Z)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
 _MAX_FIELD = 256
 
 
 @dataclass(slots=True)
 class Event:
-    """One event of a device, beside the exact bytes that DT signed.
+    """One event of a device, with the exact bytes that DT signed.
 
-    The attributes between key and body carry DT's own names in the stores: eventId, eventType, deviceId, projectId,
-    timestamp. Each of them is None where the body lacks it or holds something that no store could hold. Beside them
-    the stores keep our own receivedAt and signedBy.
+    The stores use DT's names for the attributes between key and body: eventId, eventType, deviceId, projectId,
+    timestamp. Each is None if the body lacks it, or if a store could not hold its value. The stores add receivedAt and
+    signedBy.
 
     Attributes:
-        key: What every store uses as its unique key: the same for each delivery of one event.
+        key: The unique key in every store: the same for each delivery of one event.
         event_id: ``event.eventId``, opaque; usually an xid of 20 characters.
         event_type: ``event.eventType``, such as ``temperature``.
         device_id: ``metadata.deviceId``, else the last part of ``event.targetName``.
@@ -42,7 +42,7 @@ class Event:
         received_at: When this delivery arrived here, in UTC.
         parsed: Whether the body is a JSON event of a known type with all of the above.
         fault: Why `parsed` is false, for the log; None otherwise.
-        signed_by: Which key verified the delivery, as in `core.verify.signature.Verified`.
+        signed_by: The key that verified the delivery, as in `core.verify.signature.Verified`.
         expired_for: As in `core.verify.signature.Verified`; for the log.
         body: The exact bytes that DT signed.
         document: The parsed body; an empty mapping when it is not a JSON object.
@@ -63,7 +63,7 @@ class Event:
     document: Mapping[str, Any] = field(repr=False)
 
     def attributes(self) -> dict[str, str]:
-        """Return what the stores keep as text beside the body, by DT's own names; what the body lacks is left out."""
+        """Return the text attributes stored with the body, under DT's names; missing fields are omitted."""
         texts = {
             "key": self.key,
             "eventId": self.event_id,
@@ -78,19 +78,19 @@ class Event:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The device's labels as the Data Connector was configured to send them; a snapshot, so never a key."""
+        """The device's labels, as configured on the Data Connector; they change over time, so they are never a key."""
         return {k: v for k, v in _mapping(self.document, "labels").items() if isinstance(v, str)}
 
 
 def parse(verified: Verified, received_at: datetime) -> Event:
-    """Read what can be read of a verified body.
+    """Parse a verified body as far as possible.
 
     Args:
-        verified: The only thing that can be parsed, and so stored; see `core.verify.signature.Verifier.verify`.
+        verified: From `core.verify.signature.Verifier.verify`; nothing else can be parsed or stored.
         received_at: The time of arrival, in UTC.
 
     Returns:
-        The event. `Event.parsed` says whether it is one that this version knows how to read.
+        The event. `Event.parsed` is true if this version can read it in full.
     """
     body = verified.body
     fault = None
@@ -109,8 +109,8 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     device_id = _text(metadata.get("deviceId"))
     project_id = _text(metadata.get("projectId"))
     if device_id is None or project_id is None:
-        # metadata came in 2022 and "may change" for events that no device publishes. Split, never slice: an emulator's
-        # device id is 23 characters long, a sensor's 20.
+        # metadata was added in 2022 and "may change" for events that no device publishes. Split, never slice: an
+        # emulator's device id has 23 characters, a sensor's 20.
         target = _text(event.get("targetName")) or ""
         match target.split("/"):
             case ["projects", project, "devices", device]:
@@ -120,7 +120,7 @@ def parse(verified: Verified, received_at: datetime) -> Event:
     timestamp = read_time(event.get("timestamp"))
     if fault is None:
         fault = _fault(event, event_id, event_type, device_id, project_id, timestamp)
-    # By position: to name 13 arguments takes 0.4 us, as long as the search for duplicate keys.
+    # By position: 13 keyword arguments take 0.4 us, as long as the search for duplicate keys.
     return Event(
         event_key(event_id, event_type, device_id, body),
         event_id,
@@ -139,22 +139,22 @@ def parse(verified: Verified, received_at: datetime) -> Event:
 
 
 def parse_stored(body: bytes, received_at: datetime, signed_by: str = "unknown") -> Event:
-    """Read an event that came back from a store, which took it verified.
+    """Parse an event that was read from a store. It was verified before it was stored.
 
     Args:
-        body: The bytes that the store kept.
+        body: The stored bytes.
         received_at: When they arrived, in UTC.
-        signed_by: What the store kept of it; ``unknown`` where it kept nothing.
+        signed_by: The stored value; ``unknown`` if there is none.
     """
     return parse(Verified(body, signed_by), received_at)
 
 
 def event_key(event_id: str | None, event_type: str | None, device_id: str | None, body: bytes) -> str:
-    """Return the key under which every store keeps an event once.
+    """Return the unique key of an event.
 
-    ``eventId.eventType.deviceId``: DT documents eventId as unique, but its own examples share one between types, so
-    all three. Where one is missing or holds other characters than ``[A-Za-z0-9_-]``, ``h.`` and the SHA-256 of the
-    body. Never the token's ``jti``, which belongs to the signature and not to the event.
+    ``eventId.eventType.deviceId``: DT documents eventId as unique, but its own examples share one between types. If
+    one is missing or has characters outside ``[A-Za-z0-9_-]``: ``h.`` and the SHA-256 of the body. Never the token's
+    ``jti``, which identifies the signature, not the event.
     """
     if event_id and event_type and device_id:
         key = f"{event_id}.{event_type}.{device_id}"
@@ -164,16 +164,16 @@ def event_key(event_id: str | None, event_type: str | None, device_id: str | Non
 
 
 def rfc3339(time: datetime) -> str:
-    """Write a UTC time with always six fraction digits, so that text sorts as time does."""
+    """Format a UTC time with six fraction digits, so that text order is time order."""
     return time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def read_time(value: Any) -> datetime | None:
-    """Read RFC 3339 with any number of fraction digits; DT sends 0, 6 or (2018) 9. Nanoseconds stay in the body.
+    """Parse RFC 3339 with any number of fraction digits; DT sends 0, 6 or (2018) 9. Nanoseconds stay in the body.
 
     Returns:
-        The time in UTC, to the microsecond; None where ``value`` is no time, or one that `datetime` has not, such as
-        one in the year 12000.
+        The time in UTC, to the microsecond; None if ``value`` is not a time, or out of the range of `datetime`, such as
+        the year 12000.
     """
     try:
         time = datetime.fromisoformat(value)
@@ -187,7 +187,7 @@ _RARE_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:)(
 
 
 def _read_rare_time(text: str) -> datetime | None:
-    """Read what RFC 3339 allows and Python does not: lower-case letters, and 23:59:60, which is the second after it."""
+    """Parse what RFC 3339 allows and Python rejects: lower-case letters, and 23:59:60, the next second."""
     parts = _RARE_TIME(text)
     if not parts:
         return None
@@ -208,7 +208,7 @@ def _fault(
     project_id: str | None,
     timestamp: datetime | None,
 ) -> str | None:
-    """Name the first thing that keeps an event from being read in full."""
+    """Return the first reason why an event cannot be read in full."""
     if event_type not in EVENT_TYPES:
         return "unknown event type" if event_type else "no eventType"
     if not event_id:
@@ -219,7 +219,7 @@ def _fault(
         return "no projectId"
     if not timestamp:
         return "no timestamp"
-    # labelsChanged has no wrapper around its three fields, and ping has no data at all.
+    # labelsChanged has its three fields directly in data, and ping has no data.
     data = event.get("data")
     if event_type == "ping" or (
         type(data) is dict and (event_type == "labelsChanged" or type(data.get(event_type)) is dict)
@@ -234,11 +234,11 @@ def _mapping(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return ``value`` if every store can hold it as text: no control character, no lone surrogate, not endless."""
+    """Return ``value`` if every store can hold it as text: no control character, no lone surrogate, not too long."""
     return value if type(value) is str and 0 < len(value) <= _MAX_FIELD and value.isprintable() else None
 
 
-# NaN and Infinity are Python's, not JSON's: no database could read them back.
+# NaN and Infinity are not JSON, although Python accepts them: no database could read them.
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
@@ -259,22 +259,22 @@ _strict_decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_
 
 
 def _decode(body: bytes) -> Any:
-    # Not json.loads, which would also take UTF-16, as no database does, and looks for white space twice.
+    # Not json.loads: it also accepts UTF-16, which no database does, and scans for white space twice.
     text = body.decode().strip(" \t\r\n")
     document, end = _raw_decode(text)
     if end != len(text):
         raise ValueError("more than one document")
-    # Of a key that is there twice, Python and Postgres take the last value, and SQLite and BigQuery the first: I-JSON
-    # forbids it (https://www.rfc-editor.org/rfc/rfc7493#section-2.3).
+    # For a duplicate key, Python and Postgres take the last value, SQLite and BigQuery the first. I-JSON forbids it
+    # (https://www.rfc-editor.org/rfc/rfc7493#section-2.3).
     return document if _has_each_key_once(text, document) else _strict_decode(text)
 
 
 def _has_each_key_once(text: str, document: Any) -> bool:
-    """Return True only if no object in ``text`` has a key twice; False if that takes a closer look.
+    """Return True only if no object in ``text`` has a duplicate key; False if a full check is needed.
 
-    A third of what a hook for each object costs. Outside its strings, JSON has one colon for each key. If ``text`` has
-    no more colons than there are keys and times in the places where DT has them, then it has no other key. An escape
-    could stand for a colon, so that there must be none.
+    This takes a third of the time of a hook for each object. Outside strings, JSON has one colon for each key. If
+    ``text`` has no more colons than the keys and times found where DT places them, it has no other key. An escape
+    could encode a colon, so the text must have none.
     """
     try:
         event, labels, metadata = document["event"], document["labels"], document["metadata"]

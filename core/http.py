@@ -1,4 +1,4 @@
-"""The request and the answer, as platforms and core exchange them."""
+"""The request and the response, as adapters and core exchange them."""
 
 import json
 from collections.abc import Sequence
@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 
 
 class DisconnectedError(Exception):
-    """The client went away before its body was here."""
+    """The client disconnected before its body was complete."""
 
 
 class TooLargeError(Exception):
-    """The body is too large to be read."""
+    """The body exceeds the limit, and is not read."""
 
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, as bytes that nobody has interpreted yet.
+    """One HTTP request, with its body as unparsed bytes.
 
     Attributes:
         method: The HTTP method in upper case.
-        path: The path, without the query string; ``/`` where the platform has no paths.
-        headers: Pairs of name (any case) and value, in order, repeated where the sender repeated them.
-        body: The body exactly as it came over the wire; ``b""`` when there was none. DT signs these bytes.
-        alternatives: What the body may be instead, where a platform does not say how it has encoded it. The one whose
-            checksum DT signed takes the place of ``body`` when the request is verified.
+        path: The path, without the query string; ``/`` if the platform has no paths.
+        headers: Pairs of name (any case) and value, in order, repeated as sent.
+        body: The exact bytes of the body; ``b""`` without one. DT signs these bytes.
+        alternatives: Other possible bodies, if a platform does not say how it encoded the body. Verification chooses
+            the one whose checksum DT signed.
     """
 
     method: str
@@ -33,10 +33,10 @@ class Request:
     alternatives: tuple[bytes, ...] = field(default=(), repr=False)
 
     def values(self, name: str) -> list[str]:
-        """Return every value of the header ``name``, which is given in lower case.
+        """Return all values of the header ``name``, given in lower case.
 
-        Names are compared without case, because clouds change it: "some services will force header names to be
-        lower-cased" (DT, https://docs.developer.disruptive-technologies.com/data-connectors/receiving-events).
+        The comparison ignores case, because clouds change it: "some services will force header names to be lower-cased"
+        (DT, https://docs.developer.disruptive-technologies.com/data-connectors/receiving-events).
         """
         length = len(name)
         return [value for key, value in self.headers if len(key) == length and key.lower() == name]
@@ -47,7 +47,7 @@ class Response:
     """The answer to one request.
 
     Attributes:
-        status: The HTTP status code. Exactly 200 acknowledges: older texts of DT's accept no other 2xx.
+        status: The HTTP status code. Only 200 acknowledges: DT's older documentation accepts no other 2xx.
         headers: Pairs of lower-case name and value.
         body: The body, always UTF-8.
     """
@@ -58,12 +58,12 @@ class Response:
 
 
 def problem(status: int, name: str, title: str, *headers: tuple[str, str]) -> Response:
-    """Build an answer that is no receipt, as RFC 9457 has it.
+    """Build an error response (RFC 9457).
 
     Args:
         status: The HTTP status code.
         name: The problem's name, part of its URN.
-        title: A sentence for the sender of the request; ours, without data.
+        title: A constant sentence for the sender of the request, without data.
         headers: More headers.
     """
     document = {"type": f"urn:problem-type:data-connector:{name}", "title": title, "status": status}

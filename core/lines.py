@@ -1,4 +1,4 @@
-"""Lines to a file descriptor, without ever waiting for the reader: a paused pager, a stuck log driver."""
+"""Writes lines to a file descriptor without waiting for its reader, such as a paused pager or a stuck log driver."""
 
 import atexit
 import os
@@ -9,20 +9,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-# Bytes kept for a reader that does not read: some 2,000 lines.
+# Bytes buffered for a blocked reader: some 2,000 lines.
 MAX_KEPT = 1_000_000
 
 
 class Lines:
-    """Writes at once what the descriptor takes at once; keeps up to `MAX_KEPT` bytes more, and counts what it drops.
+    """Writes without blocking; buffers up to `MAX_KEPT` bytes more, and counts the lines that it drops.
 
     A pipe that is ready takes `select.PIPE_BUF` bytes without blocking (https://docs.python.org/3/library/select.html),
-    so that is what is written at a time. O_NONBLOCK would do too, but a descriptor shares it with other processes. What
-    is kept is written by a thread, which is started when it is first needed.
+    so each write has at most that size. O_NONBLOCK would work too, but it is shared with other processes. A thread,
+    started when first needed, writes the buffer.
 
     Args:
-        stream: Where to. One without a descriptor is in memory, and is written to directly; None takes nothing.
-        dropped: Makes the line that says how many were dropped, once there is somebody to read it.
+        stream: The target. A stream without a descriptor is in memory, and is written directly; None discards.
+        dropped: Builds the line that reports how many lines were dropped; it is written when the reader continues.
     """
 
     def __init__(self, stream: TextIO | None, dropped: Callable[[int], str]) -> None:
@@ -34,7 +34,7 @@ class Lines:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
-        # Whether the last line that was written was cut, by a disk that is full.
+        # Whether a full disk cut the last line.
         self._is_torn = False
         self._descriptor, self._is_file, self._is_pipe = _descriptor(stream)
         poll = select.poll()
@@ -43,8 +43,8 @@ class Lines:
         self._ready = poll.poll
 
     def write(self, text: str) -> None:
-        """Write whole lines. Never raises, never waits."""
-        # A full disk or a closed pipe under the log must not refuse an event that is stored.
+        """Write complete lines. Never raises, never blocks."""
+        # A full disk or a closed pipe must not fail an event that is stored.
         data = b""
         try:
             if self._descriptor is None:
@@ -57,7 +57,7 @@ class Lines:
                 if self._is_file and self._lost:
                     missing = self._dropped(self._lost).encode()
                     data, self._lost = (b"\n" if self._is_torn else b"") + missing + data, 0
-                # Behind what is kept, so that the order stays.
+                # Behind the buffered lines, to keep the order.
                 rest = data if self._kept else self._write(self._descriptor, data)
                 if rest:
                     self._keep(rest)
@@ -65,20 +65,20 @@ class Lines:
             self._lost += data.count(b"\n") if data else text.count("\n")
 
     def _write(self, descriptor: int, data: bytes) -> bytes:
-        """Write what can be written at once, and return the rest."""
+        """Write as much as possible without blocking, and return the rest."""
         if self._is_file:
             while data:
                 written = os.write(descriptor, data)
                 self._is_torn = written < len(data)
                 data = data[written:]
             return data
-        # A terminal or a socket that is ready may still block halfway through a line: they are for the thread.
+        # A terminal or a socket that is ready may still block within a line, so the thread writes to it.
         while data and self._is_pipe and self._ready(0):
             data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
         return data
 
     def _keep(self, data: bytes) -> None:
-        # Once something is dropped, all is until that is said, so that it is said in the place of what is missing.
+        # After the first drop, drop everything until the report is written: it then stands where lines are missing.
         if self._size + len(data) > MAX_KEPT or (self._lost and self._kept):
             self._lost += data.count(b"\n")
             return
@@ -110,13 +110,13 @@ class Lines:
                 self._changed.notify_all()
 
     def drain(self, seconds: float = 1.0) -> None:
-        """Return once all that is kept is written, or after so many seconds; the end of the process does so, too."""
+        """Return when the buffer is written, or after ``seconds``. Also called at the end of the process."""
         with self._changed:
             self._changed.wait_for(lambda: not self._kept, seconds)
 
 
 def _descriptor(stream: TextIO | None) -> tuple[int | None, bool, bool]:
-    """Return the descriptor of a stream; whether it is a file or /dev/null, which take everything; whether a pipe."""
+    """Return a stream's descriptor, whether it never blocks (a file or /dev/null), and whether it is a pipe."""
     try:
         descriptor = stream.fileno() if stream else None
         if descriptor is None:

@@ -1,7 +1,7 @@
 """One JSON line per request, to standard output, where every cloud picks it up.
 
-Redacted by construction: a line is made of the fields below and nothing else. There is no way to hand it a body, a
-header, a token, a label or the text of an exception.
+Redacted by construction: a line has only the fields below. No parameter takes a body, a header, a token, a label or the
+text of an exception.
 """
 
 import json
@@ -18,7 +18,7 @@ Severity = Literal["INFO", "WARNING", "ERROR"]
 # Heroku cuts a line at 10,000 bytes.
 _MAX_PLACES = 40
 
-# What json.dumps does to a str.
+# The string encoder of json.dumps.
 _quote = json.encoder.encode_basestring_ascii
 
 
@@ -26,10 +26,10 @@ class Log:
     """Writes lines.
 
     Args:
-        stream: Where to; standard output by default.
-        extra_fields: Given the outcome of a request, returns further fields of its line, as JSON with a leading comma:
-            a platform's metrics, for example.
-        write: Writes the line of a request instead, given its severity.
+        stream: The target; standard output by default.
+        extra_fields: Called with the outcome of a request; returns more fields of its line, as JSON with a leading
+            comma, such as a platform's metrics.
+        write: Called instead of writing to ``stream``, with the severity and the line.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Log:
         self._deferred: list[str] = []
 
     def defer(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """Write by ``call_soon`` rather than at each line: a loop that answers many at once makes one write of it."""
+        """Write in ``call_soon`` instead of at each line, so that many lines of one loop iteration share one write."""
         self._defer = call_soon
 
     def notice(self, severity: Severity, message: str) -> None:
-        """Write a line that belongs to no request. ``message`` is a sentence of ours."""
+        """Write a line that belongs to no request. ``message`` is a constant sentence."""
         self._write(severity, _notice(severity, message))
 
     def request(
@@ -68,18 +68,18 @@ class Log:
         """Write the line of one request.
 
         Args:
-            severity: INFO for what is meant to happen, WARNING for what is refused, ERROR for trouble of our own.
+            severity: INFO for normal operation, WARNING for refused requests, ERROR for our own faults.
             outcome: ``stored``, ``duplicate``, ``dropped``, ``refused``, ``failed`` or ``health``.
             status: The status of the answer.
             seconds: How long it took.
             size: The length of the body, in bytes.
             reason: Why the event was not stored: one of `core.verify.signature.REASONS`, a store's reason, and so on.
             event: The event, once the request was verified.
-            note: What the store says besides.
-            error: The bug, if it met one: its class and the places it passed are written, never its text, which may
-                quote data.
+            note: A remark by the store.
+            error: An unexpected exception: its class and source lines are written, never its text, which may quote
+                data.
         """
-        # Put together by hand: json.dumps of the same takes five times as long.
+        # Concatenated: json.dumps takes five times as long.
         message = _quote(f"{outcome}: {reason}") if reason else f'"{outcome}"'
         line = (
             f'{{"severity":"{severity}","message":{message},"outcome":"{outcome}","status":{status}'

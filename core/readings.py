@@ -1,9 +1,9 @@
-"""From an event to what is in it: typed payloads of all 21 event types, and flat readings, one a row.
+"""Typed payloads of all 21 event types, and flat readings, one per row.
 
-A receiver needs neither to store an event; these are for whoever reads events afterwards, and never raise either. A
-field that is absent, or of another JSON type than DT documents, is None; empty where it would be a list or labels.
-JSON has one type of number, so ``27`` and ``27.0`` are both fine everywhere. Readings are the rows of the views
-`readings` in the databases, value for value: docs/decisions/0029-strange-events.md.
+The receiver does not need them to store an event; programs that read events use them. They never raise. A field that
+is absent, or of another JSON type than DT documents, is None, or empty for a list or labels. JSON has one number type,
+so ``27`` and ``27.0`` are equivalent. Readings equal the rows of the view `readings` in the databases, value for value:
+docs/decisions/0029-strange-events.md.
 
 The attributes of a payload are DT's own field names in snake_case. ``update_time`` is when a Cloud Connector received
 the event, and each time in a payload is the text that DT sent. docs/events.md says when each type is sent.
@@ -18,7 +18,7 @@ from typing import Any, get_args
 from core.event import Event, read_time, rfc3339
 
 Number = int | float
-# Where the views end too: safely below the largest double, so that no database overflows when it reads one.
+# The same limit as in the views: well below the largest double, so that no database overflows.
 _TOO_LARGE = 1e308
 
 
@@ -80,14 +80,14 @@ class Humidity(_Updated):
 
 @dataclass(frozen=True, slots=True)
 class ObjectPresentCount(_Updated):
-    """How many times objects came or went, in the life of the sensor."""
+    """How many times objects appeared or disappeared, over the life of the sensor."""
 
     total: Number | None
 
 
 @dataclass(frozen=True, slots=True)
 class TouchCount(_Updated):
-    """How many times the sensor was touched, in its life."""
+    """How many times the sensor was touched, over its life."""
 
     total: Number | None
 
@@ -135,7 +135,7 @@ class ProbeWireStatus(_State):
 
 @dataclass(frozen=True, slots=True)
 class CloudConnector:
-    """A Cloud Connector that heard the sensor: signal strength in %, RSSI in dBm."""
+    """A Cloud Connector that received the sensor: signal strength in %, RSSI in dBm."""
 
     id: str | None
     signal_strength: Number | None
@@ -144,7 +144,7 @@ class CloudConnector:
 
 @dataclass(frozen=True, slots=True)
 class NetworkStatus(_Updated):
-    """How well the sensor is heard: signal strength in %, RSSI in dBm (absent in 2020), by which Cloud Connectors."""
+    """The sensor's signal strength in %, its RSSI in dBm (absent in 2020), and the receiving Cloud Connectors."""
 
     signal_strength: Number | None
     rssi: Number | None
@@ -154,7 +154,7 @@ class NetworkStatus(_Updated):
 
 @dataclass(frozen=True, slots=True)
 class BatteryStatus(_Updated):
-    """What is left of the battery in %, coarse."""
+    """The battery level in %, in coarse steps."""
 
     percentage: Number | None
 
@@ -170,7 +170,7 @@ class LabelsChanged:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus(_Updated):
-    """How the device is connected: ``ETHERNET``, ``CELLULAR``, ``SDS`` or ``OFFLINE``, and how it could be."""
+    """The device's connection: ``ETHERNET``, ``CELLULAR``, ``SDS`` or ``OFFLINE``, and those available."""
 
     connection: str | None
     available: tuple[str, ...]
@@ -178,7 +178,7 @@ class ConnectionStatus(_Updated):
 
 @dataclass(frozen=True, slots=True)
 class DeviceError:
-    """What is wrong with a Cloud Connector's connection, as a code and in words."""
+    """A fault of a Cloud Connector's connection, as a code and a message."""
 
     code: str | None
     message: str | None
@@ -212,7 +212,7 @@ class ConnectionLatency(_Updated):
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Nothing but a sign of life of DT's event stream; not seen on a Data Connector so far."""
+    """A keep-alive of DT's event stream; not seen on a Data Connector so far."""
 
 
 Payload = (
@@ -223,7 +223,7 @@ Payload = (
 
 
 def payload(event: Event) -> Payload | None:
-    """Return what is in ``event``, None if its type is unknown or its data is not there."""
+    """Return the typed payload of ``event``; None if its type is unknown or its data is missing."""
     into = _PAYLOADS.get(event.event_type or "")
     found: Payload | None = None if into is None else _read(into, _data(event))
     return found
@@ -231,13 +231,13 @@ def payload(event: Event) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Where a quantity stands in ``event.data.<event_type>``.
+    """The location of a quantity in ``event.data.<event_type>``.
 
     Attributes:
         event_type: The event type.
-        field: The field there; None for a touch, which says all by having happened.
-        quantity: Its name as a reading: DT's field name, save that the ``value`` of a temperature is a temperature.
-        unit: The unit of a number, ``1`` for a count; None where the field holds text.
+        field: The field; None for a touch, which has no value.
+        quantity: The name in readings: DT's field name, except that the ``value`` of a temperature is a temperature.
+        unit: The unit of a number, ``1`` for a count; None if the field holds text.
     """
 
     event_type: str
@@ -280,16 +280,16 @@ class Reading:
     """One quantity at one time: a row of a table.
 
     Attributes:
-        key: The key of the event that it came in; up to 30 samples, and their quantities, share it.
+        key: The key of its event; up to 30 samples, and their quantities, share it.
         device_id: The device, `project_id` and `event_type`: as in `core.event.Event`.
-        quantity: Which quantity, by the names in `QUANTITIES`.
-        value: A finite number, as the double that every database has; None where the quantity is a text.
-        text: A text; None where the quantity is a number. A touch has neither.
+        quantity: A name from `QUANTITIES`.
+        value: A finite number, as a double like in every database; None if the quantity is a text.
+        text: A text; None if the quantity is a number. A touch has neither.
         unit: The unit of ``value``, ``1`` for a count; None without one.
-        time: The sample's ``sampleTime``, else ``updateTime``, else the event's ``timestamp``, whichever is the first
-            that is a time: RFC 3339 in UTC with six fraction digits; None if the body has none.
-        is_backfilled: Whether the sensor sent it late, from its memory: it must not pass for the latest.
-        name: The device's label of this name, which is what people call it; None if the event came without.
+        time: The first valid time of the sample's ``sampleTime``, ``updateTime`` and the event's ``timestamp``: RFC
+            3339 in UTC with six fraction digits; None if the body has none.
+        is_backfilled: Whether the sensor sent it late, from its memory; then it is not the latest.
+        name: The device's label ``name``, which users choose; None if the event lacks it.
     """
 
     key: str
@@ -308,7 +308,8 @@ class Reading:
 def readings(event: Event) -> Iterator[Reading]:
     """Yield a row for each sample and quantity, newest first, as on the wire.
 
-    Events without ``samples``, or whose first is no object, yield their single values. Labels and pings yield none.
+    An event without ``samples``, or whose first sample is not an object, yields its single values. Label changes and
+    pings yield none.
     """
     data = _data(event)
     if type(data) is not dict:
@@ -345,26 +346,26 @@ def _rows(
 
 
 def _data(event: Event) -> Any:
-    """Return what should be an object with the fields of the event's type; anything where it is not."""
+    """Return the data of the event's type: an object, or anything else in a malformed event."""
     if event.event_type == "ping":
-        return {}  # it has no data at all, and labelsChanged has no wrapper around its three fields
+        return {}  # ping has no data, and labelsChanged has its three fields directly in data
     wrapper = () if event.event_type == "labelsChanged" else (event.event_type,)
     return _at(event.document, "event", "data", *wrapper)
 
 
 def _at(value: Any, *names: str | None) -> Any:
-    """Follow ``names`` down nested objects; None where there is no such way."""
+    """Follow ``names`` down nested objects; None if a name is missing."""
     for name in names:
         value = value.get(name) if type(value) is dict else None
     return value
 
 
 def _number(value: Any) -> Number | None:
-    # 1e999 is JSON, and so is a 1 with 999 zeros, but neither fits the double that whoever computes with it will use.
+    # 1e999 is JSON, and so is a 1 with 999 zeros, but neither fits a double.
     return value if type(value) in (int, float) and abs(value) < _TOO_LARGE else None
 
 
-# Of JSON's characters, Postgres holds no NUL, and UTF-8 has no half of a surrogate pair.
+# JSON allows characters that databases reject: Postgres rejects NUL, and UTF-8 has no lone surrogates.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -389,7 +390,7 @@ def _tuple(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
 
 
 def _read(into: type[Any], value: Any) -> Any:
-    """Fill each field of ``into`` from its namesake in the object ``value``, by what the field is annotated with."""
+    """Fill each field of ``into`` from the same name in the object ``value``, by the field's annotation."""
     if type(value) is not dict:
         return None
     return into(**{field.name: _READ[field.type](value.get(_camel(field.name))) for field in fields(into)})

@@ -1,4 +1,4 @@
-"""The decision: guard, verify, parse, put, answer. The only code that chooses a status."""
+"""Decides on each request: verify, parse, put, answer. The only code that chooses a status."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,20 +16,20 @@ from core.stores.contract import AsyncStore, Outcome, Store, StoreUnavailableErr
 from core.verify.keys import MAX_REFRESH, KeysNeeded, KeysUnavailableError, Secrets
 from core.verify.signature import SignatureError
 
-# DT gives an endpoint 10 s; 2 of them are for the way here and back.
+# DT's time-out is 10 s; 2 of them are reserved for the network.
 DEADLINE = 8.0
 # DT's events measure 400 to 4,000 bytes.
 MAX_BODY = 262_144
-# The secrets and the published keys: once each for a request.
+# The secrets and the published keys, each once per request.
 _MAX_REFRESHES = 2
 
 
 def _receipt(outcome: str) -> Response:
-    """Build the answer that DT takes for a receipt. It has no body, which would be a second packet per event."""
+    """Build the acknowledgement. It has no body, which would be a second packet per event."""
     return Response(200, (("content-length", "0"), ("event-outcome", outcome)), b"")
 
 
-# Every 401 is the same one: which check failed is for the log.
+# All 401 answers are the same; only the log says which check failed.
 UNVERIFIED = problem(
     401,
     "unverified",
@@ -42,7 +42,7 @@ NOT_ALLOWED = problem(
 )
 RETRY = ("retry-after", "8")
 UNAVAILABLE = problem(503, "unavailable", "The event is not stored. Send it again.", RETRY)
-# Without the rest of the body the connection is of no more use.
+# Without the rest of the body the connection cannot be reused.
 GIVEN_UP = problem(503, "unavailable", "The body did not come. Send it again.", RETRY, ("connection", "close"))
 BUG = problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _receipt("none")
@@ -65,10 +65,10 @@ _TOO_LARGE = _Answer(TOO_LARGE, "WARNING", "refused", "too_large")
 
 
 class _Answering:
-    """What every receiver can answer without settings or a store.
+    """Answers that need neither settings nor a store.
 
     Args:
-        log: Where the one line per request goes; standard output by default.
+        log: Gets one line per request; standard output by default.
     """
 
     def __init__(self, log: Log | None = None) -> None:
@@ -86,7 +86,7 @@ class _Answering:
         """Log a request that an adapter refuses, and return ``response``.
 
         Args:
-            request: The request, as far as it is known.
+            request: The request, as far as known.
             response: The answer, such as a `core.http.problem`.
             reason: Why; for the log.
             started: ``time.monotonic()`` at its arrival.
@@ -97,14 +97,14 @@ class _Answering:
         return response
 
     def give_up(self, request: Request, reason: str, started: float) -> Response:
-        """Answer 503 to a request whose body did not come; arguments as above.
+        """Answer 503 to a request without a complete body; arguments as above.
 
         Reasons: ``body_timeout``, ``too_many_bodies``, ``disconnected``.
         """
         return self.refuse(request, GIVEN_UP, reason, started, outcome="failed")
 
     def too_large(self, request: Request, started: float) -> Response:
-        """Answer 413 to a request whose body is too large to be read; arguments as above."""
+        """Answer 413 to a request whose body exceeds the limit; arguments as above."""
         return self.refuse(request, TOO_LARGE, "too_large", started)
 
     def _guard(self, request: Request) -> _Answer | None:
@@ -142,10 +142,10 @@ class _Answering:
 
 
 class UnconfiguredReceiver(_Answering):
-    """Answers 503 to every delivery: the environment cannot be used. DT sends the events again for 12 hours.
+    """Answers 503 to every delivery, because the environment is invalid. DT retries for 12 hours.
 
     Args:
-        error: What is wrong with it, logged for each request.
+        error: The faults, logged for each request.
         log: As above.
     """
 
@@ -171,12 +171,12 @@ S = TypeVar("S")
 
 
 class _Deciding(_Answering, Generic[S]):
-    """What the two receivers share: everything but the waiting.
+    """The code that both receivers share: everything except blocking calls.
 
     Args:
         settings: What to accept.
-        store: Where events go.
-        log: Where the one line per request goes; standard output by default.
+        store: Stores the events.
+        log: Gets one line per request; standard output by default.
         clock: Seconds since the epoch.
     """
 
@@ -192,10 +192,10 @@ class _Deciding(_Answering, Generic[S]):
             self.log.notice("WARNING", warning)
 
     def _admit(self, request: Request) -> Event | _Answer | KeysNeeded:
-        """Return a verified event, or what else there is to do.
+        """Return a verified event, or the answer, or the keys to refresh first.
 
         Raises:
-            SignatureError, KeysUnavailableError: It is refused.
+            SignatureError, KeysUnavailableError: The request is refused.
         """
         if answer := self._guard(request):
             return answer
@@ -204,7 +204,7 @@ class _Deciding(_Answering, Generic[S]):
         return verified if isinstance(verified, KeysNeeded) else parse(verified, datetime.fromtimestamp(now, UTC))
 
     def _is_wanted(self, event: Event) -> bool:
-        """Return whether to store an event. Only what is known to be unwanted is dropped: None is not known."""
+        """Return whether to store an event. An unknown type or project (None) is stored."""
         settings = self._settings
         return (
             settings.event_types is None or event.event_type is None or event.event_type in settings.event_types
@@ -221,7 +221,7 @@ class _Deciding(_Answering, Generic[S]):
         return response
 
     def _fail(self, request: Request, event: Event | None, error: Exception, started: float) -> Response:
-        """Choose the answer of a request that is not acknowledged."""
+        """Choose the answer to a request that is not acknowledged."""
         if isinstance(error, SignatureError):
             return self.refuse(request, UNVERIFIED, error.reason, started)
         if isinstance(error, StoreUnavailableError):
@@ -234,7 +234,7 @@ class _Deciding(_Answering, Generic[S]):
 
 
 def _check_refresh(refreshes: int, started: float) -> None:
-    """Check that there is time for `core.verify.keys.Refreshable.refresh`, and that it has an end."""
+    """Check that there is time for `core.verify.keys.Refreshable.refresh`, and limit the number of refreshes."""
     if refreshes > _MAX_REFRESHES:
         raise KeysUnavailableError("keys_unavailable: the keys change faster than they can be fetched.")
     if time.monotonic() > started + DEADLINE - MAX_REFRESH:
@@ -245,11 +245,11 @@ class Receiver(_Deciding[Store]):
     """Answers one request at a time on the caller's thread; safe to call from several threads."""
 
     def handle(self, request: Request, started: float | None = None) -> Response:
-        """Answer one request, within `DEADLINE` seconds if the store keeps to it. Never raises an `Exception`.
+        """Answer one request, within `DEADLINE` seconds if the store respects it. Never raises an `Exception`.
 
         Args:
             request: The request.
-            started: ``time.monotonic()`` at its arrival; now if its body took no time to come.
+            started: ``time.monotonic()`` at its arrival; by default now.
         """
         started = time.monotonic() if started is None else started
         event = None
@@ -281,7 +281,7 @@ class AsyncReceiver(_Deciding[AsyncStore]):
             while isinstance(admitted, KeysNeeded):
                 refreshes += 1
                 _check_refresh(refreshes, started)
-                import asyncio  # here, because a cold start without an event loop should not wait for it
+                import asyncio  # Imported here: a cold start without an event loop does not need it.
 
                 await asyncio.to_thread(admitted.source.refresh)
                 admitted = self._admit(request)
@@ -297,12 +297,12 @@ class AsyncReceiver(_Deciding[AsyncStore]):
         """Open the store before the first request.
 
         Raises:
-            SettingsError: It cannot be opened, and no retry would help.
+            SettingsError: The store cannot be opened, and a retry would not help.
         """
         await self._store.open()
 
     async def close(self) -> None:
-        """Finish what is under way, and close the store."""
+        """Finish open requests, and close the store."""
         await self._store.close()
 
 
@@ -320,12 +320,12 @@ def build(
     Args:
         environ: The variables that docs/settings.md lists.
         store: Builds the store; reads all of its variables, then calls `Environment.check`, then connects.
-        log: Where the one line per request goes; standard output by default.
-        secrets: Builds what replaces DT_SIGNATURE_SECRET, if anything does.
+        log: Gets one line per request; standard output by default.
+        secrets: Builds the source of secrets that replaces DT_SIGNATURE_SECRET, if there is one.
 
     Returns:
-        `UnconfiguredReceiver` if the environment cannot be used: an exception here would end the process, and DT would
-        get the platform's own answer.
+        The receiver; an `UnconfiguredReceiver` if the environment is invalid: an exception here would end the process,
+        and DT would get the platform's own answer.
     """
     try:
         return Receiver(*_parts(environ, store, secrets), log)

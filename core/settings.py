@@ -1,4 +1,4 @@
-"""What a receiver is configured to accept."""
+"""The settings of every receiver: verification and filters."""
 
 import json
 import re
@@ -13,13 +13,13 @@ from core.verify.keys import PublicKeys, Secrets
 from core.verify.signature import ISSUER, Policy, Verifier
 
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
-# RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
+# RFC 7518, 3.2: a key for HS256 must be at least as long as its hash.
 _SHORT_SECRET = 32
-# What people write for no filter: it would drop everything.
+# Values that people write for "no filter": they would drop every event.
 _EVERYTHING = frozenset({"all", "any", "none", "null"})
 _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
 
-# What stands where a platform, a shell or a person should have put the secret: text that anybody can guess. See
+# Placeholders that a platform, a shell or a person left instead of the secret: anybody can guess them. See
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html for the first.
 _REFERENCE = re.compile(
     r"\{\{.*\}\}|\$?\$\{.*\}|\$\(.*\)|\$[A-Z_]{3,}|<.*>|(arn:aws|crn:v1|op:/).*|projects/[^/]+/secrets/.*",
@@ -29,13 +29,13 @@ _REFERENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a receiver is configured to do.
+    """The settings of a receiver.
 
     Attributes:
-        verifier: Who is let in.
-        event_types: The event types to keep; None keeps all. Others are acknowledged and dropped.
-        projects: The project ids to keep events of; None keeps all. Others are acknowledged and dropped.
-        warnings: Sentences for the log at start: allowed, but worth a look.
+        verifier: Verifies requests.
+        event_types: The event types to store; None stores all. Others are acknowledged and dropped.
+        projects: The ids of the projects whose events are stored; None stores all. Others are acknowledged and dropped.
+        warnings: Sentences for the log at the start: valid settings that are probably wrong.
     """
 
     verifier: Verifier = field(repr=False)
@@ -49,10 +49,10 @@ class Settings:
 
         Args:
             environ: The variables.
-            secrets: What replaces DT_SIGNATURE_SECRET.
+            secrets: The source that replaces DT_SIGNATURE_SECRET.
 
         Raises:
-            core.environment.SettingsError: With every fault at once.
+            core.environment.SettingsError: With all faults.
         """
         environment = Environment(environ)
         settings = cls.read(environment, secrets)
@@ -61,11 +61,11 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Environment, secrets: Secrets | None = None) -> "Settings":
-        """Do the same, and leave the faults with ``environment``, to be named together with those of a store."""
+        """Do the same, but collect the faults in ``environment``, to report them with those of a store."""
         return _Reader(environment, secrets).settings()
 
     def with_warnings(self, environment: Environment) -> "Settings":
-        """Return the same, with what ``environment`` has to warn of, now that everything is read."""
+        """Return the settings with the warnings of ``environment``, after everything was read."""
         return replace(self, warnings=(*environment.warnings, *environment.misspelt()))
 
 
@@ -134,7 +134,7 @@ class _Reader:
     def _check_event_type(self, name: str) -> None:
         if name in EVENT_TYPES:
             return
-        # Misspelt, it would drop everything.
+        # A misspelt type would drop every event.
         if meant := likeliest(name, EVENT_TYPES):
             self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is no event type. Do you mean {meant!r}?")
         else:
@@ -167,7 +167,7 @@ class _Reader:
             self._faults.append(f"DT_SIGNATURE_POLICY={policy} needs an organization: {organization}.")
 
     def _keys(self, issuer: str) -> PublicKeys | None:
-        # Imported here: it takes PyJWT and cryptography, which HS256 alone does without.
+        # Imported here: it needs PyJWT and cryptography, and HS256 alone does not.
         try:
             from core.verify.jwks import PinnedKeys, PublishedKeys
         except ImportError as error:
@@ -185,7 +185,7 @@ class _Reader:
         return PublishedKeys(issuer)
 
     def _names(self, name: str, what: str) -> list[str]:
-        """Read names. One with a comma or a space in it would match no event, and all would be dropped for it."""
+        """Read a list of names. A name with a comma or a space would match no event, so all would be dropped."""
         values = self._environment.list(name, what)
         if found := [value for value in values if value.lower() in _EVERYTHING]:
             self._faults.append(f"{name} must not be {found[0]!r}, which nothing is called: leave it out to keep all.")
@@ -196,12 +196,12 @@ class _Reader:
 
 
 def is_reference(secret: str) -> bool:
-    """Return whether a secret is only a reference to one."""
+    """Return whether a secret is an unresolved reference."""
     return bool(_REFERENCE(secret.strip()))
 
 
 def _is_utf8(secret: str) -> bool:
-    """Return False for lone surrogates, which stand for bytes that are not UTF-8."""
+    """Return False for lone surrogates, which represent bytes that are not UTF-8."""
     try:
         return bool(secret.encode())
     except UnicodeEncodeError:

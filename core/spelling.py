@@ -1,16 +1,16 @@
-"""Names that are misspelt."""
+"""Finds misspelt names."""
 
 from collections.abc import Collection, Iterable
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one that ``name`` may be meant to be: the same but for case and one letter, or two neighbours."""
+    """Return the name that differs from ``name`` only by case and one letter, or two swapped letters."""
     return next((each for each in sorted(names) if _is_close(name.lower(), each.lower())), None)
 
 
 def likeliest(name: str, names: Collection[str]) -> str | None:
-    """Return the one that ``name`` may be a worse misspelling of, or an abbreviation."""
-    import difflib  # here: it is for what is wrong, and no start should wait for it
+    """Return the name that ``name`` most likely misspells or abbreviates."""
+    import difflib  # Imported here: only faults need it, and a normal start does not.
 
     short = (each for each in sorted(names) if len(name) > 2 and each.lower().startswith(name.lower()))
     return nearest(name, names) or next(short, None) or next(iter(difflib.get_close_matches(name, names, 1, 0.8)), None)

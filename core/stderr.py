@@ -1,4 +1,4 @@
-"""Python's own logging, uvicorn's included, on standard error: without waiting for its reader, as the log does."""
+"""Python's logging, including uvicorn's, to standard error without waiting for its reader."""
 
 import logging
 import sys
@@ -16,5 +16,5 @@ class _Handler(logging.Handler):
 
 
 def never_wait() -> None:
-    """Have all that is logged and has no handler written so; `server.asgi.UVICORN` leaves uvicorn without one."""
+    """Install this for all loggers without a handler; `server.asgi.UVICORN` leaves uvicorn without one."""
     logging.lastResort = _Handler()

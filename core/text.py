@@ -1,10 +1,10 @@
-"""Text from outside, for a terminal."""
+"""Makes untrusted text safe for a terminal."""
 
 
 def printable(text: str) -> str:
-    """Replace by ``?`` whatever could steer a terminal: the controls C0 and C1, and those of writing direction.
+    """Replace terminal control characters by ``?``: C0, C1, and those of writing direction.
 
-    `str.isprintable` knows them all, as categories "Other" and "Separator" of Unicode, and takes the space alone.
+    `str.isprintable` rejects the Unicode categories "Other" and "Separator", except the space.
     """
     if text.isprintable():
         return text

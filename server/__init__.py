@@ -1,1 +1,1 @@
-"""The receiver as an ASGI application, for every platform on which we run the server ourselves."""
+"""The receiver as an ASGI application, for platforms on which we run the server."""

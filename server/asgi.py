@@ -12,7 +12,7 @@ from core.verify.signature import ES256_HEADER, HS256_HEADER
 
 _SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
 
-# 256 KiB each, and as much again in the server's own buffers: some 40 MB at the worst.
+# 256 KiB each, and the same in the server's buffers: at most some 40 MB.
 MAX_READING = 100
 
 Scope = MutableMapping[str, Any]
@@ -42,7 +42,7 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         request = to_request(scope)
-        # Answered before the body is here: nobody has to be given memory for it.
+        # Answered without the body, so that it takes no memory.
         if request.method != "POST":
             await self._answer_unread(await self._receiver.handle(request, started), receive, send, started)
             return
@@ -65,7 +65,7 @@ class App:
         await send({"type": "http.response.body", "body": response.body})
 
     async def _answer_unread(self, response: Response, receive: Receive, send: Send, started: float) -> None:
-        """Answer, then read on and forget: a connection that is closed on a client which still sends loses the answer.
+        """Answer, then read and discard the body: if the connection closes while the client sends, it loses the answer.
 
         https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
         """
@@ -97,7 +97,7 @@ class App:
 
 
 class _GivenUp(Exception):
-    """The body did not come in time, or had to make room."""
+    """The body did not arrive in time, or was evicted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -107,15 +107,15 @@ class _GivenUp(Exception):
 class _Reading:
     """Bounds the reading of one body: no longer than `DEADLINE`, and `MAX_READING` at a time.
 
-    Each may take memory before its signature can be checked. The oldest makes room for a new one: DT's bodies are a
-    packet or two, so that one which is still not here after a hundred others came is not DT's.
+    A body takes memory before its signature can be checked. The oldest is evicted for a new one: DT's bodies are one
+    or two packets, so a body that is incomplete after a hundred others have arrived is not DT's.
 
     Args:
-        others: Those under way, the oldest first.
+        others: The running ones, oldest first.
         started: ``time.monotonic()`` at the request's arrival.
 
     Raises:
-        _GivenUp: On leaving; the body did not come.
+        _GivenUp: On exit, if the body did not arrive.
     """
 
     __slots__ = ("_others", "_reason", "_started", "_task", "_timer")
@@ -132,28 +132,28 @@ class _Reading:
             del self._others[oldest]
             oldest._give_up("too_many_bodies")
         self._others[self] = None
-        # What asyncio.timeout does, for a quarter of its price.
+        # Like asyncio.timeout, at a quarter of its cost.
         seconds = self._started + DEADLINE - time.monotonic()
         self._timer = self._task.get_loop().call_later(seconds, self._give_up, "body_timeout")
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._timer.cancel()
         self._others.pop(self, None)
-        # Without a reason it is somebody else's.
+        # Without a reason, another task cancelled this one.
         if isinstance(error, asyncio.CancelledError) and self._reason:
             self._task.uncancel()
             raise _GivenUp(self._reason) from None
 
     def _give_up(self, reason: str) -> None:
-        # Once: a task that is cancelled twice is cancelled again, after this was left.
+        # Once: a second cancellation would take effect after this block.
         if self._reason is None:
             self._reason = reason
             self._task.cancel()
 
 
 def to_request(scope: Scope) -> Request:
-    """Translate the scope of a request; its body is still to be read."""
-    # ASGI gives names in lower case. The core reads no others, and to decode ten costs more than to hash the body.
+    """Translate the scope of a request; the body is read later."""
+    # ASGI names are lower case. Only the headers that the core reads are decoded: ten cost more than hashing the body.
     headers = [
         (name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name in _SIGNATURE_HEADERS
     ]
@@ -161,7 +161,7 @@ def to_request(scope: Scope) -> Request:
 
 
 def to_response(response: Response) -> Message:
-    """Translate the head of an answer."""
+    """Translate the status and headers of an answer."""
     headers = [(name.encode(), value.encode()) for name, value in response.headers]
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
@@ -180,6 +180,6 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _content_length(scope: Scope) -> int:
-    # The server has checked that it is a number; one of more digits than these is too large, whatever it is.
+    # The server has checked that it is a number; one with more digits is always too large.
     text = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     return int(text[:18])

@@ -1,4 +1,4 @@
-"""One process of uvicorn in a container, behind a platform's router."""
+"""Runs one uvicorn process in a container, behind a platform's router."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ from core.stderr import never_wait
 from server.asgi import App
 
 UVICORN: dict[str, Any] = {
-    # Each is work per request that nothing here reads: the log has its own line, the router its own headers.
+    # Each costs time per request and is unused: the log has its own line, and the router its own headers.
     "access_log": False,
     "proxy_headers": False,
     "server_header": False,
     "date_header": False,
     "ws": "none",
-    # With "auto", a database that may lose events would be taken for an application without a start.
+    # With "auto", uvicorn would ignore a failed start, such as a database that may lose events.
     "lifespan": "on",
     "log_level": "warning",
-    # `core.stderr` has what uvicorn says.
+    # `core.stderr` writes uvicorn's messages.
     "log_config": None,
     # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
     "timeout_graceful_shutdown": 20,

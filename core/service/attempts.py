@@ -1,4 +1,4 @@
-"""How often a service is called for one event: again where that may help, never past the deadline."""
+"""Retries of a service call: only if a retry may help, and never past the deadline."""
 
 import random
 import time
@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 
 CONNECT_TIMEOUT = 1.0
 READ_TIMEOUT = 2.0
-# What one attempt may take, in seconds.
+# Seconds for one attempt.
 ATTEMPT = CONNECT_TIMEOUT + READ_TIMEOUT
 ATTEMPTS = 3
 
 
 def attempts(deadline: float) -> Iterator[None]:
-    """Yield before each attempt, up to `ATTEMPTS`, none of which begins less than `ATTEMPT` before the deadline.
+    """Yield before each attempt, up to `ATTEMPTS`; none begins less than `ATTEMPT` seconds before the deadline.
 
-    The second and the third come after a pause of up to 0.2 and 0.4 s, at random, so that those who were throttled
-    together do not come again together. A caller that needs no other attempt leaves the loop.
+    Random pauses of up to 0.2 and 0.4 s precede the second and the third attempt, so that callers that were throttled
+    together do not retry together. A caller that needs no retry leaves the loop.
 
     Args:
         deadline: ``time.monotonic()`` seconds.
@@ -30,14 +30,14 @@ async def async_attempts(deadline: float) -> AsyncIterator[None]:
     """Yield as `attempts` does, for an event loop."""
     for pause in pauses(deadline):
         if pause:
-            import asyncio  # here, because a cold start that has no event loop should not wait for it
+            import asyncio  # Imported here: a cold start without an event loop does not need it.
 
             await asyncio.sleep(pause)
         yield
 
 
 def pauses(deadline: float) -> Iterator[float]:
-    """Yield the seconds to wait before each attempt, as `attempts` does; for callers that wait in their own way."""
+    """Yield the seconds to wait before each attempt of `attempts`; the caller waits."""
     for number in range(ATTEMPTS):
         pause = random.uniform(0, 0.1 * 2**number) if number else 0.0  # noqa: S311
         if time.monotonic() + pause + ATTEMPT > deadline:

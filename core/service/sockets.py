@@ -1,8 +1,8 @@
-"""Sockets under one bound for a whole call: looking up a name, connecting, TLS, and every byte in both directions.
+"""Sockets with one time limit for a whole call: name look-up, connect, TLS, and every byte in both directions.
 
-A socket's own time-out is for each operation, so a peer that sends a byte a second never meets it. The bound belongs to
-the thread, so every library that gets its connections from here keeps to it, whatever time-outs it has of its own.
-docs/decisions/0026-one-bound-per-call.md has the reasons and the figures.
+A socket's own time-out applies to each operation, so a peer that sends a byte a second never exceeds it. The limit
+belongs to the thread, so it applies to every library that uses these connections, whatever time-outs the library has.
+Reasons and figures: docs/decisions/0026-one-bound-per-call.md.
 """
 
 import math
@@ -24,9 +24,9 @@ _bound = _Bound()
 
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
-    """End what this thread does with sockets of this module after ``seconds``; inside another bound, the earlier holds.
+    """Limit this thread's use of this module's sockets to ``seconds``; of nested limits, the earlier one applies.
 
-    Whatever is under way then raises `TimeoutError`, and so does whatever is begun later.
+    After that, current and later operations raise `TimeoutError`.
     """
     outer = _bound.end
     _bound.end = min(outer, time.monotonic() + seconds)
@@ -37,7 +37,7 @@ def bounded(seconds: float) -> Iterator[None]:
 
 
 def _left() -> float | None:
-    """Return the seconds that are left, None without a bound; raise `TimeoutError` if there are none."""
+    """Return the remaining seconds, None without a limit; raise `TimeoutError` if there are none."""
     if _bound.end == math.inf:
         return None
     left = _bound.end - time.monotonic()
@@ -53,43 +53,43 @@ def _limit(sock: socket.socket) -> None:
 
 
 class BoundedSocket(socket.socket):
-    """A TCP socket; made by `create_connection`."""
+    """A TCP socket, created by `create_connection`."""
 
     def connect(self, *arguments: Any) -> None:
-        """Connect, within what is left."""
+        """Connect within the remaining time."""
         _limit(self)
         super().connect(*arguments)
 
     def recv_into(self, *arguments: Any) -> int:
-        """Receive, within what is left."""
+        """Receive within the remaining time."""
         _limit(self)
         return super().recv_into(*arguments)
 
     def sendall(self, *arguments: Any) -> None:
-        """Send everything, within what is left: here a socket's time-out is for all of it."""
+        """Send everything within the remaining time: for sendall, a socket's time-out covers the whole call."""
         _limit(self)
         super().sendall(*arguments)
 
 
 class BoundedTlsSocket(ssl.SSLSocket):
-    """TLS on such a socket; made by a context with this as its ``sslsocket_class``.
+    """TLS on such a socket, created by a context with this ``sslsocket_class``.
 
-    A handshake and a read may take many records. CPython counts the time-out from where each of them begins
+    A handshake and a read may take many records. CPython counts the time-out from the beginning of the call
     (https://github.com/python/cpython/blob/v3.13.0/Modules/_ssl.c#L971).
     """
 
     def do_handshake(self, *arguments: Any) -> None:
-        """Shake hands, within what is left."""
+        """Do the handshake within the remaining time."""
         _limit(self)
         super().do_handshake(*arguments)
 
     def read(self, *arguments: Any) -> Any:
-        """Read, within what is left; all of this class's ways to receive end here."""
+        """Read within the remaining time; all receiving methods of this class call it."""
         _limit(self)
         return super().read(*arguments)
 
     def send(self, *arguments: Any) -> int:
-        """Send, within what is left; so does ``sendall``, which is made of this."""
+        """Send within the remaining time; ``sendall`` calls it."""
         _limit(self)
         return super().send(*arguments)
 
@@ -104,14 +104,14 @@ def create_connection(
 
     Args:
         address: Host and port.
-        timeout: Seconds for each of the host's addresses, and the time-out of the socket that comes out.
-        source_address: Where to connect from.
-        options: What ``setsockopt`` is called with.
+        timeout: Seconds for each of the host's addresses, and the time-out of the returned socket.
+        source_address: The local address.
+        options: Arguments of ``setsockopt``.
 
     Raises:
-        socket.gaierror: There is no such name.
-        TimeoutError: There was no time, for this address or at all.
-        OSError: Connecting failed; the error is that of the last address.
+        socket.gaierror: The name does not exist.
+        TimeoutError: The time for the address, or for the call, is over.
+        OSError: Connecting failed; this is the error of the last address.
     """
     failure = OSError("no address")
     for family, kind, protocol, _, place in _look_up(*address):
@@ -132,7 +132,7 @@ def create_connection(
 
 def _look_up(host: str, port: int) -> list[Any]:
     try:
-        # Digits need no look-up.
+        # A numeric address needs no look-up.
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         return _LookUp.of(host, port).result()
@@ -141,7 +141,7 @@ def _look_up(host: str, port: int) -> list[Any]:
 
 
 class _LookUp(threading.Thread):
-    """A look-up of a name, on a thread: nothing else ends it before the system does. All who ask meanwhile share it."""
+    """A name look-up on a thread, because nothing can interrupt it. Concurrent look-ups of one name share it."""
 
     _lock = threading.Lock()
     _under_way: dict[tuple[str, int], "_LookUp"] = {}  # noqa: RUF012
@@ -154,7 +154,7 @@ class _LookUp(threading.Thread):
 
     @classmethod
     def of(cls, host: str, port: int) -> "_LookUp":
-        """Return the look-up that is under way, or begin one."""
+        """Return the running look-up, or start one."""
         with cls._lock:
             found = cls._under_way.get((host, port))
             if found is None:
@@ -174,7 +174,7 @@ class _LookUp(threading.Thread):
                 del self._under_way[self._address]
 
     def result(self) -> list[Any]:
-        """Wait, within what is left."""
+        """Wait within the remaining time."""
         self.join(_left())
         if self.is_alive():
             raise TimeoutError("looking up the name takes too long")

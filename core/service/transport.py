@@ -1,6 +1,6 @@
-"""urllib3 on the sockets of `core.service.sockets`, so that every client built on it keeps their bound.
+"""urllib3 on the sockets of `core.service.sockets`, so that their time limit applies to every client built on it.
 
-For the adapters, whose packages have urllib3; nothing else of core imports it.
+For adapters, whose packages have urllib3; the rest of core does not import this.
 """
 
 import socket
@@ -27,7 +27,7 @@ class BoundedConnection(HTTPConnection):
             self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
-        # urllib3's own errors, which its pools know, and whatever is above them.
+        # urllib3's own errors, which its pools handle.
         if isinstance(error, socket.gaierror):
             raise NameResolutionError(self.host, self, error) from error
         if isinstance(error, TimeoutError):
@@ -39,7 +39,7 @@ class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
     """A connection for ``https``."""
 
     def connect(self) -> None:
-        """Connect, by a context whose sockets keep to the bound."""
+        """Connect with a context whose sockets have the time limit."""
         if self.ssl_context is None:
             self.ssl_context = create_urllib3_context()
         self.ssl_context.sslsocket_class = BoundedTlsSocket
@@ -54,16 +54,16 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = BoundedTlsConnection
 
 
-# For the `pool_classes_by_scheme` of any of urllib3's pool managers.
+# For `pool_classes_by_scheme` of a urllib3 pool manager.
 POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 def pool_manager(connections: int, ca_certs: str) -> PoolManager:
-    """Make a pool manager with the time-outs of `core.service.attempts`, and no retries of its own.
+    """Create a pool manager with the time-outs of `core.service.attempts`, and without retries.
 
     Args:
-        connections: How many are kept for each host.
-        ca_certs: The file of whom to trust.
+        connections: The number of connections kept for each host.
+        ca_certs: The file of trusted certificates.
     """
     manager = PoolManager(
         maxsize=connections,

@@ -1,1 +1,1 @@
-"""The contract of stores, and what builds on it."""
+"""The contract of stores, and wrappers that implement it."""

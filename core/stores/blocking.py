@@ -1,4 +1,4 @@
-"""A store for an event loop, on a platform that calls the receiver on threads."""
+"""Adapts an `AsyncStore` for a platform that calls the receiver on threads."""
 
 import asyncio
 import threading
@@ -10,12 +10,12 @@ from core.stores.contract import AsyncStore, Outcome, StoreUnavailableError
 
 
 class Blocking:
-    """Runs an `AsyncStore` in an event loop on a thread of its own: Postgres behind a Lambda function, for example.
+    """Runs an `AsyncStore` in an event loop on a separate thread: for example, Postgres behind a Lambda function.
 
-    The loop is started at the first event, because a platform may freeze or fork the process before.
+    The loop starts at the first event, because a platform may freeze or fork the process before.
 
     Args:
-        store: The store. It is opened before the first event; where that fails, by the next event again.
+        store: The store. It is opened before the first event; if that fails, the next event retries.
     """
 
     def __init__(self, store: AsyncStore) -> None:

@@ -12,7 +12,7 @@ class Outcome:
 
     Attributes:
         name: ``stored`` or ``duplicate``.
-        note: What the log line of this delivery should say besides, with severity WARNING.
+        note: A remark for the log line of this delivery, which then has severity WARNING.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Outcome:
     DUPLICATE: ClassVar["Outcome"]
 
     def noting(self, *notes: str | None) -> "Outcome":
-        """Return the same outcome with those of ``notes`` that say something."""
+        """Return the same outcome with ``notes``, except None."""
         texts = [note for note in (self.note, *notes) if note]
         return replace(self, note="; ".join(texts)) if texts else self
 
@@ -32,7 +32,7 @@ Outcome.DUPLICATE = Outcome("duplicate")
 
 
 class StoreUnavailableError(Exception):
-    """The store did not confirm the event, which may or may not be stored: DT has to deliver it again.
+    """The store did not confirm the event, which may or may not be stored: DT must retry.
 
     Attributes:
         reason: Short and safe to log, such as ``timeout`` or a service's own error code. Never a service's message:
@@ -54,7 +54,7 @@ class Store(Protocol):
 
         Args:
             event: The event to store.
-            deadline: ``time.monotonic()`` seconds after which the answer no longer matters.
+            deadline: ``time.monotonic()`` seconds after which the result is no longer used.
 
         Raises:
             StoreUnavailableError: The event is not confirmed.
@@ -66,15 +66,15 @@ class AsyncStore(Protocol):
     """The same contract as `Store`, for one event loop. Opened before the first event and closed after the last."""
 
     async def open(self) -> None:
-        """Connect. A service that is away for now is no error: `put` connects again.
+        """Connect. An unavailable service is not an error: `put` reconnects.
 
         Raises:
-            core.environment.SettingsError: It cannot work as it is set up.
+            core.environment.SettingsError: The configuration cannot work.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what is under way, and disconnect."""
+        """Finish pending writes, and disconnect."""
         ...
 
     async def put(self, event: Event, deadline: float) -> Outcome:
@@ -83,7 +83,7 @@ class AsyncStore(Protocol):
 
 
 class Queue(Protocol):
-    """A queue that cannot refuse a second copy; `core.stores.dedup.Deduplicated` makes a `Store` of it."""
+    """A queue that does not detect duplicates; `core.stores.dedup.Deduplicated` makes it a `Store`."""
 
     def send(self, event: Event, deadline: float) -> None:
         """Return once the queue has accepted ``event``; arguments and errors as in `Store.put`."""

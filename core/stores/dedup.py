@@ -1,4 +1,4 @@
-"""A queue that cannot refuse a second copy, made into a store that can."""
+"""Adds duplicate detection to a queue that has none."""
 
 import time
 
@@ -7,14 +7,14 @@ from core.stores.contract import Outcome, Queue, SeenKeys, StoreUnavailableError
 
 
 class Deduplicated:
-    """Look up, send, mark: a crash at any point costs at most one duplicate, which carries its key.
+    """Look up, send, mark: a crash at any point causes at most one duplicate, with the same key.
 
-    The other order, mark then send, loses the event when the process dies between the two; a lease that is taken first
-    gets stuck. So there is neither. docs/decisions/0005-look-up-send-mark.md has the table.
+    The other order, mark then send, loses the event if the process dies in between. A lease would block retries after a
+    crash. See docs/decisions/0005-look-up-send-mark.md.
 
     Args:
-        queue: Where events go.
-        seen: The keys that were sent; outlives DT's 12 hours of retries, or every sync of a project is sent again.
+        queue: Receives the events.
+        seen: The keys that were sent; must outlive DT's 12 hours of retries, and syncs of a project.
     """
 
     def __init__(self, queue: Queue, seen: SeenKeys) -> None:
@@ -30,11 +30,11 @@ class Deduplicated:
         now = time.monotonic()
         notes = []
         try:
-            # At most half of the time, so that the rest is left for sending.
+            # At most half of the time: sending needs the rest.
             if self._seen.contains(event.key, now + (deadline - now) / 2):
                 return Outcome.DUPLICATE
         except StoreUnavailableError as error:
-            notes.append(f"look-up failed: {error.reason}")  # sent anyway: a duplicate is better than a loss
+            notes.append(f"look-up failed: {error.reason}")  # Send anyway: a duplicate is better than a loss.
         try:
             self._queue.send(event, deadline)
         except StoreUnavailableError as error:
@@ -42,6 +42,6 @@ class Deduplicated:
         try:
             self._seen.mark(event.key, deadline)
         except StoreUnavailableError as error:
-            # Durable already: an error here would only bring it again.
+            # The event is durable: an error here would only cause a retry.
             notes.append(f"mark failed: {error.reason}")
         return Outcome.STORED.noting(", ".join(notes))

@@ -1,4 +1,4 @@
-"""Concurrent deliveries in one commit: for stores in which the commit, not the row, is what costs."""
+"""Writes concurrent deliveries in one commit, for stores in which the commit is the main cost."""
 
 import asyncio
 import time
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from core.event import Event
 from core.stores.contract import Outcome, StoreUnavailableError
 
-# One commit of 200 rows is within 10 % of the best rate per row; what is above only adds latency.
+# One commit of 200 rows is within 10 % of the best rate per row; more rows only add latency.
 MAX_GROUP = 200
-# With 400 bytes an event this is about 1 MB of memory; a sender that outruns the store is told so at once.
+# About 1 MB of memory at 400 bytes an event. If the sender is faster than the store, events fail at once.
 MAX_WAITING = 2_000
-# Seconds in which both the group ahead and an event's own are written or given up: a write takes 4 s at most.
+# Seconds for the preceding group and an event's own: each write takes 4 s at most.
 _AMPLE = 7.5
 
 
 class RowsRefusedError(Exception):
-    """The store refused one of these events for what is in it. Alone, each of the others can be stored.
+    """The store refused one of these events because of its content. The others can be stored one by one.
 
     Attributes:
         reason: As in `StoreUnavailableError`.
@@ -30,11 +30,11 @@ class RowsRefusedError(Exception):
 
 
 class GroupedStore(ABC):
-    """Groups by what waits, not by a timer: while one commit is on its way the next events gather, and go together.
+    """Groups without a timer: events that arrive during one commit are written together in the next.
 
-    A single delivery is thus written at once, and many at a time share one commit. Each is answered only after its own
-    commit. When the store is unavailable, all that wait are told so at once. Groups go in the order of arrival, each
-    before the earliest deadline in it: so each event is answered before its own.
+    So a single delivery is written at once, and concurrent ones share a commit. Each is answered only after its own
+    commit. If the store is unavailable, all waiting events fail at once. Groups are written in the order of arrival,
+    and before the earliest deadline in the group.
     """
 
     def __init__(self) -> None:
@@ -47,14 +47,14 @@ class GroupedStore(ABC):
 
         Args:
             events: At least one.
-            deadline: As in `core.stores.contract.Store.put`, the earliest of them.
+            deadline: The earliest deadline; as in `core.stores.contract.Store.put`.
 
         Returns:
-            What became of each. None is one that is not there although the store refused nothing: a trigger dropped it.
+            The outcome of each event; None if the event is missing although nothing failed: a trigger dropped it.
 
         Raises:
-            StoreUnavailableError: They are not confirmed.
-            RowsRefusedError: One of them is refused, and none is stored.
+            StoreUnavailableError: The events are not confirmed.
+            RowsRefusedError: One event is refused, and none is stored.
         """
 
     async def put(self, event: Event, deadline: float) -> Outcome:
@@ -68,7 +68,7 @@ class GroupedStore(ABC):
             self._writer = loop.create_task(self._run())
         if deadline - time.monotonic() > _AMPLE:
             return await stored
-        # One whose body came late may wait behind a group that has more time.
+        # An event whose body arrived late may wait behind a group with a later deadline.
         try:
             async with asyncio.timeout_at(loop.time() + deadline - time.monotonic()):
                 return await stored
@@ -76,7 +76,7 @@ class GroupedStore(ABC):
             raise StoreUnavailableError("deadline") from None
 
     async def drain(self) -> None:
-        """Return once all that waits is written, or is known not to be."""
+        """Return when all waiting events are written or have failed."""
         while self._writer:
             await asyncio.wait([self._writer])
 
@@ -92,7 +92,7 @@ class GroupedStore(ABC):
         try:
             outcomes = await self.write([event for event, _, _ in group], min(deadline for _, deadline, _ in group))
         except RowsRefusedError as refused:
-            # All or nothing was written, which is nothing. Alone, one strange row cannot refuse its neighbours.
+            # Nothing was written. Written one by one, a refused row does not affect the others.
             if len(group) == 1:
                 _settle(group, StoreUnavailableError(f"row_refused:{refused.reason}"))
             else:

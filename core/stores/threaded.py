@@ -1,4 +1,4 @@
-"""A store that blocks, for an event loop."""
+"""Adapts a blocking store for an event loop."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +8,14 @@ from core.stores.contract import Outcome, Store
 
 
 class Threaded:
-    """Calls a blocking store on threads of its own, so that the event loop never blocks.
+    """Calls a blocking store on separate threads, so that the event loop never blocks.
 
     If no thread is free in time, `put` raises `core.stores.contract.StoreUnavailableError` with the reason
-    ``deadline``, as long as the store keeps to `core.service.attempts`.
+    ``deadline``, as long as the store respects `core.service.attempts`.
 
     Args:
         store: The store.
-        threads: How many calls run at once.
+        threads: The maximum of concurrent calls.
     """
 
     def __init__(self, store: Store, threads: int) -> None:
@@ -30,5 +30,5 @@ class Threaded:
         """Do nothing: a blocking store connects at its first event."""
 
     async def close(self) -> None:
-        """Wait for the calls under way, each until its deadline at most, and end the threads."""
+        """Wait for running calls, each until its deadline at most, and end the threads."""
         await asyncio.to_thread(self._threads.shutdown)

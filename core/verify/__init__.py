@@ -1,1 +1,1 @@
-"""Is this delivery from DT Cloud, and for this receiver?"""
+"""Verifies that a delivery is from DT Cloud, and for this receiver."""

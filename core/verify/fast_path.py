@@ -1,7 +1,7 @@
-"""The fast path: reads the one token shape that DT sends, without PyJWT.
+"""The fast path: reads tokens in exactly DT's form, without PyJWT.
 
-PyJWT takes 30 µs where this takes 4. Any other authentic token is left to PyJWT; a property test holds both to the same
-verdict. docs/decisions/0003-the-fast-path.md has the bounds.
+PyJWT takes 30 µs, this takes 4. PyJWT reads all other authentic tokens; a property test checks that both agree. Limits:
+docs/decisions/0003-the-fast-path.md.
 """
 
 import binascii
@@ -21,7 +21,7 @@ def base64url(data: bytes) -> bytes:
 
 
 def dt_claims(signing_input: bytes) -> dict[str, Any] | None:
-    """Return the claims of an authentic token if it has exactly the shape that DT sends, else None."""
+    """Return the claims of an authentic token if it has exactly DT's form, otherwise None."""
     header, _, payload = signing_input.partition(b".")
     if header != _DT_HEADER:
         return None
@@ -32,7 +32,7 @@ def dt_claims(signing_input: bytes) -> dict[str, Any] | None:
         claims, end = _raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    # A lenient decoder drops characters and bits: what does not encode to the same text is not canonical.
+    # The decoder ignores some characters and bits. If encoding does not restore the text, it is not canonical.
     if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
         return None
     if type(claims) is not dict or not claims.keys() <= _DT_CLAIMS:

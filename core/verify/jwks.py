@@ -1,4 +1,4 @@
-"""DT's published ES256 keys: cached, fetched again rarely, and kept when a fetch fails."""
+"""DT's published ES256 keys: cached, rarely refreshed, and kept if a refresh fails."""
 
 import contextlib
 import http.client
@@ -32,20 +32,20 @@ _UNAVAILABLE = (
 
 
 class PinnedKeys:
-    """A fixed key set, for receivers that must not call out; it changes when the configuration does.
+    """A fixed key set from the configuration, for receivers without outgoing requests.
 
     Args:
         document: A JWKS, as DT publishes it at its ``jwks_uri``.
 
     Raises:
-        ValueError: It holds no key that could verify ES256.
+        ValueError: It has no ES256 key.
     """
 
     def __init__(self, document: Any) -> None:
         self._keys = _es256_keys(document)
 
     def get(self, kid: str) -> PyJWK | None:
-        """Return the key of that id."""
+        """Return the key with this id."""
         return self._keys.get(kid)
 
     def refresh(self) -> None:
@@ -55,11 +55,12 @@ class PinnedKeys:
 class PublishedKeys:
     """The keys found through the issuer's discovery document.
 
-    A token with an unknown ``kid`` causes one fetch, and then none for `COOLDOWN` seconds, so that forged ones cannot
-    make us flood DT; keys older than `MAX_AGE` seconds are fetched again, so that one that DT withdrew stops working.
+    A token with an unknown ``kid`` triggers one fetch, and then none for `COOLDOWN` seconds, so that forged tokens
+    cannot cause a flood of requests to DT. Keys older than `MAX_AGE` seconds are fetched again, so that a revoked key
+    stops working.
 
     Args:
-        issuer: The address of the issuer. https, or http on this very machine.
+        issuer: The issuer's URL: https, or http on loopback.
         clock: Monotonic seconds.
     """
 
@@ -71,7 +72,7 @@ class PublishedKeys:
         self._lock = threading.Lock()
 
     def get(self, kid: str) -> PyJWK | KeysNeeded | None:
-        """Return the key with that id; None if DT publishes none; `KeysNeeded` if it may be new.
+        """Return the key with this id; None if DT does not publish it; `KeysNeeded` if it may be new.
 
         Raises:
             KeysUnavailableError: No fetch has succeeded yet, and the next is not due.
@@ -85,11 +86,11 @@ class PublishedKeys:
         return key
 
     def refresh(self) -> None:
-        """Fetch the keys unless somebody just did. On failure the old ones stay. Blocks for at most two time-outs."""
+        """Fetch the keys, unless that was just done. On failure the old ones stay. Blocks for two time-outs at most."""
         with self._lock:
             if self._clock() - self._tried < COOLDOWN:
                 return
-            # Whatever goes wrong: the caller's log line says keys_unavailable or unknown_key, which it comes to.
+            # Any failure: the caller's log line then says keys_unavailable or unknown_key.
             with contextlib.suppress(Exception):
                 discovery = _fetch(self._issuer + "/.well-known/openid-configuration")
                 self._keys = _es256_keys(_fetch(discovery["jwks_uri"]))
@@ -101,7 +102,7 @@ def _es256_keys(document: Any) -> dict[str, PyJWK]:
     entries = document.get("keys") if type(document) is dict else None
     found = {}
     for entry in entries if type(entries) is list else ():
-        # One that cannot be read, however strange, must not take the others away.
+        # A malformed key must not affect the others.
         with contextlib.suppress(Exception):
             key = PyJWK.from_dict(entry)
             if _verifies_es256(key):
@@ -166,13 +167,13 @@ def _open(url: str) -> Any:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")):
         raise ValueError("keys are fetched over https only")
-    # Some hosts refuse the agent that urllib names of itself.
+    # Some hosts reject urllib's default user agent.
     request = urllib.request.Request(url, headers={"User-Agent": NAME})  # noqa: S310
     return _opener.open(request, timeout=TIMEOUT)
 
 
 def _elsewhere(url: str, error: urllib.error.HTTPError) -> str:
-    """Return where on the same host its document is; whatever else was answered is raised."""
+    """Return the URL of a redirect on the same host; raise any other answer."""
     location = error.headers.get("Location")
     if error.code in _REDIRECTS and location:
         found = urllib.parse.urljoin(url, location)

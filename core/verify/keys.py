@@ -1,4 +1,4 @@
-"""What tokens are verified with, and the contract of whatever fetches it."""
+"""Keys that verify tokens, and the contract of their sources."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-# Seconds that a fetch of keys or secrets may take.
+# Seconds for a fetch of keys or secrets.
 MAX_REFRESH = 4.0
 
 
@@ -16,7 +16,7 @@ class KeysUnavailableError(Exception):
     """No key or secret could be fetched, so the token cannot be verified.
 
     Attributes:
-        reason: What to do about it; for the log.
+        reason: What to do; for the log.
     """
 
     def __init__(self, reason: str) -> None:
@@ -28,19 +28,20 @@ class Refreshable(Protocol):
     """A source of keys or secrets."""
 
     def refresh(self) -> None:
-        """Fetch them again; on failure keep the old ones. Blocks for at most `MAX_REFRESH` seconds.
+        """Fetch the keys or secrets again; on failure keep the old ones. Blocks for at most `MAX_REFRESH` seconds.
 
         Raises:
-            KeysUnavailableError: There are no old ones.
+            KeysUnavailableError: The fetch failed, and there are no old ones.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class KeysNeeded:
-    """Returned instead of a verdict: refresh `source`, then verify again.
+    """Returned instead of a result: refresh `source`, then verify again.
 
-    A source asks at most once per cooldown, and the receiver refreshes at most once per source and request.
+    A source requests a refresh at most once per cooldown, and the receiver refreshes at most once per source and
+    request.
     """
 
     source: Refreshable
@@ -50,7 +51,7 @@ class PublicKeys(Refreshable, Protocol):
     """DT's published ES256 keys: `core.verify.jwks.PublishedKeys` or `core.verify.jwks.PinnedKeys`."""
 
     def get(self, kid: str) -> "PyJWK | KeysNeeded | None":
-        """Return the key; None if DT publishes no such key.
+        """Return the key; None if DT does not publish it.
 
         Raises:
             KeysUnavailableError: There are no keys at all.
@@ -58,7 +59,7 @@ class PublicKeys(Refreshable, Protocol):
         ...
 
 
-# A secret, and the two hashes of its HMAC (RFC 2104), copied for each token: hmac.HMAC.copy() takes twice as long.
+# A secret and the two hashes of its HMAC (RFC 2104), which are copied for each token: hmac.HMAC.copy() is half as fast.
 KeyedSecret = tuple[bytes, Any, Any]
 
 _BLOCK = 64
@@ -76,10 +77,10 @@ def _keyed(secret: bytes) -> KeyedSecret:
 
 
 class Secrets(Refreshable, Protocol):
-    """Signature secrets that a secret service keeps: `core.verify.secrets.ManagedSecrets`."""
+    """Signature secrets in a cloud's secret service: `core.verify.secrets.ManagedSecrets`."""
 
     def get(self) -> Sequence[KeyedSecret] | KeysNeeded:
-        """Return the secrets that are accepted."""
+        """Return the accepted secrets."""
         ...
 
     def mismatched(self) -> KeysNeeded | None:

@@ -1,4 +1,4 @@
-"""Signature secrets in a cloud's secret service: cached, fetched again where that may help, kept if the fetch fails."""
+"""Signature secrets in a cloud's secret service: cached, refreshed when useful, and kept if a refresh fails."""
 
 import threading
 import time
@@ -9,21 +9,21 @@ from core.settings import is_reference
 from core.stores.contract import StoreUnavailableError
 from core.verify.keys import KeyedSecret, KeysNeeded, KeysUnavailableError, keyed
 
-# Seconds. A secret that was taken away is accepted for as long.
+# Seconds. A removed secret is accepted for up to this long.
 MAX_AGE = 300.0
-# Between two fetches: anybody can send a token that does not match.
+# Seconds between two fetches: anybody can send a token that does not match.
 COOLDOWN = 60.0
 
 
 class ManagedSecrets:
-    """The secrets of one entry of a secret service: one, verbatim, or a JSON array of several.
+    """The secrets in one entry of a secret service: one, verbatim, or a JSON array of several.
 
-    Fetched at the first delivery, when they are `MAX_AGE` seconds old, and when a signature does not match, which is
-    what a new secret looks like. A fetch that fails leaves those that there are in use.
+    Fetched at the first delivery, when they are `MAX_AGE` seconds old, and when a signature does not match, because the
+    secret may have been rotated. If a fetch fails, the old secrets stay in use.
 
     Args:
         fetch: Returns the entry's text, within 4 s, or raises `core.stores.contract.StoreUnavailableError`.
-        hint: What to look at when that fails; a sentence for the log.
+        hint: What to check when that fails; a sentence for the log.
         clock: Monotonic seconds.
     """
 
@@ -43,11 +43,11 @@ class ManagedSecrets:
         return self._keyed
 
     def mismatched(self) -> KeysNeeded | None:
-        """Ask for a refresh, unless there was one just now."""
+        """Request a refresh, unless there was one just now."""
         return KeysNeeded(self) if self._is_due() else None
 
     def refresh(self) -> None:
-        """Fetch the secrets, unless another thread does: then take what comes of that.
+        """Fetch the secrets, or wait for another thread that does.
 
         Raises:
             KeysUnavailableError: There are none.
@@ -77,11 +77,11 @@ class ManagedSecrets:
 
 
 def _read(text: str) -> tuple[KeyedSecret, ...]:
-    # What the consoles of the clouds make unless they are told to store plain text.
+    # The clouds' consoles store key and value as JSON unless told to store plain text.
     if text.startswith("{"):
         return ()
     secrets = parse_list(text) or []
     try:
         return () if any(map(is_reference, secrets)) else keyed(secret.encode() for secret in secrets)
-    except UnicodeEncodeError:  # JSON can hold half a character
+    except UnicodeEncodeError:  # JSON can contain a lone surrogate
         return ()

@@ -1,8 +1,8 @@
-"""Who sent these bytes? The one door: only what `Verifier.verify` returns can be parsed or stored.
+"""Verifies signatures: only the result of `Verifier.verify` can be parsed or stored.
 
-Facts about the two schemes: docs/protocol.md. In one sentence each: ``X-Dt-Signature`` is a JWT signed by HS256 with
-the Data Connector's signature secret; ``DT-Asymmetric-Signature`` is one signed by ES256 with a key that DT publishes
-and uses for all its customers, so its ``sub``, the organization, has to be checked. Both carry a checksum of the body.
+docs/protocol.md describes the two schemes. ``X-Dt-Signature`` is a JWT signed with HS256 and the Data Connector's
+signature secret. ``DT-Asymmetric-Signature`` is a JWT signed with ES256 and a key that DT publishes and uses for all
+customers, so its ``sub``, the organization, must be checked. Both contain a checksum of the body.
 """
 
 import base64
@@ -25,8 +25,8 @@ HS256_HEADER = "x-dt-signature"
 ES256_HEADER = "dt-asymmetric-signature"
 ISSUER = "https://identity.disruptive-technologies.com/data-connector"
 
-# DT's tokens measure 352 (HS256) and about 470 (ES256) characters. PyJWT looks at each character of an ES256 one: with
-# many more than these, refusing a stranger's would cost more than accepting DT's.
+# DT's tokens have 352 (HS256) and about 470 (ES256) characters. PyJWT scans every character of an ES256 token: without
+# a limit, refusing a long forged token would cost more than accepting DT's.
 MAX_TOKEN = 800
 
 Policy = Literal["any", "hs256", "es256", "both", "unsigned"]
@@ -64,12 +64,12 @@ REASONS = {
 
 @dataclass(slots=True)  # not frozen, which takes 0.4 us for each
 class Verified:
-    """Bytes that DT signed. Made by `Verifier.verify` alone.
+    """Bytes that DT signed. Only `Verifier.verify` creates it.
 
     Attributes:
         body: The exact bytes.
         signed_by: ``hs256:0`` (the index of the secret), ``es256:<kid>``, both joined by ``+``, or ``nobody``.
-        expired_for: Seconds by which the token was past its ``exp`` and accepted by grace; 0 normally.
+        expired_for: Seconds since the token's ``exp``, if it was accepted although expired; 0 normally.
     """
 
     body: bytes = field(repr=False)
@@ -82,16 +82,16 @@ class Verifier:
     """Verifies deliveries by the rules of docs/protocol.md.
 
     Attributes:
-        secrets: The signature secrets that are accepted, as bytes; empty, and no `managed`, switches HS256 off.
+        secrets: The accepted signature secrets, as bytes; empty, and no `managed`, disables HS256.
         managed: The source of the secrets, instead of `secrets`.
-        organizations: The DT organization ids that are accepted; empty switches ES256 off.
-        policy: ``any``: at least one configured scheme's header is there, and each that is there verifies.
-            ``hs256``, ``es256``: that one; ``both``: both. ``unsigned``: everything passes.
-        keys: DT's published keys; None when ES256 is off.
+        organizations: The accepted DT organization ids; empty disables ES256.
+        policy: ``any``: at least one header of a configured scheme is present, and each present one verifies.
+            ``hs256``, ``es256``: that one; ``both``: both. ``unsigned``: every request is accepted.
+        keys: DT's published keys; None if ES256 is disabled.
         issuer: The ``iss`` of ES256 tokens.
-        leeway: Seconds of clock difference forgiven, for ``exp``, ``iat`` and ``nbf``.
-        accept_expired_for: Seconds after ``exp`` (and the leeway) during which a token is still accepted.
-        accept_sha1: Whether a token with no SHA-256 checksum may have its SHA-1 one compared.
+        leeway: Tolerated clock difference in seconds, for ``exp``, ``iat`` and ``nbf``.
+        accept_expired_for: Seconds after ``exp`` (and the leeway) for which a token is still accepted.
+        accept_sha1: Whether SHA-1 is compared if a token has no SHA-256 checksum.
     """
 
     secrets: Sequence[bytes] = field(default=(), repr=False)
@@ -112,11 +112,11 @@ class Verifier:
         """Return the request's body as bytes that DT signed.
 
         Args:
-            request: The request as it came.
+            request: The request, unchanged.
             now: The time, in seconds since the epoch.
 
         Returns:
-            The verified body; or which keys to refresh before the request can be verified.
+            The verified body, or the keys to refresh before the request can be verified.
 
         Raises:
             SignatureError: It is not from DT, or not for us.
@@ -140,7 +140,7 @@ class Verifier:
             signer = self._es256(es256)
             if isinstance(signer, KeysNeeded):
                 return signer
-            # Both tokens have to be for the same bytes.
+            # Both tokens must be for the same bytes.
             bodies = (verified.body,) if verified else (request.body, *request.alternatives)
             other = self._check(*signer, bodies, now)
             if verified is None:
@@ -164,7 +164,7 @@ class Verifier:
             raise SignatureError("malformed") from None
 
     def _hs256(self, token: bytes) -> tuple[str, dict[str, Any]] | KeysNeeded:
-        # Authenticated before anything is decoded: a stranger's token, whatever it claims to be, costs one HMAC.
+        # Authenticate before decoding: a forged token costs only one HMAC.
         signing_input, _, signature = token.rpartition(b".")
         signature = signature.removesuffix(b"=")
         secrets = self.managed.get() if self.managed else self._keyed
@@ -182,8 +182,8 @@ class Verifier:
         raise SignatureError("signature")
 
     def _es256(self, token: bytes) -> tuple[str, dict[str, Any]] | KeysNeeded:
-        assert self.keys is not None  # settings give keys wherever they give organizations
-        # Only to find the key: what else the header says, and whether it is well formed, is for PyJWT to judge.
+        assert self.keys is not None  # settings with organizations always have keys
+        # Only to find the key: PyJWT validates the header.
         try:
             header = json.loads(base64.urlsafe_b64decode(token.partition(b".")[0] + b"=="))
         except (ValueError, RecursionError):
@@ -211,8 +211,8 @@ class Verifier:
         if max(issued, not_before) > now + self.leeway:
             raise SignatureError("not_yet_valid")
         body = self._signed(claims, bodies)
-        # Last, so that "expired" means: and otherwise valid. Whether DT signs each retry again is not documented.
-        # Integers only: JSON's may have more digits than a float can hold.
+        # Last, so that "expired" means otherwise valid. Whether DT signs each retry again is not documented. Integers
+        # only: a JSON number may exceed a float.
         overdue = int(now) - self.leeway - expires
         if overdue < 0:
             return Verified(body, signed_by)
@@ -221,8 +221,8 @@ class Verifier:
         return Verified(body, signed_by, int(now) - expires)
 
     def _signed(self, claims: Mapping[str, Any], bodies: Sequence[bytes]) -> bytes:
-        """Return the one of ``bodies`` whose checksum is claimed."""
-        # DT has sent the SHA-256 since February 2022; where it is present, it alone decides.
+        """Return the one of ``bodies`` that matches the token's checksum."""
+        # DT has sent the SHA-256 since February 2022; if present, only it counts.
         digest: Callable[[bytes], Any] = hashlib.sha256
         if "checksum_sha256" in claims:
             claimed = claims["checksum_sha256"]
@@ -232,7 +232,7 @@ class Verifier:
             raise SignatureError("claims")
         if type(claimed) is not str:
             raise SignatureError("malformed")
-        # compare_digest takes text of ASCII alone.
+        # compare_digest accepts only ASCII text.
         if claimed.isascii():
             for body in bodies:
                 if hmac.compare_digest(claimed, digest(body).hexdigest()):
@@ -245,11 +245,11 @@ def _sha1(data: bytes) -> Any:
 
 
 def _pyjwt_claims(token: bytes, key: "PyJWK | bytes", algorithm: str, issuer: str | None = None) -> dict[str, Any]:
-    """Let PyJWT check everything except the clock and the body, which `Verifier._check` compares in both paths."""
-    # Imported here: with cryptography installed it takes longer than all of the core.
+    """Let PyJWT check everything except the clock and the body, which `Verifier._check` checks in both paths."""
+    # Imported here: with cryptography installed, it takes longer than the whole core.
     import jwt
 
-    # A short secret is reported once, by the settings, and not at each request.
+    # The settings report a short secret once, not at each request.
     warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
     try:
         claims: dict[str, Any] = jwt.decode(
