@@ -9,15 +9,15 @@ from core.stores.contract import Outcome, StoreUnavailableError
 
 
 class DynamoDbStore:
-    """One item per event, written on the condition that there is none with its key.
+    """One item per event, written with a condition that its key does not exist.
 
-    Durable: DynamoDB answers 200 once the item is written to two of three availability zones
+    Durable: DynamoDB answers 200 when the item is written to two of three availability zones
     (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html).
-    Unique: by partition key and sort key, which follow from the body alone, for as long as the item lives. The device
-    is the partition, and the sort key begins with the event's time, so a device's history is one query.
-    Answers: ConditionalCheckFailedException means that the event is there, perhaps from an attempt of this same call
-    whose answer was lost. A 200 without a RequestId is not AWS's. Everything else is `StoreUnavailableError` with the
-    service's code, after another try if it was throttled, a failure of AWS's, or of the network.
+    Unique: by partition key and sort key, which depend only on the body, as long as the item exists. The device is the
+    partition, and the sort key begins with the event's time, so a device's history is one query.
+    Answers: ConditionalCheckFailedException means that the event exists, perhaps from an earlier attempt whose answer
+    was lost. A 200 without a RequestId is not from AWS. Everything else is `StoreUnavailableError` with the service's
+    code, after retries if the call was throttled, or AWS or the network failed.
 
     Args:
         client: botocore's client for DynamoDB.
@@ -31,7 +31,7 @@ class DynamoDbStore:
         self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Write ``event`` unless it is there; see `core.stores.contract.Store`."""
+        """Write ``event`` unless it exists; see `core.stores.contract.Store`."""
         answer = call(
             self._put,
             deadline,
@@ -48,7 +48,7 @@ class DynamoDbStore:
     def _item(self, event: Event) -> dict[str, dict[str, Any]]:
         attributes = event.attributes()
         item: dict[str, dict[str, Any]] = {name: {"S": text} for name, text in attributes.items()}
-        # A key cannot be empty, nor be left out. "-" is no device id: those have letters and digits.
+        # A key cannot be empty or missing. "-" is never a device id: those have letters and digits.
         item["device"] = {"S": event.device_id or "-"}
         item["timestampKey"] = {"S": f"{attributes.get('timestamp', '-')}#{event.key}"}
         item["parsed"] = {"BOOL": event.parsed}

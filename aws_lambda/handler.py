@@ -13,5 +13,5 @@ with quiet_collector():
 
 
 def handler(event: Any, _context: Any) -> dict[str, Any]:
-    """Answer one delivery. Never raises: Lambda would hide the reason behind a 502."""
+    """Answer one delivery. Never raises: Lambda would answer 502, without the reason."""
     return to_response(receiver.handle(to_request(event)), event)

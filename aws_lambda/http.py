@@ -1,9 +1,8 @@
-"""Between what Lambda hands over and the core's two shapes, whichever front door the request came through.
+"""Converts Lambda's events to the core's `Request`, and its `Response` back, for all front doors.
 
-Function URLs and HTTP APIs speak payload 2.0, REST APIs (and HTTP APIs that are told so) 1.0, load balancers a dialect
-of that, in two forms.
-https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html and
-https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html have their fields.
+Function URLs and HTTP APIs use payload 2.0, REST APIs (and HTTP APIs, if configured) 1.0, load balancers two variants
+of 1.0. https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html and
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html describe the fields.
 """
 
 import base64
@@ -14,7 +13,7 @@ from core.http import Request, Response
 
 
 def to_request(event: Any) -> Request:
-    """Return the request that ``event`` describes. Never raises: what lacks a method is a request without one."""
+    """Return the request in ``event``. Never raises: without a method, the request's method is empty."""
     event = _mapping(event)
     context = _mapping(event.get("requestContext"))
     http = _mapping(context.get("http"))
@@ -29,12 +28,12 @@ def to_request(event: Any) -> Request:
 
 def to_response(response: Response, event: Any) -> dict[str, Any]:
     """Return ``response`` in the form that the front door of ``event`` expects."""
-    # The front door counts for itself.
+    # The front door sets the length itself.
     headers = {name: value for name, value in response.headers if name != "content-length"}
-    # Never without statusCode, which AWS takes for a 200.
+    # Always with statusCode: AWS answers 200 without it.
     answer = {"statusCode": response.status, "body": response.body.decode(), "isBase64Encoded": False}
     event = _mapping(event)
-    # A load balancer that is set to multi-value headers ignores all others.
+    # A load balancer with multi-value headers ignores all other headers.
     if "multiValueHeaders" in event and "elb" in _mapping(event.get("requestContext")):
         return answer | {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     return answer | {"headers": headers}
@@ -43,15 +42,15 @@ def to_response(response: Response, event: Any) -> dict[str, Any]:
 def _path(path: Any, stage: Any) -> str:
     if type(path) is not str:
         return "/"
-    # An HTTP API puts the name of its stage before the path, unless that is $default.
+    # An HTTP API prefixes the path with its stage, except $default.
     if type(stage) is str and path.startswith(f"/{stage}/"):
         return path.removeprefix(f"/{stage}")
     return path
 
 
 def _headers(event: Mapping[str, Any]) -> list[tuple[str, str]]:
-    # Payload 1.0 has both, and in headers only the last value of each; 2.0 has joined the values by commas, which no
-    # token holds, so that two tokens are refused as one that is malformed.
+    # Payload 1.0 has both, with only the last value of each in headers. 2.0 joins repeated values by commas, which no
+    # token contains, so two tokens are refused as malformed.
     if multi_value := _mapping(event.get("multiValueHeaders")):
         pairs = [(name, value) for name, values in multi_value.items() if type(values) is list for value in values]
     else:
@@ -67,7 +66,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
         try:
             return base64.b64decode(body, validate=True)
         except ValueError:
-            pass  # then it is text, whatever is said of it
+            pass  # not base64, despite the flag: it is text
     return body.encode("utf-8", "surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""CloudWatch metrics inside the log lines: no call, no agent, and nothing left to send when the sandbox freezes.
+"""CloudWatch metrics embedded in log lines: no call, no agent, and nothing to send when the sandbox freezes.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -26,7 +26,7 @@ def build_log(environ: Mapping[str, str]) -> Log:
 
 
 def embedded_metrics(function: str, clock: Callable[[], float] = time.time) -> Callable[[str], str]:
-    """Return what `core.log.Log` takes as ``extra_fields``: a count of 1 under the metric of the request's outcome.
+    """Return the ``extra_fields`` for `core.log.Log`: a count of 1 in the metric of the request's outcome.
 
     Args:
         function: The function's name.
@@ -42,7 +42,7 @@ def embedded_metrics(function: str, clock: Callable[[], float] = time.time) -> C
 
 
 def _start(metric: str, function: str) -> str:
-    """Return the fields up to the time, which is all that differs from one request to the next."""
+    """Return the constant fields; only the time differs between requests."""
     dimensions = [["FunctionName"], ["FunctionName", "reason"]] if metric == "Refused" else [["FunctionName"]]
     directive = {
         "Namespace": NAMESPACE,

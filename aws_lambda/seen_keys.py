@@ -1,4 +1,4 @@
-"""The keys of the events that were sent, in DynamoDB."""
+"""The keys of sent events, in DynamoDB."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,12 +9,13 @@ from aws_lambda.service import call
 class DynamoDbSeenKeys:
     """One item per event key.
 
-    Durable: as in `aws_lambda.dynamodb.DynamoDbStore`. Read consistently, so that what was marked a moment ago is seen.
+    Durable: as in `aws_lambda.dynamodb.DynamoDbStore`. Reads are consistent, so a key is found directly after it was
+    marked.
 
     Args:
         client: botocore's client for DynamoDB.
         table: The table: partition key ``key``, time to live ``expiresAt``.
-        keep_days: Days after which a key may be forgotten; 0 keeps it for ever.
+        keep_days: Days after which a key may be deleted; 0 keeps it for ever.
     """
 
     def __init__(self, client: Any, table: str, keep_days: int) -> None:

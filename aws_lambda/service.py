@@ -1,4 +1,4 @@
-"""botocore's clients, made once for each sandbox, and the one way to call them: again where that may help, in time."""
+"""botocore's clients, created once per sandbox, and the call that retries within the deadline."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,18 +29,18 @@ class _TlsConnection(AWSHTTPSConnection, BoundedTlsConnection):  # type: ignore[
     pass
 
 
-# botocore's pools stay, and so do proxies, CA bundles and whatever else it knows; what they make is ours.
+# botocore's pools stay, with proxies and CA bundles; only their connections are ours.
 AWSHTTPConnectionPool.ConnectionCls = _Connection
 AWSHTTPSConnectionPool.ConnectionCls = _TlsConnection
 
 _CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT,
     read_timeout=READ_TIMEOUT,
-    # botocore's own retries know no deadline; `core.service.attempts` does.
+    # botocore's retries have no deadline; `core.service.attempts` has one.
     retries={"mode": "standard", "total_max_attempts": 1},
-    # A sandbox is thawed minutes after its last request: let the kernel notice that the connection is gone.
+    # A sandbox may be frozen for minutes between requests: keep-alive detects that the connection is gone.
     tcp_keepalive=True,
-    # What is sent is made here, of the right types; checking takes 3 % of a call, and composing this header 12 %.
+    # The parameters have the right types: validating them takes 3 % of a call, and building this header 12 %.
     parameter_validation=False,
     user_agent=NAME,
 )
@@ -53,15 +53,15 @@ _THROTTLED = frozenset(
         "ThrottlingException",
     }
 )
-# The built-in handlers mend the ways of services that are not called here; registering them takes 4 % of a cold start.
+# The built-in handlers are for other services; registering them takes 4 % of a cold start.
 _session = Session(include_builtin_handlers=False)
 
 
 def client(service: str) -> Any:
-    """Make a client. It has no state that a failure could spoil, so it lasts as long as the sandbox.
+    """Create a client. No failure corrupts its state, so it lasts as long as the sandbox.
 
     Raises:
-        core.environment.SettingsError: It cannot be made.
+        core.environment.SettingsError: The client cannot be created.
     """
     try:
         return _session.create_client(service, config=_CONFIG)
@@ -70,7 +70,7 @@ def client(service: str) -> Any:
 
 
 def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters: Any) -> dict[str, Any]:
-    """Call a client's operation, as often as `core.service.attempts` has it.
+    """Call a client's operation, with the retries of `core.service.attempts`.
 
     Args:
         operation: A client's method.
@@ -78,7 +78,7 @@ def call(operation: Callable[..., dict[str, Any]], deadline: float, **parameters
         parameters: Its parameters.
 
     Returns:
-        The answer. An empty one says that the condition of a write was not met: the item exists already.
+        The answer. It is empty if the condition of a write failed: the item exists already.
 
     Raises:
         StoreUnavailableError: Any other answer than success.

@@ -9,28 +9,28 @@ from aws_lambda.service import call
 from core.event import Event
 from core.stores.contract import StoreUnavailableError
 
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: what a message may not
-# hold (surrogates beside, which no UTF-8 has), and what the id of a group may be.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html: the characters that a
+# message must not contain (and surrogates, which UTF-8 lacks), and the form of a group id.
 _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
 _GROUP = re.compile("[!-~]{1,128}").fullmatch
 
 
 class SqsQueue:
-    """One message per event, its body the event's, with the event's fields as message attributes.
+    """One message per event, with the event's body, and its fields as message attributes.
 
-    Durable: SendMessage answers once the message is stored redundantly in several availability zones
-    (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-data-protection.html); the MD5 that
-    it answers with is compared with what was sent, which botocore does not do.
-    Unique: not by itself, hence `core.stores.dedup.Deduplicated`. A FIFO queue takes the event key as its deduplication
-    id, which drops a second copy within 5 minutes, and delivers each device's events in the order of arrival.
+    Durable: SendMessage answers when the message is stored redundantly in several availability zones
+    (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-data-protection.html); the MD5 in
+    its answer is compared with the message, which botocore does not do.
+    Unique: only with `core.stores.dedup.Deduplicated`. A FIFO queue uses the event key as the deduplication id, which
+    drops a duplicate within 5 minutes, and delivers each device's events in the order of arrival.
     Answers: as in `aws_lambda.dynamodb.DynamoDbStore`.
 
-    A body that SQS would refuse, because it is empty or holds a character that XML has not, goes as base64, and the
-    attribute ``encoding`` says so.
+    A body that SQS would reject, because it is empty or has a character that XML lacks, is sent as base64, with the
+    attribute ``encoding``.
 
     Args:
         client: botocore's client for SQS.
-        url: The queue's; that of a FIFO queue ends in ``.fifo``.
+        url: The queue's URL; for a FIFO queue it ends in ``.fifo``.
     """
 
     def __init__(self, client: Any, url: str) -> None:
@@ -69,5 +69,5 @@ def _message(body: bytes) -> tuple[str, str | None]:
         text = ""
     if text and not _REFUSED(text):
         return text, None
-    # White space is no part of base64, so that a line end stands for nothing, which SQS refuses too.
+    # White space is not part of base64, so a line end represents the empty body, which SQS rejects too.
     return base64.b64encode(body).decode() or "\n", "base64"

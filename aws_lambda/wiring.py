@@ -1,4 +1,4 @@
-"""Which store, which secrets, which log: read from the environment."""
+"""Chooses the store, the secrets and the log from the environment."""
 
 import time
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from core.stores.contract import Store
 from core.stores.dedup import Deduplicated
 from core.verify.secrets import ManagedSecrets
 
-# Seconds for the secret, of the 8 that a request has.
+# Seconds for the secret, of a request's 8.
 _FETCH = 4.0
 _TEMPLATE = "aws_lambda/template.yaml sets it"
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the receiver, whatever the environment is like; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
 
-    An exception here would have Lambda answer 502 without a word, and start a sandbox for each request.
+    With an exception here, Lambda would answer 502 without a reason, and start a sandbox for each request.
     """
     return build(environ, build_store, build_log(environ), build_secrets)
 
@@ -31,7 +31,7 @@ def build_store(environment: Environment) -> Store:
     """Build the store that DT_STORE names.
 
     Raises:
-        core.environment.SettingsError: The environment cannot be used.
+        core.environment.SettingsError: The environment is invalid.
     """
     days = environment.keep_days("DT_KEEP_DAYS")
     if environment.one_of("DT_STORE", "dynamodb", "sqs") == "dynamodb":

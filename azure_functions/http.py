@@ -1,4 +1,4 @@
-"""Between Azure's two shapes of an HTTP exchange and the core's."""
+"""Converts Azure's request to the core's `Request`, and the core's `Response` to Azure's."""
 
 from azure.functions import HttpRequest, HttpResponse
 
@@ -6,15 +6,15 @@ from core.http import Request, Response
 
 
 def to_request(request: HttpRequest) -> Request:
-    """Return the request that the worker has, its body as it came.
+    """Return the worker's request, with its unchanged body.
 
-    A repeated header comes joined by commas, which no token holds, so that two are refused as one that is malformed.
+    The host joins repeated headers by commas, which no token contains, so two tokens are refused as malformed.
     """
-    # Not urlsplit, which raises where a host is none.
+    # Not urlsplit, which raises for an invalid host.
     path = request.url.partition("?")[0].partition("//")[2].partition("/")[2]
     return Request(request.method, f"/{path}", list(request.headers.items()), request.get_body())
 
 
 def to_response(response: Response) -> HttpResponse:
-    """Return ``response`` as the worker takes it. Of a str or a dict, the host would make an answer of its own."""
+    """Return ``response`` for the worker. From a str or a dict, the host would build its own answer."""
     return HttpResponse(response.body, status_code=response.status, headers=dict(response.headers))

@@ -1,4 +1,4 @@
-"""Who the function is to Azure's services: its managed identity, whose tokens take the place of keys."""
+"""The function's managed identity, whose tokens replace keys at Azure's services."""
 
 import asyncio
 from functools import cache
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class ManagedIdentityError(AzureError):
-    """No token could be fetched. ``str()`` is the class of what happened; an answer's own words are in none."""
+    """No token could be fetched. ``str()`` is the class of the cause, without any text of an answer."""
 
 
 class _Identity:
-    """Azure's credential, made again after each failure, which is a `ManagedIdentityError`.
+    """Azure's credential, created again after each failure, which becomes a `ManagedIdentityError`.
 
-    MSAL, which is inside, answers itself for a while once the endpoint said 429, 5xx or Retry-After: for 5 seconds, or
-    for as long as that said, up to an hour. What it cannot read comes out as any exception that there is; and what has
-    no HTTP response but looks as if it had, as azure-identity's errors do, azure-data-tables fails on.
+    MSAL, inside the credential, repeats an old failure after 429, 5xx or Retry-After, without a request: for 5 seconds,
+    or as long as Retry-After says, up to an hour. An unreadable answer may raise any exception. azure-data-tables fails
+    on errors that seem to have an HTTP response and do not, like azure-identity's.
 
     Args:
         client_id: As in `managed_identity`.
     """
 
     def __init__(self, client_id: str | None) -> None:
-        # Imported here, as below: it takes as long as a store's SDK, and a connection string does without.
+        # Imported here, as below: it takes as long as a store's SDK, and a connection string does not need it.
         from azure_functions.transport import transport
 
         self._client_id = client_id
-        # Its own defaults are 5 attempts of up to 300 s. The transport outlives a credential that others still use.
+        # The defaults are 5 attempts of up to 300 s. The transport outlives a credential that other threads still use.
         self._transport = transport()
         self._credential = self._new_credential()
 
@@ -44,14 +44,14 @@ class _Identity:
         return token
 
     def get_token_info(self, *scopes: str, **options: Any) -> "AccessTokenInfo":
-        """Return a token and when it is to be renewed; see `azure.core.credentials.SupportsTokenInfo`."""
+        """Return a token and the time of its renewal; see `azure.core.credentials.SupportsTokenInfo`."""
         token: AccessTokenInfo = self._ask("get_token_info", *scopes, **options)
         return token
 
     def _ask(self, method: str, *scopes: str, **options: Any) -> Any:
         credential = self._credential
         try:
-            # Some of an attempt is left for the call itself.
+            # The rest of the attempt is for the call itself.
             with bounded(READ_TIMEOUT):
                 return getattr(credential, method)(*scopes, **options)
         except Exception as error:
@@ -67,7 +67,7 @@ class _Identity:
 
 @cache
 def managed_identity(client_id: str | None) -> "TokenCredential":
-    """Return the identity, which keeps its tokens and fetches new ones in time.
+    """Return the identity, which caches its tokens and renews them in time.
 
     Args:
         client_id: The client id of a user-assigned identity; None or empty for the function app's own.
@@ -76,7 +76,7 @@ def managed_identity(client_id: str | None) -> "TokenCredential":
 
 
 class AsyncCredential:
-    """The same for an event loop, by way of a thread: azure-identity's own would take one more HTTP client.
+    """The same for an event loop, using a thread: azure-identity's own needs another HTTP client.
 
     Args:
         credential: The credential.
@@ -90,7 +90,7 @@ class AsyncCredential:
         return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
 
     async def close(self) -> None:
-        """Keep the credential, which outlives its connections."""
+        """Keep the credential: it outlives the connections."""
 
     async def __aenter__(self) -> "AsyncCredential":
         return self

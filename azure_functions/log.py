@@ -1,4 +1,4 @@
-"""The log of a worker of Azure Functions: the host takes what Python's own logging is given, and its level."""
+"""The log of an Azure Functions worker: the host receives Python's logging, with its level."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from core.log import Log, Severity
 
-# To Azure's SDKs each call is worth several lines, and an error the words of the service, whatever it quotes.
+# Azure's SDKs log several lines per call, and the service's error text, which may quote data.
 for _name in ("azure.core", "azure.data", "azure.identity", "azure.servicebus", "azure.storage", "msal", "urllib3"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 # Must not start with a prefix the worker filters: lines of proxy_worker, azure_functions_runtime and azure.functions
@@ -16,17 +16,17 @@ _LEVELS: dict[Severity, int] = {"INFO": logging.INFO, "WARNING": logging.WARNING
 
 
 def build_log(_environ: Mapping[str, str]) -> Log:
-    """Return a log whose lines have their request's id in Application Insights, by way of logging.
+    """Return a log that writes through logging, so that Application Insights adds the request's id.
 
-    Notices go to standard error: of logging, the host drops what belongs to no request. It takes their level from the
-    words in the line, and `severity` is one that it knows: https://github.com/Azure/azure-functions-host
+    Notices go to standard error, because the host drops logging outside a request. It reads their level from the words
+    of the line, which has a `severity`: https://github.com/Azure/azure-functions-host
     (WorkerProcess.cs).
     """
     return Log(sys.stderr, write=_write_request)
 
 
 def _write_request(severity: Severity, line: str) -> None:
-    # A handler that fails, the worker's included, must not refuse an event that is stored.
+    # A failing handler, including the worker's, must not fail a stored event.
     try:
         _write(_LEVELS[severity], line)
     except Exception:

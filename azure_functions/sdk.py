@@ -1,7 +1,7 @@
-"""azure-servicebus, less its client that manages namespaces: a fifth of a cold start, of no use here.
+"""azure-servicebus without its management client, which takes a fifth of a cold start and is not used.
 
-The SDK imports it for one base class, and with it requests and a pipeline of HTTP. docs/decisions/0019-service-bus.md
-has the figures, and what to do should a new version of the SDK not bear it.
+The SDK imports that client for one base class, and with it requests and an HTTP pipeline.
+docs/decisions/0019-service-bus.md has the figures, and what to do if a new version of the SDK breaks this.
 """
 
 import sys
@@ -15,14 +15,14 @@ def _import_without_management() -> None:
     sdk = find_spec("azure.servicebus")
     if _NAME in sys.modules or not sdk or not sdk.submodule_search_locations:
         return
-    # The package without what its __init__ does: its modules are found, and imported if asked for.
+    # The package without its __init__: its modules are found, and imported on demand.
     package = ModuleType(_NAME)
     package.__path__ = [f"{sdk.submodule_search_locations[0]}/management"]
     sys.modules[_NAME] = package
     try:
         import azure.servicebus.aio  # noqa: F401
     finally:
-        # Other code imports it as usual.
+        # Other code still imports it normally.
         del sys.modules[_NAME]
 
 

@@ -1,4 +1,4 @@
-"""The keys of the events that were sent, in Table Storage."""
+"""The keys of sent events, in Table Storage."""
 
 from azure.data.tables import TableClient
 
@@ -7,10 +7,10 @@ from azure_functions.table import insert
 
 
 class TableSeenKeys:
-    """One entity per event key, which is its partition; its row is empty.
+    """One entity per event key: the partition is the key, the row is empty.
 
-    Durable: as in `azure_functions.table.TableStore`. A read sees all that was written before it. Table Storage deletes
-    nothing by itself: a key takes some 100 bytes for good, or until somebody deletes it.
+    Durable: as in `azure_functions.table.TableStore`. A read sees all earlier writes. Table Storage has no time to
+    live: a key takes some 100 bytes until somebody deletes it.
 
     Args:
         client: The SDK's client of the table.

@@ -1,4 +1,4 @@
-"""The clients of Azure Storage, and the one way to call them: again where that may help, never past the deadline."""
+"""The clients of Azure Storage, and the call that retries within the deadline."""
 
 import json
 import re
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 def connect(client: Any, storage: str, service: str, client_id: str | None, **names: str) -> Any:
-    """Make a client. It has no state that a failure could spoil, so it lasts as long as the worker.
+    """Create a client. No failure corrupts its state, so it lasts as long as the worker.
 
     Args:
         client: Its class.
-        storage: The storage account's name, which is logged in to as the function; or a connection string.
+        storage: The storage account's name, used with the function's identity; or a connection string.
         service: ``queue`` or ``table``.
         client_id: As in `azure_functions.identity.managed_identity`.
         names: ``queue_name=`` or ``table_name=``.
@@ -31,7 +31,7 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
     options: dict[str, Any] = {
         **names,
         "transport": transport(),
-        # Their own retries go on for minutes, those of tables for up to a week.
+        # The clients' own retries last for minutes, for tables up to a week.
         "retry_total": 0,
     }
     if "=" in storage:
@@ -40,17 +40,17 @@ def connect(client: Any, storage: str, service: str, client_id: str | None, **na
 
 
 def call(operation: Callable[..., T], deadline: float, *arguments: Any, none_if: str = "", **options: Any) -> T | None:
-    """Call a client's operation, as often as `core.service.attempts` has it.
+    """Call a client's operation, with the retries of `core.service.attempts`.
 
     Args:
         operation: A client's method.
         deadline: ``time.monotonic()`` seconds.
         arguments: Its arguments.
-        none_if: The service's code that is no failure, such as ``EntityAlreadyExists``: then the result is None.
+        none_if: A code of the service that is not a failure, such as ``EntityAlreadyExists``; the result is then None.
         options: Keyword arguments.
 
     Raises:
-        StoreUnavailableError: It did not succeed. The cause is the service's code, such as ``EntityAlreadyExists``
+        StoreUnavailableError: The call failed. The reason is the service's code, such as ``EntityAlreadyExists``
             (https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes), the HTTP status, or the
             class of an exception.
     """
@@ -66,13 +66,13 @@ def call(operation: Callable[..., T], deadline: float, *arguments: Any, none_if:
             status = error.status_code or 500
             if status < 500 and status != 429:
                 break
-        except Exception as error:  # of the network, and what the SDK raises of an answer that it cannot read
+        except Exception as error:  # network errors, and the SDK's errors about an unreadable answer
             cause = type(error).__name__
     raise StoreUnavailableError(cause) from None
 
 
 def _code(error: Any) -> str:
-    """Return Azure's own word for an error; nothing else that the answer says is for the log."""
+    """Return Azure's error code; no other part of the answer may be logged."""
     response = error.response
     if response is None:
         return type(error).__name__

@@ -12,7 +12,7 @@ from core.event import Event
 from core.service.attempts import ATTEMPT, async_attempts
 from core.stores.contract import Outcome, StoreUnavailableError
 
-# What another attempt does not mend.
+# Errors that a retry does not fix.
 _FINAL = (
     exceptions.MessageSizeExceededError,
     exceptions.MessagingEntityDisabledError,
@@ -21,19 +21,19 @@ _FINAL = (
     exceptions.ServiceBusAuthorizationError,
     exceptions.ServiceBusQuotaExceededError,
 )
-# Bytes. The standard tier takes 256 KiB, the properties included:
+# Bytes. The Standard tier accepts 256 KiB, including the properties:
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas
 _MAX_BODY = 200_000
-# Seconds. Service Bus ends a connection on which nothing was said for 240.
+# Seconds. Service Bus closes a connection after 240 s without traffic.
 _MAX_IDLE = 180.0
-# Seconds. The SDK puts a token's successor when a tenth of its life is left, and a send that meets this waits for it
-# without a bound. A token of a connection string lasts an hour, an identity's longer.
+# Seconds. The SDK renews a token when a tenth of its life is left, and a concurrent send waits for that without a
+# limit. A token from a connection string lasts an hour, an identity's longer.
 _MAX_AGE = 1800.0
-# Seconds for the parting words to a connection that failed, which are part of the attempt.
+# Seconds to close a failed connection; this is part of the attempt.
 _CLOSE = 0.5
 _SEND = ATTEMPT - _CLOSE
-# Events on their way at once, as many as infra/main.bicep has an instance take; the others wait. Before a broker that
-# says nothing there would be hundreds, each with a connection, and opening so many has the loop miss their deadlines.
+# Concurrent events, the number that infra/main.bicep sends to an instance; others wait. With a silent broker there
+# would be hundreds, each with a connection, and opening so many makes the loop miss their deadlines.
 _AT_ONCE = 16
 
 
@@ -42,7 +42,7 @@ class _Connection:
 
     def __init__(self, client: ServiceBusClient, queue: str) -> None:
         self._client = client
-        # No task that says something now and then: it would be one more user of the connection.
+        # No keep-alive task: it would use the connection concurrently.
         self.sender: ServiceBusSender = client.get_queue_sender(queue, keep_alive=0)
         self.made = self.used = time.monotonic()
 
@@ -55,37 +55,36 @@ class _Connection:
             async with asyncio.timeout(_CLOSE):
                 await self._client.close()
         except Exception:
-            pass  # whatever it is, this connection is not used again
+            pass  # after any error, the connection is not used again
 
 
 class ServiceBusStore:
-    """One message per event: its body the bytes that DT signed, its application properties the event's fields.
+    """One message per event: the body is the bytes that DT signed, the application properties are the event's fields.
 
-    Durable: the broker settles a message once it is stored
+    Durable: the broker settles a message when it is stored
     (https://learn.microsoft.com/azure/service-bus-messaging/message-transfers-locks-settlement).
-    Unique: by its id, which is the event's key, in a queue made with duplicate detection, for as long as its window
-    (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a second copy and
-    drops it, so that it cannot be told from the first: it is STORED too.
-    Answers: everything but accepted is `StoreUnavailableError` with the SDK's class for it, after another try unless
-    that is of no use. There is a connection for each event at the same time, 16 at most; one that failed is closed, and
-    not used again.
+    Unique: by the message id, which is the event's key, in a queue with duplicate detection, within its window
+    (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a duplicate and
+    drops it without saying so: the outcome is STORED too.
+    Answers: everything except accepted is `StoreUnavailableError` with the SDK's error class, after retries if they may
+    help. Each concurrent event has a connection, 16 at most; a failed one is closed, and not used again.
 
-    A body above 200,000 bytes is compressed, and the property ``encoding`` says so; DT's measure below 4,000.
+    A body above 200,000 bytes is compressed, with the property ``encoding``; DT's have less than 4,000.
 
     Args:
-        connect: Makes a client.
+        connect: Creates a client.
         queue: The name of the queue.
     """
 
     def __init__(self, connect: Callable[[], ServiceBusClient], queue: str) -> None:
         self._connect = connect
         self._queue = queue
-        # The first is made at once, though not opened, so that what is wrong with its address is said at the start.
+        # The first client is created now, but not opened, so that an invalid address is reported at the start.
         self._idle = [self._new()]
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def open(self) -> None:
-        """Do nothing: a connection is opened by its first event."""
+        """Do nothing: the first event opens a connection."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -108,15 +107,15 @@ class ServiceBusStore:
         message = _message(event)
         cause = None
         async for _ in async_attempts(deadline):
-            # Where one connection failed, others that were open may have failed with it.
+            # If one connection failed, the other open ones may have failed too.
             connection = await self._take() if cause is None else self._new()
             try:
-                # The SDK has a time-out too, which it does not keep where it meets something unforeseen.
+                # The SDK's own time-out does not cover unexpected protocol states.
                 async with asyncio.timeout(_SEND):
                     await connection.sender.send_messages(message, timeout=_SEND)
-            except Exception as error:  # the SDK's own, and what its insides raise of a broken peer
+            except Exception as error:  # the SDK's errors, and internal ones about a faulty peer
                 await connection.close()
-                # To the SDK, a token that could not be fetched is an error like any other.
+                # The SDK treats a token that could not be fetched as any other error.
                 inner = getattr(error, "inner_exception", None)
                 cause = type(inner if isinstance(inner, ManagedIdentityError) else error).__name__
                 if isinstance(error, _FINAL):
@@ -128,7 +127,7 @@ class ServiceBusStore:
         raise StoreUnavailableError(cause or "deadline")
 
     async def _take(self) -> _Connection:
-        # The one that was used last. If that is of no use any more, those below it are not worth a look either.
+        # The most recently used one. If it has expired, so have those below it.
         if self._idle and self._idle[-1].is_fresh():
             return self._idle.pop()
         stale, self._idle = self._idle, []
@@ -140,13 +139,13 @@ class ServiceBusStore:
 
 
 def connector(service_bus: str, client_id: str | None) -> Callable[[], ServiceBusClient]:
-    """Return what makes a client.
+    """Return a function that creates a client.
 
     Args:
-        service_bus: The namespace's host name, which is logged in to as the function; or a connection string.
+        service_bus: The namespace's host name, used with the function's identity; or a connection string.
         client_id: As in `azure_functions.identity.managed_identity`.
     """
-    # Its own retries know of no deadline; `core.service.attempts` does.
+    # The SDK's retries have no deadline; `core.service.attempts` has one.
     options: dict[str, Any] = {"retry_total": 0}
     if "=" in service_bus:
         return lambda: ServiceBusClient.from_connection_string(service_bus, **options)

@@ -15,18 +15,17 @@ _MAX_MESSAGE = 65_536
 
 
 class StorageQueue:
-    """One message per event: a JSON object of the event's fields and its body.
+    """One message per event: a JSON object with the event's fields and its body.
 
-    Durable: Put Message answers once the message is written to three disks, or to more zones or regions, as the
-    account's redundancy has it (https://learn.microsoft.com/azure/storage/common/storage-redundancy).
-    Unique: not by itself, hence `core.stores.dedup.Deduplicated`; each message carries its event's key.
-    Answers: everything but created is `StoreUnavailableError` with Azure's code, after another try if the service was
+    Durable: Put Message answers when the message is written to three disks, zones or regions, by the account's
+    redundancy (https://learn.microsoft.com/azure/storage/common/storage-redundancy).
+    Unique: only with `core.stores.dedup.Deduplicated`; each message carries its event's key.
+    Answers: everything except created is `StoreUnavailableError` with Azure's code, after retries if the service was
     busy or the network failed.
 
-    ``body`` is the text that DT signed. What is not UTF-8 goes as base64, and what does not fit so is compressed
-    before; then ``encoding`` says ``base64`` or ``gzip+base64``. What does not fit even so is refused: 48 KiB that
-    cannot be compressed, while DT's events measure below 4 KB. A message stays until it is deleted: without a word of
-    how long, it would be gone after 7 days.
+    ``body`` is the text that DT signed. A body that is not UTF-8 is base64, and one that is too large is compressed
+    first; ``encoding`` is then ``base64`` or ``gzip+base64``. A body that is still too large fails: 48 KiB that cannot
+    be compressed; DT's events have less than 4 KB. A message stays until it is deleted; the default would be 7 days.
 
     Args:
         client: The SDK's client of the queue.

@@ -1,4 +1,4 @@
-"""Which store, which log, which door: read from the environment."""
+"""Chooses the store, the log and the authorization level from the environment."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
 _ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
-# Calls to Azure Storage at once.
+# Concurrent calls to Azure Storage.
 _THREADS = 32
 
 
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
-    """Build the receiver, whatever the environment is like; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
 
-    An exception here would leave the host without a function: 404 to every delivery, and at / its own 200.
+    With an exception here, the host would have no function: it answers 404 to every delivery, and 200 at /.
     """
     return build_async(environ, build_store, build_log(environ))
 
 
 def auth_level(environ: Mapping[str, str]) -> str:
-    """Return ``anonymous``, or ``function`` if a request needs a key of the function.
+    """Return ``anonymous``, or ``function`` if a request needs a function key.
 
-    A value that is not understood does not open the door.
+    With an invalid value, the key is required.
     """
     environment = Environment(environ)
     level = _auth_level(environment)
     if environment.faults:
-        # Said at the load: the host answers 401 itself, so no request may ever get as far as our 503.
+        # Logged when the function is loaded: the host itself answers 401, so requests may never reach our 503.
         fault = "\n".join(environment.faults)
         build_log(environ).notice("ERROR", f"{fault} Until then the host answers 401 to requests without a key.")
         return "function"
@@ -47,7 +47,7 @@ def build_store(environment: Environment) -> AsyncStore:
     """Build the store that DT_STORE names.
 
     Raises:
-        core.environment.SettingsError: The environment cannot be used.
+        core.environment.SettingsError: The environment is invalid.
     """
     _auth_level(environment)
     store = environment.one_of("DT_STORE", "service_bus", "storage_queue", "table")
@@ -64,7 +64,7 @@ def _auth_level(environment: Environment) -> str:
     return environment.one_of("DT_AUTH_LEVEL", "anonymous", "function")
 
 
-# A store's SDK is imported with the store: each takes as long as everything else together.
+# A store's SDK is imported with the store: each import takes as long as everything else together.
 
 
 def _service_bus(environment: Environment) -> AsyncStore:
@@ -75,7 +75,7 @@ def _service_bus(environment: Environment) -> AsyncStore:
     connect = connector(address, environment.get("AZURE_CLIENT_ID") or None)
     try:
         return ServiceBusStore(connect, environment.get("DT_QUEUE", "events"))
-    except ValueError:  # the SDK's, about a connection string, which it may quote
+    except ValueError:  # the SDK's error about a connection string, which it may quote
         raise SettingsError([_unknown("DT_SERVICE_BUS")]) from None
 
 

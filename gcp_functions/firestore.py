@@ -12,35 +12,35 @@ from gcp_functions.service import Service
 
 URL = "https://firestore.googleapis.com"
 
-# What can be a document's id, of what devices' ids are made of: https://cloud.google.com/firestore/quotas#collections
+# The characters of device ids that a document id may contain: https://cloud.google.com/firestore/quotas#collections
 _ID = re.compile("(?!__)[A-Za-z0-9_-]{1,128}").fullmatch
 _TIMES = ("timestamp", "receivedAt")
-# Before each key: a name that begins and ends with two underscores is Firestore's own, and a key could.
+# A prefix for keys: Firestore reserves names that begin and end with two underscores, and a key could.
 PREFIX = "e."
-# Firestore answers a write with the document, unless it is told to leave the fields out.
+# Without this mask, Firestore returns the written document with all fields.
 NO_FIELDS = "mask.fieldPaths=__name__"
 
 
 def is_document(answer: Mapping[str, Any], path: str) -> None:
-    """Check that the answer is the document at that path.
+    """Check that the answer is the document at this path.
 
     Raises:
-        StoreUnavailableError: It is another, or not Firestore's.
+        StoreUnavailableError: It is another document, or not from Firestore.
     """
     if not str(answer.get("name")).endswith(f"/documents/{path}"):
         raise StoreUnavailableError("no name")
 
 
 class FirestoreStore:
-    """One document per event, ``devices/{device}/events/e.{key}``, created only if there is none.
+    """One document per event, ``devices/{device}/events/e.{key}``, created only if it does not exist.
 
-    Durable: Firestore answers a write once it is committed to several zones or regions, as the database's location has
-    it (https://cloud.google.com/firestore/docs/locations).
-    Unique: by the document's path, which follows from the body alone, for as long as the document lives. A device's
-    history is one collection, and its newest event the first of it by ``timestamp``: no index has to be made.
-    Answers: ALREADY_EXISTS means that the event is there, perhaps from an attempt of this same call whose answer was
-    lost. Everything else is `StoreUnavailableError` with Google's code, after another try if the service was busy or
-    the network failed.
+    Durable: Firestore answers a write when it is committed to several zones or regions, by the database's location
+    (https://cloud.google.com/firestore/docs/locations).
+    Unique: by the document's path, which depends only on the body, as long as the document exists. A device's history
+    is one collection, and its newest event the first one by ``timestamp``, without a custom index.
+    Answers: ALREADY_EXISTS means that the event exists, perhaps from an earlier attempt whose answer was lost.
+    Everything else is `StoreUnavailableError` with Google's code, after retries if the service was busy or the network
+    failed.
 
     Args:
         firestore: Firestore.
@@ -54,7 +54,7 @@ class FirestoreStore:
         self._keep = timedelta(days=keep_days)
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Create ``event`` unless it is there; see `core.stores.contract.Store`."""
+        """Create ``event`` unless it exists; see `core.stores.contract.Store`."""
         device = event.device_id if event.device_id and _ID(event.device_id) else "-"
         events, name = f"devices/{device}/events", f"{PREFIX}{event.key}"
         path = f"{self._documents}/{events}?documentId={name}&{NO_FIELDS}"

@@ -1,4 +1,4 @@
-"""Who the function is to Google's services: google-auth's credentials, whose tokens are fetched within a bound."""
+"""The function's identity at Google's services: google-auth's credentials, with a time limit for tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,18 +18,18 @@ LOGIN = "On your machine: gcloud auth application-default login."
 
 
 class TokenError(GoogleAuthError):
-    """No token could be fetched. ``str()`` is the class of what happened, or the HTTP status."""
+    """No token could be fetched. ``str()`` is the class of the cause, or the HTTP status."""
 
 
 class Identity:
-    """Who calls, and the token that says so.
+    """The caller's credentials, and their token.
 
-    google-auth's `before_request` is not used. On Google Cloud it also asks the metadata server for the universe, by a
-    client of its own that tries for 15 seconds and more, and has a thread look up a region's boundary.
+    google-auth's `before_request` is not used. On Google Cloud it also asks the metadata server for the universe, with
+    its own client that retries for 15 seconds and more, and looks up a region's boundary on a thread.
 
     Args:
-        pool: What tokens are fetched by.
-        find: Returns who calls, or raises google-auth's errors. Asked at the first call, and again if that failed.
+        pool: Fetches tokens.
+        find: Returns the credentials, or raises google-auth's errors. Called once, and again after a failure.
     """
 
     def __init__(self, pool: PoolManager, find: Callable[[Request], Credentials]) -> None:
@@ -38,7 +38,7 @@ class Identity:
         self._credentials: Credentials | None = None
 
     def apply(self, headers: dict[str, str]) -> None:
-        """Add to ``headers`` what says who calls, with a token that is fetched first where need be.
+        """Add the authorization to ``headers``, with a token that is fetched first if needed.
 
         Raises:
             google.auth.exceptions.GoogleAuthError: No token could be fetched.
@@ -49,29 +49,29 @@ class Identity:
         credentials.apply(headers)
 
     def renew(self) -> None:
-        """Fetch another token, because this one was refused; errors as above."""
+        """Fetch a new token, because this one was refused; errors as above."""
         self._fetch(is_refused=True)
 
     def _fetch(self, is_refused: bool = False) -> Credentials:
         try:
-            # Some of an attempt is left for the call itself.
+            # The rest of the attempt is for the call itself.
             with bounded(READ_TIMEOUT):
                 if self._credentials is None:
                     self._credentials = self._find(self._request)
                 if is_refused or not self._credentials.valid:
                     self._credentials.refresh(self._request)
         except Exception as error:
-            # A token is replaced some minutes before it ends.
+            # A token is renewed some minutes before it expires.
             lasts = self._credentials and self._credentials.token_state is not TokenState.INVALID
             if is_refused or not lasts:
-                # What google-auth raises of an answer that it cannot read is not always an error of its own.
+                # For an unreadable answer, google-auth may raise errors of other classes.
                 raise error if isinstance(error, GoogleAuthError) else TokenError(type(error).__name__) from None
         assert self._credentials
         return self._credentials
 
 
 class _Request(Request):
-    """How google-auth fetches: once. It sleeps for up to 15 s between attempts after what it knows as worth another."""
+    """Google-auth's HTTP request, without retries: google-auth sleeps for up to 15 s between them."""
 
     def __init__(self, pool: PoolManager) -> None:
         self._pool = pool
@@ -98,6 +98,6 @@ def application_default(request: Request) -> Credentials:
     """Return the caller's identity: the function's service account on Google Cloud, elsewhere the logged-in user."""
     try:
         credentials: Credentials = google.auth.default(_SCOPES, request=request)[0]
-    except TokenError as error:  # of the metadata server, which is asked where nothing else says who calls
+    except TokenError as error:  # from the metadata server, which is asked last
         raise TokenError(f"{error}. {LOGIN}") from None
     return credentials

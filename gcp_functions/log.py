@@ -1,4 +1,4 @@
-"""Log lines with the trace of their request, under which Cloud Logging groups them."""
+"""Log lines with the trace of their request, by which Cloud Logging groups them."""
 
 import re
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from contextvars import ContextVar
 
 from core.log import Log
 
-# https://cloud.google.com/trace/docs/trace-context: the trace's id, a slash, and what is not needed here.
+# https://cloud.google.com/trace/docs/trace-context: the trace id, a slash, and unused fields.
 _TRACE = re.compile("[0-9a-f]{32}(?=/|$)").match
 _PROJECT = re.compile("projects/([^/]+)/").match
 _trace: ContextVar[str] = ContextVar("trace", default="")
 
 
 def build_log(environ: Mapping[str, str]) -> Log:
-    """Return a log whose lines name their trace, if a store's variable names the project."""
+    """Return a log with traces, if a store's variable names the project."""
     found = _PROJECT(environ.get("DT_TOPIC") or environ.get("DT_FIRESTORE") or "")
     if not found:
         return Log()
@@ -27,6 +27,6 @@ def build_log(environ: Mapping[str, str]) -> Log:
 
 
 def set_trace(context: str) -> None:
-    """Take the trace of the request at hand from its header ``X-Cloud-Trace-Context``."""
+    """Set the current request's trace from its header ``X-Cloud-Trace-Context``."""
     found = _TRACE(context)
     _trace.set(found[0] if found else "")

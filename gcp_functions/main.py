@@ -1,4 +1,4 @@
-"""Google Cloud: a Cloud Run function, as functions-framework calls it, in front of one Receiver."""
+"""Google Cloud: a Cloud Run function, called by functions-framework, in front of one Receiver."""
 
 from core.cold_start import quiet_collector
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def receive(request: "flask.Request") -> Answer:
-    """Answer one delivery. Never raises, and never returns None: either would be a 500 without a word of why."""
+    """Answer one delivery. Never raises, and never returns None: either would be a 500 without a reason."""
     set_trace(request.headers.get("X-Cloud-Trace-Context", ""))
     started = time.monotonic()
     bare = Request(request.method, request.path, (), b"")

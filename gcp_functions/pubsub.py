@@ -10,18 +10,18 @@ URL = "https://pubsub.googleapis.com"
 
 
 class PubSubQueue:
-    """One message per event: its data the bytes that DT signed, its attributes the event's fields.
+    """One message per event: the data is the bytes that DT signed, the attributes are the event's fields.
 
-    Durable: publish answers once the message is on disk in more than one zone
-    (https://cloud.google.com/pubsub/architecture), and answers with its id, which is asked for.
-    Unique: not by itself, hence `core.stores.dedup.Deduplicated`; each message carries its event's key.
-    Answers: `StoreUnavailableError` with Google's code for all but that, after another try if the service was busy or
-    the network failed. There is no batch and no queue of ours, so a failure is one event's and leaves nothing behind.
+    Durable: publish answers when the message is on disk in more than one zone
+    (https://cloud.google.com/pubsub/architecture). Its answer must have the message's id.
+    Unique: only with `core.stores.dedup.Deduplicated`; each message carries its event's key.
+    Answers: everything else is `StoreUnavailableError` with Google's code, after retries if the service was busy or the
+    network failed. Nothing is batched or queued here, so a failure affects one event only.
 
     Args:
         pubsub: Pub/Sub.
         topic: Its full name, ``projects/PROJECT/topics/TOPIC``.
-        is_ordered: Whether the messages of one device have its id as their ordering key.
+        is_ordered: Whether a message's ordering key is its device's id.
     """
 
     def __init__(self, pubsub: Service, topic: str, is_ordered: bool = False) -> None:

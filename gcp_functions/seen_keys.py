@@ -1,4 +1,4 @@
-"""The keys of the events that were sent, in Firestore."""
+"""The keys of sent events, in Firestore."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,12 +10,12 @@ from gcp_functions.service import Service
 class FirestoreSeenKeys:
     """One document per event key, ``seenKeys/e.{key}``.
 
-    Durable: as in `gcp_functions.firestore.FirestoreStore`. A read sees all that was written before it.
+    Durable: as in `gcp_functions.firestore.FirestoreStore`. A read sees all earlier writes.
 
     Args:
         firestore: Firestore.
         database: Its full name, ``projects/PROJECT/databases/DATABASE``.
-        keep_days: Days after which a key may be forgotten, by the policy on ``expiresAt``; 0 keeps it for ever.
+        keep_days: Days after which a key may be deleted, by the policy on ``expiresAt``; 0 keeps it for ever.
     """
 
     def __init__(self, firestore: Service, database: str, keep_days: int) -> None:
@@ -36,16 +36,16 @@ class FirestoreSeenKeys:
         """Remember ``key``; see `core.stores.contract.SeenKeys`."""
         fields = {"expiresAt": {"timestampValue": rfc3339(datetime.now(UTC) + self._keep)}} if self._keep else {}
         path = f"{self._documents}?documentId={PREFIX}{key}&{NO_FIELDS}"
-        # Created, not written over: so the function needs no permission to change what there is.
+        # Create, never update: so the function needs no permission to update.
         self._firestore.call("POST", path, deadline, {"fields": fields}, none_if="ALREADY_EXISTS")
 
 
 class NoSeenKeys:
-    """No keys: each delivery is sent, and consumers know a second copy by the key that it carries."""
+    """No keys: every delivery is sent, and consumers detect duplicates by the key."""
 
     def contains(self, key: str, deadline: float) -> bool:  # noqa: ARG002
-        """Return False: nothing is marked."""
+        """Return False."""
         return False
 
     def mark(self, key: str, deadline: float) -> None:
-        """Forget ``key``."""
+        """Do nothing."""

@@ -1,6 +1,6 @@
-"""Google Cloud's REST APIs, by Google's own authentication and one pool of connections: nothing runs behind a request.
+"""Google Cloud's REST APIs, with google-auth and one connection pool: nothing runs after a request.
 
-docs/decisions/0017-rest.md says why these and not the client libraries.
+Why not the client libraries: docs/decisions/0017-rest.md.
 """
 
 import json
@@ -21,17 +21,17 @@ from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 from gcp_functions.identity import LOGIN, Identity, TokenError, application_default
 
-# As many threads as functions-framework may well be given; terraform/ gives it 20.
+# At least the number of functions-framework's threads; terraform/ sets 20.
 _CONNECTIONS = 32
 _WORD = re.compile("[A-Z_]{1,40}").fullmatch
 
 
 class Service:
-    """One service; safe to call from several threads. It holds no failure: each call is on its own.
+    """One service; safe to call from several threads. Calls are independent: a failure does not affect the next.
 
     Args:
-        url: The address that all paths are relative to.
-        find: Returns who calls; see `gcp_functions.identity.Identity`.
+        url: The base URL of all paths.
+        find: Returns the credentials; see `gcp_functions.identity.Identity`.
     """
 
     def __init__(self, url: str, find: Callable[[Request], Credentials]) -> None:
@@ -42,17 +42,17 @@ class Service:
     def call(
         self, method: str, path: str, deadline: float, document: object = None, none_if: str = ""
     ) -> dict[str, Any] | None:
-        """Make a request, as often as `core.service.attempts` has it, and return the object that comes back.
+        """Make a request, with the retries of `core.service.attempts`, and return the JSON object of the answer.
 
         Args:
             method: The HTTP method.
             path: Path and query, relative to the service's address.
             deadline: ``time.monotonic()`` seconds.
             document: The body, as JSON; none if None.
-            none_if: Google's code that is no failure, such as ``ALREADY_EXISTS``: then the result is None.
+            none_if: A code of Google that is not a failure, such as ``ALREADY_EXISTS``; the result is then None.
 
         Raises:
-            StoreUnavailableError: It did not succeed. The cause is Google's code, such as ``ALREADY_EXISTS``
+            StoreUnavailableError: The call failed. The reason is Google's code, such as ``ALREADY_EXISTS``
                 (https://cloud.google.com/apis/design/errors), the HTTP status, or the class of an exception.
         """
         body = None if document is None else json.dumps(document).encode()
@@ -79,7 +79,7 @@ class Service:
             cause = _code(found, answer.status) or f"HTTP {answer.status}"
             if cause == none_if:
                 return None
-            # ABORTED is a 409 as ALREADY_EXISTS is, and means: try again.
+            # ABORTED is a 409 like ALREADY_EXISTS, but means: retry.
             if answer.status < 500 and answer.status != 429 and cause != "ABORTED":
                 break
         raise StoreUnavailableError(cause)
@@ -98,11 +98,11 @@ class Service:
 
 
 def connect(url: str, emulator: str) -> Service:
-    """Return the service at ``url``, or the emulator of it on this machine.
+    """Return the service at ``url``, or its emulator on this machine.
 
     Args:
         url: The service's address.
-        emulator: Host and port, as Google's emulators print them.
+        emulator: Host and port, in the form that Google's emulators print.
     """
     if emulator:
         return Service(f"http://{emulator}", lambda _: AnonymousCredentials())
@@ -110,9 +110,9 @@ def connect(url: str, emulator: str) -> Service:
 
 
 def _code(document: Any, status: int) -> str | None:
-    """Return Google's own word for an error, which is in capitals; nothing else that the answer says is for the log.
+    """Return Google's error code, which is in capitals; no other part of the answer may be logged.
 
-    An error of Google's repeats the answer's status, so that no page of something between is taken for one.
+    A Google error repeats the HTTP status. This excludes error pages of proxies.
     """
     error = document.get("error") if type(document) is dict else None
     if type(error) is not dict or error.get("code") != status:

@@ -1,4 +1,4 @@
-"""Which store and which log: read from the environment."""
+"""Chooses the store and the log from the environment."""
 
 import re
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from gcp_functions.service import connect
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the receiver, whatever the environment is like; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
 
-    An exception here would end the container, and start the next one, without a word to DT of why.
+    With an exception here, containers would end and restart, without an answer by the receiver.
     """
     return build(environ, build_store, build_log(environ))
 
@@ -27,7 +27,7 @@ def build_store(environment: Environment) -> Store:
     """Build the store that DT_STORE names.
 
     Raises:
-        core.environment.SettingsError: The environment cannot be used.
+        core.environment.SettingsError: The environment is invalid.
     """
     days = environment.keep_days("DT_KEEP_DAYS")
     uses_pubsub = environment.one_of("DT_STORE", "pubsub", "firestore") == "pubsub"
