@@ -1,11 +1,11 @@
-"""The web dyno: one process of uvicorn, which one core of Python fills before Postgres does."""
+"""The web dyno: one uvicorn process. It saturates one core before Postgres is the limit."""
 
 from heroku.wiring import build_receiver
 from server.serve import serve
 
 
 def main() -> None:
-    """Serve at ``PORT``, which Heroku sets."""
+    """Serve on ``PORT``, which Heroku sets."""
     serve(build_receiver, 5000)
 
 

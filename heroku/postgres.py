@@ -15,7 +15,7 @@ from core.stores.contract import Outcome, StoreUnavailableError
 from core.stores.grouped import GroupedStore, RowsRefusedError
 from heroku.url import normalized, one_per_host
 
-# asyncpg makes infinity of the first and the last moment that Python has: they are made times again.
+# asyncpg converts Python's minimum and maximum time to infinity: convert them back.
 _INSERT = """
 INSERT INTO events
     (key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body)
@@ -29,16 +29,16 @@ VALUES (
 ON CONFLICT (key) DO NOTHING RETURNING key
 """
 _LOOK_UP = "SELECT key FROM events WHERE key = ANY($1::text[])"
-# What waits for a lock ends by itself, before this side hangs up: Postgres does not notice that while it waits.
-# In ms: lock_timeout is longer than deadlock_timeout, 1 s by default, so that a deadlock is called one.
+# A statement that waits for a lock ends before the client disconnects: Postgres does not notice a disconnect while it
+# waits. In ms: lock_timeout is longer than deadlock_timeout, 1 s by default, so that deadlocks are reported as such.
 _SETTINGS = "SET {0} synchronous_commit = on; SET {0} lock_timeout = 1200; SET {0} statement_timeout = 1500"
 
-# What asyncpg raises when something is wrong with a database, or on the way to it.
+# asyncpg's errors for faults of a database or its connection.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# No fault of a row: connection, transaction state, statement name, conflict of transactions, resources, state of an
+# Not caused by a row: connection, transaction state, statement name, conflict of transactions, resources, state of an
 # object (locks), operator, system, internal; https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _NOT_OF_A_ROW = ("08", "25", "26", "40", "53", "55", "57", "58", "XX", "42P05")
-# Worth another try at once. A statement that was canceled, and a lock that was not granted, took their time already.
+# Retried at once. A cancelled statement or a lock time-out has used up the time already.
 _AGAIN = ("08", "26", "40", "42P05", "57P")
 
 
@@ -49,26 +49,26 @@ class NotDurableError(SettingsError):
 class PostgresStore(GroupedStore):
     """One row per event; concurrent deliveries share one transaction.
 
-    Durable: with synchronous_commit=on, which each session or transaction sets, COMMIT returns after the log is
-    flushed to disk (https://www.postgresql.org/docs/current/runtime-config-wal.html). A managed database that fails
-    over to an asynchronous follower may still lose its last moments; Heroku's Premium plans do so.
-    Unique: ``key`` is the primary key, for as long as the row lives; a second copy changes nothing. A key that the
-    insert did not return is a duplicate if the row was read back, and otherwise refused: a trigger may have dropped it.
-    Answers: what is said of a row refuses its group, which is written one by one. Anything else is
-    `StoreUnavailableError` with the SQLSTATE, after another try or two where the connection was lost or transactions
-    were in each other's way; a write whose confirmation was lost may then meet its own row, which is the event.
-    Poolers: behind PgBouncer, which shares its sessions, nothing is prepared or set beyond one transaction.
+    Durable: with synchronous_commit=on, which each session or transaction sets, COMMIT returns after the log is flushed
+    to disk (https://www.postgresql.org/docs/current/runtime-config-wal.html). After a failover to an asynchronous
+    follower, as on Heroku's Premium plans, the last moments may still be lost.
+    Unique: ``key`` is the primary key, as long as the row exists; a duplicate changes nothing. A key that the insert
+    did not return is a duplicate if the row can be read back; otherwise the event fails: a trigger may have dropped it.
+    Answers: an error caused by a row refuses its group, which is then written one by one. Any other error is
+    `StoreUnavailableError` with the SQLSTATE, after up to two retries for a lost connection or a conflict of
+    transactions. A retry may find the row of the first attempt, which is the event.
+    Poolers: behind PgBouncer, which shares sessions, nothing is prepared or set beyond one transaction.
 
     Args:
-        url: What Heroku calls DATABASE_URL.
+        url: The value of DATABASE_URL.
 
     Raises:
-        core.environment.SettingsError: It cannot be used.
+        core.environment.SettingsError: The URL is invalid.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        # The next one after each failure: a host may be silent, or a standby.
+        # The next host after each failure: a host may be silent, or a standby.
         self._urls = deque(one_per_host(normalized(url)))
         self._connection: asyncpg.Connection | None = None
         # None behind a pooler.
@@ -76,10 +76,10 @@ class PostgresStore(GroupedStore):
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Connect now rather than at the first event. A database that cannot be reached is no reason not to start.
+        """Connect now rather than at the first event. An unreachable database does not prevent the start.
 
         Raises:
-            NotDurableError: The database would lose events.
+            NotDurableError: The database may lose acknowledged events.
         """
         try:
             async with asyncio.timeout(ATTEMPT):
@@ -90,7 +90,7 @@ class PostgresStore(GroupedStore):
             self._disconnect()
 
     async def close(self) -> None:
-        """Write what waits, and disconnect."""
+        """Write waiting events, and disconnect."""
         await self.drain()
         self._disconnect()
         if self._leaving:
@@ -98,17 +98,17 @@ class PostgresStore(GroupedStore):
 
     async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
         """Commit ``events`` in one transaction; see `core.stores.grouped.GroupedStore`."""
-        # In one order, so that two receivers with the same events do not wait for each other.
+        # In key order, so that two receivers with the same events do not deadlock.
         rows = [_row(event) for event in sorted(events, key=attrgetter("key"))]
         cause = "no_time"
-        for pause in pauses(deadline):  # async_attempts leaves a generator behind, for which a loop makes a task
+        for pause in pauses(deadline):  # async_attempts would leave a generator, for which the loop creates a task
             if pause:
                 await asyncio.sleep(pause)
             try:
                 async with asyncio.timeout(READ_TIMEOUT if self._connection else ATTEMPT):
                     stored, known = await self._insert_all(rows)
                 return [_outcome(event.key, stored, known) for event in events]
-            except Exception as error:  # whatever the driver raises, nothing is confirmed
+            except Exception as error:  # with any error of the driver, nothing is confirmed
                 cause = name_of(error)
                 if self._connection and _is_of_a_row(error):
                     raise RowsRefusedError(cause) from None
@@ -118,10 +118,10 @@ class PostgresStore(GroupedStore):
         raise StoreUnavailableError(cause)
 
     async def _insert_all(self, rows: Sequence[tuple[object, ...]]) -> tuple[set[str], set[str]]:
-        """Return the keys that are new, and those of the others that were read back."""
+        """Return the new keys, and those of the other keys that were read back."""
         connection = await self._connected()
         if self._insert:
-            # Pipelined for all rows, in one implicit transaction: all are committed, or none.
+            # Pipelined in one implicit transaction: all rows are committed, or none.
             found = await self._insert.fetchmany(rows)
         else:
             found = await _transaction(connection, rows)
@@ -133,12 +133,12 @@ class PostgresStore(GroupedStore):
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            # No statement of its own has a name: behind a pooler the next may meet another session.
+            # No named statements: behind a pooler the next statement may run in another session.
             connection = await asyncpg.connect(
                 self._urls[0],
                 timeout=CONNECT_TIMEOUT,
                 statement_cache_size=0,
-                # One of the few that PgBouncer takes.
+                # One of the few startup parameters that PgBouncer accepts.
                 server_settings={"application_name": "data-connector"},
             )
             try:
@@ -156,7 +156,7 @@ class PostgresStore(GroupedStore):
         self._urls.rotate()
 
     def _leave(self, connection: asyncpg.Connection) -> None:
-        """Cancel what runs and say good-bye, in the background: one that is cut off goes on waiting for a lock."""
+        """Cancel the statement and disconnect, in the background: otherwise the session keeps waiting for a lock."""
         task = asyncio.get_running_loop().create_task(_close(connection))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -170,8 +170,8 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 
 async def _transaction(connection: asyncpg.Connection, rows: Sequence[tuple[object, ...]]) -> list[asyncpg.Record]:
-    """Insert with what a pooler can be asked for: settings of this transaction, and no named statement."""
-    # Not connection.transaction(), which would roll back after a time-out, and wait for that without one.
+    """Insert behind a pooler: with settings of this transaction, and without named statements."""
+    # Not connection.transaction(): after a time-out it would roll back, and wait for that without a time-out.
     try:
         await connection.execute(f"BEGIN; {_SETTINGS.format('LOCAL')}")
         stored: list[asyncpg.Record] = await connection.fetchmany(_INSERT, rows)
@@ -183,17 +183,17 @@ async def _transaction(connection: asyncpg.Connection, rows: Sequence[tuple[obje
 
 
 async def _prepared(connection: asyncpg.Connection) -> PreparedStatement | None:
-    """Make a session ready to write; None where it is a pooler's, and shared."""
+    """Prepare a session for writing; None if it is a pooler's."""
     pid, fsync = await connection.fetchrow("SELECT pg_backend_pid(), current_setting('fsync')")
     if fsync != "on":
         raise NotDurableError([f"The database has fsync={fsync}: it confirms what it may lose. Set fsync=on."])
-    # A pooler gives out process ids of its own.
+    # A pooler reports its own process ids.
     if pid != connection.get_server_pid():
         return None
     await connection.execute(_SETTINGS.format("SESSION"))
     insert = await connection.prepare(_INSERT, name="insert")
-    # asyncpg ends a prepare without a Sync: until the next statement the server holds a lock on the table for it, and a
-    # release that alters the table would wait for the first event.
+    # asyncpg's prepare sends no Sync: until the next statement the server holds a lock on the table, and a release that
+    # alters the table would wait for the first event.
     await connection.execute("SELECT")
     return insert
 
@@ -215,7 +215,7 @@ def _row(event: Event) -> tuple[object, ...]:
 
 def _outcome(key: str, stored: set[str], known: set[str]) -> Outcome | None:
     if key in stored:
-        stored.remove(key)  # so that a second copy in the same group is one
+        stored.remove(key)  # so that a duplicate in the same group is detected
         known.add(key)
         return Outcome.STORED
     return Outcome.DUPLICATE if key in known else None
@@ -228,11 +228,11 @@ def _is_of_a_row(error: Exception) -> bool:
 def _is_worth_another_try(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "XX").startswith(_AGAIN)
-    # A server closes connections when it restarts; a second silence is not worth waiting for.
+    # A restarting server closes connections: retry. After a time-out, do not wait again.
     return isinstance(error, DRIVER_ERRORS) and not isinstance(error, TimeoutError)
 
 
 def name_of(error: Exception) -> str:
-    """Return the SQLSTATE and the class: the text may quote the row."""
+    """Return the SQLSTATE and the class, without the text, which may quote the row."""
     code = getattr(error, "sqlstate", None)
     return f"{code}:{type(error).__name__}" if code else type(error).__name__

@@ -1,6 +1,6 @@
-"""The release phase: brings the database to what schema.sql says, before the new code takes a request.
+"""The release phase: applies schema.sql to the database before the new code gets requests.
 
-Events are written meanwhile, by the release before: no step holds a lock on the table for longer than they wait.
+The previous release writes events meanwhile: no step locks the table for longer than a write waits.
 """
 
 import asyncio
@@ -16,35 +16,35 @@ from core.environment import SettingsError
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.url import database_url, normalized
 
-# docs/decisions/0024-indexes.md has what each costs and gains.
+# Costs and gains of each: docs/decisions/0024-indexes.md.
 INDEXES = {
     "events_of_device": "(device_id, event_type, timestamp DESC)",
     "events_by_device": '(device_id COLLATE "C")',
-    # Not descending: what comes in order is then appended.
+    # Ascending: events that arrive in order are appended.
     "events_by_time": "((coalesce(timestamp, received_at)))",
 }
-# asyncpg wrote the first and the last moment that Python has as these.
+# asyncpg stored Python's minimum and maximum time as these.
 _MEND = """
 UPDATE events SET timestamp = CASE timestamp
     WHEN 'infinity' THEN timestamptz '9999-12-31T23:59:59.999999Z' ELSE timestamptz '0001-01-01T00:00:00Z' END
 WHERE coalesce(timestamp, received_at) IN ('infinity', '-infinity')
 """
 
-# Any number, as long as it is ours: two releases at once must not race to create the same table.
+# An arbitrary constant: two concurrent releases must not race to create the same table.
 _LOCK = 7381002
-# A change that waits for a reader of the table, such as a backup, lets writers wait too: less than they would wait.
+# A change that waits for a reader of the table, such as a backup, blocks writers too: shorter than their time-out.
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = 500"
 _TRIES = 600
 
 
 async def migrate(url: str) -> None:
-    """Apply ``schema.sql`` in one transaction, then build what is missing of `INDEXES`.
+    """Apply ``schema.sql`` in one transaction, then build missing indexes of `INDEXES`.
 
     Args:
         url: As in `heroku.postgres.PostgresStore`.
 
     Raises:
-        asyncpg.LockNotAvailableError: Somebody held the table for ten minutes.
+        asyncpg.LockNotAvailableError: The table was locked for ten minutes.
     """
     async with connected(url) as lock, connected(url) as connection, alone(lock, _LOCK):
         for attempt in range(_TRIES):
@@ -64,11 +64,11 @@ async def migrate(url: str) -> None:
 
 @asynccontextmanager
 async def connected(url: str, command_timeout: float | None = None) -> AsyncIterator[asyncpg.Connection]:
-    """Give a connection that may be a pooler's.
+    """Open a connection, directly or through a pooler.
 
     Args:
         url: As in `heroku.postgres.PostgresStore`.
-        command_timeout: What one statement may take, in seconds; None for as long as it takes.
+        command_timeout: Seconds for one statement; None for no limit.
     """
     connection = await asyncpg.connect(
         normalized(url), timeout=10, command_timeout=command_timeout, statement_cache_size=0
@@ -81,16 +81,15 @@ async def connected(url: str, command_timeout: float | None = None) -> AsyncIter
 
 @asynccontextmanager
 async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[None]:
-    """Hold an advisory lock by a transaction, which stays in one session behind a pooler too.
+    """Hold an advisory lock in a transaction, which stays in one session even behind a pooler.
 
-    It is asked for again and again rather than waited for, since CREATE INDEX CONCURRENTLY waits for every snapshot
-    that is older: a second release that waits in a statement would have one. In READ COMMITTED there is none between
-    statements.
+    It polls for the lock, because CREATE INDEX CONCURRENTLY waits for every older snapshot, and a release that waits in
+    a statement would hold one. In READ COMMITTED there is no snapshot between statements.
     """
     while True:
         async with connection.transaction(isolation="read_committed"):
             if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock):
-                # A simple statement ends the one before, which asyncpg leaves open with its snapshot.
+                # A simple statement ends the previous one, which asyncpg leaves open with its snapshot.
                 await connection.execute("SELECT")
                 yield
                 return
@@ -98,10 +97,10 @@ async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[None
 
 
 async def build_index(connection: asyncpg.Connection, name: str, definition: str) -> None:
-    """Build an index on ``events`` that is not there, or that another build left half-way, while events are written.
+    """Build an index on ``events`` that is missing or invalid, while events are written.
 
     Args:
-        connection: One of its own, outside a transaction.
+        connection: A separate connection, outside a transaction.
         name: Its name.
         definition: Its columns, and its condition.
     """

@@ -1,4 +1,4 @@
-"""The URL of a Postgres database, as people have it, in the form that every driver reads alike."""
+"""Normalizes the URL of a Postgres database, so that every driver reads it alike."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from core.environment import SettingsError
 # SQLAlchemy names the driver after a plus.
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _HOST = re.compile(r"(?P<name>[^\s:,\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
-# A path is the folder of a socket.
+# A host that is a path is the folder of a socket.
 _LOCAL = re.compile(r"/.*|(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?").fullmatch
-# https://www.postgresql.org/docs/current/libpq-ssl.html; no-verify is what node-postgres calls require.
+# https://www.postgresql.org/docs/current/libpq-ssl.html; node-postgres calls require no-verify.
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full", "no-verify")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _PARAMETERS = (
@@ -23,10 +23,10 @@ _EXAMPLE = "postgres://user:password@host:5432/name"
 
 
 def database_url(environ: Mapping[str, str]) -> str:
-    """Return DATABASE_URL as `normalized` writes it.
+    """Return DATABASE_URL in the form of `normalized`.
 
     Raises:
-        core.environment.SettingsError: It is not set, or cannot be used.
+        core.environment.SettingsError: It is not set, or invalid.
     """
     url = environ.get("DATABASE_URL")
     if not url:
@@ -37,22 +37,21 @@ def database_url(environ: Mapping[str, str]) -> str:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is meant as the URL of a Postgres database."""
+    """Return whether a text looks like the URL of a Postgres database."""
     return bool(_SCHEME.match(_bare(text)))
 
 
 def normalized(url: str) -> str:
     """Return a URL that libpq and asyncpg read alike, with every reserved character encoded.
 
-    Blanks, line ends and quotes around it are taken off, and a driver's name in the scheme. TLS is asked for wherever
-    the network is not this machine, and no certificate is checked, since Heroku's are self-signed; an ``sslmode``
-    decides otherwise.
+    Surrounding white space and quotes, and a driver's name in the scheme, are removed. TLS is required except on
+    loopback, without a certificate check, because Heroku's are self-signed; ``sslmode`` overrides this.
 
     Args:
-        url: ``postgres://user:password@host:port/name?sslmode=...``; several hosts have commas between them.
+        url: ``postgres://user:password@host:port/name?sslmode=...``; several hosts are separated by commas.
 
     Raises:
-        core.environment.SettingsError: It cannot be used. The error says why, and quotes nothing of the URL.
+        core.environment.SettingsError: The URL is invalid. The error says why, without quoting the URL.
     """
     url = _bare(url)
     scheme = _SCHEME.match(url)
@@ -76,7 +75,7 @@ def normalized(url: str) -> str:
 
 
 def one_per_host(url: str) -> list[str]:
-    """Return a URL for each host that a normalized one names."""
+    """Return one URL for each host of a normalized URL."""
     login, at, rest = url.removeprefix("postgres://").rpartition("@")
     hosts, slash, tail = rest.partition("/")
     return [f"postgres://{login}{at}{host}{slash}{tail}" for host in hosts.split(",")]
@@ -88,10 +87,10 @@ def _bare(url: str) -> str:
 
 
 def _parts(rest: str) -> tuple[str, str, str]:
-    """Split what follows the scheme into authority, path and query."""
+    """Split the part after the scheme into authority, path and query."""
     parts = re.fullmatch(r"(?P<authority>[^/?#]*)(?:/(?P<path>[^/?#@]*))?(?:\?(?P<query>[^#@]*))?", rest)
     if not parts:
-        # Most likely a password with one of these in it: where it ends cannot be told.
+        # Probably a password with one of these characters: its end is ambiguous.
         raise _fault(
             "has a reserved character where none may be. In user and password, write @ as %40, / as %2F, ? as %3F and "
             "# as %23"

@@ -17,7 +17,7 @@ def build_store(environment: Environment) -> PostgresStore:
     """Build the store that DATABASE_URL names.
 
     Raises:
-        core.environment.SettingsError: The environment cannot be used.
+        core.environment.SettingsError: The environment is invalid.
     """
     url = ""
     try:

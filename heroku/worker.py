@@ -1,8 +1,8 @@
-"""An example of a worker: takes stored events, several workers at a time if need be, and does something with each.
+"""An example of a worker that processes stored events; several may run concurrently.
 
-Replace `process`. An event is processed at least once: a worker that dies half-way leaves its rows to the next, so
-`process` should not mind a second time. One that fails `MAX_ATTEMPTS` times is a dead letter: it stays in the table
-with ``processed_at`` empty, for you to look at and to set its ``attempts`` back to 0.
+Replace `process`. An event is processed at least once: after a crash another worker processes its rows, so `process`
+must be idempotent. An event that fails `MAX_ATTEMPTS` times is a dead letter: it stays in the table with an empty
+``processed_at``, until you reset its ``attempts`` to 0.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ BATCH = 50
 MAX_ATTEMPTS = 5
 IDLE_SECONDS = 2.0
 
-# SKIP LOCKED: what another worker has taken is passed over, not waited for.
+# SKIP LOCKED: skip rows of other workers, without waiting.
 _TAKE = """
 SELECT key, body, received_at, signed_by FROM events
 WHERE processed_at IS NULL AND attempts < $1
 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# Here and not in release.py, because without a worker it would grow with each event. Two workers may start at once.
+# Not in release.py: without a worker the index would grow with each event. Two workers may start concurrently.
 _INDEX = ("events_to_process", "(received_at) WHERE processed_at IS NULL")
 _LOCK = 7381003
-# What the network may lose without a word must not keep a worker for ever.
+# A silently lost connection must not block a worker for ever.
 _COMMAND_TIMEOUT = 60.0
 
 
@@ -44,14 +44,14 @@ Process = Callable[[Event], Awaitable[None]]
 
 
 async def process(event: Event) -> None:
-    """Do what you want done with one event; raise if it could not be done."""
+    """Process one event; raise if that failed. Replace this with your own code."""
     for reading in readings(event):
         value = reading.text if reading.value is None else f"{reading.value:.10g}"
         print(reading.device_id, reading.quantity, printable(str(value)), reading.unit or "", flush=True)
 
 
 async def process_batch(connection: asyncpg.Connection, log: Log, process: Process = process) -> int:
-    """Take up to `BATCH` rows, process each, and give them back; return how many there were."""
+    """Lock up to `BATCH` rows, process each, and commit; return their number."""
     async with connection.transaction():
         rows = await connection.fetch(_TAKE, MAX_ATTEMPTS, BATCH)
         for row in rows:
@@ -67,7 +67,7 @@ async def process_batch(connection: asyncpg.Connection, log: Log, process: Proce
 
 
 async def work(url: str) -> None:
-    """Process until SIGTERM; the batch at hand is finished first."""
+    """Process until SIGTERM; finish the current batch first."""
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# IBM's own wrapper for trying a function imports it as part of a package, and does not find what lies beside it.
+# IBM's test wrapper imports the function as part of a package, and does not find the modules beside it.
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
 from core.cold_start import quiet_collector
@@ -25,7 +25,7 @@ _NOT_RAW = (
 
 
 def main(params: Any) -> dict[str, Any]:
-    """Answer one delivery. Never raises and never returns without ``statusCode``, which would be a 200."""
+    """Answer one delivery. Never raises, and always returns ``statusCode``: without it, the answer would be 200."""
     try:
         request = to_request(params)
         if is_raw(params):

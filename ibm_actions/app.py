@@ -5,7 +5,7 @@ from server.serve import serve
 
 
 def main() -> None:
-    """Serve at ``PORT``, which Code Engine sets."""
+    """Serve on ``PORT``, which Code Engine sets."""
     serve(build_async_receiver, 8080)
 
 

@@ -1,4 +1,4 @@
-"""A warning before the instance may have no more databases."""
+"""Warns before the instance reaches its limit of databases."""
 
 import threading
 import time
@@ -9,16 +9,16 @@ from core.receiver import DEADLINE
 from core.stores.contract import StoreUnavailableError
 from ibm_actions.service import Service
 
-# Of databases that are left. With one for each month, a quarter of a year's notice.
+# Databases left. With one per month, this is a quarter's notice.
 FEW = 3
 _DAY = 86_400.0
 
 
 class Capacity:
-    """How many databases there may be, asked once a day, when an event has been stored, on a thread of its own.
+    """The number and the limit of databases, read once a day on a separate thread, after an event was stored.
 
-    So it takes two requests a day from each process, and no answer waits for it. Who may not ask, and an Apache
-    CouchDB, which has no limit, get no warning.
+    So each process makes two requests a day, and no answer waits for them. Without permission, and on Apache CouchDB,
+    which has no limit, there is no warning.
     https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-deprecations-for-ibm-cloudant#cloudant-database-size-limit
 
     Args:
@@ -31,7 +31,7 @@ class Capacity:
         self._warning: str | None = None
 
     def warning(self) -> str | None:
-        """Return what the log should say, once for each time that it was asked."""
+        """Return the warning for the log, once for each check."""
         now = time.monotonic()
         if now - self._asked_at >= _DAY:
             self._asked_at = now

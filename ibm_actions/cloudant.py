@@ -12,34 +12,33 @@ from ibm_actions.capacity import Capacity
 from ibm_actions.databases import Databases
 from ibm_actions.service import Service, cause_of
 
-# What a partition can be called, of what devices' ids are made of:
+# The characters of device ids that a partition may contain:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-database-partitioning
 _ID = re.compile("(?!_)[A-Za-z0-9_-]{1,256}").fullmatch
-# JSON has six characters for each of the former, and a document at most 1 MiB
-# (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits); not all versions of CouchDB take the latter.
+# JSON needs six characters for each control character, and a document has at most 1 MiB
+# (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits); some versions of CouchDB reject surrogates.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
 
 
 class CloudantStore:
-    """One document per event, put only if there is none: its partition the device, its id ``device:timestamp_key``.
+    """One document per event, created only if it does not exist; partition: the device, id: ``device:timestamp_key``.
 
     Durable: 201 means that a quorum of the nodes has the document. 202 means that fewer have it:
-    `StoreUnavailableError`, and DT's next delivery then finds it
-    (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-documents).
-    Unique: by the document's id, which follows from the body alone, in one database, which `Databases.find` returns for
-    all events of its time, for as long as that database lives. Cloudant has no time to live, and a deleted document
-    leaves a trace for ever, so that databases are deleted whole. A device's history is one partition in the order of
-    time, whatever part of it is asked for. A document that somebody has deleted is stored again if it comes again.
-    Answers: 409 means that there is such a document, perhaps from an attempt of this same call whose answer was lost.
-    It is read back, which takes a quorum too, and compared. Everything else is `StoreUnavailableError` with CouchDB's
-    word, after another try if the service was busy (429, 5xx) or the network failed.
+    `StoreUnavailableError`; DT's retry then finds it (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-documents).
+    Unique: by the document's id, which depends only on the body, in the one database that `Databases.find` returns for
+    all events of its period, as long as that database exists. Cloudant has no time to live, and a deleted document
+    leaves a tombstone for ever, so whole databases are deleted. A device's history is one partition in order of time,
+    and any range of it is one query. If a deleted document's event arrives again, it is stored again.
+    Answers: 409 means that the document exists, perhaps from an earlier attempt whose answer was lost. It is read back,
+    which needs a quorum too, and compared. Everything else is `StoreUnavailableError` with CouchDB's error, after
+    retries if the service was busy (429, 5xx) or the network failed.
 
-    A body that is no UTF-8, or has control characters, goes as base64, and ``encoding`` says so.
+    A body that is not UTF-8, or has control characters, is stored as base64, with ``encoding``.
 
     Args:
         cloudant: The instance.
-        databases: Where events go, by their time.
-        capacity: What warns ahead of the limit of databases, if anything does.
+        databases: Finds the database of an event.
+        capacity: Warns before the limit of databases; None for no warning.
     """
 
     def __init__(self, cloudant: Service, databases: Databases, capacity: Capacity | None = None) -> None:
@@ -48,13 +47,13 @@ class CloudantStore:
         self._capacity = capacity
 
     def put(self, event: Event, deadline: float) -> Outcome:
-        """Put ``event`` unless it is there; see `core.stores.contract.Store`."""
+        """Put ``event`` unless it exists; see `core.stores.contract.Store`."""
         document = _document(event)
         place = self._databases.find(event.timestamp, deadline)
         path = f"/{place.database}/{document_id(event)}"
         status, answer = self._cloudant.call("PUT", path, deadline, document)
         if status == 404:
-            # Old databases are deleted, while the receiver runs.
+            # Old databases may be deleted while the receiver runs.
             place = self._databases.find(event.timestamp, deadline, refresh=True)
             path = f"/{place.database}/{document_id(event)}"
             status, answer = self._cloudant.call("PUT", path, deadline, document)
@@ -71,28 +70,28 @@ class CloudantStore:
         """Read the stored document back; return a note if it is this event with another body.
 
         Raises:
-            StoreUnavailableError: It is not, or could not be read.
+            StoreUnavailableError: It is not this event, or could not be read.
         """
         status, found = self._cloudant.call("GET", path, deadline)
         if status != 200 or found.get("key") != document["key"] or type(found.get("body")) is not str:
             raise StoreUnavailableError(f"409, and read back: {cause_of(status, found)}")
         if (found["body"], found.get("encoding")) != (document["body"], document.get("encoding")):
-            # The same event, by its ids and its time; the labels of its device may have changed since.
+            # The same event, by its ids and its time; the device's labels may have changed.
             return "differs from what is stored"
         return None
 
 
 def document_id(event: Event) -> str:
-    """Return the id of an event's document: what is before the first colon is its partition."""
+    """Return the id of an event's document; the part before the first colon is the partition."""
     device = event.device_id if event.device_id and _ID(event.device_id) else "-"
     return f"{device}:{rfc3339(event.timestamp)}_{event.key}" if event.timestamp else f"{device}:{event.key}"
 
 
 def read_document(document: Mapping[str, Any]) -> Event:
-    """Return the event that a document holds.
+    """Return the event in a document.
 
     Raises:
-        ValueError: It holds none: somebody else's, or changed by somebody.
+        ValueError: The document is not an event, or was changed.
     """
     body, received_at, signed_by = (document.get(name) for name in ("body", "receivedAt", "signedBy"))
     if type(body) is not str or type(received_at) is not str:

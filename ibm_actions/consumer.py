@@ -1,8 +1,8 @@
-"""An example of a consumer: follows what is stored, in each database, and does something with each event.
+"""An example of a consumer that follows the changes of every database, and processes each event.
 
-Replace `process`. An event is processed at least once: a consumer that dies half-way begins its batch again, and
-Cloudant may tell of a document twice (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-changes-feed). One that fails
-`MAX_ATTEMPTS` times is a dead letter: the log has its key, and its document stays where it is.
+Replace `process`. An event is processed at least once: after a crash a consumer repeats its batch, and Cloudant may
+report a document twice (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-changes-feed). An event that fails
+`MAX_ATTEMPTS` times is a dead letter: the log has its key, and its document stays.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from ibm_actions.wiring import build_databases, build_service
 BATCH = 100
 MAX_ATTEMPTS = 5
 IDLE_SECONDS = 5.0
-# Databases of before this time are looked at only in one of so many rounds: hardly an event comes so late.
+# Older databases are read only once in this many rounds, because few events arrive that late.
 LATE = timedelta(days=35)
 OLD_EVERY = 60
 _EXAMPLES = """\
@@ -46,20 +46,20 @@ Process = Callable[[Event], None]
 
 
 def process(event: Event) -> None:
-    """Do what you want done with one event; raise if it could not be done."""
+    """Process one event; raise if that failed. Replace this with your own code."""
     for reading in readings(event):
         value = reading.text if reading.value is None else f"{reading.value:.10g}"
         print(printable(f"{reading.device_id} {reading.quantity} {value} {reading.unit or ''}"), flush=True)
 
 
 class Consumer:
-    """One place in the changes of each database, kept in that database, under a name.
+    """A named position in each database's changes, stored in that database.
 
     Args:
         cloudant: The instance.
-        databases: Which there are.
-        name: Consumers of different names see each event each; do not run two of one name.
-        log: For what goes wrong.
+        databases: Lists the databases.
+        name: Consumers with different names each see every event; do not run two with the same name.
+        log: Gets errors.
         process: Called with each event.
     """
 
@@ -73,22 +73,22 @@ class Consumer:
         self._process = process
 
     def run(self, since: datetime, stopping: threading.Event) -> None:
-        """Process until ``stopping`` is set; the batch at hand is finished first.
+        """Process until ``stopping`` is set; finish the current batch first.
 
         Args:
-            since: What arrived before is passed over.
+            since: Events that arrived earlier are skipped.
             stopping: Set it to end.
         """
         idle = 0
         while not stopping.is_set():
             found = self._round(since, stopping, is_whole=idle % OLD_EVERY == 0)
             if not any(found):
-                # What could not be read is tried in the next round, however old it is.
+                # Databases that could not be read are retried in the next round, however old they are.
                 idle += None not in found
                 stopping.wait(IDLE_SECONDS)
 
     def _round(self, since: datetime, stopping: threading.Event, *, is_whole: bool) -> list[int | None]:
-        """Process a batch of each database; return how many changes were in it, None where that could not be told."""
+        """Process a batch of each database; return its number of changes, None if it could not be read."""
         try:
             names = self._databases.names(time.monotonic() + DEADLINE)
         except StoreUnavailableError as error:
@@ -96,7 +96,7 @@ class Consumer:
             return [None]
         now = datetime.now(UTC)
         first, last = f"{now - LATE:%Y-%m}", f"{now + timedelta(days=1):%Y-%m}"
-        # The others were over before: from the first look on, what is new there is processed.
+        # Databases of past periods: only changes after the first look are processed.
         whole = select(names, since)
         return [
             self._take(name, since if name in whole else None, stopping)
@@ -129,7 +129,7 @@ class Consumer:
         return len(changes)
 
     def _process_one(self, document: Mapping[str, Any], since: datetime | None, stopping: threading.Event) -> bool:
-        """Return whether to go on: not if it is to end while an event could not be processed."""
+        """Return whether to continue: False if stopped while an event still fails."""
         try:
             event = read_document(document)
         except ValueError:
@@ -176,7 +176,7 @@ def main() -> None:
         parser.error("--since must be a month, such as 2026-01")
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        # On a thread, because the event's lock may be held right where the signal interrupts.
+        # On a thread: the interrupted code may hold the event's lock.
         signal.signal(name, lambda *_: threading.Thread(target=stopping.set).start())
     try:
         environment = Environment(os.environ)
@@ -188,6 +188,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Not every terminal has the degree sign.
+    # Some terminals cannot show the degree sign.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main()

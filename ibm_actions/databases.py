@@ -1,8 +1,7 @@
-"""Which databases there are, and which of them an event is in.
+"""Lists the databases, and finds the one of an event.
 
-docs/decisions/0028-cloudant-databases.md says why it is so. A database is called by what follows the prefix in its
-name: the month, quarter or year of the events' own time in UTC, such as ``2026-11``, ``2026-q4`` and ``2026``, or
-``undated``.
+The reasons are in docs/decisions/0028-cloudant-databases.md. A name here is the part after the prefix: the month,
+quarter or year of event time in UTC, such as ``2026-11``, ``2026-q4`` and ``2026``, or ``undated``.
 """
 
 import json
@@ -20,18 +19,18 @@ from ibm_actions.service import Service, cause_of
 
 PERIODS = ("month", "quarter", "year")
 UNDATED = "undated"
-# Databases are made for these years alone. With one for each, all that there can be fit an instance of the Lite plan,
-# which holds 20, whatever time a device's clock may show: https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits
+# Databases are created only for these years. So with one per year, the number fits the Lite plan, which allows 20,
+# whatever a device's clock shows: https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits
 YEARS = range(2024, 2042)
 _NAME = re.compile(r"\d{4}(-(0[1-9]|1[0-2]|q[1-4]))?|undated").fullmatch
 
 
 class Place(NamedTuple):
-    """Where an event goes.
+    """The database of an event.
 
     Attributes:
-        database: The database's whole name.
-        note: What the log line of the event should say of it.
+        database: The full name of the database.
+        note: A remark for the event's log line.
     """
 
     database: str
@@ -43,8 +42,8 @@ class Databases:
 
     Args:
         cloudant: The instance.
-        prefix: What their names begin with, before a hyphen.
-        period: Of `PERIODS`, how long the time is that a new one is for.
+        prefix: The first part of the names, before a hyphen.
+        period: The period of a new database, from `PERIODS`.
     """
 
     def __init__(self, cloudant: Service, prefix: str, period: str = "year") -> None:
@@ -59,10 +58,10 @@ class Databases:
         return f"{self._prefix}-{name}"
 
     def names(self, deadline: float) -> list[str]:
-        """Ask which there are; return their names in the order of time, `UNDATED` last.
+        """List the databases; return their names in order of time, `UNDATED` last.
 
         Raises:
-            StoreUnavailableError: The instance did not say.
+            StoreUnavailableError: The instance did not answer.
         """
         first = self.full_name("")
         bounds = urlencode({"start_key": json.dumps(first), "end_key": json.dumps(f"{first}\ufff0")})
@@ -73,21 +72,21 @@ class Databases:
         return sorted(filter(_NAME, found), key=_order)
 
     def find(self, at: datetime | None, deadline: float, *, refresh: bool = False) -> Place:
-        """Return where events of this time go, which is where the first of them went. One is made if there is none.
+        """Return the database for this time: the one that the period's first event used. Create it if missing.
 
         Args:
             at: The event's own time.
             deadline: As in `core.stores.contract.Store.put`.
-            refresh: List the databases again: one that was known is gone.
+            refresh: List the databases again, because a known one is missing.
 
         Raises:
-            StoreUnavailableError: There is no database, and none could be made.
+            StoreUnavailableError: There is no database, and none could be created.
         """
         names, known = _covering(at), self._places
         place = None if refresh else _first(known, names)
         if place:
             return place
-        # One thread looks for all that wait.
+        # One thread lists them for all waiting ones.
         if not self._lock.acquire(timeout=max(deadline - ATTEMPT - time.monotonic(), 0)):
             raise StoreUnavailableError("deadline")
         try:
@@ -107,16 +106,16 @@ class Databases:
         return place
 
     def _make(self, name: str, other: str | None, deadline: float) -> Place:
-        """Make a database; where that is refused, take the other one in its place, from then on and for good."""
+        """Create a database; if that is refused, use the other one instead, permanently."""
         database = self.full_name(name)
         creation = f"/{database}?partitioned=true"
-        # 412: another was faster. 202: not all nodes know of it yet, and the document's own quorum decides.
+        # 412: it was created concurrently. 202: not all nodes know it yet; the document's own quorum decides.
         made = (201, 202, 412)
         if not other:
             self._expect(made, "PUT", creation, deadline)
             return Place(database)
         kept = self.full_name(other)
-        # Without it, what the other holds would be stored once more as soon as there is room for a database.
+        # Without this mark, events in the other database would be stored again when a database can be created.
         mark = f"/{kept}/_local/holds-{name}"
         if self._expect((200, 404), "GET", mark, deadline) == 404:
             if self._expect((*made, 403), "PUT", creation, deadline) in made:
@@ -134,10 +133,10 @@ class Databases:
 
 
 def select(names: list[str], since: datetime, until: datetime | None = None) -> list[str]:
-    """Return those that may hold events of this time, which are more than those that are named after it.
+    """Return the databases that may have events of this time, beyond those named after it.
 
-    What had no room in a database of its own is in one of the same years, in the last one before, or in the first of
-    all; `Databases.find` saw to that. Years for which no database is made may be in any.
+    If a database could not be created, `Databases.find` put its events into one of the same years, the last one before,
+    or the first of all. Events of years without databases may be in any.
     """
     if since.year not in YEARS or (until and until.year not in YEARS):
         return names
@@ -148,13 +147,13 @@ def select(names: list[str], since: datetime, until: datetime | None = None) -> 
 
 
 def touches(name: str, first: str, last: str) -> bool:
-    """Return whether a database holds events between two months, such as ``2026-01``, or events without a time."""
+    """Return whether a database has events between two months, such as ``2026-01``, or events without a time."""
     begin, end = _months(name)
     return name == UNDATED or (begin <= last and end >= first)
 
 
 def _covering(at: datetime | None) -> list[str]:
-    """Return what databases can be called that are for this time, the shortest time first."""
+    """Return the possible names of databases for this time, shortest period first."""
     if not at:
         return [UNDATED]
     year = f"{at.year:04}"
@@ -175,7 +174,7 @@ def _order(name: str) -> tuple[str, str]:
 
 
 def _stand_in(name: str, names: list[str]) -> str | None:
-    """Return the last database that begins before this one ends, or else the first that there is."""
+    """Return the last database that begins before this one ends, or else the first of all."""
     dated = [each for each in names if each != UNDATED] or names
     before = [each for each in dated if _months(each)[0] <= _months(name)[1]]
     return next(iter(before[-1:] or dated), None)

@@ -1,4 +1,4 @@
-"""``python -m ibm_actions.history``: what a device has measured, from the documents in Cloudant."""
+"""``python -m ibm_actions.history``: a device's readings, from the documents in Cloudant."""
 
 import argparse
 import heapq
@@ -39,11 +39,11 @@ It takes the receiver's settings: DT_CLOUDANT, and DT_CLOUDANT_API_KEY on your d
 
 
 class History:
-    """What the databases hold, device by device. What is no event there is passed over.
+    """Reads devices' events from all databases. Documents that are not events are skipped.
 
     Args:
         cloudant: The instance.
-        databases: Which there are.
+        databases: Lists the databases.
     """
 
     def __init__(self, cloudant: Service, databases: Databases) -> None:
@@ -59,17 +59,17 @@ class History:
         return self._events(self._names(since, until), device, rfc3339(since), rfc3339(max(since, until)))
 
     def everything(self, device: str) -> Iterator[Event]:
-        """Yield all of a device's events, oldest first, and after them those that have no time; errors as above."""
+        """Yield all of a device's events, oldest first, then those without a time; errors as above."""
         return self._events(self._names(_FIRST, _LAST), device, "", "\ufff0")
 
     def newest(self, device: str, event_type: str | None = None) -> Event | None:
-        """Return a device's newest event of the last year, of one type if need be; errors as above.
+        """Return a device's newest event of the last year, optionally of one type; errors as above.
 
-        One that is more than a day ahead is passed over: the device's clock was wrong.
+        Events more than a day in the future are skipped: the device's clock was wrong.
         """
         now = datetime.now(UTC)
         since, until = now - _YEAR, now + timedelta(days=1)
-        # One is enough, unless it is of another type.
+        # One is enough if its type matches.
         limit = _PAGE if event_type else 1
         events = self._events(self._names(since, until), device, rfc3339(until), rfc3339(since), limit)
         return next((event for event in events if event_type in (None, event.event_type)), None)
@@ -78,7 +78,7 @@ class History:
         return select(self._databases.names(time.monotonic() + DEADLINE), since, until)
 
     def _events(self, names: list[str], device: str, first: str, last: str, limit: int = _PAGE) -> Iterator[Event]:
-        """Yield events from one time to another, backwards if that is before it; ``limit`` at once from a database."""
+        """Yield events between two times, backwards if the second is earlier; ``limit`` per request."""
         rows = (self._rows(name, device, first, last, limit) for name in names)
         merged = heapq.merge(*rows, key=lambda row: row["id"], reverse=first > last)
         return filter(None, map(_read, merged))
@@ -91,7 +91,7 @@ class History:
             options = {**bounds, "start_key": start, "skip": skip}
             query = urlencode({name: json.dumps(value) for name, value in options.items()})
             status, answer = self._cloudant.call("GET", f"{path}?{query}", time.monotonic() + DEADLINE)
-            # 404: it was deleted meanwhile.
+            # 404: the database was deleted meanwhile.
             rows = [] if status == 404 else answer.get("rows")
             if status not in (200, 404) or type(rows) is not list:
                 raise StoreUnavailableError(cause_of(status, answer))
@@ -100,7 +100,7 @@ class History:
 
 
 def _read(row: Row) -> Event | None:
-    """Return the event that a row holds, if it holds one."""
+    """Return the event in a row; None if it is not an event."""
     try:
         return read_document(row["doc"] or {})
     except ValueError:
@@ -129,7 +129,7 @@ def _asked_for(asked: argparse.Namespace) -> Iterator[Event]:
 
 
 def main() -> None:
-    """Print what was asked for, one reading a line."""
+    """Print the requested readings, one per line."""
     parser = argparse.ArgumentParser(
         prog="python -m ibm_actions.history",
         description="Print what a device has measured: its time, the quantity, the value and the unit.",
@@ -156,6 +156,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Not every terminal has the degree sign.
+    # Some terminals cannot show the degree sign.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main()

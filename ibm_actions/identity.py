@@ -1,4 +1,4 @@
-"""Who the receiver is to Cloudant: a trusted profile, whose tokens take the place of keys, or what else there is."""
+"""The receiver's login at Cloudant: a trusted profile, whose tokens replace keys, or an API key."""
 
 import json
 import threading
@@ -17,16 +17,16 @@ from core.service.sockets import bounded
 from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 
-# Of its life, a token's share after which a new one is asked for; IBM's SDK has the same.
+# The share of a token's life after which it is renewed; the same as in IBM's SDK.
 _RENEW_AFTER = 0.8
-# Seconds until that is tried again, if it failed.
+# Seconds until a failed renewal is retried.
 _COOLDOWN = 60.0
-# Of the SDK, which has no class for it.
+# For an SDK error without a class of its own.
 _NOT_LINKED = "no compute resource token. Is the trusted profile linked to this application?"
 
 
 class _Refused(Exception):
-    """IAM answered, and not with a token."""
+    """IAM's answer has no token."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -36,16 +36,16 @@ class _Refused(Exception):
 class IamLogin:
     """Tokens of IBM Cloud's IAM, each used for most of its life, which is an hour.
 
-    The SDK's own way to keep a token is not used, only that to ask for one: after a failure it has all callers sleep
-    for up to 60 seconds, and a new token that fails to come early is an error although the old one still lasts.
+    The SDK requests tokens, but does not cache them here: after a failure its cache makes all callers sleep for up to
+    60 seconds, and a failed early renewal is an error although the old token is still valid.
 
     Args:
-        manager: Asks for tokens: as a trusted profile, or with an API key.
+        manager: Requests tokens, for a trusted profile or an API key.
         clock: Monotonic seconds.
     """
 
     def __init__(self, manager: IAMRequestBasedTokenManager, clock: Callable[[], float] = time.monotonic) -> None:
-        # Its own is `requests.request`, with a time-out for each read.
+        # The SDK's default is `requests.request`, with a time-out for each read.
         manager._request = self._send
         self._manager = manager
         self._pool = pool_manager(1, certifi.where())
@@ -59,7 +59,7 @@ class IamLogin:
     def header(self, deadline: float) -> str:
         """Return the value of ``Authorization``; see `ibm_actions.service.Login`."""
         if self._clock() >= self._renew_at:
-            # One thread renews a token that still lasts, and the others use it meanwhile; without one all wait.
+            # One thread renews a valid token while the others use it; without a token all wait.
             asked, has_token = self._asked, self._clock() < self._expires_at
             if self._lock.acquire(timeout=0 if has_token else max(deadline - ATTEMPT - time.monotonic(), 0)):
                 try:
@@ -72,8 +72,8 @@ class IamLogin:
         return self._header
 
     def forget(self, header: str) -> None:
-        """Ask for another token before the next call; see `ibm_actions.service.Login`."""
-        # Without the lock, which a renewal holds for seconds: at worst a new token is asked for once too often.
+        """Request a new token before the next call; see `ibm_actions.service.Login`."""
+        # Without the lock, which a renewal holds for seconds: at worst there is one renewal too many.
         if self._header == header:
             self._renew_at = self._expires_at = float("-inf")
 
@@ -89,7 +89,9 @@ class IamLogin:
                 self._fault = f"HTTP {error.status}"
                 if error.status < 500 and error.status != 429:
                     break
-            except Exception as error:  # of the network, of the file with Code Engine's token, of an unreadable answer
+            except (
+                Exception
+            ) as error:  # errors of the network, of the file with Code Engine's token, of an unreadable answer
                 self._fault = type(error).__name__ if type(error) is not Exception else _NOT_LINKED
             else:
                 self._header = header
@@ -102,7 +104,7 @@ class IamLogin:
     def _send(
         self, method: str, url: str, *, headers: Mapping[str, str | None], data: Mapping[str, str], **_: Any
     ) -> Any:
-        """Send what the SDK has put together, by a connection that keeps to the bound; no key goes on to elsewhere."""
+        """Send the SDK's request on a connection with the time limit, without following redirects."""
         sent = {name: value for name, value in headers.items() if value}
         answer = self._pool.urlopen(method, url, body=urlencode(data), headers=sent, redirect=False)
         if answer.status != 200:
@@ -111,7 +113,7 @@ class IamLogin:
 
 
 def iam_login(profile: str | None, api_key: str | None, url: str) -> IamLogin:
-    """Make a login by a trusted profile, or else by an API key.
+    """Create a login with a trusted profile, or else with an API key.
 
     Args:
         profile: The trusted profile's id, to which the application is linked.

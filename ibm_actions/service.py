@@ -1,6 +1,6 @@
-"""Cloudant's HTTP API, by one pool of connections: nothing runs behind a request.
+"""Cloudant's HTTP API, with one connection pool: nothing runs after a request.
 
-docs/decisions/0021-cloudant.md says why this and not the SDK. Apache CouchDB has the same API.
+Why not the SDK: docs/decisions/0021-cloudant.md. Apache CouchDB has the same API.
 """
 
 import json
@@ -16,11 +16,11 @@ from core.service.sockets import bounded
 from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 
-# As many as the application has threads.
+# The number of the application's threads.
 CONNECTIONS = 32
 _WORD = re.compile("[a-z_]{1,40}").fullmatch
 
-# The status and the object of an answer.
+# The status and the JSON object of an answer.
 Answer = tuple[int, Mapping[str, Any]]
 
 
@@ -31,7 +31,7 @@ class Login(Protocol):
         """Return the value of ``Authorization``.
 
         Args:
-            deadline: ``time.monotonic()`` seconds, some of which are kept for the call itself.
+            deadline: ``time.monotonic()`` seconds; part of the time is reserved for the call itself.
 
         Raises:
             StoreUnavailableError: No token could be fetched.
@@ -39,12 +39,12 @@ class Login(Protocol):
         ...
 
     def forget(self, header: str) -> None:
-        """Take note that the service did not accept ``header``, if that is still the one that is sent."""
+        """Discard ``header``, which the service rejected, if it is still in use."""
         ...
 
 
 class FixedLogin:
-    """What is sent with each call and stays as it is: the user and password of an Apache CouchDB.
+    """A constant header: the user and password of an Apache CouchDB.
 
     Args:
         header: The value of ``Authorization``.
@@ -62,11 +62,11 @@ class FixedLogin:
 
 
 class Service:
-    """One instance of Cloudant; safe to call from several threads. It holds no failure: each call is on its own.
+    """One instance of Cloudant; safe to call from several threads. A failure does not affect the next call.
 
     Args:
-        url: The address that all paths are relative to.
-        login: Who calls.
+        url: The base URL of all paths.
+        login: The credentials.
     """
 
     def __init__(self, url: str, login: Login) -> None:
@@ -75,7 +75,7 @@ class Service:
         self._pool = pool_manager(CONNECTIONS, certifi.where())
 
     def call(self, method: str, path: str, deadline: float, document: object = None) -> Answer:
-        """Make a request, as often as `core.service.attempts` has it.
+        """Make a request, with the retries of `core.service.attempts`.
 
         Args:
             method: The HTTP method.
@@ -104,7 +104,7 @@ class Service:
                 found = json.loads(answer.data)
             except (ValueError, RecursionError):
                 found = None
-            # _all_dbs alone answers a list.
+            # Only _all_dbs answers a list.
             found = found if type(found) is dict else {"rows": found} if type(found) is list else {}
             cause = cause_of(answer.status, found)
             if answer.status == 401 and not was_refused:
@@ -116,7 +116,7 @@ class Service:
 
 
 def cause_of(status: int, document: Mapping[str, Any]) -> str:
-    """Return CouchDB's own word for an error; nothing else that the answer says is for the log.
+    """Return CouchDB's error code; no other part of the answer may be logged.
 
     https://docs.couchdb.org/en/stable/api/basics.html#http-status-codes
     """

@@ -1,4 +1,4 @@
-"""The environment of both, the function and the application: which instance of Cloudant, and as whom."""
+"""Chooses the Cloudant instance and the login from the environment, for the function and the application."""
 
 import base64
 import os
@@ -29,12 +29,12 @@ _WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the receiver of the function, whatever the environment is like; see `core.receiver.build`."""
+    """Build the function's receiver, even in an invalid environment; see `core.receiver.build`."""
     return build(environ, build_store)
 
 
 def build_async_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
-    """Build the receiver of the application, which has an event loop."""
+    """Build the application's receiver, which has an event loop."""
     return build_async(environ, lambda environment: Threaded(build_store(environment), CONNECTIONS))
 
 
@@ -42,7 +42,7 @@ def build_store(environment: Environment) -> CloudantStore:
     """Build the store.
 
     Raises:
-        core.environment.SettingsError: The environment cannot be used.
+        core.environment.SettingsError: The environment is invalid.
     """
     databases = _databases(environment)
     cloudant = build_service(environment)
@@ -50,11 +50,11 @@ def build_store(environment: Environment) -> CloudantStore:
 
 
 def build_service(environment: Environment) -> Service:
-    """Build Cloudant, called as the identity that the environment names; errors as above."""
+    """Build the Cloudant service, with the login from the environment; errors as above."""
     url = environment.required("DT_CLOUDANT", "the address of the Cloudant instance. ibm_actions/deploy sets it")
     found = _URL(url)
     scheme, user, password, host = found.groups() if found else ("", None, None, "")
-    # Without TLS only to an Apache CouchDB in one's own network; those have a user.
+    # Without TLS only for an Apache CouchDB in a private network; those have a user.
     if url and (not host or not (user or is_secure_url(f"{scheme}://{host}"))):
         environment.faults.append(
             "DT_CLOUDANT must be an address such as https://INSTANCE.cloudantnosqldb.appdomain.cloud."
@@ -65,7 +65,7 @@ def build_service(environment: Environment) -> Service:
 
 
 def build_databases(environment: Environment, cloudant: Service) -> Databases:
-    """Build what knows the databases of an instance; errors as above."""
+    """Build the `Databases` of an instance; errors as above."""
     prefix, period = _databases(environment)
     environment.check()
     return Databases(cloudant, prefix, period)
@@ -82,7 +82,7 @@ def _databases(environment: Environment) -> tuple[str, str]:
 
 
 def _login(environment: Environment, user: str | None, password: str | None) -> Callable[[], Login]:
-    """Choose one of the ways to log in; return what makes it."""
+    """Choose the login; return a function that creates it."""
     ways = {
         "DT_TRUSTED_PROFILE": environment.get("DT_TRUSTED_PROFILE"),
         "DT_CLOUDANT_API_KEY": environment.get("DT_CLOUDANT_API_KEY"),
@@ -97,10 +97,10 @@ def _login(environment: Environment, user: str | None, password: str | None) -> 
 
     def login() -> Login:
         if user:
-            # In UTF-8, as CouchDB reads them, or whatever bytes the environment has.
+            # In UTF-8, as CouchDB expects, or the raw bytes of the environment.
             pair = b":".join(unquote_to_bytes(os.fsencode(part)) for part in (user, password or ""))
             return FixedLogin(f"Basic {base64.b64encode(pair).decode()}")
-        # Imported here: it takes longer than all the rest, and a CouchDB does without.
+        # Imported here: it takes longer than everything else, and CouchDB does not need it.
         from ibm_actions.identity import iam_login
 
         return iam_login(ways["DT_TRUSTED_PROFILE"] or None, ways["DT_CLOUDANT_API_KEY"] or None, iam.rstrip("/"))

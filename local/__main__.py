@@ -1,4 +1,4 @@
-"""``make run``: the receiver on 127.0.0.1, with a secret of its own where none is set."""
+"""``make run``: the receiver on 127.0.0.1, with a generated secret if none is set."""
 
 import argparse
 import contextlib
@@ -36,7 +36,7 @@ All settings are environment variables: docs/settings.md.
 
 
 class Server(uvicorn.Server):
-    """Says hello once it listens, and not before; ends the page's frames before it waits for requests.
+    """Prints its address when it listens; on shutdown, ends the page's streams before it waits for open requests.
 
     Args:
         config: uvicorn's.
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             database = os.environ.get("DT_DATABASE") or DATABASE
-            with contextlib.suppress(OSError):  # a full disk below standard error is no reason not to run
+            with contextlib.suppress(OSError):  # a full disk below standard error must not prevent the start
                 print(WELCOME.format(port=self.config.port, database=database), file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Run until SIGTERM or Ctrl-C; then answer what is in flight, and stop."""
+    """Run until SIGTERM or Ctrl-C; then answer open requests, and stop."""
     argparse.ArgumentParser(
         prog="python -m local",
         description="Receive events on 127.0.0.1, and store them in SQLite.",
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def own_secret(path: Path) -> str:
-    """Return the secret in the file ``path``, which is made, readable to its owner alone, when it is not there."""
+    """Return the secret in the file ``path``; create the file, readable only by its owner, if it is missing."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""One open SQLite database: its schema, what makes it durable, and how it is left when its files are not its own."""
+"""One open SQLite database: its schema, its durability, and closing it after its files were moved or replaced."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from local.files import DatabaseFiles, Fate
 
 Row = tuple[object, ...]
 
-# A write waits this long, in seconds, for another program's. Within the deadline there is room for it and for the next.
+# Seconds that a write waits for another program's lock. The deadline allows this twice.
 TIMEOUT = 2.0
 
 _HERE = Path(__file__).parent
-# Raised with each change of schema.sql. `user_version` stays at 1: at another number the first version of this
-# receiver, which may still write to the same database, puts its own views and index back.
+# Increase it with each change of schema.sql. `user_version` stays 1: with another number, the first version of this
+# receiver, which may still write to the same database, restores its own views and index.
 _VERSION = 2
 
 _PRAGMAS = (
@@ -42,18 +42,18 @@ _ROWS_AFTER = """
 SELECT key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body
 FROM events WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
-# Rows that are taken along from a database that was moved while somebody read it: about 50 MB.
+# The limit of rows that are carried over from a database that was moved while a reader had it open: about 50 MB.
 MAX_TAKEN = 50_000
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a connection leaves behind.
+    """The state after closing a connection.
 
     Attributes:
-        rows: Those that may be in no file but the log.
-        log: Where the log of a file that was moved is now, if a program that reads kept it from being emptied.
-        is_complete: Whether the file that was opened has everything, wherever it is now.
+        rows: Rows that may be only in the log.
+        log: The new path of a moved file's log, if a reader kept it from being emptied.
+        is_complete: Whether the opened file, wherever it is now, has all rows.
     """
 
     rows: Sequence[Row] = ()
@@ -64,14 +64,14 @@ class Left:
 class Database:
     """A connection for one thread, and the files that it has open.
 
-    Checkpoints are made by `checkpoint` alone, so that it is known what is in the log and not yet in the file.
+    Only `checkpoint` makes checkpoints, so that it is known which rows are in the log and not yet in the file.
 
     Args:
-        path: The file, made readable to its owner alone when it is not there; its folder is there.
+        path: The file; it is created, readable only by its owner, if missing. Its folder must exist.
 
     Raises:
-        sqlite3.Error: It cannot be opened.
-        OSError: The same.
+        sqlite3.Error: The file cannot be opened.
+        OSError: As above.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,15 +83,15 @@ class Database:
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self.apply_schema()
-            # The newest row that is in the file for certain.
+            # The newest row that is certainly in the file.
             self._saved = 0
             if self.checkpoint():
                 self.confirm()
             self.files = DatabaseFiles(path)
-            # Whether a checkpoint of ours may be why the file was written to.
+            # Whether the file may have been written by our own checkpoint.
             self._has_checkpointed = False
             self._others = self._value("PRAGMA data_version")
-            # What was last found in the file; nothing yet if a reader keeps the first checkpoint from it.
+            # The last known state of the file; none yet if a reader blocks the first checkpoint.
             self._found: tuple[int, int, object] = (0, 0, None)
             with contextlib.suppress(sqlite3.Error):
                 self._found = self._in_file()
@@ -100,12 +100,12 @@ class Database:
             raise
 
     def apply_schema(self) -> None:
-        """Bring the tables and views up to this version, in one short transaction; see `build_index`."""
+        """Update the tables and views to this version, in one short transaction; see `build_index`."""
         if self._version() == _VERSION:
             return
         real = os.path.realpath(self._path)
         for name in (real, f"{real}-wal", f"{real}-shm"):
-            # Who may read a file that is another user's is that user's to say.
+            # The permissions of another user's file are not ours to change.
             with contextlib.suppress(OSError):
                 os.chmod(name, 0o600)
         with self._transaction():
@@ -121,12 +121,12 @@ class Database:
             self._connection.execute("PRAGMA user_version=1")
 
     def build_index(self) -> None:
-        """Make the index by time where it is missing, as in a database of the first version.
+        """Create the index by time if it is missing, as in a database of the first version.
 
-        Nobody else can write meanwhile: 1.3 s for a million events. Interrupted, it is as if it had not begun.
+        It blocks all writers: 1.3 s for a million events. If interrupted, it has no effect.
 
         Raises:
-            sqlite3.Error: It cannot be made now; all works without it, slowly.
+            sqlite3.Error: The index cannot be created now; everything works without it, but slowly.
         """
         if self._has("events_by_time") and not self._has("events_of_device"):
             return
@@ -134,7 +134,7 @@ class Database:
             self._run("indexes.sql")
 
     def is_sound(self, seconds: float) -> bool:
-        """Look for damage, for at most so many seconds, and return whether none was found."""
+        """Check the file for at most ``seconds``; return whether no damage was found."""
         end = time.monotonic() + seconds
         self._connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
@@ -148,21 +148,21 @@ class Database:
         """Commit ``rows`` in one transaction.
 
         Args:
-            rows: In the order of the columns.
+            rows: With values in the order of the columns.
             again: Rows that were committed before, and may be missing.
 
         Returns:
-            Whether each of ``rows`` was new.
+            For each of ``rows``, whether it was new.
 
         Raises:
-            core.stores.grouped.RowsRefusedError: One is neither inserted nor there.
-            sqlite3.Error: None is committed.
+            core.stores.grouped.RowsRefusedError: A row was neither inserted nor present.
+            sqlite3.Error: Nothing is committed.
         """
         with self._transaction():
             self._connection.executemany(_INSERT, again)
             if self._connection.executemany(_INSERT, rows).rowcount == len(rows) or not rows:
                 return [True] * len(rows)
-            # Some were there. One by one tells which, and costs a little more.
+            # Some exist. Inserting one by one finds them, at a small cost.
             self._connection.execute("ROLLBACK")
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_INSERT, again)
@@ -172,20 +172,20 @@ class Database:
         if self._connection.execute(_INSERT, row).rowcount:
             return True
         if self._value("SELECT 1 FROM events WHERE key = ?", row[0]) is None:
-            raise RowsRefusedError("not_stored")  # a trigger of the user's own can see to that
+            raise RowsRefusedError("not_stored")  # a trigger can cause this
         return False
 
     def checkpoint(self, mode: str = "PASSIVE") -> bool:
-        """Copy the log into the file as far as readers let it; return whether all of it is there.
+        """Copy the log into the file as far as readers allow; return whether it is complete.
 
         Args:
-            mode: As https://www.sqlite.org/pragma.html#pragma_wal_checkpoint has it.
+            mode: See https://www.sqlite.org/pragma.html#pragma_wal_checkpoint.
 
         Raises:
-            sqlite3.Error: It failed; nothing is lost.
+            sqlite3.Error: It failed; no data is lost.
         """
         self._has_checkpointed = True
-        # For readers, who may stay long, and events wait meanwhile.
+        # A reader may take long, and events wait meanwhile.
         self._connection.execute("PRAGMA busy_timeout=100")
         try:
             _, in_log, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
@@ -195,14 +195,14 @@ class Database:
         return is_complete
 
     def confirm(self) -> None:
-        """Take note that all rows are in the file: a checkpoint was complete, and the files are in place."""
+        """Record that all rows are in the file: a checkpoint was complete, and the files are in place."""
         self._saved = self._value("SELECT max(rowid) FROM events") or 0
 
     def fate(self, rows: Collection[Row]) -> Fate:
-        """Return what happened to the files; never `Fate.WRITTEN`, which is looked into.
+        """Return what happened to the files; `Fate.WRITTEN` is resolved first.
 
         Args:
-            rows: Those that may be in the log alone.
+            rows: Rows that may be only in the log.
         """
         fate = self.files.fate()
         if fate is not Fate.WRITTEN:
@@ -214,19 +214,19 @@ class Database:
         return Fate.SAME
 
     def leave(self, fate: Fate) -> Left:
-        """Close the connection to files of which this became.
+        """Close the connection to files with this fate.
 
         Raises:
-            StoreUnavailableError: A program that reads keeps more in the log than can be taken along: try again later.
-            sqlite3.Error, OSError: The log cannot be kept as it is; the connection stays open.
+            StoreUnavailableError: A reader keeps more rows in the log than can be carried over: retry later.
+            sqlite3.Error, OSError: The log cannot be preserved; the connection stays open.
         """
         left = self._leave_moved() if fate is Fate.MOVED else Left()
         keeps_log = fate is Fate.SPOILED and self.files.has_its_log()
         if keeps_log:
-            # The next connection finds everything in it.
+            # The next connection finds all rows in it.
             self.files.restore_log()
         elif fate is Fate.SPOILED:
-            # A disk that takes no write keeps its files as they are.
+            # On a disk that cannot be written, the files stay unchanged.
             with contextlib.suppress(OSError):
                 self.files.discard_log()
         self._connection.close()
@@ -288,10 +288,10 @@ class Database:
         return found and found[0]
 
     def _is_checkpoint(self, rows: Collection[Row]) -> bool:
-        """Whether what was written to the file can have come out of the log, and not from a copy over it."""
+        """Return whether a checkpoint may have written the file, rather than a copy over it."""
         has_others = False
         try:
-            # Another connection that commits makes checkpoints, too.
+            # Another connection that commits makes checkpoints too.
             others = self._value("PRAGMA data_version")
             has_others, self._others = others != self._others, others
             found = self._in_file()
@@ -301,14 +301,14 @@ class Database:
                 self._found = found
                 return True
         except sqlite3.Error as error:
-            # Without the log nothing can be read of a file to which readers let only a part of it be copied.
+            # If readers allowed only a partial checkpoint, the file cannot be read without the log.
             is_half = getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")
-            # As is one that somebody is still copying over it.
+            # Neither can a file that is still being copied.
             return is_half and (has_others or self._has_checkpointed)
         return False
 
     def _in_file(self) -> tuple[int, int, object]:
-        """Return the version of the schema, and the newest row and key, that the file has without its log."""
+        """Return the file's schema version, newest row and key, without its log."""
         uri = f"{self._path.resolve().as_uri()}?immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as file:
             row, key = file.execute("SELECT rowid, key FROM events ORDER BY rowid DESC LIMIT 1").fetchone() or (0, None)

@@ -1,4 +1,4 @@
-"""Whether the files of a database are still the ones that were opened."""
+"""Detects whether a database's files are still the ones that were opened."""
 
 import contextlib
 import enum
@@ -7,14 +7,14 @@ import shutil
 import time
 from pathlib import Path
 
-# Of a file, whatever its name: device and inode.
+# A file's identity, independent of its name: device and inode.
 Identity = tuple[int, int]
 
 _LOG_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # https://www.sqlite.org/walformat.html
 
 
 class Fate(enum.Enum):
-    """What happened to the files since they were last looked at."""
+    """What happened to the files since the last check."""
 
     SAME = "same"
     WRITTEN = "written"
@@ -25,18 +25,18 @@ class Fate(enum.Enum):
 class DatabaseFiles:
     """A database file, its log (``-wal``) and the index of the log (``-shm``), while a connection has them open.
 
-    A connection keeps to the files that it opened, whatever is done to their names, and SQLite does not look again.
-    On Linux, a descriptor of the database file is held by O_PATH. Closing any other would drop SQLite's locks
+    A connection keeps the files that it opened, even if they are renamed, and SQLite does not check again. On Linux,
+    the descriptor of the database file is opened with O_PATH. Closing any other kind would drop SQLite's locks
     (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_), so
-    elsewhere `close` has to come after the connection's.
+    elsewhere `close` must follow the connection's.
 
     Args:
-        path: The database file. A connection has it open, and its log.
+        path: The database file. A connection must have it and its log open.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        # SQLite puts them beside the file that a symbolic link leads to.
+        # SQLite creates them beside the target of a symbolic link.
         real = os.path.realpath(path)
         self._log_path, self._index_path = f"{real}-wal", f"{real}-shm"
         self._log = open(self._log_path, "r+b", buffering=0)  # noqa: SIM115 - close() closes it
@@ -44,7 +44,7 @@ class DatabaseFiles:
         self._known = self._look()
 
     def fate(self) -> Fate:
-        """Return what happened, by one look at each file.
+        """Return what happened, with one check of each file.
 
         Returns:
             `Fate.MOVED`: the path leads to another file or to none. `Fate.SPOILED`: the log or its index was deleted,
@@ -61,14 +61,14 @@ class DatabaseFiles:
         return Fate.WRITTEN if found[2:] == self._known[2:] and self._has_log() else Fate.SPOILED
 
     def remember(self) -> None:
-        """Take what is in the database file now for what belongs there."""
+        """Record the current state of the database file as expected."""
         with contextlib.suppress(OSError):
             found = self._look()
             if found[0] == self._known[0]:
                 self._known = (*found[:2], *self._known[2:])
 
     def _look(self) -> tuple[Identity, tuple[int, int], Identity, Identity]:
-        """Return which file it is, how it was last written to, and which files are its log and its index."""
+        """Return the file's identity, its last change, and the identities of its log and index."""
         found, log, index = os.stat(self._path), os.stat(self._log_path), os.stat(self._index_path)
         return (
             (found.st_dev, found.st_ino),
@@ -78,22 +78,22 @@ class DatabaseFiles:
         )
 
     def has_name(self) -> bool:
-        """Return whether the database file has a name anywhere: a move to another disk is a copy and a deletion."""
+        """Return whether the database file still has a name: a move to another disk copies and deletes it."""
         return os.fstat(self._file).st_nlink > 0
 
     def is_log_empty(self) -> bool:
-        """Return whether there is nothing in the log; somebody who reads may keep what is in the file already."""
+        """Return whether the log is empty; a reader may keep rows in it that are already in the file."""
         return os.fstat(self._log.fileno()).st_size == 0
 
     def has_its_log(self) -> bool:
-        """Return whether the open log still belongs to the file in place, whatever became of its name and index."""
+        """Return whether the open log still belongs to the file in place, regardless of its name and index."""
         found = os.stat(self._path)
         is_as_it_was = (found.st_size, found.st_mtime_ns) == self._known[1]
         is_elsewhere = os.path.exists(self._log_path) and not self._is_there(self._log_path, self._known[2])
         return is_as_it_was and self._has_log() and not is_elsewhere
 
     def restore_log(self) -> None:
-        """Put a log that was deleted back in its place: without it, the file may be half of a checkpoint."""
+        """Restore a deleted log: without it, the file may contain a partial checkpoint."""
         if not os.path.exists(self._log_path):
             self._log.seek(0)
             with open(self._log_path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as copy:
@@ -102,17 +102,17 @@ class DatabaseFiles:
                 os.fsync(copy.fileno())
 
     def discard_log(self) -> None:
-        """Empty the log, which is no longer of this database: SQLite would copy it there on closing."""
+        """Empty the log, which no longer belongs to this database: SQLite would copy it there on closing."""
         self._log.truncate(0)
 
     def delete_log(self) -> None:
-        """Delete log and index where they still are, so that no other database takes them for its own."""
+        """Delete log and index at their old names, so that no other database uses them."""
         for name, identity in zip((self._log_path, self._index_path), self._known[2:], strict=True):
             if self._is_there(name, identity):
                 os.unlink(name)
 
     def set_log_aside(self) -> str | None:
-        """Rename the log of a file that was moved, and return its new name; None if it is not there."""
+        """Rename a moved file's log, and return its new name; None if it is missing."""
         if not self._is_there(self._log_path, self._known[2]):
             return None
         name = f"{self._log_path}.{time.strftime('%Y%m%dT%H%M%S')}"
@@ -122,12 +122,12 @@ class DatabaseFiles:
         return name
 
     def close(self) -> None:
-        """Look no more. The connection is closed already."""
+        """Release the descriptors, after the connection is closed."""
         self._log.close()
         os.close(self._file)
 
     def _has_log(self) -> bool:
-        """Whether the log begins as one; zeros are what a write leaves before it in a file that was truncated."""
+        """Return whether the log has a valid header; after a truncation, a write leaves zeros before its position."""
         self._log.seek(0)
         return self._log.read(4) in (b"", *_LOG_MAGIC)
 

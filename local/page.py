@@ -1,4 +1,4 @@
-"""What the receiver stored, in a browser on this machine: the latest of each sensor, and events as they come."""
+"""Shows the stored events in a browser on this machine: each sensor's latest, and events as they arrive."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ from server.asgi import Message, Receive, Scope, Send
 _PATHS = ("/", "/frames")
 _FILES = "/page/"
 _HOSTS = (b"127.0.0.1", b"localhost", b"[::1]")
-# What a tunnel or a proxy adds: whoever is behind it is not at this machine, whatever the host is called.
+# Headers of a tunnel or a proxy: the client behind it is not on this machine, whatever the Host header says.
 _FORWARDED = (
     b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip",
     b"cf-connecting-ip",
 )  # fmt: skip
 _ROWS = 50
-# Seconds between frames, and between looks at the latest of all sensors.
+# Seconds between frames, and between queries of all sensors' latest.
 _EVERY = 0.5
 _LATEST_EVERY = 2.0
 
@@ -32,7 +32,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Page:
-    """Shows a person's browser the page, and hands everything else to the receiver.
+    """Serves the page to a browser, and passes all other requests to the receiver.
 
     Args:
         app: The receiver's application.
@@ -54,7 +54,7 @@ class Page:
             await _file("local.html" if scope["path"] == "/" else scope["path"].removeprefix(_FILES), send)
 
     def close(self) -> None:
-        """End the frames, so that the server need not wait for them."""
+        """End the streams, so that the server does not wait for them."""
         self._closing.set()
 
     async def _frames(self, receive: Receive, send: Send) -> None:
@@ -76,7 +76,7 @@ class Page:
 
 
 class _Look:
-    """Reads the database, each time by a connection of its own: one that stays open would keep a log from ending.
+    """Reads the database, with a new connection each time: an open one would keep the log from being emptied.
 
     Args:
         database: The file.
@@ -88,11 +88,11 @@ class _Look:
         self._looked = float("-inf")
 
     def frame(self) -> dict[str, Any]:
-        """Return what is new, and now and then the latest of all sensors."""
+        """Return new events, and periodically the latest of all sensors."""
         try:
             uri = f"{self._database.resolve().as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
-                # A lone surrogate is JSON, and no UTF-8.
+                # A lone surrogate is valid JSON, but not UTF-8.
                 connection.text_factory = lambda data: data.decode("utf-8", "replace")
                 return self._read(connection)
         except sqlite3.Error as error:
@@ -100,7 +100,7 @@ class _Look:
 
     def _read(self, connection: sqlite3.Connection) -> dict[str, Any]:
         (newest,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()
-        # A smaller number is another file in the place of the first.
+        # A smaller number means that the file was replaced.
         since = self._last if self._last is not None and self._last <= newest else max(0, newest - _ROWS)
         rows = connection.execute(
             "SELECT key, device_id, event_type, received_at, signed_by, body FROM events WHERE rowid > ? "
@@ -155,7 +155,7 @@ def _written(value: float | None, text: str | None, unit: str | None) -> str:
 
 
 def _is_for_page(scope: Scope) -> bool:
-    """Whether a browser on this machine asks for the page: health checks and senders get what they always got."""
+    """Return whether a browser on this machine requests the page; health checks and senders are not affected."""
     path = scope["path"]
     if scope["method"] != "GET" or not (path in _PATHS or path.startswith(_FILES)):
         return False

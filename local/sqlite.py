@@ -1,4 +1,4 @@
-"""Events in an SQLite database of your own."""
+"""Events in a local SQLite database."""
 
 import asyncio
 import contextlib
@@ -20,18 +20,18 @@ from local.files import Fate
 
 T = TypeVar("T")
 
-# Events between two checkpoints: 4 to 40 MB of log, as they come in groups or one by one.
+# Events between two checkpoints: 4 to 40 MB of log, depending on the size of groups.
 _CHECKPOINT = 2_000
-# Events that are kept while readers hold a checkpoint up: about 10 MB.
+# Events kept in memory while readers delay a checkpoint: about 10 MB.
 _MAX_UNSAVED = 10_000
-# Seconds without an event until the log is emptied into the file. A file that is replaced after that has no stale log
-# beside it, which the next program to open it would take for its own.
+# Seconds without an event until the log is emptied into the file. A file that replaces it after that has no stale log
+# beside it, which the next program would use.
 _REST = 1.0
-# Seconds for a look at a file that is opened: about as long as one of 1 GB takes.
+# Seconds for the check of a file when it is opened: enough for about 1 GB.
 _CHECK = 1.0
-# Files may be replaced while they are being replaced.
+# Attempts: a file may be replaced again during the check.
 _ATTEMPTS = 3
-# Seconds for which a file that was put in place has to be unchanged, and how long that is waited for.
+# Seconds for which a new file must be unchanged, and the maximum wait for that.
 _STILL = 0.2
 _MAX_WAIT = 1.0
 
@@ -52,17 +52,17 @@ _OTHER_ADVICE = "{database} cannot be opened ({reason}). Set DT_DATABASE to a fi
 class SqliteStore(GroupedStore):
     """One row per event; concurrent deliveries share one transaction.
 
-    Durable: with journal_mode=WAL and synchronous=FULL, COMMIT returns after the log is synced to the disk
+    Durable: with journal_mode=WAL and synchronous=FULL, COMMIT returns after the log is synced to disk
     (https://www.sqlite.org/pragma.html#pragma_synchronous); on macOS, fullfsync makes that the disk and not its cache.
-    Before the answer the files are looked at: where they are no longer those of the connection, the events go into the
-    database that is now in place, and with them those that may have been in the log alone
+    Before the answer the files are checked: if they are not the connection's files any more, the events are written to
+    the database that is now in place, with those that may have been only in the log
     (docs/decisions/0023-sqlite-file.md).
-    Unique: ``key`` is the primary key, for as long as the database lives; a second copy changes nothing.
+    Unique: ``key`` is the primary key, as long as the database exists; a duplicate changes nothing.
     Answers: any error rolls the whole group back. A full disk, a lock held by another program, or a damaged file is
-    `StoreUnavailableError` with SQLite's own name for it.
+    `StoreUnavailableError` with SQLite's name of the error.
 
     Args:
-        path: The database file; it is made when it is not there, and its folder when the store is first opened.
+        path: The database file; it is created if missing, and its folder when the store is first opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,28 +71,28 @@ class SqliteStore(GroupedStore):
         self._database: Database | None = None
         # The folder of the database when it was last opened; None before.
         self._folder: tuple[int, int] | None = None
-        # Rows that are committed, and that no checkpoint has put into the file; whether they may be missing there.
+        # Committed rows that no checkpoint has copied into the file; and whether they may be missing there.
         self._unsaved: deque[Row] = deque(maxlen=_MAX_UNSAVED)
         self._is_behind = False
-        # Rows of a database that was moved while somebody read it, and where its log is.
+        # Rows of a database that was moved while a reader had it open, and the path of its log.
         self._taken: list[Row] = []
         self._log_aside: str | None = None
         self._since_checkpoint = 0
-        # Whether the log was emptied since the last event, and what will do that next.
+        # Whether the log was emptied since the last event, and the timer that empties it.
         self._has_rested = False
         self._resting: asyncio.TimerHandle | None = None
-        # Whether the next event has to say that the files were moved or replaced.
+        # Whether the next event must report that the files were moved or replaced.
         self._has_moved = False
-        # The permissions of the file, which one that is put in its place gets too.
+        # The permissions of the file, which a replacement gets too.
         self._mode = 0o600
-        # SQLite waits for the disk, so it does that on a thread of its own: one, since it has one writer anyway.
+        # SQLite blocks on the disk, so it runs on a separate thread: one, because it allows only one writer.
         self._thread = ThreadPoolExecutor(1, "sqlite")
 
     async def open(self) -> None:
         """Open the database now rather than at the first event.
 
         Raises:
-            core.environment.SettingsError: It cannot be opened.
+            core.environment.SettingsError: The database cannot be opened.
         """
         try:
             await self._call(self._opened, TIMEOUT)
@@ -101,7 +101,7 @@ class SqliteStore(GroupedStore):
             raise SettingsError([advice.format(database=self._path, reason=error.reason)]) from None
 
     async def close(self) -> None:
-        """Write what waits, and close the database."""
+        """Write waiting events, and close the database."""
         await self.drain()
         if self._resting:
             self._resting.cancel()
@@ -124,7 +124,7 @@ class SqliteStore(GroupedStore):
         return outcomes
 
     def _rest(self) -> None:
-        """Empty the log once there was no event for a while; again if somebody reads just then."""
+        """Empty the log after a time without events; retry if a reader blocks it."""
         if self._resting:
             self._resting.cancel()
         loop = asyncio.get_running_loop()
@@ -156,7 +156,7 @@ class SqliteStore(GroupedStore):
             error = None
             try:
                 inserted = database.insert(rows, [*self._taken, *self._unsaved] if self._is_behind else ())
-                # An event of which the first attempt left a copy was new then.
+                # An event that an earlier attempt stored was new then.
                 is_new = [one or other for one, other in zip(is_new, inserted, strict=True)]
             except sqlite3.Error as failure:
                 error = failure
@@ -169,13 +169,13 @@ class SqliteStore(GroupedStore):
                 self._unsaved.extend(rows)
                 self._since_checkpoint += len(rows)
                 return [Outcome.STORED if new else Outcome.DUPLICATE for new in is_new]
-            # SQLITE_ERROR is what a statement meets in a restored database of the first version.
+            # A statement fails with SQLITE_ERROR in a restored database of the first version.
             if attempt or _name(error) != "SQLITE_ERROR" or not self._migrated(database):
                 raise _translated(error) from None
         raise StoreUnavailableError("replaced")
 
     def _empty_log(self) -> bool:
-        """Return whether there is nothing left to do."""
+        """Empty the log; return whether nothing is left to do."""
         if not self._database or self._has_rested:
             return True
         with contextlib.suppress(StoreUnavailableError):
@@ -184,13 +184,13 @@ class SqliteStore(GroupedStore):
         return self._has_rested or self._database is None
 
     def _checkpointed(self, database: Database, mode: str = "PASSIVE") -> bool:
-        """Make a checkpoint; return whether the files are in place before it and after it."""
+        """Make a checkpoint; return whether the files are in place before and after it."""
         self._since_checkpoint = 0
-        # Into a file that somebody copies over just now it would write the pages of another.
+        # If the file is being overwritten, a checkpoint would mix pages of two databases.
         if not self._is_in_place(database):
             return False
         is_complete = False
-        # What it cannot do now, for want of space say, the next one can.
+        # If it fails now, for example on a full disk, the next one may succeed.
         with contextlib.suppress(sqlite3.Error):
             is_complete = database.checkpoint(mode)
         if not self._is_in_place(database):
@@ -208,7 +208,7 @@ class SqliteStore(GroupedStore):
         return False
 
     def _is_in_place(self, database: Database) -> bool:
-        """Whether the files are still those of the connection; leave them if not."""
+        """Return whether the files are still the connection's; if not, close it."""
         fate = database.fate(self._unsaved)
         if fate is Fate.SAME:
             return True
@@ -221,7 +221,7 @@ class SqliteStore(GroupedStore):
         self._log_aside = left.log or self._log_aside
         self._taken += left.rows
         if left.is_complete and not _has_content(self._path):
-            # All of it is in the file that was moved.
+            # All rows are in the moved file.
             self._unsaved.clear()
         self._is_behind = True
         return False
@@ -244,9 +244,9 @@ class SqliteStore(GroupedStore):
         return self._database
 
     def _prepare(self) -> None:
-        """Make the folder, at the start; later only what a person put in place is opened.
+        """Create the folder at the start; later, open only existing files.
 
-        An empty folder may be where a disk was mounted: a new database there would be hidden once it is mounted again.
+        An empty folder may be an unmounted mount point: a new database there would be hidden after the mount.
         """
         is_first = self._folder is None
         folder = Path(os.path.realpath(self._path)).parent
@@ -261,15 +261,15 @@ class SqliteStore(GroupedStore):
             if _has_content(Path(f"{os.path.realpath(self._path)}-wal")):
                 raise StoreUnavailableError("log_without_database")
         if not is_first and self._path.exists():
-            # Of an empty file, too: a copy over a file begins by emptying it.
+            # Also for an empty file: a copy over a file begins by emptying it.
             self._wait_until_still()
-            # A copy is readable to everybody, as a rule; another user's file is that user's to change.
+            # A copy is usually readable by everybody; only the owner can change that.
             with contextlib.suppress(PermissionError):
                 self._path.chmod(self._mode)
         self._folder = identity
 
     def _wait_until_still(self) -> None:
-        """Return once nobody writes to a file that was put in place, a copy that is not finished, say."""
+        """Return when a new file is no longer being written, for example by a copy."""
         end = time.monotonic() + _MAX_WAIT
         while 0 <= time.time() - self._path.stat().st_mtime < _STILL:
             if time.monotonic() > end:
@@ -277,7 +277,7 @@ class SqliteStore(GroupedStore):
             time.sleep(0.02)
 
     def _build_index(self) -> None:
-        # Without it all works, slowly; the next start tries again.
+        # Everything works without it, but slowly; the next start retries.
         with contextlib.suppress(sqlite3.Error):
             if self._database:
                 self._database.build_index()
@@ -317,7 +317,7 @@ def row(event: Event) -> Row:
 
 
 def _translated(error: sqlite3.Error) -> Exception:
-    """Tell a row that is refused from a database that cannot be written."""
+    """Return the error for a refused row, or for a database that cannot be written."""
     if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return RowsRefusedError(_name(error))
     return StoreUnavailableError(_name(error))

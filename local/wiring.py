@@ -20,7 +20,7 @@ def build_store(environment: Environment) -> SqliteStore:
     """Build the store that DT_DATABASE names."""
     database = environment.get("DT_DATABASE", DATABASE)
     if is_any_url(database):
-        # It is not quoted: it may hold a password.
+        # Not quoted: it may contain a password.
         environment.faults.append(
             "DT_DATABASE is a URL, but the local receiver stores in a file: set it to a path. For Postgres, run "
             "`python -m heroku` with DATABASE_URL."
@@ -30,5 +30,5 @@ def build_store(environment: Environment) -> SqliteStore:
 
 
 def is_any_url(database: str) -> bool:
-    """Return whether a database is named by a URL; a letter and a colon begin a path on Windows."""
+    """Return whether a database is given as a URL; a single letter and a colon begin a Windows path."""
     return bool(re.match(r"\s*[\"']?[A-Za-z][A-Za-z0-9+.-]+:", database)) or "://" in database
