@@ -12,7 +12,7 @@ _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _HOST = re.compile(r"(?P<name>[^\s:,\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 # A host that is a path is the folder of a socket.
 _LOCAL = re.compile(r"/.*|(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?").fullmatch
-# https://www.postgresql.org/docs/current/libpq-ssl.html; node-postgres calls require no-verify.
+# https://www.postgresql.org/docs/current/libpq-ssl.html; no-verify is node-postgres' name for require.
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full", "no-verify")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _PARAMETERS = (

@@ -16,7 +16,7 @@ from ibm_actions.service import Service, cause_of
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-database-partitioning
 _ID = re.compile("(?!_)[A-Za-z0-9_-]{1,256}").fullmatch
 # JSON needs six characters for each control character, and a document has at most 1 MiB
-# (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits); some versions of CouchDB reject surrogates.
+# (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-limits); some versions of CouchDB reject U+FFFE and U+FFFF.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]").search
 
 

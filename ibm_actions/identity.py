@@ -89,9 +89,7 @@ class IamLogin:
                 self._fault = f"HTTP {error.status}"
                 if error.status < 500 and error.status != 429:
                     break
-            except (
-                Exception
-            ) as error:  # errors of the network, of the file with Code Engine's token, of an unreadable answer
+            except Exception as error:  # network, Code Engine's token file, unreadable answer
                 self._fault = type(error).__name__ if type(error) is not Exception else _NOT_LINKED
             else:
                 self._header = header
