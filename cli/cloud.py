@@ -125,10 +125,19 @@ def scenario(name: Annotated[str, typer.Argument(help="Without one, all are list
         for each in _ask(url, "GET", "/desk/frame")["scenarios"]:
             typer.echo(f"{each['name']:16} {each['title']}")
         return
-    _ask(url, "POST", f"/desk/scenarios/{name}", {})
-    shown = 0
+    run, shown = _ask(url, "POST", f"/desk/scenarios/{name}", {})["run"], 0
+    try:
+        _follow(url, run, shown)
+    except KeyboardInterrupt:
+        _ask(url, "DELETE", "/desk/scenarios", {})
+        raise typer.Exit(130) from None
+
+
+def _follow(url: str, run: int, shown: int) -> None:
     while True:
         found = _ask(url, "GET", "/desk/frame")["scenario"]
+        if found["run"] != run:
+            fail(CommandError("Another scenario was started meanwhile."))
         for line in found["lines"][shown:]:
             typer.echo(line)
         shown = len(found["lines"])

@@ -12,12 +12,12 @@ from dt_cloud import CloudError
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.options import PORT, parse_speed
 from dt_cloud.sensors import Building
 from dt_cloud.serve import Parts, bind, serve
 from dt_cloud.stored import StoredCheck
 
 DATABASE = Path("var/cloud.db")
-PORT = 8010
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -91,6 +91,7 @@ def main(
         hidden_for=hidden_for,
         max_connectors=max_connectors,
     )
+    wanted = parse_speed(speed)
     listening = bind(port)
     try:
         cloud = Cloud(
@@ -98,12 +99,12 @@ def main(
             f"http://127.0.0.1:{port}",
             choices=choices,
             allowed_hosts=allow_host or (),
-            speed=_speed(speed),
+            speed=wanted or 1.0,
         )
     except CloudError as error:
         sys.exit(str(error))
     parts = Parts(
-        pace=Pace(cloud, None if speed == "auto" else _speed(speed)),
+        pace=Pace(cloud, wanted),
         building=Building(cloud, sensors, seed) if sensors else None,
         stored=StoredCheck(cloud.database, cloud.clock, store) if store else None,
         next_secret=next_secret,
@@ -147,16 +148,6 @@ def welcome(cloud: Cloud) -> str:
             f'#   dt.default_auth.token_endpoint = "{cloud.base_url}/oauth2/token"',
         ]
     )
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = 1.0 if text == "auto" else float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= 100_000:
-        raise typer.BadParameter("It is a number above 0, such as 3600, or auto.", param_hint="--speed")
-    return speed
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The cloud as an ASGI application."""
 
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -56,7 +57,12 @@ def build_app(
             Route("/ledger", show_ledger),
             *more,
         ],
-        exception_handlers={ApiError: show_error, HTTPException: _show_http_error, Exception: _show_fault},
+        exception_handlers={
+            sqlite3.Error: _show_storage_error,
+            ApiError: show_error,
+            HTTPException: _show_http_error,
+            Exception: _show_fault,
+        },
         # A page elsewhere whose name was made to lead here must not read what is here.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])],
         lifespan=lifespan,
@@ -71,3 +77,7 @@ async def _show_http_error(request: Request, error: Exception) -> Response:
 async def _show_fault(request: Request, _error: Exception) -> Response:
     # Its traceback is logged.
     return await show_error(request, ApiError(500, "internal error: the terminal of dt_cloud says more"))
+
+
+async def _show_storage_error(request: Request, error: Exception) -> Response:
+    return await show_error(request, ApiError(503, f"unavailable: the cloud's database cannot be written: {error}"))

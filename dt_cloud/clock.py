@@ -7,6 +7,8 @@ from dt_cloud.database import Database
 
 MAX_SPEED = 100_000.0
 _KEPT = "clock"
+# The last of the seconds that DT's ids can hold, in 2106.
+_END = float(2**32 - 1)
 
 
 class Clock:
@@ -29,7 +31,7 @@ class Clock:
 
     def now(self) -> float:
         """Return the time."""
-        return self._base if self._is_paused else self._base + (time.monotonic() - self._since) * self._speed
+        return self._base if self._is_paused else min(self._base + (time.monotonic() - self._since) * self._speed, _END)
 
     def datetime(self) -> datetime:
         """Return the time in UTC."""
@@ -66,7 +68,8 @@ class Clock:
     def jump(self, seconds: float) -> None:
         """Be ``seconds`` later at once; a clock never goes back."""
         self._rebase()
-        self._base += max(0.0, seconds)
+        self._base = min(self._base + max(0.0, seconds), _END)
+        self.keep()
 
     def keep(self) -> None:
         """Write the time down."""
@@ -74,3 +77,4 @@ class Clock:
 
     def _rebase(self) -> None:
         self._base, self._since = self.now(), time.monotonic()
+        self.keep()

@@ -147,9 +147,9 @@ class Connectors:
         self._apply(connector, given, None)
         if not connector.url:
             raise ApiError(400, "invalid argument: httpConfig.url is missing")
-        self._all[connector.connector_id] = connector
         marks = ", ".join("?" * len(_COLUMNS))
         self._database.execute(f"INSERT INTO connectors VALUES ({marks})", *self._row(connector))  # noqa: S608
+        self._all[connector.connector_id] = connector
         return connector
 
     def update(self, connector: Connector, given: Mapping[str, Any], mask: str | None) -> None:
@@ -168,9 +168,9 @@ class Connectors:
         self._apply(changed, given, mask)
         if changed.status == ACTIVE != connector.status:
             changed.failing_since, changed.failures = None, 0
+        self.save(changed)
         for name in _COLUMNS:
             setattr(connector, name, getattr(changed, name))
-        self.save(connector)
 
     def save(self, connector: Connector) -> None:
         """Write a connector as it is now."""

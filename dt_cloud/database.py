@@ -33,6 +33,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.listeners: list[Callable[[bool], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -87,11 +88,19 @@ class Database:
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._after_commit.clear()
             for listen in self.listeners:
                 listen(False)
             raise
         for listen in self.listeners:
             listen(True)
+        after, self._after_commit = self._after_commit, []
+        for act in after:
+            act()
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Do something once the open transaction is committed, and never if it is not."""
+        self._after_commit.append(act)
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dt_cloud import ledger
@@ -20,6 +21,7 @@ from dt_cloud.database import Database
 from dt_cloud.events import Fields
 from dt_cloud.faults import Faults
 from dt_cloud.ledger import Ledger
+from dt_cloud.loop import keep_running
 from dt_cloud.metrics import Metrics
 from dt_cloud.sender import Answer
 from dt_cloud.signing import Es256Key
@@ -115,8 +117,8 @@ class Deliverer:
         """Begin to deliver."""
         self._is_open = True
         for connector_id, queue in self._queues.items():
-            queue.task = asyncio.create_task(self._run(connector_id, queue))
-        self._expiring = asyncio.create_task(self._expire_for_ever())
+            queue.task = asyncio.create_task(keep_running(partial(self._run, connector_id, queue)))
+        self._expiring = asyncio.create_task(keep_running(self._expire_for_ever))
 
     async def close(self) -> None:
         """Let the attempts under way end, for `_CLOSING` at most, and write everything down.
@@ -148,13 +150,11 @@ class Deliverer:
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
         return min((queue.heap[0][0] for queue in queues if queue.heap), default=None)
 
-    def is_busy(self) -> bool:
-        """Return whether an attempt is under way, due, or not written yet."""
-        now = self._clock.now()
-        return any(
-            queue.in_flight or queue.unwritten or (queue.heap and queue.heap[0][0] <= now)
-            for queue in self._queues.values()
-        )
+    def is_busy(self, connector_id: str) -> bool:
+        """Return whether an attempt of a connector is under way, due, or not written yet."""
+        queue = self._queue(connector_id)
+        is_due = bool(queue.heap) and queue.heap[0][0] <= self._clock.now()
+        return bool(queue.in_flight) or queue.unwritten > 0 or is_due
 
     def overdue(self, now: float) -> int:
         """Return how many connectors are behind: more is due than can be under way."""
@@ -201,9 +201,9 @@ class Deliverer:
         """
         queue = self._queue(connector_id)
         numbers = [number for _, number in queue.heap]
+        self._give_up(connector_id, numbers, ledger.DROPPED)
         queue.heap.clear()
         queue.dropped |= queue.in_flight
-        self._give_up(connector_id, numbers, ledger.DROPPED)
         return len(numbers)
 
     def resend(self, number: int) -> bool:
@@ -231,7 +231,7 @@ class Deliverer:
         if queue is None:
             queue = self._queues[connector_id] = _Queue()
             if self._is_open:
-                queue.task = asyncio.create_task(self._run(connector_id, queue))
+                queue.task = asyncio.create_task(keep_running(partial(self._run, connector_id, queue)))
         return queue
 
     async def _run(self, connector_id: str, queue: _Queue) -> None:
@@ -243,7 +243,11 @@ class Deliverer:
                 if (wait := self._clock.real_seconds(due)) > 0:
                     break
                 heapq.heappop(queue.heap)
-                self._begin(connector_id, queue, number)
+                try:
+                    self._begin(connector_id, queue, number)
+                except sqlite3.Error:
+                    heapq.heappush(queue.heap, (due, number))
+                    raise
                 wait = None
             # Paused, it is woken when time runs again.
             with contextlib.suppress(TimeoutError):
@@ -255,6 +259,8 @@ class Deliverer:
             self.write()
         connector = self._connectors.get(connector_id)
         row = self._database.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE id = ?", number).fetchone()  # noqa: S608
+        if row is None:
+            return
         if connector is None or connector.status != ACTIVE:
             self._give_up(connector_id, [number], ledger.DROPPED)
             return
@@ -422,9 +428,9 @@ class Deliverer:
         for connector_id, numbers in by_connector.items():
             queue = self._queue(connector_id)
             gone = [entry[1] for entry in queue.heap if entry[1] in numbers]
+            self._give_up(connector_id, gone, ledger.EXPIRED)
             queue.heap = [entry for entry in queue.heap if entry[1] not in numbers]
             heapq.heapify(queue.heap)
-            self._give_up(connector_id, gone, ledger.EXPIRED)
 
     def _give_up(self, connector_id: str, numbers: list[int], state: str) -> None:
         """Finish deliveries that nothing will attempt any more."""

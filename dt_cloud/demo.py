@@ -1,15 +1,18 @@
 """``make demo``: the cloud with sensors and the local receiver side by side, and one address to open."""
 
-import argparse
 import json
 import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dt_cloud import CloudError
 from dt_cloud.accounts import ORGANIZATION, PROJECTS
 from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.options import PORT, parse_speed
 from dt_cloud.receiver import Receiver
 from dt_cloud.sensors import Building
 from dt_cloud.serve import Parts, bind, serve
@@ -19,40 +22,51 @@ FOLDER = Path("var/demo")
 _SECRETS = "demo secrets"
 
 _WELCOME = """
-The demo runs: {sensors} sensors, {speed:g} times as fast as real time, and the local receiver.
+The demo runs: {sensors} sensors, {speed} times as fast as real time, and the local receiver.
 
   {url}    everything at a glance; stop the receiver there, and see what happens
   {receiver}    what the receiver stored
 
-Its log is {folder}/receiver.log. Stop with Ctrl-C. Delete {folder} to begin anew.
+Its log is {folder}/receiver.log. Stop with Ctrl-C. To begin anew, stop it, then delete {folder}.
+`.venv/bin/dtconn cloud --help` says what the page's buttons do.
 """
 
 
-def main() -> None:
-    """Run until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="make demo",
-        description="DT Cloud with sensors, and the local receiver beside it.",
-        epilog='examples:\n  make demo\n  make demo ARGS="--sensors 1000 --speed 10"\n',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--sensors", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument("--speed", type=float, default=60.0, help="how fast time runs (default: 60)")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("DT_CLOUD_PORT") or 8010), help="the page's")
-    parser.add_argument("--receiver-port", type=int, default=int(os.environ.get("PORT") or 8000), help="the receiver's")
-    given = parser.parse_args()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many sensors.")] = 100,
+    speed: Annotated[str, typer.Option(metavar="N|auto", help="How fast time runs.")] = "60",
+    port: Annotated[
+        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="Where the page is, on 127.0.0.1.")
+    ] = PORT,
+    receiver_port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65_535, help="Where the receiver is.")] = 8000,
+) -> None:
+    """Run DT Cloud with sensors, and the local receiver beside it.
+
+    \b
+    Examples:
+      make demo
+      make demo ARGS="--sensors 1000 --speed 10"
+    """  # noqa: D301
+    wanted = parse_speed(speed)
+    if port == receiver_port:
+        sys.exit("The page and the receiver cannot have the same port: set DT_CLOUD_PORT or PORT to another one.")
     # The receiver's is let go again: what matters is the sentence, if somebody else has it.
-    bind(given.receiver_port).close()
-    listening = bind(given.port)
-    url, store = f"http://127.0.0.1:{given.receiver_port}", FOLDER / "events.db"
+    bind(receiver_port, "PORT").close()
+    listening = bind(port)
+    url, store = f"http://127.0.0.1:{receiver_port}", FOLDER / "events.db"
     try:
-        cloud = Cloud(FOLDER / "cloud.db", f"http://127.0.0.1:{given.port}", speed=given.speed)
+        cloud = Cloud(FOLDER / "cloud.db", f"http://127.0.0.1:{port}", speed=wanted or 1.0)
     except CloudError as error:
-        sys.exit(str(error))
+        # The demo's file is where it is; a second demo in this folder is the usual reason.
+        sys.exit(str(error).replace("set DT_CLOUD_DATABASE", "start it in another folder"))
     secret, next_secret = _secrets(cloud)
     _connect(cloud, url, secret)
     environ = {
-        "PORT": str(given.receiver_port),
+        "PORT": str(receiver_port),
         "DT_DATABASE": str(store),
         "DT_SIGNATURE_SECRET": json.dumps([secret, next_secret]),
         "DT_ORGANIZATION_ID": ORGANIZATION,
@@ -60,13 +74,13 @@ def main() -> None:
         "DT_SIGNATURE_POLICY": "both",
     }
     parts = Parts(
-        pace=Pace(cloud, given.speed),
-        building=Building(cloud, given.sensors),
+        pace=Pace(cloud, wanted),
+        building=Building(cloud, sensors),
         stored=StoredCheck(cloud.database, cloud.clock, store),
         receiver=Receiver(environ, url, FOLDER / "receiver.log"),
         next_secret=next_secret,
     )
-    welcome = _WELCOME.format(sensors=given.sensors, speed=given.speed, url=cloud.base_url, receiver=url, folder=FOLDER)
+    welcome = _WELCOME.format(sensors=sensors, speed=speed, url=cloud.base_url, receiver=url, folder=FOLDER)
     serve(cloud, listening, parts, lambda: print(welcome, flush=True))
 
 
@@ -94,4 +108,4 @@ def _connect(cloud: Cloud, url: str, secret: str) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    main()
+    app(prog_name="make demo")

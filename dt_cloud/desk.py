@@ -17,11 +17,12 @@ from dt_cloud.accounts import PROJECTS
 from dt_cloud.api.endpoint import parse_object
 from dt_cloud.clock import MAX_SPEED
 from dt_cloud.errors import ApiError
+from dt_cloud.events import SUPPORTED
 from dt_cloud.watch import Watch, written
 
+# Where `dtconn cloud` looks by itself.
+DEFAULT_URL = "http://127.0.0.1:8010"
 _MAX_LISTED = 50
-# SQLite's largest integer.
-_MAX_ID = 2**63 - 1
 _COLUMNS = "id, connector_id, device_id, event_id, event_type, published, state, due, attempts"
 _STATES = ("waiting", "delivered", "expired", "dropped")
 
@@ -52,11 +53,12 @@ class Desk:
             Route("/desk/devices", _json(self._devices)),
             Route("/desk/series", _json(self._series)),
             Route("/desk/deliveries", _json(self._deliveries)),
-            Route("/desk/deliveries/{id:int}", _json(self._delivery)),
-            Route("/desk/deliveries/{id:int}:resend", _changing(self._resend), methods=["POST"]),
+            Route("/desk/deliveries/{id}", _json(self._delivery)),
+            Route("/desk/deliveries/{id}:resend", _changing(self._resend), methods=["POST"]),
             Route("/desk/clock", _changing(self._clock), methods=["POST"]),
             Route("/desk/faults/{name}", _changing(self._fault), methods=["POST"]),
             Route("/desk/scenarios/{name}", _changing(self._scenario), methods=["POST"]),
+            Route("/desk/scenarios", _changing(self._stop_scenario), methods=["DELETE"]),
             Route("/desk/receiver", _changing(self._receiver), methods=["POST"]),
             Route("/desk/connectors", _changing(self._create), methods=["POST"]),
             Route("/desk/connectors/{id}", _changing(self._update), methods=["PATCH"]),
@@ -69,6 +71,11 @@ class Desk:
     def close(self) -> None:
         """End the frames, so that the server need not wait for them."""
         self._closing.set()
+
+    def _command(self, text: str) -> str:
+        """Return the command that does the same, on this cloud if it is not where dtconn looks."""
+        elsewhere = "" if self._cloud.base_url == DEFAULT_URL else f" --cloud {self._cloud.base_url}"
+        return f"dtconn {text}{elsewhere}"
 
     # ---- looking ----
 
@@ -138,7 +145,7 @@ class Desk:
         }
 
     async def _delivery(self, request: Request, _given: dict[str, Any]) -> Any:
-        number = min(request.path_params["id"], _MAX_ID)
+        number = _number(request.path_params["id"])
         row = self._cloud.database.execute(
             f"SELECT {_COLUMNS}, body FROM deliveries WHERE id = ?", number,  # noqa: S608
         ).fetchone()  # fmt: skip
@@ -171,10 +178,10 @@ class Desk:
     # ---- doing; each answer says which command does the same ----
 
     async def _resend(self, request: Request, _given: dict[str, Any]) -> Any:
-        number = min(request.path_params["id"], _MAX_ID)
+        number = _number(request.path_params["id"])
         if not self._cloud.deliverer.resend(number):
             raise ApiError(400, "failed precondition: only a delivery that waits can be attempted now")
-        return {"command": f"dtconn cloud resend {number}"}
+        return {"command": self._command(f"cloud resend {number}")}
 
     async def _clock(self, _request: Request, given: dict[str, Any]) -> Any:
         """Take ``speed`` (a number or ``auto``), ``isPaused``, ``jump`` (seconds) or ``step`` (to the next attempt)."""
@@ -183,8 +190,8 @@ class Desk:
             case {"speed": "auto"}:
                 self._watch.pace.set(None)
                 command = "speed auto"
-            case {"speed": int() | float() as speed} if speed > 0:
-                self._watch.pace.set(min(speed, MAX_SPEED))
+            case {"speed": int() | float() as speed} if not isinstance(speed, bool) and 0.001 <= speed <= MAX_SPEED:
+                self._watch.pace.set(speed)
                 command = f"speed {speed:g}"
             case {"isPaused": bool() as is_paused}:
                 (clock.pause if is_paused else clock.resume)()
@@ -201,19 +208,22 @@ class Desk:
             case _:
                 raise ApiError(400, "invalid argument: one of speed, isPaused, jump, step")
         deliverer.wake()
-        return {"command": f"dtconn cloud {command}", "now": written(clock.now())}
+        return {"command": self._command(f"cloud {command}"), "now": written(clock.now())}
 
     async def _fault(self, request: Request, given: dict[str, Any]) -> Any:
         name, count = request.path_params["name"], given.get("count", 1)
         if not isinstance(count, int) or not 0 <= count <= 100_000:
             raise ApiError(400, "invalid argument: count")
         self._cloud.fault(name, count)
-        return {"command": f"dtconn cloud fault {name} --count {count}"}
+        return {"command": self._command(f"cloud fault {name} --count {count}")}
 
     async def _scenario(self, request: Request, _given: dict[str, Any]) -> Any:
         name = request.path_params["name"]
-        self._watch.theatre.start(name)
-        return {"command": f"dtconn scenario {name}"}
+        return {"run": self._watch.theatre.start(name), "command": self._command(f"scenario {name}")}
+
+    async def _stop_scenario(self, _request: Request, _given: dict[str, Any]) -> Any:
+        self._watch.theatre.stop()
+        return {}
 
     async def _receiver(self, _request: Request, given: dict[str, Any]) -> Any:
         """Take ``isRunning``."""
@@ -223,11 +233,11 @@ class Desk:
         if not isinstance(is_running, bool):
             raise ApiError(400, "invalid argument: isRunning")
         await (receiver.start() if is_running else receiver.stop())
-        return {"command": f"dtconn cloud receiver {'start' if is_running else 'stop'}", **receiver.document()}
+        return {"command": self._command(f"cloud receiver {'start' if is_running else 'stop'}"), **receiver.document()}
 
     async def _create(self, _request: Request, given: dict[str, Any]) -> Any:
         project = given.pop("project", None)
-        if project not in PROJECTS:
+        if not isinstance(project, str) or project not in PROJECTS:
             raise ApiError(404, "resource not found: no such project")
         now = self._cloud.clock.now()
         connector = self._cloud.connectors.create(project, {"type": "HTTP_PUSH", **given}, now)
@@ -256,18 +266,22 @@ class Desk:
     async def _publish(self, request: Request, given: dict[str, Any]) -> Any:
         """Take one event by its type, as the emulator does: ``{"touch": {}}``."""
         device = self._cloud.device(request.path_params["id"])
+        event_type, fields = next(iter(given.items()), ("", None))
+        if len(given) != 1 or event_type not in SUPPORTED[device.type] or not isinstance(fields, dict):
+            raise ApiError(400, f"invalid argument: one of {', '.join(SUPPORTED[device.type])}, with its fields")
         try:
-            ((event_type, fields),) = given.items()
             self._cloud.publisher.publish(device, event_type, fields)
-        except (ValueError, AttributeError, TypeError) as error:
+        except ValueError as error:
             raise ApiError(400, f"invalid argument: {error}") from None
-        return {"command": f"dtconn cloud publish {device.device_id} {event_type}"}
+        return {"command": self._command(f"cloud publish {device.device_id} {event_type}")}
 
     async def _label(self, request: Request, given: dict[str, Any]) -> Any:
         """Take ``add``, an object of strings, and ``remove``, an array of them."""
         device = self._cloud.device(request.path_params["id"])
         add, remove = given.get("add") or {}, given.get("remove") or []
-        if not all(isinstance(each, str) for each in (*add, *add.values(), *remove)):
+        if not isinstance(add, dict) or not isinstance(remove, list):
+            raise ApiError(400, "invalid argument: add is an object, and remove an array")
+        if not all(isinstance(each, str) for each in (*add.values(), *remove)):
             raise ApiError(400, "invalid argument: labels are strings")
         self._cloud.publisher.relabel(device, add, remove)
         return {"labels": device.labels}
@@ -290,6 +304,13 @@ def _changing(handle: Handler) -> Callable[[Request], Awaitable[Response]]:
         return JSONResponse(await handle(request, parse_object(await request.body())))
 
     return endpoint
+
+
+def _number(text: str) -> int:
+    # SQLite's largest integer has 19 digits.
+    if not text.isdecimal() or len(text) > 18:
+        raise ApiError(404, "resource not found: no such delivery")
+    return int(text)
 
 
 def _file(name: str) -> Response:

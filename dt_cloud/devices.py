@@ -105,7 +105,6 @@ class Devices:
             PRODUCT_NUMBERS[device_type],
             {**labels, "virtual-sensor": ""},
         )
-        self._all[device.device_id] = device
         self._database.execute(
             f"INSERT INTO devices ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
             device.device_id,
@@ -115,6 +114,7 @@ class Devices:
             json.dumps(device.labels),
             "{}",
         )
+        self._all[device.device_id] = device
         self._tell(device)
         return device
 

@@ -11,7 +11,7 @@ def xid(seconds: float) -> str:
     Args:
         seconds: The time, in seconds since the epoch.
     """
-    return encode_xid(int(seconds).to_bytes(4) + secrets.token_bytes(8))
+    return encode_xid((int(seconds) & 0xFFFFFFFF).to_bytes(4) + secrets.token_bytes(8))
 
 
 def fixed_xid(name: str) -> str:

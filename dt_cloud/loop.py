@@ -1,11 +1,15 @@
-"""The event loop of what sends: uvloop's, where there is one."""
+"""The event loop of what sends, uvloop's where there is one; and what runs on it for as long as the cloud does."""
 
 import asyncio
 import importlib
-from collections.abc import Coroutine
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# Seconds until what could not be written is tried again.
+_AGAIN = 1.0
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -16,3 +20,15 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
+
+
+async def keep_running(run: Callable[[], Awaitable[None]]) -> None:
+    """Run something that writes to the database, and again when that could not be written, such as on a full disk."""
+    while True:
+        try:
+            await run()
+        except sqlite3.Error as error:
+            print(f"The cloud's database cannot be written: {error}. It is tried again.", file=sys.stderr, flush=True)
+            await asyncio.sleep(_AGAIN)
+        else:
+            return

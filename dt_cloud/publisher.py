@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from core.event import read_time
@@ -126,8 +127,7 @@ class Publisher:
                 if device_id in devices and connector.wants(event["eventType"]):
                     queued.append(self._enqueue(connector, devices[device_id], number, event))
             self._ledger.write()
-        for entry in queued:
-            self._deliverer.start(*entry)
+            self._start(queued)
         return len(queued)
 
     @contextlib.contextmanager
@@ -168,13 +168,18 @@ class Publisher:
                     self._ledger.add(connector.connector_id, event_type, ledger.PUBLISHED)
                     self._ledger.add(connector.connector_id, event_type, ledger.DROPPED)
             self._ledger.write()
+            self._clock.keep()
             self._forget(now)
-        for entry in queued:
-            self._deliverer.start(*entry)
+            self._start(queued)
         for stream in self._streams:
             with contextlib.suppress(asyncio.QueueFull):
                 stream.put_nowait((device, event))
         return event
+
+    def _start(self, queued: list[tuple[str, float, int]]) -> None:
+        """Deliver what the open transaction queues, once it is committed."""
+        for entry in queued:
+            self._database.after_commit(partial(self._deliverer.start, *entry))
 
     def _insert(self, device: Device, event: Fields, timestamp: float) -> int:
         number = self._database.execute(

@@ -43,7 +43,8 @@ class Receiver:
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "dt_cloud.child", "local",
-                    env={**os.environ, "PYTHONPATH": str(_ROOT), **self._environ},
+                    # The settings of a receiver of the user's own are not this one's.
+                    env={**_others(), "PYTHONPATH": str(_ROOT), **self._environ},
                     stdin=asyncio.subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -80,3 +81,7 @@ class Receiver:
     def document(self) -> dict[str, object]:
         """Return its state."""
         return {"isRunning": self.is_running, "url": self.url}
+
+
+def _others() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DT_")}

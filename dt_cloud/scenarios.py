@@ -89,18 +89,18 @@ class Stage:
         await self._pass(self.cloud.clock.now() + 2 * LIFE, until_empty=True)
 
     async def _pass(self, until: float, *, until_empty: bool = False) -> None:
-        clock, deliverer = self.cloud.clock, self.cloud.deliverer
+        clock, deliverer, number = self.cloud.clock, self.cloud.deliverer, self.connector.connector_id
         while True:
-            while deliverer.is_busy():  # noqa: ASYNC110
+            while deliverer.is_busy(number):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
             if until_empty and not self.ledger["waiting"]:
                 return
-            due = min(deliverer.next_attempt() or until, until)
+            due = min(deliverer.next_attempt(number) or until, until)
             clock.jump(due - clock.now())
             deliverer.wake()
             # Whatever is due begins before it is asked whether it has ended.
             await asyncio.sleep(_POLL)
-            if due == until and not deliverer.is_busy():
+            if due == until and not deliverer.is_busy(number):
                 return
 
     async def publish_for(self, seconds: float, every: float) -> None:
@@ -127,18 +127,19 @@ class Stage:
 
     async def __aenter__(self) -> "Stage":
         now = self.cloud.clock.now()
-        self.devices = [
-            self.cloud.devices.create(_PROJECT, "temperature", {"name": f"Scenario {number + 1}"}, now)
-            for number in range(SENSORS)
-        ]
         given = {
             "type": "HTTP_PUSH",
             "displayName": "Scenario",
             "labels": ["name"],
             "httpConfig": {"url": self.url, "signatureSecret": self.secret},
         }
-        self._connector = self.cloud.connectors.create(_PROJECT, given, now)
-        self.cloud.database.set_meta(_LEFT, json.dumps([self.connector.connector_id, *_ids(self.devices)]))
+        with self.cloud.database.transaction():
+            self._connector = self.cloud.connectors.create(_PROJECT, given, now)
+            self.devices = [
+                self.cloud.devices.create(_PROJECT, "temperature", {"name": f"Scenario {number + 1}"}, now)
+                for number in range(SENSORS)
+            ]
+            self.cloud.database.set_meta(_LEFT, json.dumps([self.connector.connector_id, *_ids(self.devices)]))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -259,6 +260,8 @@ async def play(stage: Stage, scenario: Scenario) -> bool:
     try:
         async with stage:
             await scenario(stage)
+    except ApiError as error:
+        stage.expect(f"it can be played: {error.reason}", is_met=False)
     finally:
         if not is_paused:
             clock.resume()
@@ -283,9 +286,10 @@ class Theatre:
         self._name = ""
         self._stage: Stage | None = None
         self._task: asyncio.Task[bool] | None = None
+        self._run = 0
 
-    def start(self, name: str) -> None:
-        """Begin a scenario.
+    def start(self, name: str) -> int:
+        """Begin a scenario, and return the number of the run.
 
         Raises:
             ApiError: 404, there is none of that name; 409, one is running; 400, there is no connector to take.
@@ -300,6 +304,13 @@ class Theatre:
         self._name = name
         self._stage = Stage(self._cloud, connector.url, connector.secret, self._next_secret)
         self._task = asyncio.create_task(self._play(self._stage, SCENARIOS[name]))
+        self._run += 1
+        return self._run
+
+    def stop(self) -> None:
+        """End what is running; what it made is removed."""
+        if self._task:
+            self._task.cancel()
 
     async def _play(self, stage: Stage, scenario: Scenario) -> bool:
         if self._building:
@@ -321,10 +332,15 @@ class Theatre:
         if self._stage is None or self._task is None:
             return None
         return {
+            "run": self._run,
             "name": self._name,
             "title": title(SCENARIOS[self._name]),
             "step": self._stage.lines[-1] if self._stage.lines else "",
             "lines": self._stage.lines,
             "isDone": self._task.done(),
-            "isMet": self._stage.is_met and not (self._task.done() and self._task.exception()),
+            "isMet": self._stage.is_met and not (self._task.done() and _has_failed(self._task)),
         }
+
+
+def _has_failed(task: asyncio.Task[bool]) -> bool:
+    return task.cancelled() or task.exception() is not None

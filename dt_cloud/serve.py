@@ -13,7 +13,7 @@ import uvicorn
 from dt_cloud.app import build_app
 from dt_cloud.cloud import Cloud, Pace
 from dt_cloud.desk import Desk
-from dt_cloud.loop import run
+from dt_cloud.loop import keep_running, run
 from dt_cloud.receiver import Receiver
 from dt_cloud.scenarios import Theatre
 from dt_cloud.sensors import Building
@@ -40,8 +40,8 @@ class Parts:
     next_secret: str = ""
 
 
-def bind(port: int) -> socket.socket:
-    """Return a socket on 127.0.0.1, or end the process with a sentence."""
+def bind(port: int, setting: str = "DT_CLOUD_PORT") -> socket.socket:
+    """Return a socket on 127.0.0.1, or end the process with a sentence that names the port's setting."""
     listening = socket.socket()
     if sys.platform != "win32":
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def bind(port: int) -> socket.socket:
         listening.bind(("127.0.0.1", port))
         listening.listen()
     except OSError as error:
-        sys.exit(f"Port {port} cannot be used: {error.strerror}. Set DT_CLOUD_PORT to another one.")
+        sys.exit(f"Port {port} cannot be used: {error.strerror}. Set {setting} to another one.")
     return listening
 
 
@@ -109,7 +109,7 @@ async def _beside(theatre: Theatre, watch: Watch, parts: Parts) -> AsyncIterator
     parts_with_a_task = (parts.pace, watch, parts.building, parts.stored)
     if parts.receiver:
         await parts.receiver.start()
-    tasks = [asyncio.create_task(each.run()) for each in parts_with_a_task if each]
+    tasks = [asyncio.create_task(keep_running(each.run)) for each in parts_with_a_task if each]
     try:
         yield
     finally:

@@ -62,13 +62,13 @@ class Es256Key:
                     file.write(pem)
             private = serialization.load_pem_private_key(path.read_bytes(), None)
         except OSError as error:
-            raise CloudError(f"Cannot read or make {path}: {error.strerror}. Name another --es256-key.") from None
+            raise CloudError(
+                f"Cannot read or make {path}: {error.strerror}. Move it away, or name another file."
+            ) from None
         except (ValueError, TypeError):
             private = None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
-            raise CloudError(
-                f"{path} is no unencrypted P-256 private key in PEM. Name a file that is not there: it is made."
-            )
+            raise CloudError(f"{path} is no unencrypted P-256 private key in PEM. Move it away: another is made.")
         return cls(private)
 
     def token(self, body: bytes, iat: int, organization: str, issuer: str) -> str:

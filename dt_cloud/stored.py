@@ -14,7 +14,7 @@ from dt_cloud.database import Database
 DELIVERED = 1
 STORED = 2
 _EVERY = 0.5
-_AT_ONCE = 5_000
+_AT_ONCE = 2_000
 # Real seconds after which what is still not there is missing: a receiver stores before it answers.
 _GRACE = 2.0
 _STORED, _TWICE = "stored", "stored twice"
@@ -34,6 +34,7 @@ class StoredCheck:
         self._clock = clock
         self._path = path
         self._is_readable = False
+        self._last = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -53,8 +54,13 @@ class StoredCheck:
             sqlite3.Error: The store cannot be read.
         """
         rows = self._database.execute(
-            "SELECT id, event FROM events WHERE delivery = ? ORDER BY id LIMIT ?", DELIVERED, _AT_ONCE
+            "SELECT id, event FROM events WHERE delivery = ? AND id > ? ORDER BY id LIMIT ?",
+            DELIVERED,
+            self._last,
+            _AT_ONCE,
         ).fetchall()
+        # Round and round: what is missing must not keep what comes after it from being found.
+        self._last = rows[-1][0] if len(rows) == _AT_ONCE else 0
         if not rows:
             return
         found, twice = [], 0

@@ -19,10 +19,7 @@ _PATHS = ("/", "/frames")
 _FILES = "/page/"
 _HOSTS = (b"127.0.0.1", b"localhost", b"[::1]")
 # Headers of a tunnel or a proxy: the client behind it is not on this machine, whatever the Host header says.
-_FORWARDED = (
-    b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip",
-    b"cf-connecting-ip",
-)  # fmt: skip
+_FORWARDED = (b"forwarded", b"via", b"x-", b"cf-", b"true-client-ip", b"fly-", b"cdn-loop", b"ngrok-")
 _ROWS = 50
 # Seconds between frames, and between queries of all sensors' latest.
 _EVERY = 0.5
@@ -162,7 +159,9 @@ def _is_for_page(scope: Scope) -> bool:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     host = headers.get(b"host", b"")
     host = host[: host.rfind(b":")] if host.rfind(b":") > host.rfind(b"]") else host
-    if host not in _HOSTS or any(name in headers for name in _FORWARDED):
+    # No browser speaks HTTP/1.0, and nginx does so to what is behind it.
+    is_direct = scope["http_version"] != "1.0" and not any(name.startswith(_FORWARDED) for name in headers)
+    if host not in _HOSTS or not is_direct:
         return False
     return path != "/" or b"text/html" in headers.get(b"accept", b"")
 

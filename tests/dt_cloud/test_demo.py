@@ -1,8 +1,11 @@
 """`make demo`, and the commands that do what its page's buttons do."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from tests.support.ports import free_port
-from tests.support.processes import Program, Requesting
+from tests.support.processes import ROOT, Program, Requesting
 
 
 class Page(Requesting):
@@ -158,3 +161,58 @@ def test_a_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def _is_listening(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "says"),
+    [
+        (("--speed", "nan"), {}, "It is a number above 0"),
+        (("--speed", "-5"), {}, "It is a number above 0"),
+        (("--sensors", "-1"), {}, "--sensors"),
+        (("--port", "99999"), {}, "--port"),
+        ((), {"DT_CLOUD_PORT": "abc"}, "--port"),
+        ((), {"DT_CLOUD_PORT": "8123", "PORT": "8123"}, "cannot have the same port"),
+    ],
+)
+def test_what_a_demo_cannot_start_with(
+    arguments: tuple[str, ...], environ: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dt_cloud.demo", *arguments],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_filter_of_the_users_own_receiver_is_not_the_demos(tmp_path: Path) -> None:
+    page = Page(free_port())
+    environ = {"DT_CLOUD_PORT": str(page.port), "DT_PROJECT_ID": "myrealproject", "DT_EVENT_TYPES": "temperature"}
+    program = Program("dt_cloud.demo", environ, tmp_path)
+    try:
+        program.wait_until_ready()
+        page.wait_for(lambda ledger: ledger["store"]["stored"] > 50)
+        page.wait_for(lambda ledger: not ledger["store"]["missing"])
+    finally:
+        program.stop()
+        program.close()
+
+
+def test_a_scenario_says_its_own_end_or_that_another_was_started(page: Page) -> None:
+    first = page.request("POST", "/desk/scenarios/disabled-day", {"content-type": "application/json"}, b"{}")
+    run = json.loads(first.body)["run"]
+    assert page.get("/desk/frame")["scenario"]["run"] == run
+    assert page.request("DELETE", "/desk/scenarios", {"content-type": "application/json"}).status == 200
+    deadline = time.monotonic() + 10
+    while not (found := page.get("/desk/frame")["scenario"])["isDone"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not found["isMet"]
+    assert not [each for each in page.get("/desk/devices")["devices"] if each["name"].startswith("Scenario")]

@@ -305,3 +305,24 @@ def test_no_answer_of_the_error_kind_repeats_a_secret(shared: DtCloud, connector
     _, reason = refusal(shared, "PATCH", connector, {"httpConfig": {"signatureSecret": 5, "headers": {"a": "hush\n"}}})
     assert "hush" not in reason
     assert FIRST_PROJECT not in reason
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/devices/DEVICE:labels", {"add": [1]}),
+        ("POST", "/devices/DEVICE:labels", {"add": {"a": 1}}),
+        ("POST", "/devices/DEVICE:labels", {"remove": 5}),
+        ("POST", "/devices/DEVICE:publish", {"touch": 5}),
+        ("POST", "/devices/DEVICE:publish", {}),
+        ("POST", "/devices/DEVICE:publish", {"labelsChanged": {}}),
+        ("POST", "/clock", {"speed": True}),
+        ("POST", "/clock", {"speed": 10**400}),
+        ("POST", "/clock", {"jump": -1}),
+    ],
+)
+def test_strange_json_at_the_desk(shared: DtCloud, method: str, path: str, body: object) -> None:
+    with pytest.raises(Refused) as caught:
+        shared.desk(method, path.replace("DEVICE", shared.sensor()), body)
+    assert caught.value.status == 400
+    assert "invalid argument" in str(caught.value)

@@ -34,7 +34,7 @@ def clock(cloud: Desk) -> dict[str, Any]:
 )
 def test_speed(page: Page, cloud: Desk, button: str, command: str, factor: str) -> None:
     page.get_by_role("button", name=button, exact=True).click()
-    expect(page.locator("#status-command")).to_have_text(f"dtconn cloud {command}")
+    expect(page.locator("#status-command")).to_contain_text(f"dtconn cloud {command}")
     expect(page.get_by_role("button", name=button, exact=True)).to_have_attribute("aria-pressed", "true")
     # The true factor, which is measured.
     expect(page.locator("#factor")).to_have_text(re.compile(f"^runs {factor}"))
@@ -42,11 +42,11 @@ def test_speed(page: Page, cloud: Desk, button: str, command: str, factor: str) 
 
 def test_pause_and_resume(page: Page, cloud: Desk) -> None:
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn cloud pause")
+    expect(page.locator("#status-command")).to_contain_text("dtconn cloud pause")
     expect(page.locator("#factor")).to_have_text("paused")
     assert clock(cloud)["isPaused"]
     page.get_by_role("button", name="Resume").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn cloud resume")
+    expect(page.locator("#status-command")).to_contain_text("dtconn cloud resume")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
 
@@ -54,7 +54,7 @@ def test_pause_and_resume(page: Page, cloud: Desk) -> None:
 def test_jump(page: Page, cloud: Desk, button: str, seconds: int) -> None:
     before = page.locator("#clock").get_attribute("title")
     page.get_by_role("button", name=button, exact=True).click()
-    expect(page.locator("#status-command")).to_have_text(f"dtconn cloud jump {seconds}s")
+    expect(page.locator("#status-command")).to_contain_text(f"dtconn cloud jump {seconds}s")
     expect(page.locator("#clock")).not_to_have_attribute("title", before or "")
 
 
@@ -66,7 +66,7 @@ def test_step_goes_to_the_next_attempt(page: Page, cloud: Desk, dead_url: str) -
     cloud.publish(cloud.device())
     expect(page.locator("#deliveries-body tr").first).to_contain_text("Failed, waits")
     page.get_by_role("button", name="Step").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn cloud step")
+    expect(page.locator("#status-command")).to_contain_text("dtconn cloud step")
     expect(page.locator("#deliveries-body tr").first.locator("td").last).to_contain_text("2\N{MULTIPLICATION SIGN}")
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
@@ -75,19 +75,19 @@ def test_the_command_is_copied(page: Page) -> None:
     page.get_by_role("button", name="60\N{MULTIPLICATION SIGN}", exact=True).click()
     page.locator("#status-copy").click()
     expect(page.locator("#status-copy")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == "dtconn cloud speed 60"
+    assert page.evaluate("navigator.clipboard.readText()").startswith("dtconn cloud speed 60")
 
 
 def test_each_fault_has_a_button(page: Page, cloud: Desk) -> None:
     assert page.locator("#faults li > button:first-child").all_text_contents() == list(ALL)
     page.get_by_label("How many times").fill("3")
     page.get_by_role("button", name="lose-answer").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn cloud fault lose-answer --count 3")
+    expect(page.locator("#status-command")).to_contain_text("dtconn cloud fault lose-answer --count 3")
     assert cloud.call("GET", "/desk/frame")["faults"] == {"lose-answer": 3}
     row = page.locator("#faults li", has_text="lose-answer")
     expect(row).to_contain_text("▲ 3 to come")
     row.get_by_role("button", name="Off").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn cloud fault lose-answer --count 0")
+    expect(page.locator("#status-command")).to_contain_text("dtconn cloud fault lose-answer --count 0")
     assert cloud.call("GET", "/desk/frame")["faults"] == {}
 
 
@@ -95,7 +95,7 @@ def test_a_scenario_is_followed_to_its_end(page: Page, cloud: Desk, receiver_url
     connector = cloud.connector(receiver_url, "Played")
     page.locator("#scenario").select_option("outage-12h")
     page.get_by_role("button", name="Run").click()
-    expect(page.locator("#status-command")).to_have_text("dtconn scenario outage-12h")
+    expect(page.locator("#status-command")).to_contain_text("dtconn scenario outage-12h")
     expect(page.locator("#scenario-step")).to_contain_text("as expected", timeout=30_000)
     expect(page.locator("#scenario-lines")).to_contain_text("the receiver is back")
     # Its sensors are gone again.

@@ -58,11 +58,11 @@ def test_its_events_are_filtered_and_reached_by_keys(opened: Page, demo: tuple[s
 def test_the_receiver_is_stopped_the_queue_grows_and_drains(opened: Page, demo: tuple[str, str]) -> None:
     opened.goto(demo[0])
     opened.get_by_role("button", name="Stop the receiver").click()
-    expect(opened.locator("#status-command")).to_have_text("dtconn cloud receiver stop", timeout=20_000)
+    expect(opened.locator("#status-command")).to_contain_text("dtconn cloud receiver stop", timeout=20_000)
     opened.get_by_role("button", name="+1 h", exact=True).click()
     expect(opened.locator("#ledger-waiting")).not_to_have_text("0")
     expect(opened.locator("#connectors")).to_contain_text("no connection")
     opened.get_by_role("button", name="Start the receiver").click()
-    expect(opened.locator("#status-command")).to_have_text("dtconn cloud receiver start", timeout=20_000)
+    expect(opened.locator("#status-command")).to_contain_text("dtconn cloud receiver start", timeout=20_000)
     expect(opened.locator("#ledger-store")).to_contain_text("stored once", timeout=20_000)
     expect(opened.locator("#ledger-expired")).to_have_text("0")

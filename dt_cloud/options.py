@@ -1,0 +1,26 @@
+"""What `make cloud` and `make demo` have in common of what can be typed."""
+
+import math
+
+import typer
+
+from dt_cloud.clock import MAX_SPEED
+
+PORT = 8010
+
+
+def parse_speed(text: str) -> float | None:
+    """Return how fast time is to run; None for ``auto``.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    if text == "auto":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not (math.isfinite(speed) and 0 < speed <= MAX_SPEED):
+        raise typer.BadParameter("It is a number above 0, such as 3600, or auto.", param_hint="--speed")
+    return speed
