@@ -1,10 +1,10 @@
-# Everything that a person repeats; `make` alone lists it. All it takes is Python 3.11 or newer, git, and GNU make 3.81
-# or newer (macOS has that one). PYTHON=... chooses the interpreter: tools/python.sh says which are looked for.
+# All recurring commands; `make` alone lists them. Requires Python 3.11 or newer, git, and GNU make 3.81 or newer (the
+# version of macOS). PYTHON=... chooses the interpreter: tools/python.sh lists where it searches.
 
 .DEFAULT_GOAL := help
-# A stamp of an install that failed, or a python of an environment that was not finished, must not look made.
+# The stamp of a failed install, or the python of an incomplete environment, must not count as made.
 .DELETE_ON_ERROR:
-# Two installs into one environment would disturb each other.
+# Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
 .PHONY: help run cloud demo test campaign check format test-core tools hosts packages send events bench size settings lock clean
 
@@ -27,11 +27,11 @@ POSTGRES := $(if $(wildcard /usr/lib/postgresql/*/bin/initdb)$(shell command -v 
 # Built from source: without a compiler, the tests that need it skip.
 AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 
-# Servers that are to be had from npm alone. Without it, the tests that need them skip.
+# Servers that are only on npm. Without npm, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-# All tests run in four processes, since most of them wait. With ARGS one process runs a part, which says nothing about
-# coverage. Whether core's is whole, `make test-core` decides.
+# All tests run in four processes, because most of them wait. With ARGS, one process runs a part, without coverage.
+# `make test-core` checks core's coverage.
 MEASURED := COVERAGE_PROCESS_START=pyproject.toml COVERAGE_PARALLEL=true
 
 test: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
@@ -69,7 +69,7 @@ size: ## Count the lines of each folder, and the imports between folders
 settings: ## Write the tables of docs/settings.md from each folder's settings.toml
 	@python=$$(sh tools/python.sh) && exec "$$python" tools/settings.py
 
-# Each adapter is found: package.toml makes its target package-NAME, and what else can be done with it is in targets.mk.
+# Adapters are found: package.toml defines the target package-NAME, and targets.mk the other targets.
 ADAPTERS := $(wildcard */package.toml)
 # A targets.mk may set the first two for its package, and adds to the others.
 PACKAGER :=
@@ -83,7 +83,7 @@ $(PACKAGES): package-%:
 
 packages: $(PACKAGES) ## Write the packages of all adapters
 
-# dev first: it holds everything, so its versions hold for all the others.
+# dev first: it has all packages, so its versions apply to the other files.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
 ADAPTED := $(wildcard */requirements.in */*-requirements.in)
@@ -119,8 +119,8 @@ clean: ## Remove everything that was made; the events in var/ stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
-# Each has a stamp for each requirement file that it holds: an install is made again only when that file, or the Python
-# below it, is newer. .dev holds all of .run, so that it makes both, and `make run` after `make test` starts at once.
+# Each has a stamp for each installed requirement file: it is installed again only if that file, or the Python, is
+# newer. .dev includes .run, so it makes both stamps, and `make run` after `make test` starts at once.
 
 .venv/.run: requirements/run.txt .venv/bin/python | .venv/bin/dtconn
 	$(call install,.venv,$<)
@@ -150,7 +150,7 @@ tests/support/node/node_modules/.package-lock.json: tests/support/node/package-l
 .venv/bin/python .venv-core/bin/python:
 	$(call create,$(@:/bin/python=))
 
-# dtconn from any folder, through a link too. -P: a folder called cli or core where it is called must not stand in ours.
+# dtconn from any folder, also through a link. -P: a folder cli or core in the current folder must not shadow ours.
 .venv/bin/dtconn: Makefile .venv/bin/python
 	@printf '%s\n' '#!/bin/sh' \
 		'self=$$(readlink -f "$$0" 2>/dev/null || echo "$$0")' \
@@ -164,7 +164,7 @@ echo "Creating $(1) with Python $$("$$python" -c 'import platform; print(platfor
 "$$python" -m venv --clear $(1)
 endef
 
-# Without dependencies, because the files name them all; pip says nothing below an error.
+# Without dependencies, because the files name all; pip prints only errors.
 define install
 @echo "Installing $(2) into $(1)"
 @$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes -r $(2) || { \

@@ -1,11 +1,11 @@
-"""dtconn: send signed events as DT Cloud does, and look at what is stored."""
+"""dtconn: sends signed events as DT Cloud does, and lists stored events."""
 
 
 class CommandError(Exception):
-    """What keeps a command from its work, as sentences for a person that say what to do next.
+    """A command cannot run. ``str()`` is sentences for a person, which say what to do next.
 
     Attributes:
-        exit_code: 1 when the surroundings are not ready, 2 when the command was not given what it needs.
+        exit_code: 1 if the environment is not ready, 2 if an argument is missing or wrong.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

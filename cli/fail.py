@@ -1,4 +1,4 @@
-"""How a command ends that could not do its work."""
+"""Ends a command that cannot run."""
 
 from typing import NoReturn
 
@@ -8,6 +8,6 @@ from cli import CommandError
 
 
 def fail(error: CommandError) -> NoReturn:
-    """Print the sentences, and end the process."""
+    """Print the error's sentences, and end the process."""
     typer.echo(str(error), err=True)
     raise typer.Exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""What can be typed: the commands of dtconn, their options, and what those mean for each other."""
+"""The commands of dtconn, their options, and the rules between options."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Send signed events to a receiver, as DT Cloud does, and look at what it stored.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # they can be told to show local variables, and one of ours is the secret
+    pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
 )
 
 app.add_typer(cloud.app, name="cloud")
@@ -30,7 +30,7 @@ app.command()(cloud.scenario)
 
 _SECRET_FILE = Path("var/signature-secret")
 _ES256_KEY = Path("var/es256-key.pem")
-# As with `sub` in DT's own tokens, any text will do; it only has to be what the receiver is told.
+# Like `sub` in DT's tokens, it may be any text that the receiver is configured with.
 _ORGANIZATION = "dtconn"
 _FAULTS = "Faults, each to be answered 401 (one at a time)"
 _ES256 = "DT's asymmetric signature"

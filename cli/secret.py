@@ -1,4 +1,4 @@
-"""Finds the signature secret that the receiver on this desk has."""
+"""Finds the signature secret of the local receiver."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ def find_secret(text: str | None, path: Path) -> bytes:
     """Return the secret to sign with.
 
     Args:
-        text: What DT_SIGNATURE_SECRET or --secret says: one secret, or a JSON array, of which the first is taken.
-        path: The file that has it otherwise.
+        text: The value of DT_SIGNATURE_SECRET or --secret: one secret, or a JSON array, whose first is used.
+        path: The file with the secret otherwise.
 
     Raises:
-        CommandError: There is none.
+        CommandError: There is no secret.
     """
     if not text or not text.strip():
         try:
@@ -29,7 +29,7 @@ def find_secret(text: str | None, path: Path) -> bytes:
                 2,
             )
     try:
-        # Read by the receiver's own rules, so that both sides come to the same bytes.
+        # Parsed by the receiver's rules, so that both sides use the same bytes.
         return Settings.load({"DT_SIGNATURE_SECRET": text}).verifier.secrets[0]
     except SettingsError as error:
         raise CommandError(str(error), 2) from None

@@ -1,4 +1,4 @@
-"""Posts events as DT Cloud does, one request for each, and counts what comes back."""
+"""Posts events as DT Cloud does, one request for each, and counts the answers."""
 
 import asyncio
 import json
@@ -25,18 +25,18 @@ _MAX_TITLE = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to send.
+    """The events to send.
 
     Attributes:
-        url: Where to.
-        signer: Signs.
-        device: Makes the bodies.
-        event_types: Which, in turn.
-        count: How many of each.
-        rate: Events per second; None goes as fast as the receiver answers.
-        concurrency: How many requests are on their way at a time.
-        duplicate: Whether each event is delivered a second time, signed again, once the first delivery is answered.
-        tamper: Whether the body changes after it is signed.
+        url: The receiver.
+        signer: Signs the bodies.
+        device: Creates the bodies.
+        event_types: The types, in turn.
+        count: The number of events of each type.
+        rate: Events per second; None sends as fast as the receiver answers.
+        concurrency: The number of concurrent requests.
+        duplicate: Whether each event is delivered again, with a new signature, after the first answer.
+        tamper: Whether the body is changed after signing.
         refused: Whether each delivery is expected to be refused: 401. Otherwise 200 is expected, with an outcome.
     """
 
@@ -53,19 +53,19 @@ class Plan:
 
     @property
     def deliveries(self) -> int:
-        """How many requests that makes."""
+        """The number of requests."""
         return len(self.event_types) * self.count * (2 if self.duplicate else 1)
 
     def expects(self, status: int | None, what: str) -> bool:
-        """Return whether an answer is as it should be; a status of None is no answer.
+        """Return whether an answer is as expected; a status of None means no answer.
 
-        A 200 without an outcome is not the receiver's: where it is not there, some platforms answer so themselves.
+        A 200 without an outcome is not from the receiver: some platforms answer 200 themselves without it.
         """
         return status == 401 if self.refused else status == 200 and what != ""
 
 
 class Tally:
-    """The answers so far; whole at any moment, so that an interrupted run has a summary too.
+    """The answers so far; consistent at any moment, so that an interrupted run has a summary too.
 
     Args:
         plan: What is being sent.
@@ -80,12 +80,12 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """How many deliveries have ended, with an answer or without."""
+        """The number of finished deliveries, with or without an answer."""
         return self._answers.total()
 
     @property
     def is_as_expected(self) -> bool:
-        """Whether there is an answer to each delivery, and each is as expected."""
+        """Whether every delivery has an answer, and every answer is as expected."""
         return self.count == self._plan.deliveries and all(self._plan.expects(*answer) for answer in self._answers)
 
     def add(self, status: int | None, what: str, seconds: float) -> None:
@@ -128,17 +128,17 @@ class Tally:
             console.print(f"{latencies}, {document['eventsPerSecond']} events/s")
 
     def _percentiles(self) -> dict[str, float]:
-        """Return nearest-rank percentiles, in seconds; none without an answer."""
+        """Return nearest-rank percentiles, in seconds; empty without answers."""
         ordered = sorted(self._latencies)
         ranks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
         return {name: ordered[math.ceil(rank * len(ordered)) - 1] for name, rank in ranks.items() if ordered}
 
 
 async def deliver(plan: Plan, tally: Tally, console: Console) -> None:
-    """Send what ``plan`` says, counting in ``tally``, with a progress bar on a ``console`` that is a terminal.
+    """Send the events of ``plan``, count the answers in ``tally``; show a progress bar if ``console`` is a terminal.
 
     Raises:
-        CommandError: No connection could be made; what came back before that is in the tally.
+        CommandError: No connection could be made; earlier answers are in the tally.
     """
     failure: BaseException | None = None
     sender = Sender("dtconn", plan.concurrency)
@@ -151,7 +151,7 @@ async def deliver(plan: Plan, tally: Tally, console: Console) -> None:
                     workers.create_task(_work(plan, tally, sender, events))
             progress.cancel()
     except* _RefusedError as errors:
-        failure = errors  # what is raised in here would come out as a group
+        failure = errors  # an exception in here would become an exception group
     finally:
         await sender.close()
     while isinstance(failure, BaseExceptionGroup):
@@ -168,7 +168,7 @@ class _RefusedError(Exception):
 
 
 def _schedule(plan: Plan) -> Iterator[tuple[float, str]]:
-    """Yield when each event is due, in ``time.monotonic()`` seconds, and its type."""
+    """Yield each event's due time, in ``time.monotonic()`` seconds, and its type."""
     start = time.monotonic()
     every = 1 / plan.rate if plan.rate else 0.0
     names = (event_type for _ in range(plan.count) for event_type in plan.event_types)
@@ -176,7 +176,7 @@ def _schedule(plan: Plan) -> Iterator[tuple[float, str]]:
 
 
 async def _work(plan: Plan, tally: Tally, sender: Sender, events: Iterator[tuple[float, str]]) -> None:
-    """Send one event after another, of those that no other worker took."""
+    """Send events one by one, from those that no other worker has taken."""
     for due, event_type in events:
         await asyncio.sleep(due - time.monotonic())
         body = plan.device.body(event_type, datetime.now(UTC))
@@ -189,7 +189,7 @@ async def _work(plan: Plan, tally: Tally, sender: Sender, events: Iterator[tuple
 
 
 def _what(answer: Answer) -> str:
-    """Return what the receiver calls the answer: an outcome, or the title of a problem; nothing if it is not ours."""
+    """Return the answer's outcome, or its problem title; an empty text if it is not from the receiver."""
     assert answer.status is not None
     text = answer.headers.get("event-outcome", "" if 200 <= answer.status < 300 else None)
     if text is None:
@@ -201,7 +201,7 @@ def _what(answer: Answer) -> str:
 
 
 async def _show_progress(plan: Plan, tally: Tally, console: Console) -> None:
-    """Until cancelled. A short run shows none."""
+    """Show the progress until cancelled. A short run shows none."""
     await asyncio.sleep(_SHOW_PROGRESS_AFTER)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,14 +1,14 @@
-"""A folder as one zip, the same bytes for the same files."""
+"""Writes a folder as a reproducible zip."""
 
 import zipfile
 from pathlib import Path
 
-# 1 January 1980, the earliest time that a zip can hold.
+# 1 January 1980, the earliest time in a zip.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_zip(folder: Path) -> Path:
-    """Zip all files of ``folder``, readable by everybody; return the zip, which lies beside it."""
+    """Zip all files of ``folder``, readable by everybody; return the path of the zip, next to the folder."""
     archive = folder.with_suffix(".zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -1,7 +1,7 @@
-"""The rest of a package for AWS Lambda: the libraries, no larger than the function needs, their bytecode, and the zip.
+"""Completes the package for AWS Lambda: reduced libraries, their bytecode, and the zip.
 
-A cold start reads all that is imported, so what is left out here is not waited for. docs/decisions/0016-the-zip.md has
-what each step is worth.
+A cold start reads all imported files, so a smaller package starts faster. The effect of each step is in
+docs/decisions/0016-the-zip.md.
 """
 
 import gzip
@@ -17,22 +17,22 @@ from typing import Any
 
 from archive import write_zip
 
-# Lambda's, whose bytecode no other Python can write.
+# Lambda's version: only the same Python writes its bytecode.
 PYTHON = (3, 13)
-# The processors as Lambda and as Python's packages call them.
+# Lambda's names of processors, and those of Python's packages.
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
-# What botocore can do here, of some 400 services. An operation that is not in this table is not in the package.
+# The operations in the package, of botocore's some 400 services. Other operations are removed.
 SERVICES = {
     "dynamodb": ("GetItem", "PutItem"),
     "secretsmanager": ("GetSecretValue",),
     "sqs": ("SendMessage",),
 }
-# What pip installs and nothing imports; of a distribution's own files only its licence is asked for.
+# Files that pip installs and nothing imports; of a distribution's metadata only the licence is kept.
 _NOT_IMPORTED = ("*.dist-info/[!lLN]*", "bin", "dateutil/zoneinfo/*.tar.gz")
 
 
 def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
-    """Complete a package whose own sources are there; return the zip, which lies beside it.
+    """Complete a package that has its own sources; return the path of the zip, next to the folder.
 
     Args:
         target: The package's folder.
@@ -40,7 +40,7 @@ def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
         architecture: One of `ARCHITECTURES`.
 
     Raises:
-        subprocess.CalledProcessError: pip failed; it has said why.
+        subprocess.CalledProcessError: pip failed, and printed why.
     """
     _install(target, requirements, ARCHITECTURES[architecture])
     for pattern in _NOT_IMPORTED:
@@ -60,7 +60,7 @@ def _install(target: Path, requirements: list[Path], machine: str) -> None:
     platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (34, 28, 17)]
     platforms.append(f"--platform=manylinux2014_{machine}")
     version = ".".join(map(str, PYTHON))
-    # Without dependencies, because the files name them all; pip says nothing below an error.
+    # Without dependencies, because the files name all; pip prints only errors.
     options = "-qq --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary=:all: --no-compile"
     command = [sys.executable, "-m", "pip", "install", *options.split(), f"--python-version={version}", *platforms]
     subprocess.run([*command, "--target", str(target), *files], check=True)
@@ -74,7 +74,7 @@ def _remove(path: Path) -> None:
 
 
 def _reduce(data: Path) -> None:
-    """Leave of botocore's descriptions of AWS what `SERVICES` names, without its prose."""
+    """Reduce botocore's descriptions of AWS to `SERVICES`, without documentation."""
     for service in data.iterdir():
         if service.is_dir() and service.name not in SERVICES:
             shutil.rmtree(service)
@@ -134,10 +134,10 @@ def _write(path: Path, document: Any) -> None:
 
 
 def _compile(target: Path) -> None:
-    """Write bytecode that is believed whatever the times of the sources are.
+    """Write bytecode that is valid independent of the sources' times.
 
-    A zip has other times than the folder it was made of, which bytecode of the usual kind takes for a change; Lambda
-    cannot write it again, so each cold start would compile everything.
+    A zip changes the times of files, and normal bytecode would count as outdated. Lambda cannot write files, so each
+    cold start would compile everything.
     """
     for source in sorted(target.rglob("*.py")):
         py_compile.compile(

@@ -1,8 +1,8 @@
-"""Write dist/<cloud>/: what one cloud's deploy tool takes, and nothing else.
+"""Writes dist/<cloud>/: the files for one cloud's deploy tool, and nothing else.
 
-No deploy tool can be pointed at the repository itself. They upload one folder, so an adapter alone would lack core; and
-they read what lies at its root, so the whole repository would show them a pyproject.toml and six adapters. Hence one
-folder for each cloud: core, the adapter, what these import, and at the root the files that the platform looks for.
+A deploy tool uploads one folder and reads the files at its root. An adapter's folder alone lacks core, and the
+repository has a pyproject.toml and six adapters. So each cloud gets a folder with core, the adapter, the modules that
+these import, and at the root the files that the platform expects.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 
-# What core and an adapter consist of. A list of what belongs, because one of what does not is never complete: a secret
-# or a database that somebody left in a folder stays at home whatever it is called.
+# The file types of core and adapters. An allow-list, because a deny-list is never complete: a secret or a database that
+# somebody left in a folder is never packaged, whatever its name.
 SUFFIXES = frozenset({".py", ".sql"})
-# Not worth a line when they are left out.
+# Left out without a message.
 SILENT = frozenset(
     {
         "__pycache__",
@@ -36,22 +36,22 @@ SILENT = frozenset(
     }
 )
 
-# 1 January 1980, the earliest time that a zip can hold: the same sources always give the same package.
+# 1 January 1980, the earliest time in a zip: the same sources always give the same package.
 MTIME = 315_532_800
 
 
 @dataclass(frozen=True)
 class Package:
-    """What one cloud takes: the adapter's ``package.toml``.
+    """The content of one package: the adapter's ``package.toml``.
 
     Attributes:
-        adapter: The adapter's folder; goes into the package under its own name, like ``core``.
-        name: What ``make package-NAME`` calls it.
-        summary: What ``make help`` says of that.
+        adapter: The adapter's folder; packaged under its own name, like ``core``.
+        name: The NAME in ``make package-NAME``.
+        summary: The text of ``make help``.
         root: The adapter's files that the platform looks for at the root of the package. LICENSE is always there.
-        elsewhere: What of the adapter's folder has its use outside the package; not worth a line.
-        is_zipped: Whether the deploy tool takes one file, which is then written beside the folder.
-        has_libraries: Whether all libraries are inside, and `lambda_zip` has to bring them.
+        elsewhere: Files of the adapter's folder that are used outside the package; left out without a message.
+        is_zipped: Whether the deploy tool needs a zip, which is written next to the folder.
+        has_libraries: Whether the package contains all libraries, which `lambda_zip` adds.
     """
 
     adapter: str
@@ -64,12 +64,12 @@ class Package:
 
     @property
     def files(self) -> dict[str, str]:
-        """What is at the root: source in the repository -> destination in the package."""
+        """The files at the root: source in the repository -> destination in the package."""
         return {"LICENSE": "LICENSE"} | {f"{self.adapter}/{name}": name for name in self.root}
 
 
 def _found() -> dict[str, Package]:
-    """Return the package of each adapter that has one, by its name."""
+    """Return the packages of all adapters, by name."""
     packages = [
         Package(path.parent.name, **tomllib.loads(path.read_text(encoding="utf-8")))
         for path in sorted(ROOT.glob("*/package.toml"))
@@ -85,10 +85,10 @@ class PackageError(Exception):
 
 
 def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
-    """Return what goes into a package, by destination, and what of its folders is left out.
+    """Return a package's files by destination, and the files of its folders that are left out.
 
     Raises:
-        PackageError: Something that belongs into it is not there.
+        PackageError: A required file is missing.
     """
     found: dict[str, Path] = {}
     left_out: list[str] = []
@@ -118,9 +118,9 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
 
 
 def _imported(paths: list[Path]) -> dict[str, Path]:
-    """Return the modules that these import from other folders of the repository, and what those import in turn.
+    """Return the modules that these import from other folders of the repository, directly or indirectly.
 
-    So `server` goes along where we run the server ourselves, and so does another adapter's store that a fork uses.
+    This includes `server` where we run the server, and another adapter's store that a fork uses.
     """
     found: dict[str, Path] = {}
     while paths:
@@ -149,10 +149,10 @@ def _modules(path: Path) -> Iterator[str]:
 
 
 def write(cloud: str) -> tuple[dict[str, int], list[str]]:
-    """Write the package's folder from scratch; return the size of each file in bytes, and what was left out.
+    """Write the package's folder from scratch; return the size of each file in bytes, and the files left out.
 
     Raises:
-        PackageError: As in `sources`; what was there before is then untouched.
+        PackageError: As in `sources`; the old folder is then unchanged.
     """
     found, left_out = sources(PACKAGES[cloud])
     target = DIST / PACKAGES[cloud].adapter
@@ -163,7 +163,7 @@ def write(cloud: str) -> tuple[dict[str, int], list[str]]:
         shutil.copyfile(source, path)
         path.chmod(0o644)
         os.utime(path, (MTIME, MTIME))
-    # After their contents, which change them.
+    # After writing the content, which changes the times.
     for folder in {parent for destination in found for parent in Path(destination).parents}:
         (target / folder).chmod(0o755)
         os.utime(target / folder, (MTIME, MTIME))
@@ -171,7 +171,7 @@ def write(cloud: str) -> tuple[dict[str, int], list[str]]:
 
 
 def _empty(target: Path) -> None:
-    """Remove all that is in a folder but its .git: for Heroku, the package is a repository of its own."""
+    """Empty a folder, except .git: for Heroku, the package is a separate repository."""
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         if path.name == ".git":
@@ -183,7 +183,7 @@ def _empty(target: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the package that was asked for; return the exit status."""
+    """Write the requested package; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="tools/package.py",
         description="Write dist/<adapter>/: core, one adapter, and at the root what its platform looks for.",

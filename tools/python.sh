@@ -1,22 +1,22 @@
 #!/bin/sh
-# Prints the path of the Python that this project is set up with: $PYTHON if that is set, else the newest suitable of
-# 3.13 (what the clouds run), 3.14, 3.12 and 3.11, wherever people keep theirs. Each is run before it is believed: the
-# shims of pyenv are there for versions that they then refuse, and Debian ships a Python that cannot make environments.
+# Prints the path of the Python for this project: $PYTHON if set, or else the first suitable of 3.13 (the clouds'
+# version), 3.14, 3.12 and 3.11 in the usual places. Each is tested by running it: pyenv has shims for versions that are
+# not installed, and Debian's Python may be unable to create environments.
 #
 #   tools/python.sh
 #   tools/python.sh 3.11    # that version and no other
 #   PYTHON=/path/to/python3.12 tools/python.sh
 set -u
 
-# Another root for the places below that are not in the home folder; the tests of this script set it.
+# Another root for the places outside the home folder; the tests of this script set it.
 root=${PYTHON_SH_ROOT-}
 home=${HOME-}
 
-# Where one version alone will do; PYTHON, which chooses for everything else, has no say then.
+# If one version is required, PYTHON is ignored.
 wanted=${1-}
 export wanted
 
-# Prints the interpreter's own path, or says on stderr in which way it is unsuitable.
+# Prints the interpreter's path, or on stderr why it is unsuitable.
 probe='
 import os, sys
 version = "%d.%d" % sys.version_info[:2]
@@ -54,7 +54,7 @@ installed() {
     done
 }
 
-# Every folder of PATH and not only the first match, which may be a shim with a real one behind it.
+# Every folder of PATH, not only the first match, which may be a shim.
 on_path() {
     printf '%s\n' "${PATH-}" | tr ':' '\n' | while IFS= read -r folder; do
         printf '%s\n' "${folder:-.}/$1"
@@ -93,7 +93,7 @@ passed_over=$(
             if ! [ -f "$path" ] || ! [ -x "$path" ]; then
                 continue
             fi
-            # A shim's excuse is long: its first line says enough.
+            # A shim's message is long: its first line is enough.
             if found=$(works "$path" 2>&1); then
                 printf '%s\n' "$found" >&3
                 exit 0

@@ -1,6 +1,6 @@
-"""Write the tables of docs/settings.md from what each folder says of its own settings: ``make settings``.
+"""Writes the tables of docs/settings.md from each folder's ``settings.toml``: ``make settings``.
 
-The declarations are files beside the code, not code, because a cold start would have to read them.
+The declarations are not in the code, because a cold start would have to read them.
 """
 
 import tomllib
@@ -15,7 +15,7 @@ _HEADER = "| variable | default | meaning | example |\n| --- | --- | --- | --- |
 
 
 class Setting(NamedTuple):
-    """What a folder's ``settings.toml`` says of a variable. All but the example may hold Markdown."""
+    """A variable in a folder's ``settings.toml``. All fields except the example may contain Markdown."""
 
     default: str
     meaning: str
@@ -31,7 +31,7 @@ class Declared(NamedTuple):
 
 
 def declared() -> list[Declared]:
-    """Return all declarations: those of core first, then by the name of the folder."""
+    """Return all declarations: core's first, then by folder name."""
     return sorted(_read(), key=lambda each: (each.folder != "core", each.folder))
 
 
@@ -43,7 +43,7 @@ def _read() -> Iterator[Declared]:
 
 
 def page() -> str:
-    """Return what docs/settings.md should be: its own prose, and the tables between the two marks."""
+    """Return the content of docs/settings.md: its own prose, with the tables between the two marks."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{''.join(map(_table, declared()))}{END}{after}"

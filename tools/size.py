@@ -1,4 +1,4 @@
-"""Print the lines of each folder, and how many imports go from one folder to another: ``make size``."""
+"""Prints the lines of each folder, and the number of imports between folders: ``make size``."""
 
 import ast
 import subprocess
@@ -11,14 +11,14 @@ INFRASTRUCTURE = frozenset({".tf", ".tftpl", ".bicep", ".yaml", ".yml", ".sh"})
 
 
 def sources() -> list[Path]:
-    """Return the files that git knows, or would add."""
+    """Return the files that git tracks, or would add."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
     return [Path(name) for name in names if name and (ROOT / name).is_file()]
 
 
 def arrows(paths: list[Path]) -> Counter[tuple[str, str]]:
-    """Count the imports from each room to another. A room is a folder of the product, or one of core's."""
+    """Count the imports between rooms. A room is a folder of the product, or a subfolder of core."""
     found: Counter[tuple[str, str]] = Counter()
     folders = {path.parts[0] for path in paths if path.name == "__init__.py"} - ASIDE
     for path in paths:

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Deploy dist/ibm_actions/ to IBM Cloud Code Engine; --help says how. It makes what is missing, changes what is there,
-# and deletes nothing, so that it may be run again at any point.
+# Deploy dist/ibm_actions/ to IBM Cloud Code Engine; --help says how. It creates missing resources, updates existing
+# ones, and deletes nothing, so it can be run again at any point.
 #
 # The commands: https://cloud.ibm.com/docs/codeengine?topic=codeengine-cli and
 # https://cloud.ibm.com/docs/cli?topic=cli-ibmcloud_commands_iam
 set -eu
 
-# The role that may do what the receiver does. Writer writes documents and reads them; only Manager makes a database,
-# and one is made each year. Hence an instance of its own, and a policy for that instance alone:
+# The receiver's role. Writer writes and reads documents; only Manager creates databases, and the receiver creates one
+# each year. So it has a separate instance, and a policy for that instance only:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-managing-access-for-cloudant#ibm-cloudant-roles-ai
 ROLE=Manager
-# That of ibm_actions/Dockerfile.
+# As in ibm_actions/Dockerfile.
 USER_ID=10001
 # The receiver answers within 8 seconds, and DT waits for 10.
 REQUEST_TIMEOUT=9
-# The longest there is, because a function that is stopped at its limit is answered 299, which DT takes for a receipt:
+# The maximum, because a function that is stopped at its limit is answered 299, which DT takes as an acknowledgement:
 # https://cloud.ibm.com/docs/codeengine?topic=codeengine-fun-work
 EXECUTION_TIME=120
 RUNTIME=python-3.13
@@ -71,12 +71,12 @@ step() {
     printf '\n== %s\n' "$*"
 }
 
-# Standard input may hold the secret: no command is to read it in passing.
+# Standard input may contain the secret: no other command may read it.
 ic() {
     ibmcloud "$@" </dev/null
 }
 
-# Print the strings of that name in the JSON on standard input. Ids, names and addresses hold none of ,{}[].
+# Print the strings of that name in the JSON on standard input. Ids, names and addresses never contain ,{}[].
 json_strings() {
     tr ',{}[]' '[\n*]' | sed -n "s/^[[:space:]]*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\"[[:space:]]*\$/\1/p"
 }
@@ -176,7 +176,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Into a file, which mktemp has nobody else read, because the arguments of a command are everybody's to see.
+# In a private file by mktemp, because everybody can see a command's arguments.
 read_secret() {
     if [ -n "${DT_SIGNATURE_SECRET-}" ]; then
         secret=$DT_SIGNATURE_SECRET
@@ -230,7 +230,7 @@ if [ "$mode" != build ]; then
         if [ -n "$has_secret" ]; then do=update; else do=create; fi
         step "Secret $signature: $do"
         read_secret
-        # What the file holds is the value, whole: https://cloud.ibm.com/docs/codeengine?topic=codeengine-secret
+        # The whole content of the file is the value: https://cloud.ibm.com/docs/codeengine?topic=codeengine-secret
         ic ce secret "$do" --name "$signature" --from-file "DT_SIGNATURE_SECRET=$temporary" >/dev/null
         rm -f "$temporary"
         temporary='' has_secret=yes
@@ -286,7 +286,7 @@ if found=$(cloudant_json) && [ -n "$(printf '%s\n' "$found" | json_string guid)"
     step "Cloudant instance $cloudant: is there"
 else
     step "Cloudant instance $cloudant: making it, plan $plan"
-    # No passwords beside IAM's roles: they would be a way around these.
+    # No passwords besides IAM's roles: they would bypass the roles.
     ic resource service-instance-create "$cloudant" cloudantnosqldb "$plan" "$region" \
         -p '{"legacyCredentials": false}'
     left=60
@@ -352,8 +352,8 @@ set -- --name "$name" --build-source "$source" --visibility public --trusted-pro
 [ -z "$cpu" ] || set -- "$@" --cpu "$cpu"
 [ -z "$memory" ] || set -- "$@" --memory "$memory"
 if [ "$form" = application ]; then
-    # Ready is when the port is open, which it is last of all. That it still answers is asked once a minute, because
-    # each time makes a line in the log.
+    # Ready means that the port is open, which is the last step of the start. The liveness probe runs once a minute,
+    # because each one writes a log line.
     set -- "$@" --build-strategy dockerfile --port 8080 --user "$USER_ID" --request-timeout "$REQUEST_TIMEOUT" \
         --probe-live type=http --probe-live path=/healthz --probe-live interval=60 --probe-live timeout=5 \
         --probe-live failure-threshold=3
