@@ -16,9 +16,12 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """The browser, which all tests share; each has a context of its own."""
+    """The browser of a file's tests; each has a context of its own.
+
+    Playwright has an event loop on this thread for as long as it runs, and other tests in this process need their own.
+    """
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
         pytest.skip("no Chromium: install chromium, or google-chrome")
