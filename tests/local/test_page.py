@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -58,12 +59,21 @@ def test_browser_gets_the_page_and_other_clients_405(tmp_path: Path) -> None:
         {"Host": "localhost:8000", "X-Forwarded-For": "203.0.113.9"},
         {"Host": "localhost:8000", "Cf-Connecting-Ip": "203.0.113.9"},
         {"Host": "localhost:8000", "Forwarded": "for=203.0.113.9"},
+        {"Host": "localhost:8000", "X-Client-Ip": "203.0.113.9"},
+        {"Host": "localhost:8000", "True-Client-Ip": "203.0.113.9"},
     ],
 )
 def test_page_is_refused_to_other_hosts_and_proxies(tmp_path: Path, headers: dict[str, str]) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         for path in ("/", "/frames", "/page/local.js"):
             assert program.request("GET", path, {**BROWSER, **headers}).status == 405
+
+
+def test_page_is_refused_over_http_1_0_as_nginx_forwards(tmp_path: Path) -> None:
+    with running("local", ENVIRON, tmp_path) as program:
+        with socket.create_connection(("127.0.0.1", program.port), timeout=10) as client:
+            client.sendall(f"GET /frames HTTP/1.0\r\nHost: 127.0.0.1:{program.port}\r\n\r\n".encode())
+            assert client.recv(100).split()[1] == b"405"
 
 
 def test_frames_have_stored_then_new_events(tmp_path: Path) -> None:
