@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,12 @@ def test_page_is_refused_to_other_hosts_and_proxies(tmp_path: Path, headers: dic
 
 
 def test_page_is_refused_over_http_1_0_as_nginx_forwards(tmp_path: Path) -> None:
-    with running("local", ENVIRON, tmp_path) as program:
-        with socket.create_connection(("127.0.0.1", program.port), timeout=10) as client:
-            client.sendall(f"GET /frames HTTP/1.0\r\nHost: 127.0.0.1:{program.port}\r\n\r\n".encode())
-            assert client.recv(100).split()[1] == b"405"
+    with (
+        running("local", ENVIRON, tmp_path) as program,
+        socket.create_connection(("127.0.0.1", program.port), timeout=10) as client,
+    ):
+        client.sendall(f"GET /frames HTTP/1.0\r\nHost: 127.0.0.1:{program.port}\r\n\r\n".encode())
+        assert client.recv(100).split()[1] == b"405"
 
 
 def test_frames_have_stored_then_new_events(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_moved_database_with_an_open_page_loses_nothing(tmp_path: Path) -> None:
         assert "cannot be read" in next(each for each in found if "error" in each)["error"]
         post(program, fresh_body())
         assert next(each for each in found if each.get("total"))["total"] == 1
-    with sqlite3.connect(tmp_path / "moved.db") as moved:
+    with closing(sqlite3.connect(tmp_path / "moved.db")) as moved:
         # The event that noticed the move may be in both.
         assert moved.execute("SELECT count(*) FROM events").fetchone()[0] in (20, 21)
 
