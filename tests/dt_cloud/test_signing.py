@@ -126,7 +126,7 @@ def test_another_key_is_refused(tmp_path: Path, content: bytes | str) -> None:
 
 def test_a_key_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CloudError, match="--es256-key"):
+    with pytest.raises(CloudError, match="Move it away"):
         Es256Key.load(tmp_path / "file" / "key.pem")
 
 

@@ -85,7 +85,7 @@ class Desk:
 
     def wait_for(self, is_so: Callable[[dict[str, Any]], bool]) -> None:
         """Return once the ledger is so."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not is_so(self.ledger()):
             assert time.monotonic() < deadline, self.ledger()
             time.sleep(0.05)
