@@ -3,16 +3,13 @@
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
-from dt_cloud.connectors import is_loopback
+from core.environment import is_secure_url
 
 app = typer.Typer(help="Operate DT Cloud on your desk: what the buttons of its page do.", no_args_is_help=True)
 
@@ -154,8 +151,13 @@ def _change(url: str, path: str, given: dict[str, Any]) -> None:
 
 
 def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) -> Any:
-    if not is_loopback(urlsplit(url).hostname or ""):
+    # Of http, only loopback is secure.
+    if not (url.startswith("http://") and is_secure_url(url)):
         fail(CommandError(f"{url} is not on this machine: --cloud, or DT_API_URL, must name DT Cloud on your desk.", 2))
+    # Here, because no other command needs it.
+    import urllib.error
+    import urllib.request
+
     data = None if given is None else json.dumps(given).encode()
     request = urllib.request.Request(  # noqa: S310 - http or https, as typed
         url.rstrip("/") + path, data, {"Content-Type": "application/json"}, method=method
