@@ -11,8 +11,9 @@ import typer
 from dt_cloud import CloudError
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION
 from dt_cloud.choices import Choices
-from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.cloud import Cloud
 from dt_cloud.options import PORT, parse_speed
+from dt_cloud.pace import Pace
 from dt_cloud.sensors import Building
 from dt_cloud.serve import Parts, bind, serve
 from dt_cloud.stored import StoredCheck

@@ -1,8 +1,8 @@
 """The whole cloud, without its HTTP side: made of its parts, opened and closed."""
 
-import asyncio
-import time
-from collections.abc import Collection
+import sqlite3
+import sys
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dt_cloud.database import Database
 from dt_cloud.delivery import DISABLED_AFTER, Deliverer
 from dt_cloud.devices import Device, Devices
 from dt_cloud.errors import ApiError
-from dt_cloud.events import SAMPLED
+from dt_cloud.events import SAMPLED, SUPPORTED
 from dt_cloud.faults import BACKFILL, TWO_CONNECTORS, Faults
 from dt_cloud.ledger import Ledger
 from dt_cloud.metrics import Metrics
@@ -51,7 +51,6 @@ class Cloud:
         speed: float = 1.0,
     ) -> None:
         self.base_url = base_url
-        self.database_path = path
         self.choices = choices or Choices()
         self.issuer = f"{base_url}/data-connector"
         self.database = Database(path)
@@ -85,7 +84,10 @@ class Cloud:
         """Let what is under way end, and close the database."""
         if self._is_open:
             await self.deliverer.close()
-        self.clock.keep()
+        try:
+            self.clock.keep()
+        except sqlite3.Error as error:
+            print(f"The cloud's time cannot be written: {error}.", file=sys.stderr)
         self.database.close()
 
     # ---- connectors, where more than the list of them changes ----
@@ -137,6 +139,25 @@ class Cloud:
             values = dict.fromkeys(field, round(20 + number % 7 / 2, 1))
             self.publisher.publish(device, device.type, {**values, "updateTime": time, "isBackfilled": True})
 
+    def emulate(self, device: Device, given: Mapping[str, Any]) -> None:
+        """Publish one event of a device, as the emulator does: by its type, such as ``{"touch": {}}``.
+
+        Raises:
+            dt_cloud.errors.ApiError: 400.
+        """
+        supported = SUPPORTED[device.type]
+        event_type, fields = next(iter(given.items()), ("", None))
+        if len(given) != 1 or event_type not in supported:
+            raise ApiError(
+                400, f"invalid argument: a device of type {device.type} publishes one of {', '.join(supported)}"
+            )
+        if not isinstance(fields, dict):
+            raise ApiError(400, f"invalid argument: {event_type} must be an object")
+        try:
+            self.publisher.publish(device, event_type, fields)
+        except ValueError as error:
+            raise ApiError(400, f"invalid argument: {error}") from None
+
     def update(self, connector: Connector, given: dict[str, Any], mask: str | None) -> None:
         """Change a connector; one that is no longer active loses its queue.
 
@@ -183,57 +204,3 @@ class Cloud:
             "failures": connector.failures,
             "lastAttempt": last and {"status": last.answer.status, "note": last.note, "ago": now - last.started},
         }
-
-
-class Pace:
-    """Runs the clock as fast as is wanted, and slower where deliveries do not keep up; and measures how fast that is.
-
-    Args:
-        cloud: Which.
-        wanted: How many seconds are to pass in one real second; None for as many as deliveries keep up with.
-    """
-
-    # Deliveries a second that leave room for the receiver on the same two cores.
-    TARGET = 300.0
-    FASTEST = 3_600.0
-    EVERY = 1.0
-
-    def __init__(self, cloud: Cloud, wanted: float | None = 1.0) -> None:
-        self.cloud = cloud
-        self.wanted = wanted
-        self.factor = cloud.clock.speed
-        self._attempts = 0
-        cloud.deliverer.listeners.append(self._count)
-
-    def set(self, wanted: float | None) -> None:
-        """Want another speed from now on."""
-        self.wanted = wanted
-        if wanted is not None:
-            self.cloud.clock.set_speed(wanted)
-        self.cloud.deliverer.wake()
-
-    def _count(self, _attempt: object) -> None:
-        self._attempts += 1
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        clock = self.cloud.clock
-        while True:
-            began, since, self._attempts = clock.now(), time.monotonic(), 0
-            await asyncio.sleep(self.EVERY)
-            seconds = time.monotonic() - since
-            self.factor = (clock.now() - began) / seconds
-            if clock.speed:
-                self._adjust(clock.speed, self._attempts / seconds)
-
-    def _adjust(self, speed: float, rate: float) -> None:
-        most = self.FASTEST if self.wanted is None else self.wanted
-        if self.cloud.deliverer.overdue(self.cloud.clock.now()):
-            faster = max(min(1.0, most), speed / 2)
-        elif self.wanted is None:
-            faster = speed * min(2.0, self.TARGET / max(rate, 1.0))
-        else:
-            faster = speed * 2
-        if (faster := min(most, faster)) != speed:
-            self.cloud.clock.set_speed(faster)
-            self.cloud.deliverer.wake()

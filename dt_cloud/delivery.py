@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 import heapq
-import json
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from dt_cloud import ledger
 from dt_cloud.attempt import Attempt, Courier, Delivery
@@ -23,6 +20,7 @@ from dt_cloud.faults import Faults
 from dt_cloud.ledger import Ledger
 from dt_cloud.loop import keep_running
 from dt_cloud.metrics import Metrics
+from dt_cloud.outcomes import Outcomes
 from dt_cloud.sender import Answer
 from dt_cloud.signing import Es256Key
 
@@ -31,13 +29,6 @@ LIFE = 12 * 3600.0
 DISABLED_AFTER = 5 * 86_400.0
 # No document names a limit; more would be the machine's own.
 CONCURRENCY = 64
-# Finished deliveries that stay to be looked at.
-KEPT = 10_000
-_PRUNE_EVERY = 1_000
-# Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
-_COMMIT_EVERY = 0.02
-# Real seconds until that is tried again, if it fails.
-_WRITE_AGAIN = 1.0
 # Real seconds that attempts under way have when the cloud is stopped.
 _CLOSING = 0.5
 # Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
@@ -48,8 +39,6 @@ _EXPIRE_EVERY = 1.0
 class _Queue:
     heap: list[tuple[float, int]] = field(default_factory=list)
     in_flight: set[int] = field(default_factory=set)
-    # Finished, and not yet in the ledger.
-    unwritten: int = 0
     # Under way when the queue was dropped: a failure is their end.
     dropped: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,9 +87,7 @@ class Deliverer:
         self._courier = Courier(choices, faults, key, issuer, organization)
         self._queues: dict[str, _Queue] = {}
         self._attempts: set[asyncio.Task[None]] = set()
-        self._unwritten: list[Attempt] = []
-        self._writing: asyncio.TimerHandle | None = None
-        self._finished = 0
+        self._outcomes = Outcomes(database, clock, connectors, books, metrics)
         self._expiring: asyncio.Task[None] | None = None
         self._is_open = False
         self.listeners: list[Callable[[Attempt], None]] = []
@@ -136,14 +123,14 @@ class Deliverer:
             task.cancel()
         await asyncio.gather(*tasks, *self._attempts, return_exceptions=True)
         await self._courier.close()
-        self.write()
+        self._outcomes.close()
 
     # ---- what others ask ----
 
     def waiting(self, connector_id: str | None = None) -> int:
         """Return how many deliveries wait, those under way included, until the ledger has what became of them."""
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
-        return sum(len(queue.heap) + len(queue.in_flight) + queue.unwritten for queue in queues)
+        return sum(len(queue.heap) + len(queue.in_flight) for queue in queues) + self._outcomes.finished(connector_id)
 
     def next_attempt(self, connector_id: str | None = None) -> float | None:
         """Return when the next attempt is due; None if nothing waits for one."""
@@ -154,12 +141,13 @@ class Deliverer:
         """Return whether an attempt of a connector is under way, due, or not written yet."""
         queue = self._queue(connector_id)
         is_due = bool(queue.heap) and queue.heap[0][0] <= self._clock.now()
-        return bool(queue.in_flight) or queue.unwritten > 0 or is_due
+        return bool(queue.in_flight) or is_due or self._outcomes.finished(connector_id) > 0
 
-    def overdue(self, now: float) -> int:
-        """Return how many connectors are behind: more is due than can be under way."""
-        return sum(
-            bool(queue.heap) and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
+    def is_behind(self) -> bool:
+        """Return whether a connector has more that is due than can be under way."""
+        now = self._clock.now()
+        return any(
+            queue.heap and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
             for queue in self._queues.values()
         )
 
@@ -193,18 +181,12 @@ class Deliverer:
         heapq.heappush(queue.heap, (due, number))
         queue.wake.set()
 
-    def drop(self, connector_id: str) -> int:
-        """Drop what waits, since the connector is disabled or gone; what is under way may still arrive.
-
-        Returns:
-            How many events were dropped.
-        """
+    def drop(self, connector_id: str) -> None:
+        """Drop what waits, since the connector is disabled or gone; what is under way may still arrive."""
         queue = self._queue(connector_id)
-        numbers = [number for _, number in queue.heap]
-        self._give_up(connector_id, numbers, ledger.DROPPED)
+        self._outcomes.give_up(connector_id, [number for _, number in queue.heap], ledger.DROPPED)
         queue.heap.clear()
         queue.dropped |= queue.in_flight
-        return len(numbers)
 
     def resend(self, number: int) -> bool:
         """Attempt a waiting delivery now; return whether it waits for an attempt."""
@@ -255,18 +237,18 @@ class Deliverer:
 
     def _begin(self, connector_id: str, queue: _Queue, number: int) -> None:
         # At 3,600 times the speed, a retry comes before the commit of the attempt before it.
-        if any(each.delivery.id == number for each in self._unwritten):
-            self.write()
+        if self._outcomes.has(number):
+            self._outcomes.write()
         connector = self._connectors.get(connector_id)
         row = self._database.execute(f"SELECT {_COLUMNS} FROM deliveries WHERE id = ?", number).fetchone()  # noqa: S608
         if row is None:
             return
         if connector is None or connector.status != ACTIVE:
-            self._give_up(connector_id, [number], ledger.DROPPED)
+            self._outcomes.give_up(connector_id, [number], ledger.DROPPED)
             return
         delivery = Delivery(*row)
         if delivery.published + LIFE <= self._clock.now():
-            self._give_up(connector_id, [number], ledger.EXPIRED)
+            self._outcomes.give_up(connector_id, [number], ledger.EXPIRED)
             return
         queue.in_flight.add(number)
         task = asyncio.create_task(self._attempt(connector, queue, delivery))
@@ -309,8 +291,6 @@ class Deliverer:
                 state = ledger.EXPIRED
         if state == "waiting":
             heapq.heappush(queue.heap, (due, delivery.id))
-        else:
-            queue.unwritten += 1
         queue.in_flight.discard(delivery.id)
         queue.dropped.discard(delivery.id)
         queue.wake.set()
@@ -324,10 +304,8 @@ class Deliverer:
             note=note,
             headers=headers,
         )
-        self._unwritten.append(attempt)
+        self._outcomes.add(attempt)
         self.last_attempts[connector.connector_id] = attempt
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().call_later(_COMMIT_EVERY, self.write)
         for listen in self.listeners:
             listen(attempt)
         if is_disabled:
@@ -336,79 +314,7 @@ class Deliverer:
                 self._connectors.save(connector)
                 self.drop(connector.connector_id)
 
-    # ---- writing ----
-
-    def write(self) -> None:
-        """Write what attempts came to, and the ledger: never one without the other."""
-        if self._writing:
-            self._writing.cancel()
-        self._writing = None
-        attempts, self._unwritten = self._unwritten, []
-        finished = [each for each in attempts if each.state != "waiting"]
-        try:
-            self._write_attempts(attempts, finished)
-        except sqlite3.Error as error:
-            # Such as a full disk. Nothing is forgotten: a restart would attempt it all again.
-            print(f"The outcomes of {len(attempts)} attempts cannot be written yet: {error}", file=sys.stderr)
-            self._unwritten = attempts + self._unwritten
-            if self._is_open:
-                self._writing = asyncio.get_running_loop().call_later(_WRITE_AGAIN, self.write)
-            return
-        for each in finished:
-            self._queue(each.delivery.connector_id).unwritten -= 1
-        self._finished += len(finished)
-
-    def _write_attempts(self, attempts: list[Attempt], finished: list[Attempt]) -> None:
-        with self._database.transaction():
-            self._database.executemany(
-                "UPDATE deliveries SET state = ?, due = ?, attempts = ?, signature = ? WHERE id = ?",
-                [
-                    (each.state, each.due, each.delivery.attempts, each.delivery.signature, each.delivery.id)
-                    for each in attempts
-                ],
-            )
-            self._database.executemany(
-                "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        each.delivery.id, each.delivery.attempts, each.started, each.sent, each.answer.seconds,
-                        each.answer.status, each.note, json.dumps(each.headers), each.answer.body,
-                    )
-                    for each in attempts
-                ],
-            )  # fmt: skip
-            self._database.executemany(
-                "UPDATE connectors SET failing_since = ?, failures = ? WHERE connector_id = ?",
-                [
-                    (connector.failing_since, connector.failures, connector.connector_id)
-                    for connector_id in {each.delivery.connector_id for each in attempts}
-                    if (connector := self._connectors.get(connector_id))
-                ],
-            )
-            self._database.executemany(
-                "UPDATE events SET delivery = 1, delivered_at = ? WHERE id = ? AND delivery = 0",
-                [(self._clock.now(), each.delivery.event) for each in attempts if each.state == ledger.DELIVERED],
-            )
-            for each in finished:
-                self._ledger.add(each.delivery.connector_id, each.delivery.event_type, each.state)
-            self._ledger.write()
-            self._metrics.write(self._clock.now())
-            self._clock.keep()
-            if self._finished >= _PRUNE_EVERY:
-                self._finished = 0
-                self._prune()
-
-    def _prune(self) -> None:
-        last: Any = self._database.value(
-            "SELECT id FROM deliveries WHERE state != 'waiting' ORDER BY id DESC LIMIT 1 OFFSET ?", KEPT
-        )
-        if last is not None:
-            self._database.execute(
-                "DELETE FROM attempts WHERE delivery_id IN "
-                "(SELECT id FROM deliveries WHERE state != 'waiting' AND id <= ?)",
-                last,
-            )
-            self._database.execute("DELETE FROM deliveries WHERE state != 'waiting' AND id <= ?", last)
+    # ---- expiring ----
 
     async def _expire_for_ever(self) -> None:
         while True:
@@ -428,19 +334,6 @@ class Deliverer:
         for connector_id, numbers in by_connector.items():
             queue = self._queue(connector_id)
             gone = [entry[1] for entry in queue.heap if entry[1] in numbers]
-            self._give_up(connector_id, gone, ledger.EXPIRED)
+            self._outcomes.give_up(connector_id, gone, ledger.EXPIRED)
             queue.heap = [entry for entry in queue.heap if entry[1] not in numbers]
             heapq.heapify(queue.heap)
-
-    def _give_up(self, connector_id: str, numbers: list[int], state: str) -> None:
-        """Finish deliveries that nothing will attempt any more."""
-        if not numbers:
-            return
-        self.write()
-        with self._database.transaction():
-            for number in numbers:
-                event_type = self._database.value("SELECT event_type FROM deliveries WHERE id = ?", number)
-                self._ledger.add(connector_id, event_type, state)
-                self._database.execute("UPDATE deliveries SET state = ? WHERE id = ?", state, number)
-            self._ledger.write()
-        self._finished += len(numbers)

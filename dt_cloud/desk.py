@@ -16,8 +16,8 @@ import page
 from dt_cloud.accounts import PROJECTS
 from dt_cloud.api.endpoint import parse_object
 from dt_cloud.clock import MAX_SPEED
+from dt_cloud.devices import check_labels
 from dt_cloud.errors import ApiError
-from dt_cloud.events import SUPPORTED
 from dt_cloud.watch import Watch, written
 
 # Where `dtconn cloud` looks by itself.
@@ -266,23 +266,14 @@ class Desk:
     async def _publish(self, request: Request, given: dict[str, Any]) -> Any:
         """Take one event by its type, as the emulator does: ``{"touch": {}}``."""
         device = self._cloud.device(request.path_params["id"])
-        event_type, fields = next(iter(given.items()), ("", None))
-        if len(given) != 1 or event_type not in SUPPORTED[device.type] or not isinstance(fields, dict):
-            raise ApiError(400, f"invalid argument: one of {', '.join(SUPPORTED[device.type])}, with its fields")
-        try:
-            self._cloud.publisher.publish(device, event_type, fields)
-        except ValueError as error:
-            raise ApiError(400, f"invalid argument: {error}") from None
-        return {"command": self._command(f"cloud publish {device.device_id} {event_type}")}
+        self._cloud.emulate(device, given)
+        return {"command": self._command(f"cloud publish {device.device_id} {next(iter(given))}")}
 
     async def _label(self, request: Request, given: dict[str, Any]) -> Any:
         """Take ``add``, an object of strings, and ``remove``, an array of them."""
         device = self._cloud.device(request.path_params["id"])
         add, remove = given.get("add") or {}, given.get("remove") or []
-        if not isinstance(add, dict) or not isinstance(remove, list):
-            raise ApiError(400, "invalid argument: add is an object, and remove an array")
-        if not all(isinstance(each, str) for each in (*add.values(), *remove)):
-            raise ApiError(400, "invalid argument: labels are strings")
+        check_labels(add, remove)
         self._cloud.publisher.relabel(device, add, remove)
         return {"labels": device.labels}
 

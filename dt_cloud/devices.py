@@ -160,3 +160,19 @@ class Devices:
             "UPDATE devices SET reported = ? WHERE device_id = ?", json.dumps(device.reported), device.device_id
         )
         self._tell(device)
+
+
+def check_labels(add: Any, remove: Any = ()) -> None:
+    """Refuse what cannot be set or removed as labels.
+
+    Args:
+        add: To be an object of strings.
+        remove: To be an array of them.
+
+    Raises:
+        ApiError: 400.
+    """
+    if not isinstance(add, dict) or not all(isinstance(each, str) for each in add.values()):
+        raise ApiError(400, "invalid argument: labels to set must be an object of strings")
+    if not isinstance(remove, (list, tuple)) or not all(isinstance(each, str) for each in remove):
+        raise ApiError(400, "invalid argument: labels to remove must be an array of strings")

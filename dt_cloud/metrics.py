@@ -53,8 +53,8 @@ class Metrics:
             for connector_id, minute in self._changed
             if (each := self._minutes[connector_id].get(minute))
         ]
-        self._changed.clear()
         self._database.executemany("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", rows)
+        self._changed.clear()
         oldest = int((now - WINDOW) // 60)
         if oldest == self._oldest:
             return

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import uvicorn
 
 from dt_cloud.app import build_app
-from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.cloud import Cloud
 from dt_cloud.desk import Desk
 from dt_cloud.loop import keep_running, run
+from dt_cloud.pace import Pace
 from dt_cloud.receiver import Receiver
-from dt_cloud.scenarios import Theatre
 from dt_cloud.sensors import Building
 from dt_cloud.stored import StoredCheck
+from dt_cloud.theatre import Theatre
 from dt_cloud.watch import Watch
 
 
@@ -30,7 +31,7 @@ class Parts:
         building: Its sensors, if it has any of its own.
         stored: Looks into the receiver's store, where that can be read.
         receiver: The receiver, where that is ours to stop and start.
-        next_secret: As in `dt_cloud.scenarios.Stage`.
+        next_secret: As in `dt_cloud.stage.Stage`.
     """
 
     pace: Pace

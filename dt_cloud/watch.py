@@ -12,12 +12,14 @@ from core.readings import Reading, readings
 from dt_cloud import faults
 from dt_cloud.accounts import PROJECTS
 from dt_cloud.attempt import Attempt
-from dt_cloud.cloud import Cloud, Pace
+from dt_cloud.cloud import Cloud
 from dt_cloud.devices import Device
 from dt_cloud.events import SUPPORTED, Fields, delivery_body, event_document
+from dt_cloud.pace import Pace
 from dt_cloud.receiver import Receiver
-from dt_cloud.scenarios import SCENARIOS, Theatre, title
+from dt_cloud.scenarios import SCENARIOS, title
 from dt_cloud.stored import StoredCheck
+from dt_cloud.theatre import Theatre
 
 # Rows of one frame; more are counted.
 MAX_ROWS = 50

@@ -11,9 +11,8 @@ from starlette.routing import Route
 from core.event import read_time
 from dt_cloud.api.endpoint import Call, route
 from dt_cloud.cloud import Cloud
-from dt_cloud.devices import Device
+from dt_cloud.devices import Device, check_labels
 from dt_cloud.errors import ApiError
-from dt_cloud.events import SUPPORTED
 
 _DAY = 86_400.0
 _MAX_EVENTS = 1_000
@@ -100,8 +99,7 @@ def _device(call: Call) -> Device:
 async def _create(call: Call) -> Any:
     project, given = _one_project(call), await call.body()
     labels = given.get("labels") or {}
-    if not _is_labels(labels):
-        raise ApiError(400, "invalid argument: labels must be an object of strings")
+    check_labels(labels)
     return call.cloud.devices.create(project, given.get("type", ""), labels, call.cloud.clock.now()).document()
 
 
@@ -110,8 +108,7 @@ async def _replace(call: Call) -> Any:
     device, labels = _device(call), (await call.body()).get("labels") or {}
     if not device.device_id.startswith("emu"):
         raise ApiError(400, "invalid argument: only an emulated device can be replaced")
-    if not _is_labels(labels):
-        raise ApiError(400, "invalid argument: labels must be an object of strings")
+    check_labels(labels)
     removed = [name for name in device.labels if name not in labels and name != "virtual-sensor"]
     call.cloud.publisher.relabel(device, labels, removed)
     return device.document()
@@ -129,18 +126,7 @@ async def _publish(call: Call) -> Any:
     device, given = _device(call), await call.body()
     if not device.device_id.startswith("emu"):
         raise ApiError(400, "invalid argument: only an emulated device publishes on request")
-    if len(given) != 1:
-        raise ApiError(400, "invalid argument: exactly one event, by its type")
-    event_type, fields = next(iter(given.items()))
-    if event_type not in SUPPORTED[device.type]:
-        supported = ", ".join(SUPPORTED[device.type])
-        raise ApiError(400, f"invalid argument: a device of type {device.type} publishes {supported}")
-    if not isinstance(fields, dict):
-        raise ApiError(400, f"invalid argument: {event_type} must be an object")
-    try:
-        call.cloud.publisher.publish(device, event_type, fields)
-    except ValueError as error:
-        raise ApiError(400, f"invalid argument: {error}") from None
+    call.cloud.emulate(device, given)
     return {}
 
 
@@ -149,8 +135,7 @@ async def _batch_update(call: Call) -> Any:
     names, add, remove = given.get("devices"), given.get("addLabels") or {}, given.get("removeLabels") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ApiError(400, "invalid argument: devices must be an array of names")
-    if not _is_labels(add) or not isinstance(remove, list) or not all(isinstance(each, str) for each in remove):
-        raise ApiError(400, "invalid argument: addLabels is an object of strings, removeLabels an array of them")
+    check_labels(add, remove)
     errors = []
     for name in names:
         parts = _NAME(name)
@@ -190,7 +175,3 @@ def _one_project(call: Call) -> str:
     if call.path("project") == "-":
         raise ApiError(400, "invalid argument: name one project")
     return call.projects()[0]
-
-
-def _is_labels(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())

@@ -14,7 +14,9 @@ from core.settings import Settings
 from dt_cloud.accounts import ORGANIZATION
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud
-from dt_cloud.scenarios import SCENARIOS, Stage, first_signature, play
+from dt_cloud.scenarios import SCENARIOS, first_signature
+from dt_cloud.stage import Stage
+from dt_cloud.theatre import play
 from local.sqlite import SqliteStore
 from server.asgi import App
 from tests.contract.adapter import Adapter, Factory

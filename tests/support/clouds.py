@@ -39,9 +39,9 @@ async def served_cloud(folder: Path, port: int, **options: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def twin(original: Cloud, folder: Path, **options: Any) -> AsyncIterator[Cloud]:
-    """Give another cloud with a clock of its own, which signs as ``original`` does and leaves its keys to that."""
+    """Give another cloud, with a clock of its own. It signs as ``original`` does, which is one folder up."""
     folder.mkdir()
-    source = original.database_path.parent / "cloud-es256-key.pem"
+    source = folder.parent / "cloud-es256-key.pem"
     shutil.copy(source, folder / source.name)
     cloud = Cloud(folder / "cloud.db", original.base_url, **options)
     await cloud.open()
