@@ -47,7 +47,7 @@ def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
 
 
 def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
-    cloud.program.process.send_signal(signal.SIGSTOP)
+    cloud.server.process.send_signal(signal.SIGSTOP)
     is_grey(page)
-    cloud.program.process.send_signal(signal.SIGCONT)
+    cloud.server.process.send_signal(signal.SIGCONT)
     is_live(page, cloud, "After")
