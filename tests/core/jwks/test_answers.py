@@ -37,19 +37,13 @@ def dripping(head: bytes, drop: bytes) -> Answer:
 
 
 NESTED = b"[" * LIMIT
-
-
 PACKED = gzip.compress(json.dumps(jwks()).encode())
-
-
 URIS: list[Any] = [
     *(None, "", "/keys", "keys", [], {}, 5, True, ["https://127.0.0.1"], "https://", "http://[::1", "\ud800"),
     *("http://192.0.2.1/keys", "file:///etc/hostname", "data:application/json,{}", "ftp://127.0.0.1/keys"),
     *("https://127.0.0.1:port/", "https://127.0.0.1:99999/", "https://127.0.0.1/a b", "https://\x00/"),
     f"http://127.0.0.1:{free_port()}/",
 ]
-
-
 FAILURES: dict[str, dict[str, Answer]] = {
     "discovery 404": {DISCOVERY: status(404)},
     "discovery 500": {DISCOVERY: status(500)},
