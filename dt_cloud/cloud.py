@@ -165,8 +165,7 @@ class Cloud:
             dt_cloud.errors.ApiError: 400.
         """
         with self.database.transaction():
-            self.connectors.update(connector, given, mask)
-            if connector.status != ACTIVE:
+            if self.connectors.update(connector, given, mask).status != ACTIVE:
                 self.deliverer.drop(connector.connector_id)
 
     def delete(self, connector: Connector) -> None:

@@ -149,10 +149,10 @@ class Connectors:
             raise ApiError(400, "invalid argument: httpConfig.url is missing")
         marks = ", ".join("?" * len(_COLUMNS))
         self._database.execute(f"INSERT INTO connectors VALUES ({marks})", *self._row(connector))  # noqa: S608
-        self._all[connector.connector_id] = connector
+        self._database.after_commit(lambda: self._all.update({connector.connector_id: connector}))
         return connector
 
-    def update(self, connector: Connector, given: Mapping[str, Any], mask: str | None) -> None:
+    def update(self, connector: Connector, given: Mapping[str, Any], mask: str | None) -> Connector:
         """Change what a client names.
 
         Args:
@@ -160,6 +160,9 @@ class Connectors:
             given: As a client sends it. Without a mask: each field that is there and not null; the fields of
                 ``httpConfig`` one by one, and lists and headers as a whole.
             mask: Names of fields, with commas between: exactly those are changed.
+
+        Returns:
+            The connector as it is once this is committed.
 
         Raises:
             ApiError: 400; nothing is changed.
@@ -169,8 +172,13 @@ class Connectors:
         if changed.status == ACTIVE != connector.status:
             changed.failing_since, changed.failures = None, 0
         self.save(changed)
-        for name in _COLUMNS:
-            setattr(connector, name, getattr(changed, name))
+
+        def apply() -> None:
+            for name in _COLUMNS:
+                setattr(connector, name, getattr(changed, name))
+
+        self._database.after_commit(apply)
+        return changed
 
     def save(self, connector: Connector) -> None:
         """Write a connector as it is now."""
@@ -183,8 +191,8 @@ class Connectors:
 
     def delete(self, connector: Connector) -> None:
         """Remove a connector."""
-        del self._all[connector.connector_id]
         self._database.execute("DELETE FROM connectors WHERE connector_id = ?", connector.connector_id)
+        self._database.after_commit(lambda: self._all.pop(connector.connector_id, None))
 
     def _apply(self, connector: Connector, given: Mapping[str, Any], mask: str | None) -> None:
         for path in _masked(mask) if mask else _PATHS:

@@ -33,7 +33,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.listeners: list[Callable[[bool], None]] = []
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -98,9 +98,15 @@ class Database:
         for act in after:
             act()
 
-    def after_commit(self, act: Callable[[], None]) -> None:
-        """Do something once the open transaction is committed, and never if it is not."""
-        self._after_commit.append(act)
+    def after_commit(self, act: Callable[[], object]) -> None:
+        """Do something once the open transaction is committed, and never if it is not; at once, if none is open.
+
+        What is in memory beside the database changes so, and stays as it was where the disk is full.
+        """
+        if self._connection.in_transaction:
+            self._after_commit.append(act)
+        else:
+            act()
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement."""

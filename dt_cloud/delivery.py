@@ -184,9 +184,8 @@ class Deliverer:
     def drop(self, connector_id: str) -> None:
         """Drop what waits, since the connector is disabled or gone; what is under way may still arrive."""
         queue = self._queue(connector_id)
-        self._outcomes.give_up(connector_id, [number for _, number in queue.heap], ledger.DROPPED)
-        queue.heap.clear()
-        queue.dropped |= queue.in_flight
+        self._give_up(connector_id, {number for _, number in queue.heap}, ledger.DROPPED)
+        self._database.after_commit(lambda: queue.dropped.update(queue.in_flight))
 
     def resend(self, number: int) -> bool:
         """Attempt a waiting delivery now; return whether it waits for an attempt."""
@@ -332,8 +331,16 @@ class Deliverer:
         for connector_id, number in rows:
             by_connector.setdefault(connector_id, set()).add(number)
         for connector_id, numbers in by_connector.items():
-            queue = self._queue(connector_id)
-            gone = [entry[1] for entry in queue.heap if entry[1] in numbers]
-            self._outcomes.give_up(connector_id, gone, ledger.EXPIRED)
+            waiting = {number for _, number in self._queue(connector_id).heap}
+            self._give_up(connector_id, numbers & waiting, ledger.EXPIRED)
+
+    def _give_up(self, connector_id: str, numbers: set[int], state: str) -> None:
+        queue = self._queue(connector_id)
+
+        def take_out() -> None:
             queue.heap = [entry for entry in queue.heap if entry[1] not in numbers]
             heapq.heapify(queue.heap)
+
+        with self._database.transaction():
+            self._outcomes.give_up(connector_id, sorted(numbers), state)
+            self._database.after_commit(take_out)

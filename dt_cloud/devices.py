@@ -114,14 +114,14 @@ class Devices:
             json.dumps(device.labels),
             "{}",
         )
-        self._all[device.device_id] = device
+        self._database.after_commit(lambda: self._all.update({device.device_id: device}))
         self._tell(device)
         return device
 
     def delete(self, device: Device) -> None:
         """Remove a device; its events stay in the history."""
-        del self._all[device.device_id]
         self._database.execute("DELETE FROM devices WHERE device_id = ?", device.device_id)
+        self._database.after_commit(lambda: self._all.pop(device.device_id, None))
         self._tell(device)
 
     def _tell(self, device: Device) -> None:

@@ -85,3 +85,7 @@ def test_one_tampered_byte_is_another_event() -> None:
     assert parsed(changed).parsed
     assert parsed(changed).key != parsed(body).key
     assert tampered(changed) != changed
+
+
+def test_an_id_is_made_in_any_year() -> None:
+    assert xid(2**32 + 0x4D88E15B)[:6] == xid(0x4D88E15B)[:6]

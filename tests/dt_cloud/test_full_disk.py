@@ -80,3 +80,22 @@ def test_the_clock_does_not_run_back_after_a_kill(tmp_path: Path) -> None:
     again = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
     assert again.clock.datetime().isoformat() >= event["timestamp"].removesuffix("Z")
     again.database.close()
+
+
+def test_outcomes_are_kept_when_the_transaction_around_them_is_rolled_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with served_cloud(tmp_path, free_port()) as cloud:
+            device = furnish(cloud, f"http://127.0.0.1:{free_port()}/")
+            (connector,) = cloud.connectors.all()
+            cloud.publisher.publish(device, "touch", {})
+            while not cloud.deliverer.last_attempts:
+                await asyncio.sleep(0)
+            # The outcome is not committed yet, and this writes it.
+            with contextlib.suppress(RuntimeError), cloud.database.transaction():
+                cloud.deliverer.drop(connector.connector_id)
+                raise RuntimeError
+            await asyncio.sleep(0.1)
+            assert cloud.database.value("SELECT max(number) FROM attempts") == 1
+            assert is_balanced(cloud.ledger())
+
+    asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from core.environment import Environment
 from core.receiver import AsyncReceiver
 from core.settings import Settings
-from dt_cloud.accounts import ORGANIZATION
+from dt_cloud.accounts import ORGANIZATION, PROJECTS
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud
 from dt_cloud.scenarios import SCENARIOS, first_signature
@@ -27,6 +28,7 @@ from tests.support.deliveries import SECRET
 from tests.support.ports import free_port
 from tests.support.processes import Program
 
+SECOND_PROJECT = tuple(PROJECTS)[1]
 NEXT_SECRET = "the next signature secret, 40 bytes long"
 
 
@@ -84,5 +86,25 @@ def test_retries_that_keep_their_first_signature(tmp_path: Path, accepted_for: s
             stage = Stage(cloud, f"http://127.0.0.1:{port}", SECRET)
             assert await play(stage, first_signature) == is_met, stage.lines
             await cloud.close()
+
+    asyncio.run(run())
+
+
+def test_a_hanging_connector_of_somebody_elses_does_not_hold_a_scenario_up(tmp_path: Path) -> None:
+    async def run() -> None:
+        port = free_port()
+        store = SqliteStore(tmp_path / "events.db")
+        app = App(AsyncReceiver(Settings.read(Environment({"DT_SIGNATURE_SECRET": SECRET})), store))
+        with socket.create_server(("127.0.0.1", 0)) as hanging:
+            cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
+            async with serving(app, port):
+                await cloud.open()
+                # It takes connections and never answers.
+                url = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
+                given = {"type": "HTTP_PUSH", "httpConfig": {"url": url}}
+                cloud.connectors.create(SECOND_PROJECT, given, cloud.clock.now())
+                stage = Stage(cloud, f"http://127.0.0.1:{port}", SECRET)
+                assert await asyncio.wait_for(play(stage, SCENARIOS["outage-10h"]), 60), stage.lines
+                await cloud.close()
 
     asyncio.run(run())
