@@ -103,7 +103,7 @@ def main(
             speed=wanted or 1.0,
         )
     except CloudError as error:
-        sys.exit(str(error))
+        sys.exit(f"{error} DT_CLOUD_DATABASE chooses another file; one that is not there is made.")
     parts = Parts(
         pace=Pace(cloud, wanted),
         building=Building(cloud, sensors, seed) if sensors else None,

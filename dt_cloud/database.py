@@ -41,10 +41,7 @@ class Database:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=256)
             self._open(path)
         except (OSError, sqlite3.Error) as error:
-            raise CloudError(
-                f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}. Set DT_CLOUD_DATABASE to "
-                "another file; one that is not there is made."
-            ) from None
+            raise CloudError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
 
     def _open(self, path: Path) -> None:
         # Another process would deliver the same queue. The lock lasts until this connection is closed.
@@ -54,10 +51,7 @@ class Database:
             found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
             is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
             if not is_empty and found != (_APPLICATION_ID, VERSION):
-                raise CloudError(
-                    f"{path} is not a database of this version of dt_cloud. Nothing in it was changed. Set "
-                    "DT_CLOUD_DATABASE to another file; one that is not there is made."
-                )
+                raise CloudError(f"{path} is not a database of this version of dt_cloud. Nothing in it was changed.")
             self._connection.execute("PRAGMA journal_mode=WAL")
             # This takes the lock, which the mode alone may not.
             self._connection.execute("BEGIN IMMEDIATE")
@@ -65,9 +59,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname != "SQLITE_BUSY":
                 raise
-            raise CloudError(
-                f"{path} is in use: is `make cloud` running in another terminal? Stop it, or set DT_CLOUD_DATABASE."
-            ) from None
+            raise CloudError(f"{path} is in use: is `make cloud` or `make demo` running in another terminal?") from None
         self._connection.execute("PRAGMA foreign_keys=OFF")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         if is_empty:

@@ -62,8 +62,7 @@ def main(
     try:
         cloud = Cloud(FOLDER / "cloud.db", f"http://127.0.0.1:{port}", speed=wanted or 1.0)
     except CloudError as error:
-        # The demo's file is where it is; a second demo in this folder is the usual reason.
-        sys.exit(str(error).replace("set DT_CLOUD_DATABASE", "start it in another folder"))
+        sys.exit(f"{error} The demo's files are in {FOLDER}; move them away, and it makes new ones.")
     secret, next_secret = _secrets(cloud)
     _connect(cloud, url, secret)
     environ = {
