@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test campaign check format test-core tools hosts packages send events bench size settings lock clean
+.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events bench size settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,8 @@ test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's S
 	@.venv-core/bin/python $(if $(ARGS),,-m coverage run) -m pytest tests/core $(ARGS)
 	@$(if $(ARGS),:,.venv-core/bin/python -m coverage report)
 
+readers: .venv/.readers ## Install what `dtconn` reads the clouds' stores with
+
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
@@ -87,7 +89,7 @@ packages: $(PACKAGES) ## Write the packages of all adapters
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --no-emit-index-url
 ADAPTED := $(wildcard */requirements.in */*-requirements.in)
-LOCKED := $(addprefix requirements/,core es256 run core-test postgres amqp) $(ADAPTED:.in=)
+LOCKED := $(addprefix requirements/,core es256 run readers core-test postgres amqp) $(ADAPTED:.in=)
 
 include $(wildcard */targets.mk)
 
@@ -129,6 +131,10 @@ clean: ## Remove everything that was made; the events in var/ stay
 .venv/.dev: requirements/dev.txt .venv/bin/python | .venv/bin/dtconn
 	$(call install,.venv,$<)
 	@touch $@ .venv/.run
+
+.venv/.readers: requirements/readers.txt .venv/.run
+	$(call install,.venv,$<)
+	@touch $@
 
 .venv/.postgres: requirements/postgres.txt .venv/.dev
 	$(call install,.venv,$<)

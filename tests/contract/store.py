@@ -37,6 +37,8 @@ class Harness:
         rows: Reads all that is stored, past the store, by names of `COLUMNS`.
         faults: For each fault that this store can meet: what begins it, and what ends it.
         refuses_copies: As in `Entry`; so are ``again`` and ``causes``.
+        source: The URL of the store for `readers.sources.open_reader`, if it has a reader.
+        put_foreign: Puts a row that the receiver did not write into the store.
     """
 
     build: Callable[[], AsyncStore]
@@ -45,6 +47,8 @@ class Harness:
     refuses_copies: bool = True
     again: Outcome = Outcome.DUPLICATE
     causes: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    put_foreign: Callable[[], object] = lambda: None
 
 
 Factory = Callable[[Path, pytest.FixtureRequest], AbstractContextManager[Harness]]
@@ -61,6 +65,7 @@ class Entry:
         refuses_copies: Whether the service itself refuses a second copy, however close it follows on the first.
         again: What the store says of a second copy: Service Bus drops one without a word.
         causes: Why an event is refused during a fault, where that is always the same.
+        is_readable: Whether its harness has a ``source`` and ``put_foreign``.
     """
 
     factory: Factory
@@ -69,6 +74,7 @@ class Entry:
     refuses_copies: bool = True
     again: Outcome = Outcome.DUPLICATE
     causes: Mapping[str, str] = field(default_factory=dict)
+    is_readable: bool = False
 
 
 # unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. drip: answers, a

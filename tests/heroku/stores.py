@@ -50,7 +50,11 @@ def postgres(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         "row": (lambda: begin_refusing(poison, "23514"), end_refusing),
     }
     try:
-        yield Harness(lambda: PostgresStore(url.replace(str(server.port), str(proxy.port))), rows, faults)
+        source = url.replace(str(server.port), str(proxy.port))
+        foreign = "INSERT INTO events (key, received_at, parsed, body) VALUES ('theirs', '12000-01-01', true, 'theirs')"
+        yield Harness(
+            lambda: PostgresStore(source), rows, faults, source=source, put_foreign=lambda: execute(url, foreign)
+        )
     finally:
         proxy.close()
 
@@ -71,6 +75,7 @@ STORES = {
         postgres,
         frozenset({"unavailable", "silent", "drip", "throttled", "lost answer", "row"}),
         is_grouped=True,
+        is_readable=True,
         causes={"silent": "TimeoutError", "throttled": "53300:TooManyConnectionsError"},
     )
 }

@@ -34,7 +34,10 @@ def sqlite(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         "unavailable": (lambda: _in_the_way(path), lambda: _out_of_the_way(path)),
         "row": (lambda: other.execute(trigger), lambda: other.execute("DROP TRIGGER refuse")),
     }
-    yield Harness(lambda: SqliteStore(path), rows, faults)
+    foreign = "INSERT INTO events (key, received_at, parsed, body) VALUES ('theirs', 'today', 1, 7)"
+    yield Harness(
+        lambda: SqliteStore(path), rows, faults, source=f"sqlite:{path}", put_foreign=lambda: other.execute(foreign)
+    )
     other.close()
 
 
@@ -66,6 +69,7 @@ STORES = {
         sqlite,
         frozenset({"unavailable", "silent", "row"}),
         is_grouped=True,
+        is_readable=True,
         causes={"silent": "SQLITE_BUSY", "unavailable": "SQLITE_CANTOPEN"},
     )
 }

@@ -1,0 +1,9 @@
+"""Readers of every store, one class per store, on the vendors' own clients.
+
+They never write. A receiver's package never contains them: their libraries are extras of `dtconn`, such as
+``pip install 'data-connector-receiver[aws]'``.
+"""
+
+
+class ReaderError(Exception):
+    """The store cannot be read. ``str()`` is one sentence for a person: what failed, and what to do next."""

@@ -1,0 +1,60 @@
+"""Which events to read."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from core.event import Event
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Conditions that an event meets, and how many of the newest to return.
+
+    Attributes:
+        device_id: Of this device only.
+        event_types: Of these types only; all if empty.
+        labels: With these labels only: name and value; an empty value stands for any.
+        since: Not older than this, by `event_time`.
+        until: Older than this.
+        limit: At most this many, the newest; 0 for all.
+    """
+
+    device_id: str | None = None
+    event_types: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 0
+
+    def matches(self, event: Event) -> bool:
+        """Return whether an event meets every condition."""
+        time = event_time(event)
+        return (
+            self.device_id in (None, event.device_id)
+            and (not self.event_types or event.event_type in self.event_types)
+            and (self.since is None or time >= self.since)
+            and (self.until is None or time < self.until)
+            and all(_has(event.labels, name, value) for name, value in self.labels.items())
+        )
+
+
+def event_time(event: Event) -> datetime:
+    """Return the time of an event: its own, or that of its arrival if it has none."""
+    return event.timestamp or event.received_at
+
+
+def newest_first(events: Iterable[Event], limit: int) -> Iterator[Event]:
+    """Sort events of a store that has no order by time. With a limit, no more than ``limit`` are in memory."""
+
+    def order(event: Event) -> tuple[timedelta, str]:
+        return _LAST - event_time(event), event.key
+
+    return iter(heapq.nsmallest(limit, events, key=order) if limit else sorted(events, key=order))
+
+
+def _has(labels: Mapping[str, str], name: str, value: str) -> bool:
+    return labels.get(name) == value if value else name in labels

@@ -1,0 +1,74 @@
+"""Opens the reader of a source: a URL whose scheme names the store."""
+
+import importlib
+from dataclasses import dataclass
+
+from readers import ReaderError
+from readers.contract import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of store.
+
+    Attributes:
+        module: The module of `readers` that has ``open_reader(url)``.
+        example: An example of its URL.
+        extra: The extra that installs its library; None if dtconn always has it.
+    """
+
+    module: str
+    example: str
+    extra: str | None = None
+
+
+SOURCES = {
+    "sqlite": Source("sqlite", "sqlite:var/events.db"),
+    "postgres": Source("postgres", "postgres://user:password@host:5432/name"),
+    "dynamodb": Source("dynamodb", "dynamodb:dt-receiver-events", "aws"),
+    "sqs": Source("sqs", "sqs:https://sqs.eu-west-1.amazonaws.com/123456789012/dt-receiver-events", "aws"),
+    "firestore": Source("firestore", "firestore:projects/PROJECT/databases/DATABASE", "gcp"),
+    "pubsub": Source("pubsub", "pubsub:projects/PROJECT/subscriptions/SUBSCRIPTION", "gcp"),
+    "bigquery": Source("bigquery", "bigquery:PROJECT.DATASET.TABLE", "gcp"),
+    "azure-table": Source("azure_table", "azure-table:https://ACCOUNT.table.core.windows.net/TABLE", "azure"),
+    "storage-queue": Source("storage_queue", "storage-queue:https://ACCOUNT.queue.core.windows.net/QUEUE", "azure"),
+    "servicebus": Source("service_bus", "servicebus:NAMESPACE.servicebus.windows.net/QUEUE", "azure"),
+    "cloudant": Source("cloudant", "cloudant:https://HOST/NAME", "ibm"),
+}
+_ALIASES = {"postgresql": "postgres"}
+
+
+def scheme_of(url: str) -> str | None:
+    """Return the store that a URL names, a key of `SOURCES`; None if it is not a source."""
+    scheme = url.strip().strip("\"'").partition(":")[0].partition("+")[0].lower()
+    scheme = _ALIASES.get(scheme, scheme)
+    return scheme if scheme in SOURCES and ":" in url else None
+
+
+def open_reader(url: str) -> Reader:
+    """Return the reader of a source.
+
+    Args:
+        url: As in `Source.example`, or the path of an SQLite file.
+
+    Raises:
+        ReaderError: The scheme is unknown, a library is missing, or the URL is invalid.
+    """
+    scheme = scheme_of(url)
+    if scheme is None:
+        if "://" in url:
+            # Not quoted: it may contain a password.
+            raise ReaderError(f"This is not the URL of a store. Its scheme must be one of: {', '.join(SOURCES)}.")
+        scheme, url = "sqlite", f"sqlite:{url}"
+    source = SOURCES[scheme]
+    try:
+        module = importlib.import_module(f"readers.{source.module}")
+    except ModuleNotFoundError as error:
+        if source.extra is None or (error.name or "").startswith("readers"):
+            raise
+        raise ReaderError(
+            f"{scheme} needs a library that is not installed: pip install 'data-connector-receiver[{source.extra}]'. "
+            f"In a clone of the repository: make readers"
+        ) from None
+    reader: Reader = module.open_reader(url)
+    return reader

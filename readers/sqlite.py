@@ -1,0 +1,101 @@
+"""Reads the database of the local receiver."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from core.event import Event, rfc3339
+from readers import ReaderError
+from readers.contract import BATCH, Batch, Reader
+from readers.query import Query
+from readers.rows import stored
+from readers.sql import newest, select
+
+
+class SqliteReader(Reader):
+    """Reads the file with a connection that cannot write, also while the receiver writes.
+
+    Args:
+        path: The file.
+    """
+
+    is_in_order = True
+    poll_seconds = 0.5
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            raise ReaderError(
+                f"There is no database at {path} yet. Start the receiver with `make run`, and send it an event with "
+                "`make send`."
+            )
+        with self._reading():
+            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            self._there = [row[1] for row in self._rows("PRAGMA table_info(events)", ())]
+            if not self._there:
+                raise self._error("no such table: events")
+        except ReaderError:
+            self.close()
+            raise
+        # A lone surrogate is valid JSON, but not UTF-8: it must not end a listing.
+        self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def matching(self, query: Query) -> Iterator[Event]:
+        """Yield the events; the newest ones are read from the index."""
+        return self._events(newest(query, self._there, lambda _: "?"))
+
+    def latest(self, query: Query) -> Iterator[Event]:
+        """Yield the newest events, found by the view ``latest``."""
+        is_of_device = " WHERE device_id = ?" if query.device_id else ""
+        keys = f"SELECT key FROM latest{is_of_device}"  # noqa: S608 - constants
+        found = self._events((f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
+        return filter(query.matches, found)
+
+    def arrived(self, since: datetime | None) -> Iterator[Event]:
+        """Yield what arrived, in the order in which it was stored."""
+        where = " WHERE received_at >= ?" if since else ""
+        return self._events((f"{select(self._there)}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
+
+    def end(self) -> str:
+        """Return the row id of the last insert."""
+        return str(next(self._rows("SELECT coalesce(max(rowid), 0) FROM events", ()))[0])
+
+    def follow(self, position: str | None = None) -> Iterator[Batch]:
+        """Yield what arrived, by row id, which grows with each insert."""
+        row = int(position or 0)
+        statement = f"{select(self._there, 'rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
+        while rows := list(self._rows(statement, [row])):
+            row = rows[-1][0]
+            yield Batch([stored(*values) for _, *values in rows], str(row))
+
+    def _events(self, statement: tuple[str, list[Any]]) -> Iterator[Event]:
+        return (stored(*values) for values in self._rows(*statement))
+
+    def _rows(self, statement: str, arguments: Iterable[Any]) -> Iterator[Any]:
+        with self._reading():
+            yield from self._connection.execute(statement, tuple(arguments))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._error(str(error)) from None
+
+    def _error(self, reason: str) -> ReaderError:
+        return ReaderError(
+            f"Cannot read events from {self._path}: {reason}. Is it the file that the receiver's DT_DATABASE names?"
+        )
+
+
+def open_reader(url: str) -> SqliteReader:
+    """Open ``sqlite:PATH``."""
+    return SqliteReader(Path(url.partition(":")[2]))

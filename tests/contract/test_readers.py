@@ -1,0 +1,212 @@
+"""Every reader gives back what the receiver stored."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.event import Event, parse_stored
+from core.receiver import DEADLINE
+from readers import ReaderError
+from readers.contract import Reader
+from readers.query import Query, newest_first
+from readers.rows import FOREIGN
+from readers.sources import open_reader
+from tests.contract.store import Harness
+from tests.contract.stores import STORES
+from tests.support.cases import each_table
+from tests.support.deliveries import body
+
+NOW = datetime.now(UTC).replace(microsecond=123456)
+HOUR = timedelta(hours=1)
+READABLE = [name for name, store in STORES.items() if store.is_readable]
+
+
+@pytest.fixture(params=READABLE)
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+    with STORES[request.param].factory(tmp_path, request) as harness:
+        yield harness
+
+
+@pytest.fixture
+def history(harness: Harness) -> Harness:
+    """A store that keeps what it has: queues are skipped."""
+    put(harness, [])
+    with open_reader(harness.source) as reader:
+        if reader.is_queue:
+            pytest.skip("a queue has no history")
+    return harness
+
+
+def put(harness: Harness, events: Iterable[Event]) -> list[Event]:
+    events = list(events)
+
+    async def run() -> None:
+        store = harness.build()
+        await store.open()
+        await asyncio.gather(*(store.put(event, time.monotonic() + DEADLINE) for event in events))
+        await store.close()
+
+    asyncio.run(run())
+    return events
+
+
+def at(hours: float, device: str = "emu1", event_type: str = "touch", **labels: str) -> Event:
+    """Return an event of ``hours`` ago, which arrived a second later."""
+    sent = NOW - hours * HOUR
+    document = json.loads(
+        body(
+            eventId=f"e{hours}{device}{event_type}".replace(".", "_"),
+            eventType=event_type,
+            timestamp=sent.isoformat(),
+            data={event_type: {"state": "MOTION_DETECTED", "updateTime": sent.isoformat()}},
+        )
+    )
+    document["metadata"]["deviceId"] = device
+    document["labels"] = labels or {"name": "Room"}
+    content = json.dumps(document).encode()
+    return parse_stored(content, sent + timedelta(seconds=1), "hs256:0")
+
+
+def some() -> list[Event]:
+    """Return events of three devices and two types, in no order of time."""
+    return [
+        at(hours, device, event_type, **labels)
+        for hours in (3, 0.5, 50, 1, 2)
+        for device, labels in (("emu1", {}), ("emu2", {"name": "Room", "floor": "2"}), ("emu3", {"floor": "3"}))
+        for event_type in ("touch", "motion")
+    ]
+
+
+def in_order(reader: Reader, events: Iterable[Event]) -> list[Event]:
+    return list(newest_first(events, 0)) if not reader.is_queue else sorted(events, key=lambda event: event.key)
+
+
+def listed(reader: Reader, query: Query) -> list[Event]:
+    found = list(reader.events(query))
+    return found if not reader.is_queue else sorted(found, key=lambda event: event.key)
+
+
+@each_table
+def test_every_event_comes_back_as_it_was_stored(harness: Harness, cases: dict[str, bytes]) -> None:
+    events = put(harness, (parse_stored(content, NOW, "hs256:0") for content in cases.values()))
+    with open_reader(harness.source) as reader:
+        found = {event.key: event for event in reader.events(Query())}
+        assert len(found) == len(cases)
+    for event in events:
+        assert found[event.key] == replace(event, document=found[event.key].document)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(),
+        Query(limit=4),
+        Query(device_id="emu2"),
+        Query(device_id="emu2", since=NOW - 2 * HOUR),
+        Query(device_id="emu2", event_types=["motion"], since=NOW - 3 * HOUR, until=NOW - HOUR, limit=1),
+        Query(device_id="none"),
+        Query(event_types=["motion"], limit=3),
+        Query(event_types=["touch", "motion"], until=NOW - 2 * HOUR),
+        Query(since=NOW - HOUR, until=NOW),
+        Query(labels={"name": "Room"}, limit=5),
+        Query(labels={"floor": "", "name": "Room"}),
+        Query(device_id="emu3", labels={"floor": "3"}, limit=2),
+    ],
+)
+def test_query_returns_what_matches_newest_first(harness: Harness, query: Query) -> None:
+    events = put(harness, some())
+    with open_reader(harness.source) as reader:
+        expected = in_order(reader, filter(query.matches, events))
+        found = listed(reader, query)
+        if reader.is_queue and query.limit:
+            assert len(found) == min(len(expected), query.limit)
+            assert {event.key for event in found} <= {event.key for event in expected}
+        else:
+            assert [event.key for event in found] == [event.key for event in expected[: query.limit or None]]
+
+
+def test_reading_changes_nothing(harness: Harness) -> None:
+    events = put(harness, some())
+    with open_reader(harness.source) as reader:
+        for _ in range(2):
+            assert {event.key for event in reader.events(Query())} == {event.key for event in events}
+    assert {row["key"] for row in harness.rows()} == {event.key for event in events}
+
+
+def test_latest_is_the_newest_of_each_device_and_type(history: Harness) -> None:
+    put(history, some())
+    with open_reader(history.source) as reader:
+        for query, devices in ((Query(), 3), (Query(device_id="emu2", limit=1), 1), (Query(labels={"floor": ""}), 2)):
+            found = list(reader.latest(query))
+            assert len(found) == devices * 2
+            assert {event.timestamp for event in found} == {NOW - 0.5 * HOUR}
+
+
+def test_follow_gives_what_arrives_and_can_be_resumed(history: Harness) -> None:
+    first = {event.key for event in put(history, some())}
+    with open_reader(history.source) as reader:
+        batches = list(reader.follow())
+        assert {event.key for batch in batches for event in batch.events} == first
+        end = reader.end()
+    position = batches[-1].position
+    # Older by its own time: what counts is when it arrives.
+    late = replace(at(60), received_at=datetime.now(UTC))
+    put(history, [late])
+    for begin in (position, end):
+        with open_reader(history.source) as reader:
+            batches = list(reader.follow(begin))
+        assert late.key in {event.key for batch in batches for event in batch.events}
+        assert len([event for batch in batches for event in batch.events]) < len(first)
+    with open_reader(history.source) as reader:
+        batch = next(reader.follow())
+        keys = {event.key for event in batch.events}
+        keys |= {event.key for later in reader.follow(batch.position) for event in later.events}
+    assert keys == first | {late.key}
+
+
+def test_arrived_gives_at_least_what_arrived_since(history: Harness) -> None:
+    events = put(history, some())
+    with open_reader(history.source) as reader:
+        assert {event.key for event in reader.arrived(None)} == {event.key for event in events}
+        since = NOW - 2 * HOUR
+        assert {event.key for event in reader.arrived(since)} >= {
+            event.key for event in events if event.received_at >= since
+        }
+
+
+def test_row_of_somebody_else_is_shown_as_such(harness: Harness) -> None:
+    [event] = put(harness, [at(1)])
+    harness.put_foreign()
+    with open_reader(harness.source) as reader:
+        found = list(reader.events(Query()))
+        assert len(found) == 2
+        assert {(one.key == event.key, one.fault == FOREIGN) for one in found} == {(True, False), (False, True)}
+        assert not reader.is_queue or not list(reader.events(Query(event_types=["motion"])))
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "denied"])
+def test_error_is_one_sentence_for_a_person(harness: Harness, fault: str) -> None:
+    if fault not in harness.faults:
+        pytest.skip(f"this store cannot be {fault}")
+    put(harness, [at(1)])
+    begin, end = harness.faults[fault]
+    begin()
+    try:
+        with pytest.raises(ReaderError) as caught, open_reader(harness.source) as reader:
+            list(reader.events(Query()))
+    finally:
+        end()
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).endswith((".", "?"))
+
+
+def test_store_that_does_not_exist_is_one_sentence(harness: Harness) -> None:
+    with pytest.raises(ReaderError) as caught, open_reader(f"{harness.source}-missing") as reader:
+        list(reader.events(Query()))
+    assert len(str(caught.value).splitlines()) == 1
