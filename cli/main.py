@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError, cloud, reading
+from cli import CommandError, check, cloud, export, mirror, reading
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -25,7 +25,15 @@ app = typer.Typer(
 
 app.add_typer(cloud.app, name="cloud")
 app.command()(cloud.scenario)
-for command in (reading.events, reading.readings, reading.latest, reading.tail):
+for command in (
+    reading.events,
+    reading.readings,
+    reading.latest,
+    reading.tail,
+    mirror.mirror,
+    export.export,
+    check.check,
+):
     app.command()(command)
 
 _SECRET_FILE = Path("var/signature-secret")

@@ -85,9 +85,9 @@ def events(
     from cli.tables import events_table, show
 
     _check_format(as_json, as_csv)
-    query = _query(device_id, types, labels, since, until, limit)
+    query = build_query(device_id, types, labels, since, until, limit)
     with opened(source, receive=receive) as reader:
-        _ask(reader.cost(query), yes)
+        ask(reader.cost(query), yes)
         found = reader.events(query)
         if as_json:
             write_json(map(event_row, found))
@@ -123,9 +123,9 @@ def readings(
     from readers.readings import newest_readings, readings_query
 
     _check_format(as_json, as_csv)
-    query = _query(device_id, types, labels, since, until, limit)
+    query = build_query(device_id, types, labels, since, until, limit)
     with opened(source, receive=receive) as reader:
-        _ask(reader.cost(readings_query(query)), yes)
+        ask(reader.cost(readings_query(query)), yes)
         found = newest_readings(reader, query)
         if as_json:
             write_json(map(reading_row, found))
@@ -157,9 +157,9 @@ def latest(
     from readers.readings import newest_rows
 
     _check_format(as_json, as_csv)
-    query = _query(device_id, types, labels, None, None, 0)
+    query = build_query(device_id, types, labels)
     with opened(source) as reader:
-        _ask(reader.latest_cost(query), yes)
+        ask(reader.latest_cost(query), yes)
         found = sorted(
             newest_rows(reader.latest(query)),
             key=lambda row: (row.reading.name or "", row.reading.device_id or "", row.reading.event_type),
@@ -187,7 +187,7 @@ def tail(
       dtconn tail
       dtconn tail --type temperature --json | jq .deviceId
     """  # noqa: D301
-    query = _query(device_id, types, labels, None, None, limit)
+    query = build_query(device_id, types, labels, limit=limit)
     with opened(source) as reader:
         if reader.poll_seconds is None:
             fail(
@@ -257,8 +257,8 @@ def _show_live(arriving: "Iterator[list[Event]]", lines: int) -> None:
 
 
 @contextmanager
-def opened(source: str, *, receive: bool = False) -> "Iterator[Reader]":
-    """Open the reader of a store; end the command with one sentence if it cannot be read."""
+def opened(source: str, *, receive: bool = False, exit_code: int = 1) -> "Iterator[Reader]":
+    """Open the reader of a store; end the command with one sentence, and ``exit_code``, if it cannot be read."""
     from readers import ReaderError
     from readers.sources import open_reader
 
@@ -270,10 +270,10 @@ def opened(source: str, *, receive: bool = False) -> "Iterator[Reader]":
                 typer.echo(reader.receiving, err=True)
             yield reader
     except ReaderError as error:
-        fail(CommandError(str(error)))
+        fail(CommandError(str(error), exit_code))
 
 
-def _ask(cost: str | None, yes: bool) -> None:
+def ask(cost: str | None, yes: bool) -> None:
     """Print what a query reads and costs, and ask; without a terminal, --yes answers."""
     if cost is None:
         return
@@ -285,14 +285,15 @@ def _ask(cost: str | None, yes: bool) -> None:
     typer.confirm("Read it?", abort=True, err=True)
 
 
-def _query(
+def build_query(
     device_id: str | None,
     types: list[str] | None,
     labels: list[str] | None,
-    since: str | None,
-    until: str | None,
-    limit: int,
+    since: str | None = None,
+    until: str | None = None,
+    limit: int = 0,
 ) -> "Query":
+    """Return the query of a command's options."""
     from readers.query import Query
 
     return Query(

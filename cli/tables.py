@@ -1,7 +1,8 @@
 """Events and readings as tables for a person."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -14,6 +15,9 @@ from core.event import Event, rfc3339
 from core.readings import Reading, readings
 from core.text import printable
 from readers.readings import ReadingRow
+
+if TYPE_CHECKING:
+    from cli.check import Seen
 
 # Without a terminal there is no width; wide enough for the longest key of DT's ids.
 _WIDTH = 240
@@ -77,6 +81,19 @@ def latest_table(rows: Iterable[ReadingRow]) -> Table:
             age((now - time).total_seconds()) if time else "",
             _mark(reading),
         )
+    return table
+
+
+def seen_table(seen: "Sequence[Seen]", late: "Sequence[Seen]", now: datetime) -> Table:
+    """Return a table of when each sensor was last heard of."""
+    table = _table("name", "device", "last seen (UTC)", "age", "")
+    for one in seen:
+        mark = Text("silent", "red") if one in late else Text()
+        if one.at is None:
+            table.add_row(_cell(one.name), _cell(one.device_id), "", "", mark)
+        else:
+            elapsed = age((now - one.at).total_seconds())
+            table.add_row(_cell(one.name), _cell(one.device_id), _time(rfc3339(one.at)), elapsed, mark)
     return table
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def a_contact(state: str) -> bytes:
 def fill(path: Path, events: Iterable[Event]) -> None:
     async def put() -> None:
         store = SqliteStore(path)
-        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
+        await store.open()
+        waiting = iter(events)
+        while batch := list(islice(waiting, 1_000)):
+            await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in batch))
         await store.close()
 
     asyncio.run(put())
