@@ -161,7 +161,7 @@ def test_refresh_names_its_source() -> None:
 
 def test_conflicting_sources_of_the_secret_are_a_fault() -> None:
     secrets = Service(SECRET).secrets
-    with pytest.raises(SettingsError, match="Remove the one or the other"):
+    with pytest.raises(SettingsError, match="Remove one of the two"):
         Settings.load({"DT_SIGNATURE_SECRET": SECRET}, secrets)
     with pytest.raises(SettingsError, match="unsigned"):
         Settings.load({"DT_SIGNATURE_POLICY": "unsigned"}, secrets)

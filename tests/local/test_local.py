@@ -203,7 +203,7 @@ def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
         post(program, fresh_body())
         program.stop(signal.SIGKILL)
     path.rename(tmp_path / "moved.db")
-    assert "events.db-wal is, with acknowledged events in it" in run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
+    assert "events.db-wal does, and has acknowledged events" in run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
     (tmp_path / "moved.db").rename(path)
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path):
         assert len(stored(path)) == 1
