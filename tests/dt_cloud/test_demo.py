@@ -152,7 +152,7 @@ def test_a_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
             program.stop(number)
             program.close()
         # However it ended, it left no receiver behind.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while _is_listening(program.port):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -210,7 +210,7 @@ def test_a_scenario_says_its_own_end_or_that_another_was_started(page: Page) -> 
     run = json.loads(first.body)["run"]
     assert page.get("/desk/frame")["scenario"]["run"] == run
     assert page.request("DELETE", "/desk/scenarios", {"content-type": "application/json"}).status == 200
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not (found := page.get("/desk/frame")["scenario"])["isDone"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

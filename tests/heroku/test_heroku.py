@@ -99,7 +99,7 @@ def test_tls_with_a_self_signed_certificate(postgres_with_tls: Postgres) -> None
     url = postgres.url(name, "heroku", "127.0.0.2")
     # In a process of its own, because asyncpg leaves the socket of a refused connection to the garbage collector.
     connect = f"import asyncio, asyncpg; asyncio.run(asyncpg.connect('{url}?sslmode=disable'))"
-    refused = subprocess.run([sys.executable, "-c", connect], capture_output=True, text=True, timeout=20, check=False)
+    refused = subprocess.run([sys.executable, "-c", connect], capture_output=True, text=True, timeout=60, check=False)
     assert "InvalidAuthorizationSpecificationError" in refused.stderr
 
     async def run() -> tuple[Outcome, bool]:
@@ -184,7 +184,7 @@ def put_all(url: str, contents: list[bytes]) -> None:
     asyncio.run(run())
 
 
-def wait_until(url: str, condition: str, seconds: float = 15) -> None:
+def wait_until(url: str, condition: str, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not execute(url, f"SELECT {condition} AS met")[0]["met"]:
         assert time.monotonic() < deadline, condition
