@@ -43,6 +43,9 @@ from tests.support.deliveries import delivery, fresh_body
 from tests.support.moto import MotoServer
 from tests.support.proxy import Proxy
 
+# An item with the keys that the table asks for, and nothing as the receiver has it.
+THEIRS = {"device": {"S": "theirs"}, "timestampKey": {"S": "theirs"}, "key": {"N": "7"}, "body": {"S": "text"}}
+
 
 def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
     throttled = http_answer(400, {"__type": throttling, "message": "slow down"})
@@ -69,6 +72,8 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
             lambda: Waiting(DynamoDbStore(client("dynamodb"), table, 30)),
             lambda: [row(item) for item in items(there, table)],
             _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
+            source=f"dynamodb:{table}",
+            put_foreign=lambda: there.put_item(TableName=table, Item=THEIRS),
         )
     finally:
         proxy.close()
@@ -118,7 +123,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}),
+    "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}, is_readable=True),
     "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
     "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False, causes=CAUSES),
 }
