@@ -101,7 +101,13 @@ def _sqs(fifo: bool) -> Factory:
             return sorted(taken, key=lambda row: str(row["received_at"]))
 
         try:
-            yield Harness(build, rows, _aws_faults(proxy, moto, "com.amazonaws.sqs#RequestThrottled"))
+            yield Harness(
+                build,
+                rows,
+                _aws_faults(proxy, moto, "com.amazonaws.sqs#RequestThrottled"),
+                source=f"sqs:{queue}",
+                put_foreign=lambda: there.send_message(QueueUrl=queue, MessageBody='{"key": "theirs"}'),
+            )
         finally:
             proxy.close()
 
@@ -124,6 +130,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 STORES = {
     "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}, is_readable=True),
-    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
+    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True),
+    # Not readable: while one message of a device is received, SQS withholds the others.
     "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False, causes=CAUSES),
 }
