@@ -222,27 +222,28 @@ def test_worker_prints_no_terminal_control_characters(postgres: Postgres, tmp_pa
 
 def test_row_that_cannot_be_processed_becomes_a_dead_letter(postgres: Postgres) -> None:
     from core.log import Log
+    from core.worker import MAX_ATTEMPTS
     from heroku import worker
 
     url = postgres.create_database()
     put_all(url, [body(eventId="good"), body(eventId="bad")])
     processed: list[str | None] = []
 
-    async def process(event: Event) -> None:
+    def process(event: Event) -> None:
         if event.event_id == "bad":
             raise ValueError("a secret")
         processed.append(event.event_id)
 
     async def run() -> list[int]:
         connection = await asyncpg.connect(url)
-        counts = [await worker.process_batch(connection, Log(), process) for _ in range(worker.MAX_ATTEMPTS + 1)]
+        counts = [await worker.process_batch(connection, Log(), process) for _ in range(MAX_ATTEMPTS + 1)]
         await connection.close()
         return counts
 
     assert asyncio.run(run()) == [2, 1, 1, 1, 1, 0]
     assert processed == ["good"]
     [bad] = execute(url, "SELECT event_id, attempts FROM events WHERE processed_at IS NULL")
-    assert (bad["event_id"], bad["attempts"]) == ("bad", worker.MAX_ATTEMPTS)
+    assert (bad["event_id"], bad["attempts"]) == ("bad", MAX_ATTEMPTS)
 
 
 def test_worker_reconnects_to_the_database(tmp_path: Path) -> None:
