@@ -1,5 +1,5 @@
 # The receiver on Google Cloud: a Cloud Run function, and where it puts events: a Pub/Sub topic with BigQuery behind it
-# (bigquery.tf), or a Firestore database. What watches it is in alerts.tf.
+# (bigquery.tf), or a Firestore database (firestore.tf). What watches it is in alerts.tf.
 
 data "google_project" "this" {}
 
@@ -361,57 +361,4 @@ resource "google_pubsub_subscription_iam_member" "events" {
   subscription = google_pubsub_subscription.events[0].id
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
-}
-
-# Events are devices/{device}/events/e.{key}; keys that were seen are seenKeys/e.{key}.
-resource "google_firestore_database" "events" {
-  count                             = local.has_firestore ? 1 : 0
-  name                              = var.database
-  location_id                       = var.region
-  type                              = "FIRESTORE_NATIVE"
-  delete_protection_state           = "DELETE_PROTECTION_ENABLED"
-  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
-
-  depends_on = [google_project_service.apis]
-
-  lifecycle {
-    prevent_destroy = true
-  }
-}
-
-# Deleted within a day after that time. Not indexed: nobody asks for it, and times that only grow are slow to index.
-resource "google_firestore_field" "expires_at" {
-  for_each   = toset(local.has_firestore ? ["events", "seenKeys"] : [])
-  database   = google_firestore_database.events[0].name
-  collection = each.key
-  field      = "expiresAt"
-
-  ttl_config {}
-  index_config {}
-}
-
-# Firestore indexes the first 1,500 bytes of it otherwise, twice.
-resource "google_firestore_field" "body" {
-  count      = local.in_firestore ? 1 : 0
-  database   = google_firestore_database.events[0].name
-  collection = "events"
-  field      = "body"
-
-  index_config {}
-}
-
-# The newest event of a type of a device, in one query. Those of all types need no index of ours.
-resource "google_firestore_index" "events" {
-  count      = local.in_firestore ? 1 : 0
-  database   = google_firestore_database.events[0].name
-  collection = "events"
-
-  fields {
-    field_path = "eventType"
-    order      = "ASCENDING"
-  }
-  fields {
-    field_path = "timestamp"
-    order      = "DESCENDING"
-  }
 }
