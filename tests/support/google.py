@@ -94,30 +94,35 @@ class PubSub:
 
     Attributes:
         topic: The topic's full name.
+        subscription: The subscription's.
     """
 
     def __init__(self, host: str) -> None:
         self._host = host
         name = f"t{uuid.uuid4().hex}"
         self.topic = f"projects/tests/topics/{name}"
-        self._subscription = f"projects/tests/subscriptions/{name}"
+        self.subscription = f"projects/tests/subscriptions/{name}"
         self.create()
 
     def create(self) -> None:
         """Create both."""
         call(self._host, "PUT", self.topic, {})
-        call(self._host, "PUT", self._subscription, {"topic": self.topic, "enableMessageOrdering": True})
+        call(self._host, "PUT", self.subscription, {"topic": self.topic, "enableMessageOrdering": True})
 
     def delete_topic(self) -> None:
         """Delete the topic; `create` makes another."""
         call(self._host, "DELETE", self.topic)
-        call(self._host, "DELETE", self._subscription)
+        call(self._host, "DELETE", self.subscription)
+
+    def publish(self, *messages: dict[str, Any]) -> None:
+        """Publish messages, with fields as Pub/Sub's REST API has them."""
+        call(self._host, "POST", f"{self.topic}:publish", {"messages": list(messages)})
 
     def messages(self) -> list[dict[str, Any]]:
         """Take all messages out of the subscription; each has its attributes, and ``body`` in bytes."""
         found = []
         pull = {"maxMessages": 1000, "returnImmediately": True}
-        while received := call(self._host, "POST", f"{self._subscription}:pull", pull).get("receivedMessages"):
+        while received := call(self._host, "POST", f"{self.subscription}:pull", pull).get("receivedMessages"):
             for each in received:
                 message = each["message"]
                 attributes = message.get("attributes", {})
@@ -125,7 +130,7 @@ class PubSub:
                 ordering = {"orderingKey": message["orderingKey"]} if "orderingKey" in message else {}
                 found.append({**attributes, **ordering, "body": body, "parsed": attributes["parsed"] == "true"})
             ids = [each["ackId"] for each in received]
-            call(self._host, "POST", f"{self._subscription}:acknowledge", {"ackIds": ids})
+            call(self._host, "POST", f"{self.subscription}:acknowledge", {"ackIds": ids})
         return found
 
 
