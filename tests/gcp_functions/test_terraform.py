@@ -143,8 +143,9 @@ def environment(planned: Planned) -> dict[str, str]:
     return found
 
 
-# Not for a function: for tests, pinned keys, skewed clocks and another issuer.
+# Not for a function: for tests, pinned keys, skewed clocks and another issuer; and for the worker.
 BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"}
+BY_HAND |= {"DT_SUBSCRIPTION"}
 
 
 def test_environment(topic: Planned, bare: Planned, firestore: Planned, everything: Planned) -> None:
