@@ -22,7 +22,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError
@@ -38,6 +37,8 @@ from core.worker import Process, attempt, print_readings, stop_on_signals
 
 # Messages that the worker has at a time.
 BATCH = 10
+# Seconds for the last acknowledgements, for which Google's client tries for minutes.
+_STOPPING = 5.0
 _FORM = "projects/PROJECT/subscriptions/SUBSCRIPTION"
 _EXAMPLES = """\
 examples:
@@ -62,10 +63,16 @@ def work(subscriber: Any, subscription: str, process: Process, log: Log, stoppin
     Raises:
         google.api_core.exceptions.GoogleAPICallError: Pub/Sub refuses the subscription.
     """
+    processing = threading.Lock()
+
+    def handle(message: Any) -> None:
+        with processing:
+            _handle(message, process, log)
+
     with subscriber:
         received = subscriber.subscribe(
             subscription,
-            partial(_handle, process, log),
+            handle,
             flow_control=FlowControl(max_messages=BATCH),
             scheduler=ThreadScheduler(ThreadPoolExecutor(1)),
             await_callbacks_on_shutdown=True,
@@ -74,10 +81,15 @@ def work(subscriber: Any, subscription: str, process: Process, log: Log, stoppin
         received.add_done_callback(lambda _: stopping.set())
         stopping.wait()
         received.cancel()
-        received.result()
+        with processing:
+            pass  # the event is finished
+        try:
+            received.result(_STOPPING)
+        except TimeoutError:
+            log.notice("WARNING", "Pub/Sub does not answer. Events that could not be acknowledged come again.")
 
 
-def _handle(process: Process, log: Log, message: Any) -> None:
+def _handle(message: Any, process: Process, log: Log) -> None:
     event = _event_of(message)
     if event is None:
         log.notice(

@@ -201,6 +201,22 @@ def test_worker_goes_on_when_pubsub_is_back(pubsub: Emulator, work: Work, start:
         proxy.close()
 
 
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT])
+def test_sigterm_ends_a_worker_that_cannot_acknowledge(pubsub: Emulator, work: Work, start: Start, mode: Mode) -> None:
+    proxy = Proxy(pubsub.port)
+    try:
+        program = start(f"127.0.0.1:{proxy.port}", work.subscription, seconds=0.5)
+        work.send(*numbered(5))
+        wait_until(lambda: said(program, "began"))
+        proxy.set(mode)
+        began = time.monotonic()
+        assert program.stop() == 0
+        assert time.monotonic() - began < 20
+        assert "Traceback" not in program.output()
+    finally:
+        proxy.close()
+
+
 def test_worker_that_starts_first_waits_for_pubsub(start: Start) -> None:
     with emulator("pubsub") as server:
         work = Work(server)
