@@ -29,7 +29,8 @@ _ROLE = "roles/datastore.viewer"
 _ID = re.compile("(?!__)[A-Za-z0-9_-]{1,128}").fullmatch
 _SHARED = "-"
 _DESCENDING = "DESCENDING"
-# Documents of one call.
+# Documents of the first call, and of a later one at most: whoever reads on may want few.
+_FIRST = 20
 _PAGE = 1000
 # https://cloud.google.com/firestore/docs/query-data/queries#query_limitations
 _MAX_TYPES = 30
@@ -128,14 +129,13 @@ class FirestoreReader(Reader):
 
     def _read(self, query: Any, limit: int = 0) -> Iterator[Any]:
         """Yield documents, from as many calls as are asked for."""
-        size = min(limit or _PAGE, _PAGE)
+        size = min(limit or _FIRST, _PAGE)
         while True:
             page = self._asked(partial(_documents, query.limit(size)))
             yield from page
             if len(page) < size:
                 return
             query = query.start_after(page[-1])
-            # A condition that no index has may leave little of each page.
             size = min(2 * size, _PAGE)
 
     def _asked(self, call: Callable[[], Any]) -> Any:

@@ -113,6 +113,14 @@ def test_query_reads_what_it_returns(filled: Firestore, front: FirestoreFront, q
     assert front.read <= len(expected) * 1.1
 
 
+def test_listing_that_is_left_early_reads_little(filled: Firestore, front: FirestoreFront) -> None:
+    with opened(filled) as reader:
+        front.read = 0
+        found = reader.events(Query(device_id=DEVICE))
+        assert [next(found).event_id for _ in range(5)] == [f"e{minutes}" for minutes in range(5)]
+    assert front.read == 20
+
+
 @pytest.mark.parametrize("query", [*QUERIES, Query(labels={"name": ""}, limit=3)])
 def test_database_without_indexes_gives_the_same(filled: Firestore, front: FirestoreFront, query: Query) -> None:
     front.indexes, front.overridden = set(), set()
