@@ -258,7 +258,8 @@ class CloudantReader(Reader):
         """Fetch a token if there is none; once, because the SDK waits for a minute before it asks IAM again."""
         try:
             self._client.get_authenticator().authenticate({"headers": {}})
-        except (ApiException, requests.RequestException) as error:
+        except Exception as error:
+            # The SDK has no common class for what is wrong with an answer.
             raise ReaderError(
                 f"IAM gives no token: {type(error).__name__}. Is the API key in DT_CLOUDANT_API_KEY or CLOUDANT_APIKEY "
                 "valid, and can IAM be reached from here?"
@@ -303,12 +304,12 @@ def _event(document: Mapping[str, Any]) -> Event:
 def _select(names: list[str], query: Query) -> list[str]:
     """Return the databases that may have events of the time of a query.
 
-    If there was no room for a database, its events are in the last one before, or in the first of all.
+    If there was no room for a database, its events are in one of the same year, the last one before, or the first.
     """
     since, until = query.since, query.until
     if since is None or since.year not in _YEARS or (until and until.year not in _YEARS):
         return names
-    first, last = f"{since:%Y-%m}", f"{until:%Y-%m}" if until else _UNDATED
+    first, last = f"{since.year}-01", f"{until.year}-12" if until else _UNDATED
     before = [name for name in names if _months(name)[1] < first]
     chosen = {*(before[-1:] or names[:1]), _UNDATED}
     return [name for name in names if name in chosen or (_months(name)[0] <= last and _months(name)[1] >= first)]
