@@ -81,7 +81,7 @@ PACKAGES = _found()
 
 
 class PackageError(Exception):
-    """The package cannot be written. ``str()`` is for a person."""
+    """The package cannot be written. ``str()`` is for the user."""
 
 
 def sources(package: Package) -> tuple[dict[str, Path], list[str]]:

@@ -174,8 +174,8 @@ def test_options_of_dtconn_exist() -> None:
 # ---- README.md -------------------------------------------------------------------------------------------------------
 
 
-def test_the_promises_are_held_by_tests_that_exist() -> None:
-    rows = README.table("promise", "held by")
+def test_each_promise_names_an_existing_test() -> None:
+    rows = README.table("promise", "tested by")
     assert len(rows) == 11
     for _, held_by in rows:
         links = re.findall(r"\[(\w+)\]\((tests/[\w/]+\.py)\)", held_by)
