@@ -57,9 +57,19 @@ class Emulator(StandIn):
         """Start it, and return when it listens."""
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
+        # Compiled in one step and collected by one thread: a test run is too short for more to pay.
         # In English: Firestore's emulator lacks other translations.
         self.process = spawn(
-            ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
+            [
+                "java",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xmx256m",
+                "-Duser.language=en",
+                *program,
+                "--host=127.0.0.1",
+                f"--port={self.port}",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
-import botocore.session
 from botocore.config import Config
 
-from tests.support.aws import REGION, environment
+from tests.support.aws import REGION, environment, session
 from tests.support.ports import free_port
 from tests.support.processes import StandIn, spawn
 
@@ -98,7 +97,7 @@ class MotoServer(StandIn):
             credentials: As from STS, with AccessKeyId, SecretAccessKey and SessionToken; default: the root user.
         """
         credentials = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
-        return botocore.session.Session().create_client(
+        return session().create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
