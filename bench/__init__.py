@@ -18,11 +18,13 @@ class Options:
         seconds: How long one round of core, or one measurement of heroku, takes.
         rounds: How often everything is measured.
         connections: Of the load on Heroku's receiver, and on PostgreSQL.
+        before: The commit that ``before`` compares with.
     """
 
     seconds: int
     rounds: int
     connections: int
+    before: str
 
 
 class CannotMeasure(Exception):

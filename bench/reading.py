@@ -1,12 +1,15 @@
 """What reading and a put cost once much is stored: a thousand events of a thousand sensors, and a million."""
 
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,13 +17,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import Options
+from bench import ROOT, Options
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from core.event import Event, parse_stored, rfc3339
 from dt_cloud.bodies import Device
 from local.database import Database
 from local.sqlite import SqliteStore, row
+from readers.contract import Reader
+from readers.query import Query
+from readers.readings import newest_readings
+from readers.sources import open_reader
 
 _FEW, _MANY = 1_000, 1_000_000
 _PERIOD = timedelta(days=5)
@@ -44,6 +51,10 @@ class Stored(Protocol):
 
     def ask(self, query: str, *arguments: str) -> int:
         """Fetch all that a query finds, of which ``?`` are the parameters, and return how many rows that is."""
+
+    @property
+    def source(self) -> str:
+        """The URL for its reader."""
 
     def store(self) -> Any:
         """Return the receiver's own store over it, with `open`, `put` and `close`."""
@@ -74,6 +85,11 @@ class Sqlite:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
             return len(connection.execute(query, arguments).fetchall())
 
+    @property
+    def source(self) -> str:
+        """The URL for its reader."""
+        return f"sqlite:{self._path}"
+
     def store(self) -> SqliteStore:
         """Return the receiver's own store over it."""
         return SqliteStore(self._path)
@@ -100,6 +116,13 @@ _QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
         (_DEVICES[0].device_id,),
     ),
 }
+_HOUR = Query(since=_NOW - timedelta(hours=1))
+_READS: dict[str, Callable[[Reader], Iterator[object]]] = {
+    "`dtconn latest`": lambda reader: reader.latest(Query()),
+    "`dtconn events`": lambda reader: reader.events(Query(limit=20)),
+    "`dtconn readings`": lambda reader: newest_readings(reader, Query(limit=20)),
+    "`dtconn readings --since 1h --limit 0`": lambda reader: newest_readings(reader, _HOUR),
+}
 
 
 def measure(options: Options) -> Section:
@@ -110,7 +133,7 @@ def measure(options: Options) -> Section:
             rows += _measure(database, Path(folder), options.rounds)
     notes = (
         f"{len(_DEVICES):,} sensors over {_PERIOD.days} days; {_events.__doc__}",
-        "A query is fetched whole, on a connection of its own, in milliseconds.",
+        "A query is fetched whole, on a connection of its own, in milliseconds; `dtconn` without its start of 0.2 s.",
         f"A put: CPU time of the process for one of {_PUTS:,} new events, {_AT_ONCE} at a time, in microseconds.",
         RATIOS,
     )
@@ -129,9 +152,15 @@ def _measure(database: Callable[[Path], Any], folder: Path, rounds: int) -> list
         for name, (query, arguments) in _QUERIES.items():
             few, many = (_milliseconds(one, query, arguments) for one in filled)
             figures.setdefault(f"{name}, ms", []).append((few, many))
+        for name, read in _READS.items():
+            few, many = (_milliseconds_to_read(one, read) for one in filled)
+            figures.setdefault(f"{name}, ms", []).append((few, many))
     for _ in range(rounds):
         few, many = (_microseconds_of_cpu(one) for one in filled)
         figures.setdefault("a put, us", []).append((few, many))
+    exports = [_export(one, folder / "export.parquet") for one in filled]
+    figures["export of readings to Parquet, s"] = [(exports[0][0], exports[1][0])]
+    figures["export of readings to Parquet, MiB resident"] = [(exports[0][1], exports[1][1])]
     for one in filled:
         one.close()
     shutil.rmtree(folder, ignore_errors=True)
@@ -147,6 +176,22 @@ def _milliseconds(database: Stored, query: str, arguments: tuple[str, ...]) -> f
     started = time.perf_counter()
     database.ask(query, *arguments)
     return (time.perf_counter() - started) * 1e3
+
+
+def _milliseconds_to_read(database: Stored, read: Callable[[Reader], Iterator[object]]) -> float:
+    with open_reader(database.source) as reader:
+        started = time.perf_counter()
+        deque(read(reader), 0)
+        return (time.perf_counter() - started) * 1e3
+
+
+def _export(database: Stored, path: Path) -> tuple[float, float]:
+    """Return the seconds and the most memory of ``dtconn export``, in MiB."""
+    command = [sys.executable, "-m", "cli", "export", "--from", database.source, "--to", str(path)]
+    started = time.perf_counter()
+    process = subprocess.Popen([*command, "--format", "parquet"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    return time.perf_counter() - started, used.ru_maxrss / 1024
 
 
 def _microseconds_of_cpu(database: Stored) -> float:

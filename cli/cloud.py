@@ -11,7 +11,7 @@ from cli import CommandError
 from cli.fail import fail
 from core.environment import is_secure_url
 
-app = typer.Typer(help="Operate DT Cloud on your desk: what the buttons of its page do.", no_args_is_help=True)
+app = typer.Typer(help="Control DT Cloud on your desk, like the buttons on its page.", no_args_is_help=True)
 
 _TIMEOUT = 20.0
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)").fullmatch
@@ -48,7 +48,7 @@ def speed(factor: Annotated[str, typer.Argument(metavar="N|auto")], url: Url = _
     try:
         given: float | str = factor if factor == "auto" else float(factor)
     except ValueError:
-        raise typer.BadParameter("It is a number, such as 60, or auto.", param_hint="N|auto") from None
+        raise typer.BadParameter("It must be a number, such as 60, or auto.", param_hint="N|auto") from None
     _change(url, "/desk/clock", {"speed": given})
 
 
@@ -59,7 +59,7 @@ def jump(
     """Jump ahead."""
     match = _DURATION(duration)
     if not match:
-        raise typer.BadParameter("It is a number and one of s, m, h, d.", param_hint="DURATION")
+        raise typer.BadParameter("It must be a number followed by s, m, h or d.", param_hint="DURATION")
     _change(url, "/desk/clock", {"jump": float(match[1]) * _SECONDS[match[2]]})
 
 
@@ -71,8 +71,8 @@ def step(url: Url = _URL) -> None:
 
 @app.command()
 def fault(
-    name: Annotated[str, typer.Argument(help="As the page lists them, such as lose-answer.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="How often it happens; 0 switches it off.")] = 1,
+    name: Annotated[str, typer.Argument(help="A fault that the page lists, such as lose-answer.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=0, help="How many times it happens; 0 turns it off.")] = 1,
     url: Url = _URL,
 ) -> None:
     """Let something go wrong."""
@@ -83,12 +83,12 @@ def fault(
 def receiver(action: Annotated[str, typer.Argument(metavar="start|stop")], url: Url = _URL) -> None:
     """Start or stop the receiver of `make demo`."""
     if action not in ("start", "stop"):
-        raise typer.BadParameter("It is start or stop.", param_hint="start|stop")
+        raise typer.BadParameter("It must be start or stop.", param_hint="start|stop")
     _change(url, "/desk/receiver", {"isRunning": action == "start"})
 
 
 @app.command()
-def resend(delivery: Annotated[int, typer.Argument(help="Its number, as on the page.")], url: Url = _URL) -> None:
+def resend(delivery: Annotated[int, typer.Argument(help="Its number on the page.")], url: Url = _URL) -> None:
     """Attempt a waiting delivery now."""
     _change(url, f"/desk/deliveries/{delivery}:resend", {})
 
@@ -97,18 +97,20 @@ def resend(delivery: Annotated[int, typer.Argument(help="Its number, as on the p
 def publish(
     device: Annotated[str, typer.Argument(help="The device's id.")],
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as touch or temperature.")],
-    fields: Annotated[str, typer.Argument(metavar="JSON", help='Its fields, such as {"value":21.5}.')] = "{}",
+    fields: Annotated[
+        str, typer.Argument(metavar="JSON", help='The fields of the event, such as {"value":21.5}.')
+    ] = "{}",
     url: Url = _URL,
 ) -> None:
     """Publish an event of an emulated sensor."""
     try:
         given = json.loads(fields)
     except ValueError:
-        raise typer.BadParameter('It is a JSON object, such as {"value":21.5}.', param_hint="JSON") from None
+        raise typer.BadParameter('It must be a JSON object, such as {"value":21.5}.', param_hint="JSON") from None
     _change(url, f"/desk/devices/{device}:publish", {event_type: given})
 
 
-def scenario(name: Annotated[str, typer.Argument(help="Without one, all are listed.")] = "", url: Url = _URL) -> None:
+def scenario(name: Annotated[str, typer.Argument(help="Leave it out to list all.")] = "", url: Url = _URL) -> None:
     """Play a scenario on DT Cloud on your desk, and print what happens.
 
     Exits 0 if everything went as expected, 1 if not.

@@ -76,7 +76,7 @@ async def _show_http_error(request: Request, error: Exception) -> Response:
 
 async def _show_fault(request: Request, _error: Exception) -> Response:
     # Its traceback is logged.
-    return await show_error(request, ApiError(500, "internal error: the terminal of dt_cloud says more"))
+    return await show_error(request, ApiError(500, "internal error: see dt_cloud's terminal"))
 
 
 async def _show_storage_error(request: Request, error: Exception) -> Response:

@@ -138,7 +138,7 @@ class Connectors:
         """
         kind = given.get("type")
         if kind in _OTHER_TYPES:
-            raise ApiError(400, f"invalid argument: {kind} is not here; on your desk there is HTTP_PUSH alone")
+            raise ApiError(400, f"invalid argument: {kind} is not supported; DT Cloud on your desk has HTTP_PUSH only")
         if kind != "HTTP_PUSH":
             raise ApiError(400, "invalid argument: type must be HTTP_PUSH")
         if len(self.of([project_id])) >= self._choices.max_connectors:
@@ -213,7 +213,7 @@ class Connectors:
             case "events":
                 connector.events = _texts(path, value)
                 if unknown := [each for each in connector.events if each not in CONNECTOR_EVENT_TYPES]:
-                    raise ApiError(400, f"invalid argument: events: {unknown[0][:40]} is no event type")
+                    raise ApiError(400, f"invalid argument: events: {unknown[0][:40]} is not an event type")
             case "labels":
                 connector.labels = _texts(path, value)
             case "httpConfig.url":
@@ -232,14 +232,14 @@ class Connectors:
         if not is_complete or not host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
             raise ApiError(
                 400,
-                "invalid argument: httpConfig.url must begin with https:// or http:// and name a host; it takes no "
-                "user name, no password, and no port 0",
+                "invalid argument: httpConfig.url must begin with https:// or http:// and name a host, "
+                "with no user name, no password and no port 0",
             )
         if not is_loopback(host) and host not in self._allowed_hosts:
             raise ApiError(
                 400,
-                "invalid argument: httpConfig.url: this cloud sends its made-up events to this machine alone, such as "
-                f"http://127.0.0.1:8000. To send them to {host[:80]} as well, start it with --allow-host {host[:80]}",
+                "invalid argument: httpConfig.url: this cloud sends its simulated events only to this machine, such as "
+                f"http://127.0.0.1:8000. To send them to {host[:80]} too, start it with --allow-host {host[:80]}",
             )
         return url
 
@@ -265,7 +265,9 @@ def _masked(mask: str) -> list[str]:
         path = head + "".join(word[:1].upper() + word[1:] for word in rest)
         found = [each for each in _PATHS if each == path or each.startswith(f"{path}.")]
         if not found:
-            raise ApiError(400, f"invalid argument: updateMask: {given.strip()[:40]} is no field that can be changed")
+            raise ApiError(
+                400, f"invalid argument: updateMask: {given.strip()[:40]} is not a field that can be changed"
+            )
         paths += found
     return paths
 

@@ -41,9 +41,9 @@ def main(
     sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many sensors.")] = 100,
     speed: Annotated[str, typer.Option(metavar="N|auto", help="How fast time runs.")] = "60",
     port: Annotated[
-        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="Where the page is, on 127.0.0.1.")
+        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="The page's port, on 127.0.0.1.")
     ] = PORT,
-    receiver_port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65_535, help="Where the receiver is.")] = 8000,
+    receiver_port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65_535, help="The receiver's port.")] = 8000,
 ) -> None:
     """Run DT Cloud with sensors, and the local receiver beside it.
 
@@ -62,7 +62,7 @@ def main(
     try:
         cloud = Cloud(FOLDER / "cloud.db", f"http://127.0.0.1:{port}", speed=wanted or 1.0)
     except CloudError as error:
-        sys.exit(f"{error} The demo's files are in {FOLDER}; move them away, and it makes new ones.")
+        sys.exit(f"{error} The demo's files are in {FOLDER}; move them away, and new ones are created.")
     secret, next_secret = _secrets(cloud)
     _connect(cloud, url, secret)
     environ = {

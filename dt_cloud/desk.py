@@ -180,7 +180,7 @@ class Desk:
     async def _resend(self, request: Request, _given: dict[str, Any]) -> Any:
         number = _number(request.path_params["id"])
         if not self._cloud.deliverer.resend(number):
-            raise ApiError(400, "failed precondition: only a delivery that waits can be attempted now")
+            raise ApiError(400, "failed precondition: only a waiting delivery can be attempted now")
         return {"command": self._command(f"cloud resend {number}")}
 
     async def _clock(self, _request: Request, given: dict[str, Any]) -> Any:
@@ -202,7 +202,7 @@ class Desk:
             case {"step": True}:
                 due = deliverer.next_attempt()
                 if due is None:
-                    raise ApiError(400, "failed precondition: nothing waits for an attempt")
+                    raise ApiError(400, "failed precondition: no delivery is waiting")
                 clock.jump(due - clock.now())
                 command = "step"
             case _:
@@ -229,7 +229,7 @@ class Desk:
         """Take ``isRunning``."""
         receiver, is_running = self._watch.receiver, given.get("isRunning")
         if receiver is None:
-            raise ApiError(400, "failed precondition: the receiver is not this cloud's to stop; `make demo` has one")
+            raise ApiError(400, "failed precondition: this cloud did not start a receiver; `make demo` does")
         if not isinstance(is_running, bool):
             raise ApiError(400, "invalid argument: isRunning")
         await (receiver.start() if is_running else receiver.stop())

@@ -114,7 +114,7 @@ def _time(given: Any, name: str) -> str:
     """Return a time as DT writes it."""
     time = read_time(given)
     if time is None:
-        raise ValueError(f"{name} is not a time of RFC 3339")
+        raise ValueError(f"{name} is not an RFC 3339 time")
     return rfc3339(time)
 
 

@@ -27,7 +27,7 @@ COUNTED: Mapping[str, str] = {
     SLOW: "the network takes 3 s longer",
     WRONG_SECRET: "a delivery is signed with another secret",
     EXPIRED_TOKEN: "a delivery is signed with tokens that expired two hours ago",
-    UNKNOWN_TYPE: "an event has a type that nobody knows",
+    UNKNOWN_TYPE: "an event has an unknown type",
     NOT_FOUND: "a connector that was just created is answered 404 for 3 s",
     TOO_MANY_REQUESTS: "a request to the API is answered 429",
 }
@@ -54,7 +54,7 @@ class Faults:
             ApiError: 404, there is no such fault.
         """
         if name not in COUNTED:
-            raise ApiError(404, f"no fault of that name; there are {', '.join(ALL)}")
+            raise ApiError(404, f"no such fault; the faults are {', '.join(ALL)}")
         self._left[name] = max(0, count)
 
     def take(self, name: str) -> bool:

@@ -22,5 +22,5 @@ def parse_speed(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not (math.isfinite(speed) and 0 < speed <= MAX_SPEED):
-        raise typer.BadParameter("It is a number above 0, such as 3600, or auto.", param_hint="--speed")
+        raise typer.BadParameter("It must be a number above 0, such as 3600, or auto.", param_hint="--speed")
     return speed

@@ -14,7 +14,7 @@ MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 async def outage_10h(stage: Stage) -> None:
     """Ten hours without a receiver: nothing is lost"""  # noqa: D415 - a title
-    stage.say("all is well")
+    stage.say("the receiver is up")
     await stage.publish_for(30 * MINUTE, 10 * MINUTE)
     await stage.settle()
     stage.expect("everything so far is delivered", stage.ledger["delivered"] == stage.ledger["published"])
@@ -23,7 +23,7 @@ async def outage_10h(stage: Stage) -> None:
 
 
 async def outage_12h(stage: Stage) -> None:
-    """Twelve hours without a receiver: what came first is lost"""  # noqa: D415 - a title
+    """Twelve hours without a receiver: the first events are lost"""  # noqa: D415 - a title
     await _outage(stage, 12 * HOUR)
     lost = stage.ledger["expired"]
     # With an attempt each hour, the last one before the 12 hours are over is after 11 h 8 min.
@@ -32,7 +32,7 @@ async def outage_12h(stage: Stage) -> None:
 
 
 async def _outage(stage: Stage, seconds: float) -> None:
-    stage.say("the receiver is gone")
+    stage.say("the receiver is down")
     stage.reach(is_reached=False)
     await stage.publish_for(seconds, 30 * MINUTE)
     stage.say(f"the receiver is back, and {stage.ledger['waiting']} events wait")
@@ -62,12 +62,12 @@ async def disabled_day(stage: Stage) -> None:
     stage.publish()
     await stage.settle()
     stage.update(status=USER_DISABLED)
-    stage.say("disabled: nothing is queued, and nothing will be made up for")
+    stage.say("disabled: nothing is queued, and nothing is sent later")
     await stage.publish_for(DAY, 2 * HOUR)
     lost = stage.ledger["dropped"]
     stage.expect(f"{lost} events are dropped, and counted", lost == stage.ledger["published"] - SENSORS > 0)
     stage.update(status=ACTIVE)
-    stage.say("enabled: the next events arrive; the day is in the API's history alone")
+    stage.say("enabled: the next events arrive; the day's events are only in the API's history")
     stage.publish()
     await stage.settle()
     stage.expect_total(waiting=0, dropped=lost, delivered=2 * SENSORS)

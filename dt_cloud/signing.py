@@ -68,7 +68,9 @@ class Es256Key:
         except (ValueError, TypeError):
             private = None
         if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
-            raise CloudError(f"{path} is no unencrypted P-256 private key in PEM. Move it away: another is made.")
+            raise CloudError(
+                f"{path} is not an unencrypted P-256 private key in PEM. Move it away; a new one is created."
+            )
         return cls(private)
 
     def token(self, body: bytes, iat: int, organization: str, issuer: str) -> str:

@@ -54,7 +54,7 @@ class Theatre:
             ApiError: 404, there is none of that name; 409, one is running; 400, there is no connector to take.
         """
         if name not in SCENARIOS:
-            raise ApiError(404, f"no scenario of that name; there are {', '.join(SCENARIOS)}")
+            raise ApiError(404, f"no such scenario; the scenarios are {', '.join(SCENARIOS)}")
         if self._task and not self._task.done():
             raise ApiError(409, f"{self._name} is running")
         connector = next((each for each in self._cloud.connectors.all() if each.status == ACTIVE), None)

@@ -167,7 +167,7 @@ def _time(call: Call, name: str, default: float) -> float:
         return default
     time: datetime | None = read_time(text)
     if time is None:
-        raise ApiError(400, f"invalid argument: {name} is not a time of RFC 3339")
+        raise ApiError(400, f"invalid argument: {name} is not an RFC 3339 time")
     return time.timestamp()
 
 

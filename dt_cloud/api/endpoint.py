@@ -129,7 +129,7 @@ def route(cloud: Cloud, method: str, path: str, permission: str | None, handle: 
         account = authenticate(request, cloud)
         cloud.limit.take(account)
         if cloud.faults.take(TOO_MANY_REQUESTS):
-            raise ApiError(429, "too many requests: this fault was asked for", headers={"Retry-After": "1"})
+            raise ApiError(429, "too many requests: the fault was requested", headers={"Retry-After": "1"})
         call = Call(request, cloud, account)
         if permission:
             call.require(permission)

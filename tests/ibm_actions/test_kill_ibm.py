@@ -59,7 +59,7 @@ def test_receiver_killed_at_the_database_limit(tmp_path: Path) -> None:
         other = f"{events.prefix}-2023"
         asked = urllib.request.Request(f"{server.url}/{other}?partitioned=true", method="PUT")
         asked.add_header("Authorization", f"Basic {base64.b64encode(server.login.encode()).decode()}")
-        urllib.request.urlopen(asked, timeout=5).close()
+        urllib.request.urlopen(asked, timeout=30).close()
         senders = kill_often(start, kill, KILLS // 4)
         acknowledged, too_many = outcome(senders, bodies(events))
         assert acknowledged > 0

@@ -35,7 +35,7 @@ def run_to_its_end(environ: dict[str, str], folder: Path) -> str:
     """Run a receiver that does not start; return its message."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
     found = subprocess.run(
-        [sys.executable, "-m", "local"], env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=20
+        [sys.executable, "-m", "local"], env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert found.returncode != 0
     assert "Traceback" not in found.stderr
@@ -157,7 +157,7 @@ def test_idle_wal_is_empty_so_that_no_other_database_replays_it(tmp_path: Path) 
         for _ in range(300):
             assert post(program, fresh_body()).status == 200
         assert log.stat().st_size > 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while log.stat().st_size:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -203,7 +203,7 @@ def test_wal_without_its_database_is_kept(tmp_path: Path) -> None:
         post(program, fresh_body())
         program.stop(signal.SIGKILL)
     path.rename(tmp_path / "moved.db")
-    assert "events.db-wal is, with acknowledged events in it" in run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
+    assert "events.db-wal does, and has acknowledged events" in run_to_its_end({"DT_DATABASE": str(path)}, tmp_path)
     (tmp_path / "moved.db").rename(path)
     with running("local", {**ENVIRON, "DT_DATABASE": str(path)}, tmp_path):
         assert len(stored(path)) == 1
@@ -238,7 +238,7 @@ def test_commits_are_durable(tmp_path: Path) -> None:
 def test_unknown_arguments_are_refused(argument: str, status: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "local", argument]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == status
     assert said in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,7 @@ DEVICES = f"/projects/{FIRST_PROJECT}/devices"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | None], seconds: float = 15) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 30) -> T:
     """Return what ``condition`` gives once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -60,7 +60,7 @@ class MotoServer(StandIn):
 
     def _is_ready(self) -> bool:
         try:
-            with _direct.open(f"{self.url}/moto-api/data.json", timeout=10):
+            with _direct.open(f"{self.url}/moto-api/data.json", timeout=60):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -86,7 +86,7 @@ class MotoServer(StandIn):
         actions_without = b"0" if enforce else b"inf"
         headers = {"Content-Type": "text/plain"}
         with _direct.open(
-            urllib.request.Request(f"{self.url}/moto-api/reset-auth", actions_without, headers), timeout=10
+            urllib.request.Request(f"{self.url}/moto-api/reset-auth", actions_without, headers), timeout=60
         ):
             pass
 
@@ -105,7 +105,7 @@ class MotoServer(StandIn):
             aws_access_key_id=credentials["AccessKeyId"],
             aws_secret_access_key=credentials["SecretAccessKey"],
             aws_session_token=credentials.get("SessionToken"),
-            config=Config(proxies={}, connect_timeout=2, read_timeout=60, retries={"total_max_attempts": 1}),
+            config=Config(proxies={}, connect_timeout=30, read_timeout=60, retries={"total_max_attempts": 1}),
         )
 
 

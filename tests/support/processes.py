@@ -68,7 +68,7 @@ class Printing:
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
         """Return its log lines once there are ``count``: an answer may arrive before its line."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while len(self.lines()) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         return self.lines()
@@ -85,7 +85,7 @@ class Requesting:
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
         """Make one request on a new connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body or None, dict(headers or {}))
             answer = connection.getresponse()

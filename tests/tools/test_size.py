@@ -18,7 +18,9 @@ BELOW = {
     "dt_cloud": {"core", "core/verify", "page", "dt_cloud/api"},
     "dt_cloud/api": {"core", "dt_cloud"},
     "local": {"core", "core/stores", "server", "page"},
-    "cli": {"core", "core/verify", "local", "heroku", "dt_cloud"},
+    # Postgres has one form of URL.
+    "readers": {"core", "heroku"},
+    "cli": {"core", "core/verify", "local", "heroku", "dt_cloud", "readers"},
 }
 ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server"}
 
