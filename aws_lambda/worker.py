@@ -1,7 +1,8 @@
-"""An example of a worker that processes the events of the queue: replace `core.worker.print_readings`.
+"""An example of a worker that processes the events of the queue; several may run concurrently.
 
-At least once: a message is deleted only after its event was processed, so a crash repeats up to a batch. The queue's
-visibility timeout, 30 s unless you set another, has to be longer than a batch takes; a longer batch comes twice.
+Replace `process`. At least once: a message is deleted only after its event was processed, so a crash repeats up to a
+batch. The queue's visibility timeout, 30 s unless you set another, has to be longer than a batch takes; a longer batch
+comes twice.
 
 Dead letters: an event that fails is hidden for a time that doubles with each failure, and the others go on. After as
 many failures as the queue's redrive policy allows, 10 in the template, SQS moves it to the queue's dead-letter queue,
@@ -36,6 +37,8 @@ _WAIT = 5
 # Seconds until a failed event comes again, and until SQS is called again after it failed, at most.
 _LONGEST_WAIT = 900
 _LONGEST_PAUSE = 30
+# Replace it: called with each event, and raises if that failed.
+process: Process = print_readings
 _NEEDS = "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility"
 _EXAMPLES = """\
 examples:
@@ -48,7 +51,7 @@ They need sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility 
 
 
 class Worker:
-    """Processes messages of one queue. Several may share a queue.
+    """Processes messages of one queue.
 
     Args:
         sqs: boto3's client.
@@ -127,7 +130,7 @@ def _wait_after(message: Mapping[str, Any]) -> int:
     return int(min(2 ** (failures - 1), _LONGEST_WAIT))
 
 
-def main(arguments: Sequence[str] | None = None, process: Process = print_readings) -> None:
+def main(arguments: Sequence[str] | None = None, process: Process = process) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
     Raises:
