@@ -8,6 +8,7 @@ AZURE_STORAGE_SAS_TOKEN, if set, comes first, as with the Azure CLI.
 import logging
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # For each client of Azure Storage: 30 s at most for a call.
 OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 10}
 
+# Bytes; the receiver accepts 256 KiB.
+_MAX_BODY = 1 << 20
 _WORD = re.compile("[A-Za-z]{1,60}").fullmatch
 _MISSING = ("TableNotFound", "QueueNotFound", "ResourceNotFound")
 
@@ -79,12 +82,18 @@ def storage_place(url: str, is_name: Callable[[str], object]) -> StoragePlace:
     return StoragePlace(f"{parts.scheme}://{parts.netloc}/{path}".rstrip("/"), account, name)
 
 
-def storage_credential(account: str) -> "AzureNamedKeyCredential | AzureSasCredential | TokenCredential":
-    """Return the credential for an account of Azure Storage."""
+def storage_credential(place: StoragePlace) -> "AzureNamedKeyCredential | AzureSasCredential | TokenCredential":
+    """Return the credential for Azure Storage.
+
+    Raises:
+        ReaderError: There is only an identity, whose tokens must not be sent without TLS.
+    """
     if key := os.environ.get("AZURE_STORAGE_KEY"):
-        return AzureNamedKeyCredential(account, key)
+        return AzureNamedKeyCredential(place.account, key)
     if signature := os.environ.get("AZURE_STORAGE_SAS_TOKEN"):
         return AzureSasCredential(signature)
+    if place.endpoint.startswith("http:"):
+        raise ReaderError("For a store without TLS, such as an emulator, set AZURE_STORAGE_KEY to the account's key.")
     return identity()
 
 
@@ -93,6 +102,22 @@ def identity() -> "TokenCredential":
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
+
+
+def unzipped(content: bytes) -> bytes:
+    """Return what the receiver compressed by gzip.
+
+    Raises:
+        ValueError: It is not by gzip, or too large for a body of the receiver.
+    """
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        body = stream.decompress(content, _MAX_BODY)
+    except zlib.error:
+        raise ValueError("not by gzip") from None
+    if not stream.eof:
+        raise ValueError("too large, or not complete")
+    return body
 
 
 @contextmanager

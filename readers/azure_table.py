@@ -178,7 +178,5 @@ def open_reader(url: str) -> AzureTableReader:
     """Open ``azure-table:https://ACCOUNT.table.core.windows.net/TABLE``."""
     place = storage_place(url, _NAME)
     with reading(f"the table {place.name}", _ROLE):
-        client = TableClient(
-            place.endpoint, place.name, credential=storage_credential(place.account), retry_total=1, **OPTIONS
-        )
+        client = TableClient(place.endpoint, place.name, credential=storage_credential(place), retry_total=1, **OPTIONS)
     return AzureTableReader(client)

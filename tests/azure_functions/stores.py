@@ -60,6 +60,7 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
     """The queue is behind the proxy; the seen keys are in a table, without a fault."""
     azurite: Azurite = request.getfixturevalue("azurite")
     proxy, there = Proxy(azurite.queue_port), Storage(azurite)
+    request.getfixturevalue("monkeypatch").setenv("AZURE_STORAGE_KEY", KEY)
     taken: list[Row] = []
 
     def build() -> AsyncStore:
@@ -73,7 +74,13 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
         return sorted(taken, key=lambda row: str(row["received_at"]))
 
     try:
-        yield Harness(build, rows, _azure_faults(proxy))
+        yield Harness(
+            build,
+            rows,
+            _azure_faults(proxy),
+            source=f"storage-queue:http://127.0.0.1:{proxy.port}/{ACCOUNT}/{there.queue}",
+            put_foreign=there.put_foreign_message,
+        )
     finally:
         proxy.close()
 

@@ -82,6 +82,10 @@ class Storage:
         """Put an entity that the receiver did not write."""
         self._table.create_entity({"PartitionKey": "theirs", "RowKey": "theirs", "key": 7, "body": "text"})
 
+    def put_foreign_message(self) -> None:
+        """Put a message that the receiver did not send."""
+        self._queue.send_message('{"key": "theirs"}')
+
     def seen(self) -> list[str]:
         """Return the keys that were marked."""
         return [str(entity["PartitionKey"]) for entity in self._seen.list_entities()]
