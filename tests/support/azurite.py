@@ -21,8 +21,8 @@ from tests.support.processes import StandIn, spawn
 
 _FOLDER = Path(__file__).with_name("node")
 # Azurite's only account, with its well-known key.
-_ACCOUNT = "devstoreaccount1"
-_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class Azurite(StandIn):
@@ -78,6 +78,14 @@ class Storage:
         names = ["body", *(f"body{number}" for number in range(1, 16))]
         return [{**fields, "body": b"".join(fields.get(name, b"") for name in names)} for fields in found]
 
+    def put_foreign_entity(self) -> None:
+        """Put an entity that the receiver did not write."""
+        self._table.create_entity({"PartitionKey": "theirs", "RowKey": "theirs", "key": 7, "body": "text"})
+
+    def put_foreign_message(self) -> None:
+        """Put a message that the receiver did not send."""
+        self._queue.send_message('{"key": "theirs"}')
+
     def seen(self) -> list[str]:
         """Return the marked keys."""
         return [str(entity["PartitionKey"]) for entity in self._seen.list_entities()]
@@ -95,8 +103,8 @@ def _body(fields: dict[str, Any]) -> bytes:
 def connection_string(queue_port: int, table_port: int) -> str:
     """Return the connection string of an Azurite at these ports, or of a proxy in front."""
     endpoints = (("QueueEndpoint", queue_port), ("TableEndpoint", table_port))
-    urls = ";".join(f"{name}=http://127.0.0.1:{port}/{_ACCOUNT}" for name, port in endpoints)
-    return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{urls};"
+    urls = ";".join(f"{name}=http://127.0.0.1:{port}/{ACCOUNT}" for name, port in endpoints)
+    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{urls};"
 
 
 @contextmanager
