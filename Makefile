@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events readings bench size settings lock clean
+.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events readings backup bench size settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ events: .venv/.run ## List stored events (ARGS="--help")
 
 readings: .venv/.run ## List stored readings, one row per value (ARGS="--since 2h")
 	@exec .venv/bin/python -m cli readings $(ARGS)
+
+backup: .venv/.run ## Copy the local receiver's database while it runs (ARGS="FILE")
+	@exec .venv/bin/python -m cli backup $(ARGS)
 
 bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
+from cli.places import find
 
 if TYPE_CHECKING:
     from core.event import Event
@@ -264,6 +266,8 @@ def opened(source: str, *, receive: bool = False, exit_code: int = 1) -> "Iterat
     from readers import ReaderError
     from readers.sources import open_reader
 
+    if source == DATABASE:
+        source = str(find(Path(source)))
     # Rows have no cycles, and looking for them takes a sixth of a listing.
     gc.set_threshold(_GARBAGE)
     try:
@@ -298,7 +302,14 @@ def build_query(
     limit: int = 0,
 ) -> "Query":
     """Return the query of a command's options."""
+    from core.event import EVENT_TYPES
+    from core.spelling import nearest
     from readers.query import Query
+
+    for name in types or ():
+        # A type that is not known may be a new one.
+        if name not in EVENT_TYPES and (meant := nearest(name, EVENT_TYPES)):
+            _refuse(f"{name} is not an event type. Do you mean {meant}?", "--type")
 
     return Query(
         device_id=device_id,

@@ -240,7 +240,7 @@ def test_the_first_minute(tmp_path: Path) -> None:
             assert rows[0].startswith("key,deviceId," if "--csv" in line else "time (UTC) "), line
     connection = sqlite3.connect(tmp_path / "var" / "events.db")
     for statement in PAGES["docs/local.md"].statements():
-        assert connection.execute(statement).fetchall(), statement
+        assert connection.execute(statement).fetchall() or not statement.startswith("SELECT"), statement
     connection.close()
     assert "var/signature-secret" in README.spans
     assert (tmp_path / "var" / "signature-secret").exists()
