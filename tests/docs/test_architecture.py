@@ -34,5 +34,5 @@ def test_name_is_in_its_file(path: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:core|server|tests)/[\w/]+\.py)`", PAGE))))
-def test_file_is_there(path: str) -> None:
+def test_file_exists(path: str) -> None:
     assert (ROOT / path).is_file()

@@ -28,7 +28,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HEROKU = PAGES["heroku/README.md"]
 
 
-def test_its_queries_and_what_they_leave(request: pytest.FixtureRequest) -> None:
+def test_its_queries_and_their_results(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres")
     from heroku.postgres import PostgresStore
     from tests.support.postgres import execute
@@ -145,7 +145,7 @@ def test_the_first_commands_make_a_secret_that_is_long_enough(shell: Any) -> Non
     assert len(settings.verifier.secrets[0]) == 64
 
 
-def test_the_package_is_pushed_as_a_repository_of_its_own(shell: Any, tmp_path: Path) -> None:
+def test_package_is_pushed_as_a_separate_repository(shell: Any, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("core", "heroku", "tools"):

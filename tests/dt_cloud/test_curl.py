@@ -68,7 +68,7 @@ def run(command: str, shared: DtCloud, connector: str) -> Any:
 @pytest.mark.skipif(not COMMANDS, reason="DT's documents are not here: set DT_DOCUMENTS to the folder of their texts")
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: install it")
 @pytest.mark.parametrize("command", COMMANDS, ids=id_of)
-def test_a_line_of_the_documents(command: str, shared: DtCloud, connector: str) -> None:
+def test_curl_command_of_the_documents_works(command: str, shared: DtCloud, connector: str) -> None:
     answer = run(command, shared, connector)
     found = shared.call("GET", f"{CONNECTORS}/{connector}")
     if ":metrics" in command:

@@ -127,7 +127,7 @@ def test_a_backfill_comes_newest_first(cloud: DtCloud, receiver: Loopback, senso
     assert cloud.call("GET", f"{DEVICES}/{sensor}")["reported"]["temperature"]["value"] == 30
 
 
-def test_faults_that_cannot_be(cloud: DtCloud) -> None:
+def test_impossible_faults_are_refused(cloud: DtCloud) -> None:
     for name, body, status in (
         ("nothing", {}, 404),
         ("slow", {"count": -1}, 400),
@@ -140,7 +140,7 @@ def test_faults_that_cannot_be(cloud: DtCloud) -> None:
         assert refused.value.status == status
 
 
-def test_one_can_be_switched_off(cloud: DtCloud, receiver: Loopback, sensor: str) -> None:
+def test_fault_can_be_turned_off(cloud: DtCloud, receiver: Loopback, sensor: str) -> None:
     for name in COUNTED:
         fault(cloud, name, 5)
         fault(cloud, name, 0)

@@ -32,7 +32,7 @@ def is_balanced(ledger: dict[str, Any]) -> bool:
     return bool(ledger["published"] == sum(ledger[name] for name in after))
 
 
-def test_a_transaction_that_is_rolled_back_queues_nothing(tmp_path: Path) -> None:
+def test_rolled_back_transaction_queues_nothing(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
     device = furnish(cloud, "http://127.0.0.1:9")
     with contextlib.suppress(RuntimeError), cloud.database.transaction():
@@ -42,7 +42,7 @@ def test_a_transaction_that_is_rolled_back_queues_nothing(tmp_path: Path) -> Non
     cloud.database.close()
 
 
-def test_deliveries_go_on_once_there_is_space_again(tmp_path: Path) -> None:
+def test_deliveries_continue_after_a_full_disk(tmp_path: Path) -> None:
     async def run() -> None:
         port = free_port()
         async with served_cloud(tmp_path, port) as cloud:

@@ -52,7 +52,7 @@ def test_killed_20_times_it_loses_nothing(cloud: DtCloud, receiver: Loopback) ->
     assert cloud.books(dropping)[4] > 0
 
 
-def test_killed_while_an_attempt_to_a_disabled_connector_is_under_way(cloud: DtCloud, receiver: Loopback) -> None:
+def test_kill_during_an_attempt_to_a_disabled_connector(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = lambda _: SILENT
     connector, gone = cloud.connector(receiver.url), cloud.connector(receiver.url)
     cloud.publish(cloud.sensor())

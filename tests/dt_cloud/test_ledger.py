@@ -13,7 +13,7 @@ from tests.support.loopback import DROPPED
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_books_balance_at_any_moment(cloud: DtCloud, receiver: Loopback, seed: int) -> None:
+def test_ledger_balances_at_any_moment(cloud: DtCloud, receiver: Loopback, seed: int) -> None:
     chance = random.Random(seed)
     answers, is_well = random.Random(seed + 100), threading.Event()
 
@@ -87,7 +87,7 @@ def _looking(cloud: DtCloud) -> Callable[[], int]:
     return stop
 
 
-def test_one_look_at_a_time_of_each_connector(cloud: DtCloud, receiver: Loopback) -> None:
+def test_ledger_per_connector(cloud: DtCloud, receiver: Loopback) -> None:
     first, second = cloud.connector(receiver.url), cloud.connector(receiver.url, events=["touch"])
     sensor = cloud.sensor()
     cloud.publish(sensor)

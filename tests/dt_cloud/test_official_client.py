@@ -102,7 +102,7 @@ def test_devices_and_their_labels(client: ModuleType, device: Any) -> None:
         ({"order_by": "-reported.temperature.value"}, True),
     ],
 )
-def test_devices_are_found_by(client: ModuleType, device: Any, filters: Any, is_found: bool) -> None:
+def test_device_queries(client: ModuleType, device: Any, filters: Any, is_found: bool) -> None:
     found = [each.device_id for each in client.Device.list_devices(FIRST_PROJECT, **filters)]
     assert (device.device_id in found) is is_found
     if is_found:
@@ -207,7 +207,7 @@ def test_rule_2_every_list_has_a_next_page_token(shared: DtCloud) -> None:
         assert found["nextPageToken"] == ""
 
 
-def test_rule_3_every_field_is_always_there(shared: DtCloud) -> None:
+def test_rule_3_every_field_is_present(shared: DtCloud) -> None:
     made = shared.call("POST", CONNECTORS, {"type": "HTTP_PUSH", "httpConfig": {"url": URL}})
     shared.call("DELETE", f"/{made['name']}")
     made.pop("name")
@@ -282,7 +282,7 @@ def test_rule_8_answers_come_within_the_clients_3_s(client: ModuleType, shared: 
     shared.desk("DELETE", f"/connectors/{made.data_connector_id}")
 
 
-def test_rule_9_a_token_is_given_to_who_names_this_token_endpoint(client: ModuleType, shared: DtCloud) -> None:
+def test_rule_9_assertions_must_name_this_token_endpoint(client: ModuleType, shared: DtCloud) -> None:
     assert client.default_auth.get_token().startswith("Bearer ")
     auth = _with_secret(client, shared, client.default_auth.secret)
     # The client signs the address that it sends to; this one leads here, and is not named so.

@@ -90,7 +90,7 @@ def test_retries_that_keep_their_first_signature(tmp_path: Path, accepted_for: s
     asyncio.run(run())
 
 
-def test_a_hanging_connector_of_somebody_elses_does_not_hold_a_scenario_up(tmp_path: Path) -> None:
+def test_hanging_user_connector_does_not_block_a_scenario(tmp_path: Path) -> None:
     async def run() -> None:
         port = free_port()
         store = SqliteStore(tmp_path / "events.db")

@@ -87,7 +87,7 @@ def test_without_a_secret_there_is_no_x_dt_signature(cloud: DtCloud, receiver: L
     assert "dt-asymmetric-signature" in headers
 
 
-def test_signatures_are_in_real_time_however_fast_the_clock_is(cloud: DtCloud, receiver: Loopback) -> None:
+def test_signatures_use_real_time_at_any_speed(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     cloud.clock(isPaused=True)
     delivered(cloud, receiver)

@@ -12,7 +12,7 @@ from dt_cloud.cloud import Cloud
 from dt_cloud.stored import DELIVERED, StoredCheck
 
 
-def test_missing_events_do_not_hide_those_that_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_events_do_not_hide_stored_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "_AT_ONCE", 3)
     cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
     device = cloud.devices.create(FIRST_PROJECT, "touch", {}, cloud.clock.now())

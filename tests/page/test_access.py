@@ -160,7 +160,7 @@ def test_both_schemes_differ(opened: Any) -> None:
     assert colours == {"light": "rgb(244, 245, 247)", "dark": "rgb(16, 19, 23)"}
 
 
-def test_nothing_moves_where_less_motion_is_wanted(opened: Any) -> None:
+def test_reduced_motion_is_respected(opened: Any) -> None:
     page = opened(reduced_motion="reduce")
     moving = page.evaluate(
         """() => [...document.querySelectorAll("*")].filter((node) => {
@@ -171,13 +171,13 @@ def test_nothing_moves_where_less_motion_is_wanted(opened: Any) -> None:
     assert moving == 0
 
 
-def test_each_colour_has_a_sign_beside_it(page: Page) -> None:
+def test_each_colour_has_a_sign(page: Page) -> None:
     texts = page.locator("[class*=kind-]:visible").all_text_contents()
     assert len(texts) > 10
     assert [text for text in texts if not re.match("[✓▲◼✕↻⌛…] ", text)] == []
 
 
-def test_no_part_comes_from_elsewhere_or_stands_in_the_document(page: Page) -> None:
+def test_no_inline_code_and_no_other_hosts(page: Page) -> None:
     for path in files.STATIC.iterdir():
         text = path.read_text()
         assert not re.search(r"""(src|href|url\(|import|from|fetch\()\s*=?\s*["']?(https?:)?//""", text), path.name

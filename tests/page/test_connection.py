@@ -34,7 +34,7 @@ def is_live(page: Page, cloud: Desk, text: str) -> None:
     expect(page.locator("#devices-body")).to_contain_text(text)
 
 
-def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
+def test_reconnects_after_a_restart(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "Before")
     cloud.stop()
     expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=1_000)
@@ -46,7 +46,7 @@ def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "After")
 
 
-def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
+def test_hanging_cloud_is_reported(page: Page, cloud: Desk) -> None:
     cloud.server.process.send_signal(signal.SIGSTOP)
     is_grey(page)
     cloud.server.process.send_signal(signal.SIGCONT)

@@ -103,5 +103,5 @@ def test_a_scenario_is_followed_to_its_end(page: Page, cloud: Desk, receiver_url
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_a_cloud_without_a_receiver_of_its_own_does_not_offer_to_stop_one(page: Page) -> None:
+def test_no_stop_button_without_a_receiver(page: Page) -> None:
     expect(page.get_by_role("button", name="Stop the receiver")).to_be_hidden()

@@ -38,7 +38,7 @@ def test_the_newest_is_on_top(page: Page, cloud: Desk, device: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["pointer", "focus", "scrolled", "selected"])
-def test_it_holds_still_while_one_reads(page: Page, cloud: Desk, device: str, how: str) -> None:
+def test_list_does_not_move_while_read(page: Page, cloud: Desk, device: str, how: str) -> None:
     publish(cloud, device, 30)
     expect(rows(page).nth(25)).to_be_visible()
     page.wait_for_timeout(500)
@@ -147,7 +147,7 @@ def test_a_waiting_delivery_is_resent_and_all_attempts_are_on_a_time_line(
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_what_expires_while_it_waits_is_shown_so(page: Page, cloud: Desk, dead_url: str) -> None:
+def test_expired_deliveries_are_shown(page: Page, cloud: Desk, dead_url: str) -> None:
     connector = cloud.connector(dead_url, "Expiring", events=["waterPresent"])
     cloud.publish(cloud.device("waterDetector", name="Leak"), {"waterPresent": {"state": "PRESENT"}})
     row = rows(page).filter(has_text="Leak")

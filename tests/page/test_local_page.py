@@ -34,7 +34,7 @@ def opened(browser: Browser) -> Iterator[Page]:
     assert wrong == []
 
 
-def test_it_shows_the_latest_of_each_sensor_and_what_is_stored(opened: Page, demo: tuple[str, str]) -> None:
+def test_page_shows_latest_readings_and_stored_events(opened: Page, demo: tuple[str, str]) -> None:
     opened.goto(demo[1])
     row = opened.locator("#devices-body tr", has_text=re.compile(r"^Room ")).first
     expect(row.locator(".value")).to_contain_text("°C")
