@@ -1,4 +1,4 @@
-"""docs/dt-cloud.md: each option exists, each choice is in the table, and the first screen works as it stands."""
+"""docs/dt-cloud.md: each option exists, each choice is in the table, and the first commands work unchanged."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""docs/settings.md is what `make settings` writes, and says what the code reads."""
+"""docs/settings.md equals the output of `make settings`, and lists the variables that the code reads."""
 
 import ast
 import re
@@ -52,7 +52,7 @@ def _read(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.keyword) and node.arg == "envvar":
             values = node.value.elts if isinstance(node.value, ast.List) else [node.value]
         elif isinstance(node, ast.Constant):
-            # Our own, whichever way they are read.
+            # Our own variables, however they are read.
             values = [node] if re.fullmatch(r"DT_[A-Z0-9_]+", str(node.value)) else []
         found |= {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)}
     return found
@@ -65,7 +65,7 @@ def _is_environ(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("folder", ["core", "server", *(path.name for path in ADAPTER_FOLDERS)])
 def test_declared_settings_are_the_read_ones(folder: str) -> None:
-    """What core declares already, an adapter may read too."""
+    """An adapter may also read what core declares."""
     settings = BY_FOLDER.get(folder, {}).keys()
     assert variables_read(ROOT / folder) - (set() if folder == "core" else CORE.keys()) == settings
 
@@ -121,7 +121,7 @@ def test_examples_in_settings_md_are_accepted() -> None:
         Settings.load(({} if value == "unsigned" else BOTH) | {name: value})
     several = [value for _, value in examples if value.startswith("[")]
     assert len(several) >= 3
-    # The examples of the tables give no warning, such as of a short secret or an unknown event type.
+    # The examples in the tables cause no warning, for example about a short secret or an unknown event type.
     for one in DECLARED:
         for name, setting in one.settings.items():
             if setting.example and "$(" not in setting.example:

@@ -1,4 +1,4 @@
-"""What dtconn sends is what DT Cloud sends: known to the core in full, compact, and never twice the same."""
+"""dtconn sends events like DT Cloud's: fully parsed by the core, compact, and never the same twice."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def test_body_has_the_wire_format(event_type: str) -> None:
 
 
 def test_id_is_an_xid_with_the_time() -> None:
-    # https://github.com/rs/xid: 20 characters, of which the last has one bit only.
+    # https://github.com/rs/xid: 20 characters, the last with only one bit.
     assert re.fullmatch(r"[0-9a-v]{19}[0g]", xid(NOW.timestamp()))
     assert xid(0x4D88E15B)[:6] == "9m4e2m"  # the time of the example there, 9m4e2mr0ui3e8a215n4g
     assert xid(0) != xid(0)

@@ -1,4 +1,4 @@
-"""What the documents leave open, set otherwise: one test for each choice."""
+"""Options for what the documents do not define: one test for each."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NEW = {"type": "HTTP_PUSH", "httpConfig": {"url": "http://127.0.0.1:9/"}}
 
 @pytest.fixture
 def chosen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DtCloud]:
-    """A cloud with the options that a test names."""
+    """A cloud with a test's options."""
     with dt_cloud(tmp_path, *request.param) as server:
         yield server
 
@@ -28,7 +28,7 @@ def test_option_signs_once_repeats_the_signature(chosen: DtCloud, receiver: Loop
     chosen.publish(chosen.sensor())
     attempts = chosen.stepped(chosen.deliveries()[0]["id"], 3)
     assert len({str(each["headers"]) for each in attempts}) == 1
-    # The first signature outlives a restart.
+    # The first signature survives a restart.
     assert chosen.stop() == 0
     chosen.start()
     chosen.clock(jump=HOUR)

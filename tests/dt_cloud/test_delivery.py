@@ -1,4 +1,4 @@
-"""Deliveries as DT's documents have them; times are read on the cloud's own clock, which stands between attempts."""
+"""Deliveries as in DT's documents; times are on the cloud's clock, which is paused between attempts."""
 
 import json
 import time
@@ -26,18 +26,18 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 def events(receiver: Loopback) -> list[dict[str, Any]]:
-    """Return the bodies that came."""
+    """Return the received bodies."""
     return [json.loads(call.body) for call in receiver.calls]
 
 
 def starts(attempts: list[dict[str, Any]]) -> list[int]:
-    """Return when attempts began, in seconds after the first."""
+    """Return the start times of attempts, in seconds after the first."""
     times = [datetime.fromisoformat(each["started"]) for each in attempts]
     return [round((each - times[0]).total_seconds()) for each in times]
 
 
 def settled(cloud: DtCloud, least: int = 1) -> None:
-    """Wait until so many events were published and none waits."""
+    """Wait until this many events were published and none is waiting."""
     until(lambda: cloud.books()[0] >= least and not cloud.books()[2])
 
 
@@ -62,7 +62,7 @@ def test_one_post_per_event_and_active_connector(cloud: DtCloud, receiver: Loopb
         "deviceId": sensor, "projectId": FIRST_PROJECT, "deviceType": "temperature", "productNumber": "",
     }  # fmt: skip
     assert next(each for each in events(receiver) if each["labels"] == {})["event"]["eventType"] == "touch"
-    # What a connector does not get while it is disabled is counted as dropped; what its filter withholds is not.
+    # Events for a disabled connector are counted as dropped; filtered events are not.
     assert cloud.books(off) == (2, 0, 0, 0, 2)
     assert cloud.ledger()["filtered"] == 1
 

@@ -1,4 +1,4 @@
-"""`make demo`, and the commands that do what its page's buttons do."""
+"""`make demo`, and the commands for its page's buttons."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.processes import ROOT, Program, Requesting
 
 
 class Page(Requesting):
-    """The demo's page, asked for JSON."""
+    """The JSON API of the demo's page."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -29,7 +29,7 @@ class Page(Requesting):
         return json.loads(self.request("GET", path).body)
 
     def wait_for(self, is_so: Callable[[Any], bool]) -> Any:
-        """Return the ledger once it says so."""
+        """Return the ledger when it has these counts."""
         deadline = time.monotonic() + 30
         while not is_so(found := self.get("/ledger")):
             assert time.monotonic() < deadline, found
@@ -39,7 +39,7 @@ class Page(Requesting):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Give the page of a demo that runs."""
+    """Yield the page of a running demo."""
     page = Page(free_port())
     program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(page.port)}, tmp_path_factory.mktemp("demo"))
     try:
@@ -151,7 +151,7 @@ def test_demo_continues_after_a_restart(tmp_path: Path) -> None:
         finally:
             program.stop(number)
             program.close()
-        # However it ended, it left no receiver behind.
+        # It leaves no receiver, however it ended.
         deadline = time.monotonic() + 10
         while _is_listening(program.port):
             assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""What bad input gets: DT's own errors, in DT's form."""
+"""Errors for invalid input, in DT's form."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from tests.support.dt_cloud import CONNECTORS, DEVICES, FIRST_PROJECT, PROJECTS,
 
 URL = "http://127.0.0.1:9/events"
 OTHER_PROJECT = list(PROJECTS)[1]
-# Each account has a limit of its own.
+# Each account has a separate limit.
 ROLES_IN_TURN = itertools.cycle(["project.developer", "project.admin", "organization.admin"])
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
@@ -31,7 +31,7 @@ def connector(shared: DtCloud) -> Iterator[str]:
 
 
 def refusal(shared: DtCloud, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, str]:
-    """Return status and reason of a refusal, which is in DT's form."""
+    """Return status and reason of a refusal in DT's form."""
     with pytest.raises(Refused) as refused:
         shared.call(method, path, body, next(ROLES_IN_TURN), **query)
     document = refused.value.document
@@ -86,7 +86,7 @@ def test_token_endpoint_accepts_only_valid_requests(shared: DtCloud, change: str
         assert account.secret not in answer.body.decode()
 
 
-# What each role may do, by the status of the first account below it that may not.
+# Permissions of each role, checked with the highest account that lacks them.
 CALLS: list[tuple[str, str, Any, str]] = [
     ("GET", CONNECTORS, None, "project.user"),
     ("GET", DEVICES, None, "project.user"),
@@ -223,7 +223,7 @@ def test_refused_patch_changes_nothing(shared: DtCloud, connector: str, body: An
 
 
 REFUSED_URLS = [
-    # Whether it is this machine is up to a name server.
+    # A name server decides whether this is loopback.
     "https://a.localhost",
     "https://example.com/", "ftp://127.0.0.1/", "http://user:password@127.0.0.1/", "http://user@127.0.0.1/",
     "http://127.0.0.1:0/", "http://127.0.0.1:99999/", "http:///path", "127.0.0.1:8000", "", "http://127.0.0.1/a b",

@@ -1,4 +1,4 @@
-"""Each fault on request: it happens as often as it was asked for, and the books balance afterwards."""
+"""Each fault on request: it happens the requested number of times, and the ledger balances afterwards."""
 
 import json
 from collections import Counter
@@ -13,19 +13,19 @@ SECRET = "s" * 32
 
 
 def ids(receiver: Loopback) -> Counter[str]:
-    """Return how often each event came."""
+    """Return how often each event arrived."""
     return Counter(json.loads(call.body)["event"]["eventId"] for call in receiver.calls)
 
 
 @pytest.fixture
 def sensor(cloud: DtCloud, receiver: Loopback) -> str:
-    """A sensor, of which a connector sends the events."""
+    """A sensor whose events a connector sends."""
     cloud.connector(receiver.url, httpConfig={"signatureSecret": SECRET})
     return cloud.sensor()
 
 
 def fault(cloud: DtCloud, name: str, count: int = 1) -> None:
-    """Ask for a fault."""
+    """Request a fault."""
     assert cloud.desk("POST", f"/faults/{name}", {"count": count})["command"].startswith(
         f"dtconn cloud fault {name} --count {count}"
     )

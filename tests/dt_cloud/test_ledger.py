@@ -1,4 +1,4 @@
-"""published = delivered + waiting + expired + dropped, whatever happens, at any moment that one looks."""
+"""published = delivered + waiting + expired + dropped, at any moment."""
 
 import random
 import threading
@@ -57,7 +57,7 @@ def test_ledger_balances_at_any_moment(cloud: DtCloud, receiver: Loopback, seed:
     assert {name: sum(types.values()) for name, types in before["lostByType"].items()} == {
         name: before[name] for name in ("expired", "dropped")
     }
-    # It outlives the program, and connectors that are gone.
+    # It survives restarts and deleted connectors.
     assert cloud.stop() == 0
     cloud.start()
     assert cloud.ledger() == before
@@ -67,7 +67,7 @@ def test_ledger_balances_at_any_moment(cloud: DtCloud, receiver: Loopback, seed:
 
 
 def _looking(cloud: DtCloud) -> Callable[[], int]:
-    """Look at the books until told to stop; return a function that does so and says how often they were seen."""
+    """Check the ledger until stopped; return a function that stops and returns the number of checks."""
     done, seen = threading.Event(), []
 
     def look() -> None:
@@ -80,7 +80,7 @@ def _looking(cloud: DtCloud) -> Callable[[], int]:
     def stop() -> int:
         done.set()
         thread.join()
-        # The first that did not balance ended the thread.
+        # The first imbalance ended the thread.
         cloud.books()
         return len(seen)
 

@@ -1,4 +1,4 @@
-"""Sensors that a person believes, and that are the same in each run."""
+"""Sensors are plausible, and the same in each run."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from dt_cloud.events import SUPPORTED
 from dt_cloud.sensors import HEARTBEAT, Building
 
 DAY = 86_400.0
-# A Monday, at midnight, far ahead: a clock never runs back.
+# A Monday, at midnight, far in the future, because a clock never runs back.
 START = datetime(2040, 1, 2, tzinfo=UTC).timestamp()
 
 Event = dict[str, Any]
@@ -26,7 +26,7 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
-    """Give all that forty sensors sent in a day and a half."""
+    """Yield the events of forty sensors in a day and a half."""
     return list(sent(tmp_path_factory.mktemp("day"), 40, 1.5 * DAY))
 
 
@@ -114,7 +114,7 @@ def test_sensor_sends_stored_readings_newest_first(day: list[Event]) -> None:
     assert len(first_night) >= 11
     assert first_night == sorted(first_night, reverse=True)
     assert {time.hour for time in first_night} == {2, 3, 4}
-    # They arrive at five, and are dated by when they were measured.
+    # They arrive at five, with the times of measurement.
     assert all(each["timestamp"] == each["data"][each["eventType"]]["updateTime"] for each in backfilled)
 
 

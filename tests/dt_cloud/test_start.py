@@ -1,4 +1,4 @@
-"""Starting and stopping: what it prints, what it refuses in one sentence, and whom it answers."""
+"""Starting and stopping: its output, its error messages, and who has access."""
 
 import http.client
 import os
@@ -18,12 +18,12 @@ from tests.support.loopback import SILENT
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
-# Seconds: two, and as much again for a busy machine.
+# Seconds: two, and two more for a busy machine.
 STOPPED = 4
 
 
 def refused(folder: Path, *arguments: str, port: int | None = None, database: Path | None = None) -> str:
-    """Start it in vain, and return what it says."""
+    """Start it, expect a failure, and return its message."""
     done = subprocess.run(
         [sys.executable, "-m", "dt_cloud", *arguments],
         cwd=folder,
@@ -47,7 +47,7 @@ def refused(folder: Path, *arguments: str, port: int | None = None, database: Pa
 
 
 def sqlite(path: Path, *statements: str) -> None:
-    """Make or change a database."""
+    """Create or change a database."""
     connection = sqlite3.connect(path, isolation_level=None)
     for statement in statements:
         connection.execute(statement)
@@ -144,7 +144,7 @@ def test_sigterm_stops_within_2_s_and_the_queue_continues(cloud: DtCloud, receiv
     sensor = cloud.sensor()
     cloud.publish(sensor)
     cloud.attempts(cloud.deliveries()[0]["id"], 1)
-    # One is under way, to a receiver that says nothing.
+    # One attempt is in progress, to a receiver that does not answer.
     receiver.answering = lambda _: SILENT
     cloud.publish(sensor)
     until(lambda: len(receiver.calls) == 2)

@@ -1,4 +1,4 @@
-"""The event stream on the wire: one document a line, or server-sent events, and pings whatever else happens."""
+"""The event stream on the wire: one document per line, or server-sent events, and pings under any load."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from tests.support.processes import Answer
 
 @contextmanager
 def stream(cloud: DtCloud, query: str, accept: str = "") -> Iterator[http.client.HTTPResponse]:
-    """Give an open stream."""
+    """Yield an open stream."""
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
     account = cloud.accounts["project.user"]
     grant = cloud.basic(account)

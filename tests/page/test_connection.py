@@ -1,4 +1,4 @@
-"""The connection lost: said at once, data greyed with its age, and back again."""
+"""A lost connection: reported at once, data greyed with its age, and reconnected."""
 
 import re
 import signal
@@ -13,7 +13,7 @@ from tests.support.desk import Desk, desk
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Desk]:
-    """A cloud that a test may end."""
+    """A cloud that a test may stop."""
     with desk(tmp_path) as started:
         yield started
 

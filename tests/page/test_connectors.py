@@ -1,4 +1,4 @@
-"""One form per connector, as DT Studio has it."""
+"""One form per connector, as in DT Studio."""
 
 import re
 

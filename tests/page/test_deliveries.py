@@ -1,4 +1,4 @@
-"""The live list of deliveries, and the detail of one."""
+"""The live list of deliveries, and the details of one."""
 
 import json
 import re
@@ -158,7 +158,7 @@ def test_expired_deliveries_are_shown(page: Page, cloud: Desk, dead_url: str) ->
 
 
 def test_rows_are_capped_and_the_rest_is_counted(page: Page, cloud: Desk, device: str) -> None:
-    # A frame has 50 rows at most, so that more at once would be counted and not listed.
+    # A frame has at most 50 rows; further ones would be counted and not listed.
     for _ in range(7):
         publish(cloud, device, 40)
         page.wait_for_timeout(300)

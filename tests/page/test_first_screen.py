@@ -1,4 +1,4 @@
-"""The first screen answers, without a click: is it delivering, what waits, what was lost, what do the sensors say."""
+"""The first screen shows the state, the waiting and lost events, and the readings, without a click."""
 
 import re
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_page_says_delivering(page: Page, cloud: Desk, receiver_url: str) -> Non
 
 def test_page_shows_failures_waiting_and_next_attempt(page: Page, cloud: Desk, receiver_url: str) -> None:
     connector = cloud.connector(receiver_url, "Wrong", f"not {SECRET}", config={"headers": {"x-a": "b"}})
-    # The asymmetric signature is another key's, since the receiver knows of none: the answer is 401.
+    # The asymmetric signature has a key that the receiver does not know: the answer is 401.
     cloud.publish(cloud.device(name="Freezer"))
     words = page.locator(".connector", has_text="Wrong").locator('[data-part="words"]')
     expect(words).to_have_text(
