@@ -25,7 +25,7 @@ def test_half_sent_bodies_do_not_block_deliveries(name: str, request: pytest.Fix
         latencies = asyncio.run(_flood(adapter.receiving))
         assert _most_megabytes(adapter.receiving) < 150
         assert len(adapter.bodies()) == len(latencies)
-    assert latencies[int(len(latencies) * 0.99)] < 1
+    assert latencies[int(len(latencies) * 0.99)] < 3
 
 
 async def _flood(program: Program) -> list[float]:
