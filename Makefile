@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events bench size settings lock clean
+.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events readings bench size settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,11 @@ readers: .venv/.readers ## Install what `dtconn` reads the clouds' stores with
 send: .venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
-events: .venv/.run ## Show the events that are stored (ARGS="--help")
+events: .venv/.run ## List stored events (ARGS="--help")
 	@exec .venv/bin/python -m cli events $(ARGS)
+
+readings: .venv/.run ## List stored readings, one row per value (ARGS="--since 2h")
+	@exec .venv/bin/python -m cli readings $(ARGS)
 
 bench: .venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)

@@ -120,4 +120,4 @@ def _address(environment: Environment, name: str, what: str, is_name: Callable[[
 
 
 def _unknown(name: str) -> str:
-    return f"{name} is neither a name nor a connection string of Azure's."
+    return f"{name} is neither a name nor an Azure connection string."

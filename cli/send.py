@@ -59,7 +59,7 @@ class Plan:
     def expects(self, status: int | None, what: str) -> bool:
         """Return whether an answer is as expected; a status of None means no answer.
 
-        A 200 without an outcome is not from the receiver: some platforms answer 200 themselves without it.
+        A 200 without an outcome is not from the receiver: some platforms answer 200 by themselves.
         """
         return status == 401 if self.refused else status == 200 and what != ""
 
@@ -113,7 +113,7 @@ class Tally:
         }
 
     def show(self, console: Console) -> None:
-        """Write the summary for a person."""
+        """Print the summary."""
         document = self.document()
         console.print(f"{self.count} of {self._plan.deliveries} deliveries from device {document['deviceId']}")
         for answer in document["answers"]:

@@ -1,4 +1,4 @@
-"""The cloud's SQLite database. One process has it, and one thread: that of the event loop."""
+"""The cloud's SQLite database. Only one process uses it, on one thread: the event loop's."""
 
 import contextlib
 import os
@@ -9,23 +9,23 @@ from typing import Any
 
 from dt_cloud import CloudError
 
-# Of schema.sql. A database of another version is refused, not migrated: everything in it is made up.
+# Of schema.sql. A database of another version is refused, not migrated: its content is simulated.
 VERSION = 1
-# "DTc", so that another program's database is not taken for an empty one of ours.
+# "DTc", to recognize another program's database.
 _APPLICATION_ID = 0x44546301
 
 
 class Database:
-    """A connection that commits what survives a kill of the process.
+    """A connection whose commits survive a kill of the process.
 
-    synchronous=NORMAL with a write-ahead log: a commit is in the hands of the operating system when it returns, so a
+    synchronous=NORMAL with a write-ahead log: a commit has been written to the operating system when it returns, so a
     killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
     Attributes:
         listeners: Called after each transaction with whether it was committed.
 
     Args:
-        path: The file; made, readable to its owner alone, when it is not there.
+        path: The file; created, readable only to its owner, if missing.
 
     Raises:
         CloudError: It cannot be opened, is in use, or is of another version.
@@ -47,13 +47,13 @@ class Database:
         # Another process would deliver the same queue. The lock lasts until this connection is closed.
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         try:
-            # The journal's mode is written into the file, which may be another program's: look first.
+            # Setting the journal mode writes to the file, which may be another program's: check first.
             found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
             is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
             if not is_empty and found != (_APPLICATION_ID, VERSION):
                 raise CloudError(f"{path} is not a database of this version of dt_cloud. Nothing in it was changed.")
             self._connection.execute("PRAGMA journal_mode=WAL")
-            # This takes the lock, which the mode alone may not.
+            # This takes the lock, which setting the mode may not.
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -69,7 +69,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that is done inside, or nothing of it. Within another transaction it belongs to that one."""
+        """Commit everything done inside, or nothing. Inside another transaction it is part of that one."""
         if self._connection.in_transaction:
             yield
             return
@@ -91,9 +91,9 @@ class Database:
             act()
 
     def after_commit(self, act: Callable[[], object]) -> None:
-        """Do something once the open transaction is committed, and never if it is not; at once, if none is open.
+        """Call a function after the open transaction's commit, never after a rollback; at once, if none is open.
 
-        What is in memory beside the database changes so, and stays as it was where the disk is full.
+        This keeps the state in memory consistent with the database, also when the disk is full.
         """
         if self._connection.in_transaction:
             self._after_commit.append(act)
@@ -109,19 +109,19 @@ class Database:
         self._connection.executemany(statement, rows)
 
     def value(self, query: str, *values: Any) -> Any:
-        """Return the first column of the first row; None without a row."""
+        """Return the first column of the first row; None if there is no row."""
         row = self._connection.execute(query, values).fetchone()
         return row and row[0]
 
     def meta(self, name: str, default: Any = None) -> Any:
-        """Return what is kept under ``name``."""
+        """Return the value stored under ``name``."""
         found = self.value("SELECT value FROM meta WHERE name = ?", name)
         return default if found is None else found
 
     def set_meta(self, name: str, value: Any) -> None:
-        """Keep ``value`` under ``name``."""
+        """Store ``value`` under ``name``."""
         self.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 
     def close(self) -> None:
-        """Close the file, with everything of the log in it."""
+        """Write the log into the file, and close it."""
         self._connection.close()

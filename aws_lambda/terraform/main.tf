@@ -301,6 +301,7 @@ resource "aws_pipes_pipe" "events" {
         "projectId": <$.dynamodb.NewImage.projectId.S>,
         "timestamp": <$.dynamodb.NewImage.timestamp.S>,
         "receivedAt": <$.dynamodb.NewImage.receivedAt.S>,
+        "signedBy": <$.dynamodb.NewImage.signedBy.S>,
         "bodyBase64": <$.dynamodb.NewImage.body.B>
       }
     EOT

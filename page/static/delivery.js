@@ -66,7 +66,7 @@ function render(document) {
   setText(byId("delivery-body"), pretty(document.body));
   const waits = document.state === "waiting";
   byId("delivery-resend").disabled = !waits;
-  byId("delivery-resend").title = waits ? "Attempt it now" : "Only a delivery that waits can be attempted now";
+  byId("delivery-resend").title = waits ? "Attempt it now" : "Only a waiting delivery can be attempted now";
   byId("delivery-curl").disabled = !document.url;
   addAttempts(document.attempts);
 }

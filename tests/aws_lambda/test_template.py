@@ -290,7 +290,7 @@ def test_pipe_retry_ends_before_stream_retention(translated: dict[str, Any]) -> 
     assert filters == [{"eventName": ["INSERT"]}], "an event that expires is a REMOVE, and no new event"
 
 
-FIELDS = ("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt")
+FIELDS = ("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy")
 
 
 def test_message_of_the_pipe(translated: dict[str, Any]) -> None:
@@ -302,6 +302,15 @@ def test_message_of_the_pipe(translated: dict[str, Any]) -> None:
         **{name: f"$.dynamodb.NewImage.{name}.S" for name in FIELDS},
         "bodyBase64": "$.dynamodb.NewImage.body.B",
     }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_source_names_the_table_or_the_queue(translated: dict[str, Any], variant: str) -> None:
+    chosen = Chosen(translated, VARIANTS[variant])
+    condition, *values = translated["Outputs"]["Source"]["Value"]["Fn::If"]
+    source = rendered(values[0 if chosen.holds({"Condition": condition}) else 1])
+    assert source == ("dynamodb:Events" if chosen.parameters["Store"] == "dynamodb" else "sqs:EventQueue")
+    assert source.partition(":")[2] in chosen.resources
 
 
 # ---- alarms ----------------------------------------------------------------------------------------------------------

@@ -221,6 +221,11 @@ def test_environment_names_the_store_and_the_secret(piped: Applied, queued: Appl
         assert environment["variables"] == common | more | {"DT_SIGNATURE_SECRET_ID": applied.outputs["secret"]}
 
 
+def test_source_names_the_table_or_the_queue(piped: Applied, queued: Applied) -> None:
+    assert piped.outputs["source"] == "dynamodb:piped-events"
+    assert queued.outputs["source"] == f"sqs:{queued.outputs['queue_url']}"
+
+
 # ---- permissions, encryption, retention ------------------------------------------------------------------------------
 
 

@@ -103,7 +103,8 @@ def test_every_byte_is_stored_with_any_content_type(host: FunctionsHost, storage
         return answer.status, answer.headers.get("event-outcome")
 
     with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(lambda each: send(*each), contents)) == {(200, "stored")}
+        # A retry finds its event stored, where the store was slow to answer.
+        assert set(pool.map(lambda each: send(*each), contents)) <= {(200, "stored"), (200, "duplicate")}
     assert sorted(each["body"] for each in storage.entities()) == sorted(content for content, _ in contents)
 
 

@@ -142,15 +142,18 @@ def test_json_is_json_and_python_is_python(page: Page) -> None:
             ast.parse(block.text)
 
 
+COMMANDS = [[name] for name in ("send", "events", "readings", "latest", "tail")]
+
+
 def dtconn(line: str) -> list[str] | None:
     """Return the arguments of dtconn in a command, be it dtconn's own or make's; None if there are none."""
     try:
         words = shlex.split(line.partition(" > ")[0])
     except ValueError:
         return None
-    if words[:1] == ["dtconn"] and words[1:2] in (["send"], ["events"]):
+    if words[:1] == ["dtconn"] and words[1:2] in COMMANDS:
         return words[1:]
-    if words[:1] == ["make"] and words[1:2] in (["send"], ["events"]):
+    if words[:1] == ["make"] and words[1:2] in COMMANDS:
         given = [word.removeprefix("ARGS=") for word in words[2:] if word.startswith("ARGS=")]
         return [words[1], *(word for text in given for word in shlex.split(text))]
     return None
@@ -161,7 +164,7 @@ def test_options_of_dtconn_exist() -> None:
     assert {name for name, _ in found} >= {"README.md", "heroku/README.md", "docs/settings.md"}
     helps = {
         name: set(re.findall(r"--?[\w-]+", CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output))
-        for name in ("send", "events")
+        for [name] in COMMANDS
     }
     for name, words in found:
         unknown = {word for word in words[1:] if word.startswith("-")} - helps[words[0]]
@@ -171,8 +174,8 @@ def test_options_of_dtconn_exist() -> None:
 # ---- README.md -------------------------------------------------------------------------------------------------------
 
 
-def test_the_promises_are_held_by_tests_that_exist() -> None:
-    rows = README.table("promise", "held by")
+def test_each_promise_names_an_existing_test() -> None:
+    rows = README.table("promise", "tested by")
     assert len(rows) == 11
     for _, held_by in rows:
         links = re.findall(r"\[(\w+)\]\((tests/[\w/]+\.py)\)", held_by)

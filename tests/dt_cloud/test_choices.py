@@ -74,7 +74,7 @@ def test_the_tables_back_off(chosen: DtCloud, receiver: Loopback) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("chosen", [["--hidden-for", "1"]], indirect=True)
+@pytest.mark.parametrize("chosen", [["--hidden-for", "4"]], indirect=True)
 def test_a_new_connector_is_404_for_a_moment(chosen: DtCloud) -> None:
     path = f"/{chosen.call('POST', CONNECTORS, NEW)['name']}"
     began = time.monotonic()
@@ -83,7 +83,7 @@ def test_a_new_connector_is_404_for_a_moment(chosen: DtCloud) -> None:
     assert refused.value.status == 404
     while chosen.send("GET", path, role="project.admin")[0] == 404:
         time.sleep(0.2)
-    assert 0.7 < time.monotonic() - began < 3
+    assert 3.7 < time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("chosen", [["--max-connectors", "2"]], indirect=True)

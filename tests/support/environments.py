@@ -19,7 +19,7 @@ def unpacked(cloud: str, folder: Path) -> Path:
 
 
 def environment_of(package: Path, requirements: str = "requirements.txt") -> Path:
-    """Install what the package requires beside it, as a buildpack does; return the interpreter.
+    """Install the package's requirements beside it, as a buildpack does; return the interpreter.
 
     Args:
         package: The package's folder.

@@ -1,4 +1,4 @@
-"""template.yaml as SAM translates it, and what there should be of it in each variant."""
+"""template.yaml translated by SAM, and its expected resources in each variant."""
 
 import json
 import os
@@ -50,7 +50,7 @@ RESOURCES = {
 }
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
-# Runs where SAM's own tools are. `sam deploy` would put the S3 address in, so we do. No managed policy is used.
+# Runs in the environment of SAM's tools. `sam deploy` would put the S3 address in, so we do. No managed policy is used.
 TRANSLATE = """
 import json, sys
 from types import SimpleNamespace
@@ -63,7 +63,7 @@ print(json.dumps(transform(template, {}, SimpleNamespace(load=dict))))
 
 
 class Chosen:
-    """The translated template for given parameters: conditions decided, parameters put in, references left."""
+    """The translated template for given parameters: conditions and parameters are evaluated, references are not."""
 
     def __init__(self, template: dict[str, Any], parameters: dict[str, str]) -> None:
         self.parameters = {name: str(it["Default"]) for name, it in template["Parameters"].items()} | parameters
@@ -148,7 +148,7 @@ def run(
 
 
 def unknown_permissions(granted: list[Any], folder: Path) -> set[str]:
-    """Return what parliament does not find in AWS's list of actions."""
+    """Return the actions that are not in AWS's list, according to parliament."""
     document = json.dumps({"Version": "2012-10-17", "Statement": granted})
     found = run("parliament", "--string", document, "--json", folder=folder)
     issues = [json.loads(line) for line in found.stdout.splitlines()]

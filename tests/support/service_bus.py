@@ -1,7 +1,7 @@
-"""A stand-in for Azure Service Bus, in a process that can be frozen, killed and started again.
+"""A stand-in for Azure Service Bus, in a process that can be frozen, killed and restarted.
 
-What it is and how it can behave is in `tests.support.service_bus_peer`: our own AMQP 1.0 server, not Microsoft's. What
-was stored outlives ``kill``.
+`tests.support.service_bus_peer` describes it: our own AMQP 1.0 server, not Microsoft's. Stored messages survive
+``kill``.
 """
 
 import base64
@@ -30,19 +30,19 @@ class ServiceBus(StandIn):
     """One namespace.
 
     Args:
-        folder: Where it keeps what is stored.
-        queues: The queues that there are; any, if none is named.
-        tls: Speak TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
-            ``sb://`` with `namespace` as its ``custom_endpoint_address``, for it knows one port only.
-        idle: The seconds without a frame after which it drops a connection.
+        folder: The folder for stored messages.
+        queues: The existing queues; any queue if empty.
+        tls: Use TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
+            ``sb://`` with `namespace` as its ``custom_endpoint_address``, because it knows only one port.
+        idle: The seconds without a frame after which it closes a connection.
         lock: The seconds for which a message is locked.
-        deliveries: The failed deliveries after which a message is a dead letter.
+        deliveries: The number of failed deliveries after which a message is a dead letter.
 
     Attributes:
-        port: Where it listens.
-        namespace: The same with the host, as the SDK wants it.
-        connection_string: What the SDK connects with, without TLS.
-        certificate: What a client has to trust.
+        port: Its port.
+        namespace: Host and port, as the SDK expects them.
+        connection_string: The SDK's connection string, without TLS.
+        certificate: The certificate that clients must trust.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ServiceBus(StandIn):
             self._options += [f"--certificate={self.certificate}", f"--key={_certify(self.certificate)}"]
 
     def start(self) -> None:
-        """Start, with what was stored before, and return once it listens."""
+        """Start it, with earlier stored messages, and return when it listens."""
         self.process = spawn(
             [sys.executable, "-m", "tests.support.service_bus_peer", *self._options],
             cwd=ROOT,
@@ -82,8 +82,8 @@ class ServiceBus(StandIn):
 
         Args:
             mode: As in `tests.support.service_bus_peer`.
-            times: After how many messages it is normal again; 0: never.
-            seconds: How late it is, when it is slow.
+            times: The number of messages after which the mode is normal again; 0: never.
+            seconds: The delay in the mode ``slow``.
         """
         line = f"{mode} {times} {seconds}\n".encode()
         process = self._running()
@@ -105,7 +105,7 @@ class ServiceBus(StandIn):
         return found
 
     def tokens(self) -> list[dict[str, str]]:
-        """Return all tokens that were put, each with its ``type`` and its ``audience``."""
+        """Return all received tokens, each with its ``type`` and its ``audience``."""
         return self._lines(".tokens")
 
     def send(self, body: bytes, identifier: str, properties: dict[Any, Any] | None = None) -> None:
@@ -125,7 +125,7 @@ class ServiceBus(StandIn):
 
 
 def _certify(path: Path) -> Path:
-    """Write a certificate of 127.0.0.1, and its key beside it; return where that is."""
+    """Write a certificate for 127.0.0.1 and its key; return the certificate's path."""
     public, private = certificate()
     path.write_bytes(public)
     path.with_suffix(".key").write_bytes(private)
@@ -134,13 +134,13 @@ def _certify(path: Path) -> Path:
 
 @contextmanager
 def service_bus(folder: Path, *queues: str, **options: Any) -> Iterator[ServiceBus]:
-    """Give a new, started one, or skip if the AMQP library is not installed."""
+    """Yield a new, running one, or skip if the AMQP library is not installed."""
     if importlib.util.find_spec("proton") is None:
         pytest.skip("no python-qpid-proton: install a C compiler, then `make test` installs it")
     bus = ServiceBus(folder, *queues, **options)
     bus.start()
     with warnings.catch_warnings():
-        # The SDK leaves the sockets of connections that failed to the collector, and its log records hold them.
+        # The SDK leaves the sockets of failed connections to the garbage collector, and its log records reference them.
         warnings.simplefilter("ignore", ResourceWarning)
         logging.disable()
         try:

@@ -1,33 +1,33 @@
 """Our own stand-in for Azure Service Bus: an AMQP 1.0 server, run as ``python -m tests.support.service_bus_peer``.
 
-It is neither Service Bus nor Microsoft's emulator. It is written from the protocol and from what the SDK does with it:
-a test on it shows how our code and the real SDK bear what a Service Bus may do, not what Service Bus does. It has
-queues, and takes one message at a time. It knows no batch, finds any token good and no message too long, and never
-forgets the id of one. It delivers messages under a lock, has dead letters, and as management peeks messages and renews
-locks. A lost connection leaves a lock as it is, until it ends.
+It is neither Service Bus nor Microsoft's emulator. It is written from the protocol and from the SDK's use of the
+protocol: tests with it show how our code and the real SDK handle what a Service Bus may do, not what Service Bus does.
+It has queues, and accepts one message at a time. It has no batches, accepts every token and every length, and remembers
+message ids for ever. It delivers messages under a lock, which also stays when the connection is lost, and has dead
+letters. Its management peeks messages and renews locks:
 https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response
 
-It listens on 127.0.0.1 only. A message is appended to the file before it is accepted; one whose id the file has, for
-that queue, is accepted and not appended. What becomes of a message, and each token that was put, is appended to files
-beside it.
+It listens on 127.0.0.1 only. A message is appended to the file before it is accepted; a message whose id is in the file
+for that queue is accepted and not appended. The outcomes of deliveries and the received tokens are appended to other
+files.
 
-How it behaves is a line on stdin, ``MODE TIMES SECONDS``, and holds at once, on the connections that are open too; the
-line comes back on stdout when it does. After TIMES messages, unless that is 0, it is ``normal`` again. The process ends
-when stdin does. A mode is one of these, or one of `_REJECTIONS`:
+A line on stdin, ``MODE TIMES SECONDS``, sets the mode at once, also for open connections; the line is then repeated on
+stdout. After TIMES messages, unless that is 0, the mode is ``normal`` again. The process ends when stdin does. The
+modes are these, and `_REJECTIONS`:
 
-- ``normal``: all is well.
+- ``normal``: everything works.
 - ``bare``: a message is rejected with two of the three fields of an error. The SDK never returns.
-- ``released``: a message is given back, as AMQP allows and Service Bus is not known to do. The SDK never returns.
-- ``silent``: messages are taken, not stored and not answered.
+- ``released``: a message is released, as AMQP allows and Service Bus is not known to do. The SDK never returns.
+- ``silent``: messages are read, but not stored and not answered.
 - ``lost``: a message is stored; then the TCP connection drops without an answer.
 - ``slow``: a message is stored, and answered SECONDS later.
 - ``detach``: instead of an answer to a message its link is detached; nothing is stored. Once, if TIMES is 0.
 - ``close``: the same, with the whole connection.
-- ``denied``: tokens get a 401, and messages on the links that are open are as with ``detach``.
+- ``denied``: tokens get a 401, and messages on open links are handled as with ``detach``.
 - ``mute``: tokens are not answered; messages are.
-- ``evict``: the links that are open are detached now, as Service Bus does with idle ones. The mode stays.
+- ``evict``: open links are detached now, as Service Bus does with idle ones. The mode does not change.
 
-With those of `_REJECTIONS` nobody can receive or peek either, and with ``silent`` management does not answer.
+In `_REJECTIONS`, receivers and management are refused too. In ``silent``, management does not answer.
 """
 
 import argparse
@@ -82,11 +82,11 @@ _OUTCOMES = {
     Delivery.RELEASED: "released",
     Delivery.MODIFIED: "modified",
 }
-_BATCH = b"\0S"  # how a body begins that holds messages
+_BATCH = b"\0S"  # the beginning of a body with messages
 
 
 class Later(Handler):
-    """Calls something when its time has come."""
+    """Calls a function at a later time."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
@@ -96,7 +96,7 @@ class Later(Handler):
 
 
 class Peer(MessagingHandler):
-    """What is done with connections, links and messages.
+    """Handles connections, links and messages.
 
     Args:
         options: The command line.
@@ -168,7 +168,7 @@ class Peer(MessagingHandler):
         return _REJECTIONS.get(self._mode) if link.is_sender and _is_queue(name) else None
 
     def on_link_opened(self, event: Any) -> None:
-        # A link that is refused is first attached, to nothing.
+        # A refused link is first attached, without a target.
         if condition := self._refused.pop(event.link, None):
             self._detach(event.link, condition)
 
@@ -355,12 +355,12 @@ def _is_queue(name: str) -> bool:
 
 
 def _condition(name: str) -> Condition:
-    """Return an error with all three of its fields: without the third the SDK is lost."""
+    """Return an error with all three of its fields: without the third the SDK never returns."""
     return Condition(name, "the test wants it", {symbol("by"): "peer"})
 
 
 def _name(address: str | None) -> str:
-    """Return the queue of an address, which may be a whole URL."""
+    """Return the queue of an address, which may be a complete URL."""
     return urlsplit(address or "").path.strip("/")
 
 
