@@ -5,6 +5,7 @@ AZURE_CLIENT_SECRET, the identity of the machine, or what ``az login`` wrote. Fo
 AZURE_STORAGE_SAS_TOKEN, if set, comes first, as with the Azure CLI.
 """
 
+import asyncio
 import logging
 import os
 import re
@@ -27,7 +28,7 @@ from readers import ReaderError
 from readers.sources import SOURCES
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
 
 # For each client of Azure Storage: 30 s at most for a call.
 OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 10}
@@ -35,7 +36,10 @@ OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 10}
 # Bytes; the receiver accepts 256 KiB.
 _MAX_BODY = 1 << 20
 _WORD = re.compile("[A-Za-z]{1,60}").fullmatch
-_MISSING = ("TableNotFound", "QueueNotFound", "ResourceNotFound")
+_MISSING = ("TableNotFound", "QueueNotFound", "ResourceNotFound", "MessagingEntityNotFoundError")
+# Of azure-servicebus, by name: importing it takes longer than reading a table.
+_DENIED = ("ServiceBusAuthenticationError", "ServiceBusAuthorizationError")
+_UNREACHABLE = ("OperationTimeoutError", "ServiceBusConnectionError", "ServiceBusCommunicationError", "TimeoutError")
 
 # The SDKs log errors with the service's text, which may quote data.
 for _name in ("azure", "msal", "urllib3"):
@@ -104,6 +108,30 @@ def identity() -> "TokenCredential":
     return DefaultAzureCredential()
 
 
+class AsyncCredential:
+    """A credential for an event loop, on a thread: azure-identity's own needs another HTTP client.
+
+    Args:
+        credential: The credential.
+    """
+
+    def __init__(self, credential: "TokenCredential") -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
+        """Return a token; see `azure.core.credentials.TokenCredential`."""
+        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
+
+    async def close(self) -> None:
+        """Do nothing: the credential has no connection of its own."""
+
+    async def __aenter__(self) -> "AsyncCredential":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
 def unzipped(content: bytes) -> bytes:
     """Return what the receiver compressed by gzip.
 
@@ -141,36 +169,42 @@ def _sentence(what: str, role: str, error: Exception) -> str:
     failure = _failure(error)
     name = type(failure).__name__
     if isinstance(failure, HttpResponseError) and failure.response is not None:
-        return _refusal(what, role, failure)
+        return _refusal(what, role, _error_code(failure), denied=failure.status_code in (401, 403))
     if isinstance(failure, ClientAuthenticationError):
         return (
             f"No login at Azure: {name}. Run `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and "
             "AZURE_CLIENT_SECRET."
         )
-    if isinstance(failure, ServiceRequestError | ServiceResponseError):
+    if isinstance(failure, ServiceRequestError | ServiceResponseError) or name in _UNREACHABLE:
         return f"Cannot reach {what}: {name}. Check the network, and the host in the URL."
+    if isinstance(failure, AzureError):
+        return _refusal(what, role, name, denied=name in _DENIED)
     return f"Cannot read {what}: {name}. Check the URL and the credentials."
 
 
 def _failure(error: BaseException) -> BaseException:
-    """Return the SDK's error; azure-data-tables raises another while it handles one without a response."""
+    """Return the SDK's error.
+
+    azure-data-tables raises another while it handles one without a response; azure-servicebus wraps one of a login.
+    """
     cause: BaseException | None = error
     while cause and not isinstance(cause, AzureError):
         cause = cause.__context__
-    return cause or error
+    inner = getattr(cause, "inner_exception", None)
+    return inner if isinstance(inner, ClientAuthenticationError) else cause or error
 
 
-def _refusal(what: str, role: str, error: HttpResponseError) -> str:
-    code = _error_code(error)
+def _refusal(what: str, role: str, code: str, *, denied: bool) -> str:
     if code in _MISSING:
         return f"Cannot find {what}. Check the URL; the deployment prints it as `source`."
-    if error.status_code in (401, 403):
+    if denied:
         return f"Azure denies reading {what}: {code}. You need the role {role}, which takes minutes to be in effect."
     return f"Azure cannot read {what} now: {code}. Try again in a minute."
 
 
-def _error_code(error: Any) -> str:
+def _error_code(error: HttpResponseError) -> str:
     """Return the service's error code, and no other part of its answer."""
-    code = getattr(error, "error_code", None)
-    code = getattr(code, "value", code) or error.response.headers.get("x-ms-error-code")
+    response: Any = error.response
+    code: Any = getattr(error, "error_code", None)
+    code = getattr(code, "value", code) or response.headers.get("x-ms-error-code")
     return code if isinstance(code, str) and _WORD(code) else f"HTTP {error.status_code}"

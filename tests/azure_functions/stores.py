@@ -90,6 +90,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
     with service_bus(folder, "events") as bus:
         proxy = Proxy(bus.port)
         connection = bus.connection_string.replace(str(bus.port), str(proxy.port))
+        request.getfixturevalue("monkeypatch").setenv("SERVICEBUS_CONNECTION_STR", connection)
 
         def ends() -> None:
             bus.set("normal")
@@ -110,6 +111,8 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
                 lambda: ServiceBusStore(connector(connection, None), "events"),
                 lambda: [row(each) for each in bus.messages()],
                 faults,
+                source=f"servicebus:127.0.0.1:{proxy.port}/events",
+                put_foreign=lambda: bus.send(b"theirs", "theirs"),
             )
         finally:
             proxy.close()
@@ -125,7 +128,9 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "service bus": Entry(service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED, causes=SERVICE_BUS_CAUSES),
+    "service bus": Entry(
+        service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED, causes=SERVICE_BUS_CAUSES, is_readable=True
+    ),
     "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False, causes=STORAGE_CAUSES),
     "table": Entry(table, CLOUD_FAULTS, causes=STORAGE_CAUSES, is_readable=True),
 }

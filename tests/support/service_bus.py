@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from tests.support.certificates import certificate
 from tests.support.ports import free_port, wait_for
@@ -34,6 +35,8 @@ class ServiceBus(StandIn):
         tls: Use TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
             ``sb://`` with `namespace` as its ``custom_endpoint_address``, because it knows only one port.
         idle: The seconds without a frame after which it closes a connection.
+        lock: The seconds for which a message is locked.
+        deliveries: The number of failed deliveries after which a message is a dead letter.
 
     Attributes:
         port: Its port.
@@ -42,7 +45,15 @@ class ServiceBus(StandIn):
         certificate: The certificate that clients must trust.
     """
 
-    def __init__(self, folder: Path, *queues: str, tls: bool = False, idle: float = 240) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *queues: str,
+        tls: bool = False,
+        idle: float = 240,
+        lock: float = 60,
+        deliveries: int = 10,
+    ) -> None:
         self.port = free_port()
         self.namespace = f"127.0.0.1:{self.port}"
         self.connection_string = (
@@ -52,6 +63,7 @@ class ServiceBus(StandIn):
         self.certificate = folder / "certificate.pem"
         self._file = folder / f"service-bus-{self.port}.jsonl"
         self._options = [f"--port={self.port}", f"--file={self._file}", f"--idle={idle}", *queues]
+        self._options += [f"--lock={lock}", f"--deliveries={deliveries}"]
         if tls:
             self._options += [f"--certificate={self.certificate}", f"--key={_certify(self.certificate)}"]
 
@@ -86,6 +98,7 @@ class ServiceBus(StandIn):
         found = []
         for line in self._lines(".jsonl"):
             body, properties = base64.b64decode(line.pop("body")), line.pop("properties")
+            del line["enqueued"]
             if properties.get("encoding") == "gzip":
                 body = gzip.decompress(body)
             found.append({**properties, **line, "body": body})
@@ -94,6 +107,18 @@ class ServiceBus(StandIn):
     def tokens(self) -> list[dict[str, str]]:
         """Return all received tokens, each with its ``type`` and its ``audience``."""
         return self._lines(".tokens")
+
+    def send(self, body: bytes, identifier: str, properties: dict[Any, Any] | None = None) -> None:
+        """Send a message to the queue ``events``."""
+        with (
+            ServiceBusClient.from_connection_string(self.connection_string, retry_total=0) as client,
+            client.get_queue_sender("events", keep_alive=0) as sender,
+        ):
+            sender.send_messages(ServiceBusMessage(body, message_id=identifier, application_properties=properties))
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return the id of each message that was delivered and settled, or not in time, and the outcome."""
+        return [(line["messageId"], line["outcome"]) for line in self._lines(".outcomes")]
 
     def _lines(self, suffix: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._file.with_suffix(suffix).read_text().splitlines()]
