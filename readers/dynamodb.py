@@ -100,9 +100,9 @@ class DynamoDbReader(Reader):
     def _scan_cost(self) -> str:
         units = -(-self._bytes // _SCANNED)
         return (
-            f"DynamoDB reads and bills the whole table: {self._items:,} items of {self._bytes / 1e6:,.1f} MB in all, "
-            f"as DynamoDB counted them in the last hours, which are {units:,} read units or "
-            f"{units * _PRICE / 1e6:.4f} US$, at {_PRICE} US$ a million units {_PRICED}."
+            f"DynamoDB reads and bills the whole table, {self._items:,} items and {self._bytes / 1e6:,.1f} MB by its "
+            f"count of the last six hours: {units:,} read units or {units * _PRICE / 1e6:.4f} US$, at {_PRICE} US$ a "
+            f"million units {_PRICED}."
         )
 
     def _of_device(self, query: Query) -> Iterator[Event]:
