@@ -107,7 +107,7 @@ def queued(applied: dict[str, Applied]) -> Applied:
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        (["-var=store=sqs", "-var=queue=true"], "there is none: take queue = false"),
+        (["-var=store=sqs", "-var=queue=true"], "there is no table: set queue = false"),
         (["-var=store=dynamodb", "-var=fifo=true"], "fifo = true needs store"),
         (["-var=signature_policy=both"], "es256 and both need organization_id"),
         (["-var=silence_minutes=1441"], "From 1 to 1440"),

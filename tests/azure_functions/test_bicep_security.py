@@ -137,7 +137,7 @@ def test_log_retention_and_daily_cap(bus: Deployment) -> None:
         assert (workspace["retentionInDays"], workspace["workspaceCapping"]) == (days, {"dailyQuotaGb": cap})
 
 
-# ---- watching it -----------------------------------------------------------------------------------------------------
+# ---- monitoring ------------------------------------------------------------------------------------------------------
 
 
 def test_alerts_query_what_the_receiver_logs(bus: Deployment) -> None:

@@ -93,9 +93,9 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({"store": "firestore", "subscription": "true"}, "there is none: take subscription = false"),
+        ({"store": "firestore", "subscription": "true"}, "there is no topic: set subscription = false"),
         ({"store": "firestore", "ordering": "device"}, "needs store"),
-        ({"bigquery": "false"}, "reach nobody: take bigquery = true"),
+        ({"bigquery": "false"}, "not processed: set bigquery = true"),
         ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"silence_minutes": "1411"}, "From 1 to 1410"),
         ({"store": "kafka"}, "pubsub or firestore"),
