@@ -168,7 +168,8 @@ class FirestoreReader(Reader):
         return found
 
     def _cost_of(self, query: Query, what: str) -> str:
-        counted = _between(self._events(query.device_id), "timestamp", query)
+        events = self._events(query.device_id).order_by("timestamp", direction=_DESCENDING)
+        counted = _between(events, "timestamp", query)
         return f"Firestore also reads events of other {what}: {self._up_to(counted)}, {_PRICED}."
 
     def _up_to(self, query: Any) -> str:
