@@ -39,14 +39,14 @@ class ServiceBusReader(Reader):
     Peeked messages stay available to consumers, and their delivery counts stay as they are.
 
     Args:
-        namespace: The host of the namespace.
+        address: As in `connect`.
         queue: The queue.
     """
 
     is_queue = True
 
-    def __init__(self, namespace: str, queue: str) -> None:
-        self._namespace, self._queue = namespace, queue
+    def __init__(self, address: str, queue: str) -> None:
+        self._address, self._queue = address, queue
         self._runner = asyncio.Runner()
         self._client: ServiceBusClient | None = None
         self._receiver: ServiceBusReceiver | None = None
@@ -81,7 +81,7 @@ class ServiceBusReader(Reader):
     async def _peek(self, first: int) -> list[ServiceBusReceivedMessage]:
         async with asyncio.timeout(_TIMEOUT):
             if self._receiver is None:
-                self._client = await _connect(self._namespace)
+                self._client = await connect(self._address)
                 self._receiver = self._client.get_queue_receiver(self._queue)
             return await self._receiver.peek_messages(_PAGE, sequence_number=first)
 
@@ -109,15 +109,19 @@ def _text(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-async def _connect(namespace: str) -> ServiceBusClient:
+async def connect(address: str) -> ServiceBusClient:
+    """Return a client; with an identity, once it has a token.
+
+    Args:
+        address: The host of a namespace; or a connection string.
+    """
     options: dict[str, Any] = {"retry_total": 1}
-    text = os.environ.get("SERVICEBUS_CONNECTION_STR", "")
-    if re.search(f"//{re.escape(namespace)}/?(;|$)", text, re.IGNORECASE):
-        return ServiceBusClient.from_connection_string(text, **options)
+    if "=" in address:
+        return ServiceBusClient.from_connection_string(address, **options)
     credential = AsyncCredential(identity())
     # Now, because the SDK would first connect, and again after each failure.
     await credential.get_token("https://servicebus.azure.net/.default")
-    return ServiceBusClient(namespace, credential, **options)
+    return ServiceBusClient(address, credential, **options)
 
 
 def open_reader(url: str) -> ServiceBusReader:
@@ -128,4 +132,7 @@ def open_reader(url: str) -> ServiceBusReader:
             f"This is not the URL of a store. It must be like {SOURCES['servicebus'].example}, without a key: that is "
             "in SERVICEBUS_CONNECTION_STR, if you use one."
         )
-    return ServiceBusReader(*place.groups())
+    namespace, queue = place.groups()
+    text = os.environ.get("SERVICEBUS_CONNECTION_STR", "")
+    is_for_it = re.search(f"//{re.escape(namespace)}/?(;|$)", text, re.IGNORECASE)
+    return ServiceBusReader(text if is_for_it else namespace, queue)
