@@ -114,12 +114,13 @@ class Publisher:
         """
         if connector.status != ACTIVE:
             raise ApiError(400, "failed precondition: the connector is not active")
-        queued = []
         with self._database.transaction():
-            for device in self._devices.of([connector.project_id]):
-                for event_type in filter(connector.wants, (*SUPPORTED[device.type], _UNKNOWN)):
-                    if newest := self._newest(device, event_type):
-                        queued.append(self._enqueue(connector, device, *newest))
+            queued = [
+                self._enqueue(connector, device, *newest)
+                for device in self._devices.of([connector.project_id])
+                for event_type in filter(connector.wants, (*SUPPORTED[device.type], _UNKNOWN))
+                if (newest := self._newest(device, event_type))
+            ]
             self._ledger.write()
             self._start(queued)
         return len(queued)

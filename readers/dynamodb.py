@@ -59,8 +59,7 @@ class DynamoDbReader(Reader):
     def cost(self, query: Query) -> str | None:
         """Return what a scan costs, or a query that reads events of other types or labels."""
         if query.device_id is None:
-            is_everything = query == Query()
-            return None if is_everything else self._scan_cost()
+            return self._scan_cost()
         if not query.event_types and not query.labels:
             return None
         return (
@@ -93,9 +92,9 @@ class DynamoDbReader(Reader):
         condition = ("receivedAt >= :since", {":since": rfc3339(since)}) if since else ("", {})
         return self._scan([condition] if since else [])
 
-    def arrived_cost(self, since: datetime | None) -> str | None:
-        """Return what the scan costs, if it is not for everything."""
-        return self._scan_cost() if since else None
+    def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
+        """Return what the scan costs."""
+        return self._scan_cost()
 
     def _scan_cost(self) -> str:
         units = -(-self._bytes // _SCANNED)

@@ -197,7 +197,7 @@ class UnindexedFirestoreReader(FirestoreReader):
     def cost(self, query: Query) -> str | None:
         """Return what a scan costs, or a query that reads events of other types or labels."""
         if query.device_id is None:
-            return None if query == Query() else self._scan_cost()
+            return self._scan_cost()
         return self._cost_of(query, "types") if query.event_types else super().cost(query)
 
     def latest(self, query: Query) -> Iterator[Event]:
@@ -218,9 +218,9 @@ class UnindexedFirestoreReader(FirestoreReader):
         """Yield what arrived, in no order, found by a scan."""
         return (event for event in self._scan() if since is None or event.received_at >= since)
 
-    def arrived_cost(self, since: datetime | None) -> str | None:
-        """Return what the scan costs, if it is not for everything."""
-        return self._scan_cost() if since else None
+    def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
+        """Return what the scan costs."""
+        return self._scan_cost()
 
     def _timed(self, events: Any, query: Query) -> Iterator[Event]:
         return super()._timed(events, replace(query, event_types=()))

@@ -107,8 +107,7 @@ def test_scan_says_what_it_reads_and_costs(aws: Any) -> None:
                 f"DynamoDB reads and bills all events of the device, some 4 to a read unit, at {PRICE}; a start time "
                 "makes them fewer."
             )
-            # What reads no more than it returns.
-            assert reader.cost(Query()) is reader.arrived_cost(None) is None
+            assert reader.cost(Query()) == reader.arrived_cost(None) == sentence
 
 
 def test_every_page_is_read(dynamodb: Any, table: str, read: list[int]) -> None:
