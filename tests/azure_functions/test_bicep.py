@@ -16,9 +16,6 @@ from tests.support.source import strings
 pytestmark = bicep.needs_bicep
 
 
-# ---- the files -------------------------------------------------------------------------------------------------------
-
-
 def test_bicep_compiler_and_linter_have_no_warning() -> None:
     """Types, properties, names of parameters, what is declared and not used, secrets in outputs."""
     assert template()["resources"]
@@ -78,8 +75,6 @@ def test_no_list_keys_and_no_preview_api_version() -> None:
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\d", it) for it in versions)
 
 
-# ---- parameters ------------------------------------------------------------------------------------------------------
-
 SETTINGS = {
     "store": "DT_STORE",
     "signatureSecret": "DT_SIGNATURE_SECRET",
@@ -133,9 +128,6 @@ def test_bounds_of_parameters() -> None:
         "logRetentionDays": (30, 730),
         "logDailyCap": (-1, None),
     }
-
-
-# ---- the function ----------------------------------------------------------------------------------------------------
 
 
 def test_function_runs_as_its_own_identity_over_https() -> None:

@@ -176,7 +176,7 @@ def test_optional_resources(each: Deployment, store: str) -> None:
     assert (each.resources.keys() - less, less - each.resources.keys()) == ({f"{RULES}-silence", lock}, set())
 
 
-LESS = {"redundancy": "Standard_LRS", "logRetentionDays": 90, "logDailyCap": -1}
+LESS: dict[str, Any] = {"redundancy": "Standard_LRS", "logRetentionDays": 90, "logDailyCap": -1}
 
 
 def test_sizes_follow_the_parameters(bus: Deployment) -> None:
@@ -201,9 +201,6 @@ def test_secret_is_only_in_the_key_vault(each: Deployment) -> None:
     assert [it for it in given if "signatureSecret" in str(it)] == [{"value": conditions[SECRET]}], (
         "access.bicep is told whether there is one"
     )
-
-
-# ---- alerts ----------------------------------------------------------------------------------------------------------
 
 
 def test_alerts_query_what_the_receiver_logs(bus: Deployment) -> None:
