@@ -69,9 +69,6 @@ def chosen(choose: Choose, variant: str) -> Chosen:
     return choose(VARIANTS[variant])
 
 
-# ---- AWS's own tools -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with the template and, at the package's path, a zip that stands in for it."""
@@ -121,9 +118,6 @@ def test_sam_build_and_package_keep_the_zip(checkout: Path, moto: MotoServer) ->
     objects = moto.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
     uploaded = [moto.client("s3").get_object(Bucket=bucket, Key=it["Key"])["Body"].read() for it in objects]
     assert package in uploaded
-
-
-# ---- what the template says ------------------------------------------------------------------------------------------
 
 
 def test_logical_ids_of_resources(choose: Choose, chosen: Chosen, variant: str) -> None:
@@ -245,9 +239,6 @@ def test_permissions_of_the_roles(chosen: Chosen, variant: str, tmp_path: Path) 
         assert unknown_permissions([it | {"Resource": "*"} for it in statements(role)], tmp_path) == set()
 
 
-# ---- what keeps events -----------------------------------------------------------------------------------------------
-
-
 def test_tables_and_queues_are_retained_when_the_stack_is_deleted(chosen: Chosen) -> None:
     retained = {"Events", "SeenKeys", "EventQueue", "EventDeadLetters"} & chosen.resources.keys()
     for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
@@ -295,8 +286,6 @@ def test_secret_is_generated_as_a_plain_string(chosen: Chosen) -> None:
     assert "resolve:secretsmanager" not in json.dumps(chosen.resources), "no value of the secret anywhere"
 
 
-# ---- the pipe --------------------------------------------------------------------------------------------------------
-
 FIELDS = ("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy")
 
 
@@ -325,9 +314,6 @@ def test_source_names_the_table_or_the_queue(choose: Choose, variant: str) -> No
     chosen = choose(VARIANTS[variant])
     is_table = VARIANTS[variant].get("Store", "dynamodb") == "dynamodb"
     assert chosen.outputs["Source"] == ("dynamodb:<Events>" if is_table else "sqs:<EventQueue>")
-
-
-# ---- alarms ----------------------------------------------------------------------------------------------------------
 
 
 def test_alarms_name_existing_metrics_and_resources(choose: Choose, variant: str) -> None:
