@@ -96,7 +96,7 @@ def test_a_scenario_is_followed_to_its_end(page: Page, cloud: Desk, receiver_url
     page.locator("#scenario").select_option("outage-12h")
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#status-command")).to_contain_text("dtconn scenario outage-12h")
-    expect(page.locator("#scenario-step")).to_contain_text("as expected", timeout=30_000)
+    expect(page.locator("#scenario-step")).to_contain_text("as expected", timeout=120_000)
     expect(page.locator("#scenario-lines")).to_contain_text("the receiver is back")
     # Its sensors are deleted.
     expect(page.locator("#devices-body")).not_to_contain_text("Scenario 1")
