@@ -74,6 +74,10 @@ class Database:
             schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
             pragmas = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={VERSION};"
             self._connection.executescript(f"BEGIN; {schema} {pragmas} COMMIT;")
+        # Not in schema.sql, since earlier databases of this version lack it.
+        self._connection.execute(
+            "CREATE INDEX IF NOT EXISTS events_of_type ON events (device_id, event_type, timestamp DESC, id DESC)"
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
