@@ -199,6 +199,8 @@ class Deliverer:
         queue = self._queue(connector_id)
         self._give_up(connector_id, {number for _, number in queue.heap}, ledger.DROPPED)
         self._database.after_commit(lambda: queue.dropped.update(queue.in_flight))
+        # If the connector is gone, so is its queue once nothing is under way.
+        self._database.after_commit(queue.wake.set)
 
     def resend(self, number: int) -> bool:
         """Attempt a waiting delivery now; return False if it is not waiting."""
@@ -243,9 +245,17 @@ class Deliverer:
                     heapq.heappush(queue.heap, (due, number))
                     raise
                 wait = None
+            if not queue.heap and not queue.in_flight and self._connectors.get(connector_id) is None:
+                self._forget(connector_id)
+                return
             # While paused, this waits until `wake`.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(queue.wake.wait(), None if wait == float("inf") else wait)
+
+    def _forget(self, connector_id: str) -> None:
+        self._metrics.forget(connector_id)
+        del self._queues[connector_id]
+        self.last_attempts.pop(connector_id, None)
 
     def _begin(self, connector_id: str, queue: _Queue, number: int) -> None:
         # At speed 3,600, a retry comes before the commit of the previous attempt.
