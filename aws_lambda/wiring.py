@@ -39,7 +39,7 @@ def build_store(environment: Environment) -> Store:
         environment.check()
         return DynamoDbStore(client("dynamodb"), table, days)
     url = environment.required("DT_QUEUE_URL", f"the queue. {_TEMPLATE}")
-    seen = environment.required("DT_SEEN_TABLE", f"the table of the keys that were sent. {_TEMPLATE}")
+    seen = environment.required("DT_SEEN_TABLE", f"the table of sent keys. {_TEMPLATE}")
     environment.check()
     return Deduplicated(SqsQueue(client("sqs"), url), DynamoDbSeenKeys(client("dynamodb"), seen, days))
 

@@ -15,7 +15,7 @@ with quiet_collector():
     receiver = build_receiver(os.environ)
 
 _WRONG_ADDRESS = "This is not the endpoint of the Data Connector: post to /events."
-_NO_LENGTH = "Azure passes on no body that is sent in chunks: send Content-Length."
+_NO_LENGTH = "Azure does not pass on a chunked body: send Content-Length."
 
 app = func.FunctionApp(func.AuthLevel[auth_level(os.environ).upper()])
 

@@ -1,4 +1,4 @@
-"""``python -m bench``: what can be typed, and where the result goes."""
+"""``python -m bench``: the command line, and the file of the result."""
 
 import argparse
 import importlib
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from bench import CannotMeasure, Options, machine
 from bench.report import RESULTS, Section, render
 
-# Imported one by one, so that what one part lacks keeps no other from running.
+# Imported one by one, so that a missing requirement of one part does not affect the others.
 PARTS = {
     "core": "bench.cpu",
     "import": "bench.start",
@@ -21,6 +21,7 @@ PARTS = {
     "heroku": "bench.throughput",
     "reading": "bench.reading",
     "cloud": "bench.cloud",
+    "before": "bench.before",
 }
 
 _NUMBERS = (
@@ -39,10 +40,12 @@ parts:
   heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
   reading   what a query and a put cost once a million events are stored; 4 minutes, 3 GB where temporary files are
   cloud     DT Cloud on your desk, 1,000 sensors and the local receiver, for a minute; then a simulated week; 25 minutes
+  before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
 
 examples:
   python -m bench                                   all of it; about 50 minutes
   python -m bench core
+  python -m bench before --before HEAD~20
   python -m bench heroku --rounds 3 --connections 64
   python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote
 
@@ -51,7 +54,7 @@ The table is printed, and written to bench/results/. Leave the machine alone mea
 
 
 def main(arguments: list[str]) -> int:
-    """Measure what was asked for; return the exit status."""
+    """Measure the requested parts; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure the receiver on this machine.",
@@ -61,11 +64,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all", help="what to measure (all)")
     for name, default, meaning in _NUMBERS:
         parser.add_argument(name, type=_positive, metavar="N", default=default, help=f"{meaning} ({default})")
+    parser.add_argument("--before", metavar="COMMIT", default="HEAD", help="the earlier commit of before (HEAD)")
     chosen = parser.parse_args(arguments)
     names = tuple(PARTS) if chosen.part == "all" else (chosen.part,)
-    options = Options(chosen.seconds, chosen.rounds, chosen.connections)
+    options = Options(chosen.seconds, chosen.rounds, chosen.connections, chosen.before)
 
-    # As Ctrl-C: whatever was started is ended, and no half result is written.
+    # Like Ctrl-C: started processes end, and no partial result is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started, described = datetime.now(UTC), machine.describe()
     sections, failures = [], []

@@ -1,12 +1,15 @@
-"""What reading and a put cost once much is stored: a thousand events of a thousand sensors, and a million."""
+"""The cost of queries and puts with a thousand and with a million events of a thousand sensors."""
 
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,18 +17,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import Options
+from bench import ROOT, Options
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from core.event import Event, parse_stored, rfc3339
 from dt_cloud.bodies import Device
 from local.database import Database
 from local.sqlite import SqliteStore, row
+from readers.contract import Reader
+from readers.query import Query
+from readers.readings import newest_readings
+from readers.sources import open_reader
 
 _FEW, _MANY = 1_000, 1_000_000
 _PERIOD = timedelta(days=5)
 _NOW = datetime.now(UTC)
-# What a temperature sensor sends, about as often as it does, and a little of another sensor's.
+# Mostly a temperature sensor's events, at about their real rates, and a few of another sensor's.
 _TYPES = {"temperature": 45, "networkStatus": 45, "co2": 5, "touch": 4, "batteryStatus": 1}
 _AT_ONCE = 200
 _PUTS = 4_000
@@ -33,27 +40,31 @@ _HEADER = ("What", "at 1,000 events", "at 1,000,000", "ratio")
 
 
 class Stored(Protocol):
-    """A database that a receiver fills. Another one joins by a class like `Sqlite` in `DATABASES`."""
+    """A receiver's database. To add another, write a class like `Sqlite` and add it to `DATABASES`."""
 
     name: str
 
     def __init__(self, folder: Path) -> None: ...
 
     def fill(self, events: Iterator[Event]) -> None:
-        """Store ``events`` in an empty database, by the fastest way that leaves it as the receiver does."""
+        """Store ``events`` in an empty database, in the fastest way with the same result as the receiver's."""
 
     def ask(self, query: str, *arguments: str) -> int:
-        """Fetch all that a query finds, of which ``?`` are the parameters, and return how many rows that is."""
+        """Fetch all rows of a query, whose parameters are ``?``, and return their number."""
+
+    @property
+    def source(self) -> str:
+        """The URL for its reader."""
 
     def store(self) -> Any:
-        """Return the receiver's own store over it, with `open`, `put` and `close`."""
+        """Return the receiver's store for it, with `open`, `put` and `close`."""
 
     def close(self) -> None:
-        """End whatever was started for it."""
+        """Stop what was started for it."""
 
 
 class Sqlite:
-    """The local receiver's database, in a file of the bench's own."""
+    """The local receiver's database, in a file for the bench."""
 
     name = "SQLite"
 
@@ -70,12 +81,17 @@ class Sqlite:
         database.close()
 
     def ask(self, query: str, *arguments: str) -> int:
-        """Count what a query finds, on a connection of its own; see `Stored`."""
+        """Count a query's rows, on a separate connection; see `Stored`."""
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
             return len(connection.execute(query, arguments).fetchall())
 
+    @property
+    def source(self) -> str:
+        """The URL for its reader."""
+        return f"sqlite:{self._path}"
+
     def store(self) -> SqliteStore:
-        """Return the receiver's own store over it."""
+        """Return the receiver's store for it."""
         return SqliteStore(self._path)
 
     def close(self) -> None:
@@ -100,17 +116,24 @@ _QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
         (_DEVICES[0].device_id,),
     ),
 }
+_HOUR = Query(since=_NOW - timedelta(hours=1))
+_READS: dict[str, Callable[[Reader], Iterator[object]]] = {
+    "`dtconn latest`": lambda reader: reader.latest(Query()),
+    "`dtconn events`": lambda reader: reader.events(Query(limit=20)),
+    "`dtconn readings`": lambda reader: newest_readings(reader, Query(limit=20)),
+    "`dtconn readings --since 1h --limit 0`": lambda reader: newest_readings(reader, _HOUR),
+}
 
 
 def measure(options: Options) -> Section:
-    """Fill each database twice, and ask each ``options.rounds`` times."""
+    """Fill each database twice, and query each ``options.rounds`` times."""
     rows: list[list[str]] = []
     for database in DATABASES:
         with tempfile.TemporaryDirectory() as folder:
             rows += _measure(database, Path(folder), options.rounds)
     notes = (
         f"{len(_DEVICES):,} sensors over {_PERIOD.days} days; {_events.__doc__}",
-        "A query is fetched whole, on a connection of its own, in milliseconds.",
+        "A query is fetched whole, on a connection of its own, in milliseconds; `dtconn` without its start of 0.2 s.",
         f"A put: CPU time of the process for one of {_PUTS:,} new events, {_AT_ONCE} at a time, in microseconds.",
         RATIOS,
     )
@@ -129,9 +152,15 @@ def _measure(database: Callable[[Path], Any], folder: Path, rounds: int) -> list
         for name, (query, arguments) in _QUERIES.items():
             few, many = (_milliseconds(one, query, arguments) for one in filled)
             figures.setdefault(f"{name}, ms", []).append((few, many))
+        for name, read in _READS.items():
+            few, many = (_milliseconds_to_read(one, read) for one in filled)
+            figures.setdefault(f"{name}, ms", []).append((few, many))
     for _ in range(rounds):
         few, many = (_microseconds_of_cpu(one) for one in filled)
         figures.setdefault("a put, us", []).append((few, many))
+    exports = [_export(one, folder / "export.parquet") for one in filled]
+    figures["export of readings to Parquet, s"] = [(exports[0][0], exports[1][0])]
+    figures["export of readings to Parquet, MiB resident"] = [(exports[0][1], exports[1][1])]
     for one in filled:
         one.close()
     shutil.rmtree(folder, ignore_errors=True)
@@ -147,6 +176,22 @@ def _milliseconds(database: Stored, query: str, arguments: tuple[str, ...]) -> f
     started = time.perf_counter()
     database.ask(query, *arguments)
     return (time.perf_counter() - started) * 1e3
+
+
+def _milliseconds_to_read(database: Stored, read: Callable[[Reader], Iterator[object]]) -> float:
+    with open_reader(database.source) as reader:
+        started = time.perf_counter()
+        deque(read(reader), 0)
+        return (time.perf_counter() - started) * 1e3
+
+
+def _export(database: Stored, path: Path) -> tuple[float, float]:
+    """Return the seconds and the most memory of ``dtconn export``, in MiB."""
+    command = [sys.executable, "-m", "cli", "export", "--from", database.source, "--to", str(path)]
+    started = time.perf_counter()
+    process = subprocess.Popen([*command, "--format", "parquet"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    return time.perf_counter() - started, used.ru_maxrss / 1024
 
 
 def _microseconds_of_cpu(database: Stored) -> float:
@@ -171,7 +216,7 @@ def _microseconds_of_cpu(database: Stored) -> float:
 
 
 def _events(count: int) -> Iterator[Event]:
-    """Five types of events, a temperature with three samples."""
+    """Yield five types of events; a temperature has three samples."""
     return (_event(_NOW - _PERIOD * (1 - index / count)) for index in range(count))
 
 

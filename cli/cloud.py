@@ -1,4 +1,4 @@
-"""``dtconn cloud`` and ``dtconn scenario``: what the buttons of dt_cloud's page do."""
+"""``dtconn cloud`` and ``dtconn scenario``: the buttons of dt_cloud's page as commands."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from cli import CommandError
 from cli.fail import fail
 from core.environment import is_secure_url
 
-app = typer.Typer(help="Operate DT Cloud on your desk: what the buttons of its page do.", no_args_is_help=True)
+app = typer.Typer(help="Control DT Cloud on your desk, like the buttons on its page.", no_args_is_help=True)
 
 _TIMEOUT = 20.0
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)").fullmatch
@@ -26,29 +26,29 @@ _URL = "http://127.0.0.1:8010"
 
 @app.command()
 def ledger(url: Url = _URL) -> None:
-    """Print what became of all events, as JSON."""
+    """Print the outcomes of all events, as JSON."""
     typer.echo(json.dumps(_ask(url, "GET", "/ledger"), indent=2))
 
 
 @app.command()
 def pause(url: Url = _URL) -> None:
-    """Let the cloud's time stand still."""
+    """Pause the cloud's clock."""
     _change(url, "/desk/clock", {"isPaused": True})
 
 
 @app.command()
 def resume(url: Url = _URL) -> None:
-    """Let the cloud's time run on."""
+    """Resume the cloud's clock."""
     _change(url, "/desk/clock", {"isPaused": False})
 
 
 @app.command()
 def speed(factor: Annotated[str, typer.Argument(metavar="N|auto")], url: Url = _URL) -> None:
-    """Let time run N times as fast; auto: as fast as deliveries keep up."""
+    """Set the speed of the clock; auto: as fast as deliveries keep up."""
     try:
         given: float | str = factor if factor == "auto" else float(factor)
     except ValueError:
-        raise typer.BadParameter("It is a number, such as 60, or auto.", param_hint="N|auto") from None
+        raise typer.BadParameter("It must be a number, such as 60, or auto.", param_hint="N|auto") from None
     _change(url, "/desk/clock", {"speed": given})
 
 
@@ -56,26 +56,26 @@ def speed(factor: Annotated[str, typer.Argument(metavar="N|auto")], url: Url = _
 def jump(
     duration: Annotated[str, typer.Argument(metavar="DURATION", help="Such as 30m, 12h, 1d.")], url: Url = _URL
 ) -> None:
-    """Jump ahead."""
+    """Move the clock ahead."""
     match = _DURATION(duration)
     if not match:
-        raise typer.BadParameter("It is a number and one of s, m, h, d.", param_hint="DURATION")
+        raise typer.BadParameter("It must be a number followed by s, m, h or d.", param_hint="DURATION")
     _change(url, "/desk/clock", {"jump": float(match[1]) * _SECONDS[match[2]]})
 
 
 @app.command()
 def step(url: Url = _URL) -> None:
-    """Jump to the next attempt of a delivery."""
+    """Move the clock to the next attempt of a delivery."""
     _change(url, "/desk/clock", {"step": True})
 
 
 @app.command()
 def fault(
-    name: Annotated[str, typer.Argument(help="As the page lists them, such as lose-answer.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="How often it happens; 0 switches it off.")] = 1,
+    name: Annotated[str, typer.Argument(help="A fault that the page lists, such as lose-answer.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=0, help="How many times it happens; 0 turns it off.")] = 1,
     url: Url = _URL,
 ) -> None:
-    """Let something go wrong."""
+    """Inject a fault."""
     _change(url, f"/desk/faults/{name}", {"count": count})
 
 
@@ -83,12 +83,12 @@ def fault(
 def receiver(action: Annotated[str, typer.Argument(metavar="start|stop")], url: Url = _URL) -> None:
     """Start or stop the receiver of `make demo`."""
     if action not in ("start", "stop"):
-        raise typer.BadParameter("It is start or stop.", param_hint="start|stop")
+        raise typer.BadParameter("It must be start or stop.", param_hint="start|stop")
     _change(url, "/desk/receiver", {"isRunning": action == "start"})
 
 
 @app.command()
-def resend(delivery: Annotated[int, typer.Argument(help="Its number, as on the page.")], url: Url = _URL) -> None:
+def resend(delivery: Annotated[int, typer.Argument(help="Its number on the page.")], url: Url = _URL) -> None:
     """Attempt a waiting delivery now."""
     _change(url, f"/desk/deliveries/{delivery}:resend", {})
 
@@ -97,18 +97,20 @@ def resend(delivery: Annotated[int, typer.Argument(help="Its number, as on the p
 def publish(
     device: Annotated[str, typer.Argument(help="The device's id.")],
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as touch or temperature.")],
-    fields: Annotated[str, typer.Argument(metavar="JSON", help='Its fields, such as {"value":21.5}.')] = "{}",
+    fields: Annotated[
+        str, typer.Argument(metavar="JSON", help='The fields of the event, such as {"value":21.5}.')
+    ] = "{}",
     url: Url = _URL,
 ) -> None:
     """Publish an event of an emulated sensor."""
     try:
         given = json.loads(fields)
     except ValueError:
-        raise typer.BadParameter('It is a JSON object, such as {"value":21.5}.', param_hint="JSON") from None
+        raise typer.BadParameter('It must be a JSON object, such as {"value":21.5}.', param_hint="JSON") from None
     _change(url, f"/desk/devices/{device}:publish", {event_type: given})
 
 
-def scenario(name: Annotated[str, typer.Argument(help="Without one, all are listed.")] = "", url: Url = _URL) -> None:
+def scenario(name: Annotated[str, typer.Argument(help="Leave it out to list all.")] = "", url: Url = _URL) -> None:
     """Play a scenario on DT Cloud on your desk, and print what happens.
 
     Exits 0 if everything went as expected, 1 if not.
@@ -151,10 +153,10 @@ def _change(url: str, path: str, given: dict[str, Any]) -> None:
 
 
 def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) -> Any:
-    # Of http, only loopback is secure.
+    # Plain http is secure only to loopback.
     if not (url.startswith("http://") and is_secure_url(url)):
         fail(CommandError(f"{url} is not on this machine: --cloud, or DT_API_URL, must name DT Cloud on your desk.", 2))
-    # Here, because no other command needs it.
+    # Imported here, because no other command needs it.
     import urllib.error
     import urllib.request
 
@@ -163,7 +165,7 @@ def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) 
         url.rstrip("/") + path, data, {"Content-Type": "application/json"}, method=method
     )
     try:
-        # Not through a proxy to this very machine.
+        # Without a proxy, because it is this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_TIMEOUT) as response:
             return json.loads(response.read())

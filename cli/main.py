@@ -1,25 +1,22 @@
 """The commands of dtconn, their options, and the rules between options."""
 
-import asyncio
 import json
 import secrets
 import shlex
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError, cloud
+from cli import CommandError, backup, check, cloud, export, mirror, places, reading
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
 
 app = typer.Typer(
-    help="Send signed events to a receiver, as DT Cloud does, and look at what it stored.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
@@ -27,6 +24,17 @@ app = typer.Typer(
 
 app.add_typer(cloud.app, name="cloud")
 app.command()(cloud.scenario)
+for command in (
+    reading.events,
+    reading.readings,
+    reading.latest,
+    reading.tail,
+    mirror.mirror,
+    export.export,
+    check.check,
+    backup.backup,
+):
+    app.command()(command)
 
 _SECRET_FILE = Path("var/signature-secret")
 _ES256_KEY = Path("var/es256-key.pem")
@@ -35,6 +43,21 @@ _ORGANIZATION = "dtconn"
 _FAULTS = "Faults, each to be answered 401 (one at a time)"
 _ES256 = "DT's asymmetric signature"
 _INTERRUPTED = 130
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"dtconn {places.version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    """Send signed events to a receiver, as DT Cloud does, and look at what it stored, whichever store it is in."""
 
 
 @app.command()
@@ -144,7 +167,11 @@ def send(
         raise typer.BadParameter("They need --both-signatures.", param_hint=["--es256-key", "--organization"])
     try:
         signer = Signer(
-            secret=None if unsigned else secrets.token_bytes() if wrong_secret else find_secret(secret, secret_file),
+            secret=None
+            if unsigned
+            else secrets.token_bytes()
+            if wrong_secret
+            else find_secret(secret, places.find(secret_file)),
             key=Es256Key.load(es256_key or _ES256_KEY) if both_signatures else None,
             organization=organization or _ORGANIZATION,
             expired=expired,
@@ -179,81 +206,12 @@ def send(
         typer.echo(json.dumps(tally.document()))
     elif tally.count or not failure:
         tally.show(Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
+        if tally.is_refused:
+            source = "in DT_SIGNATURE_SECRET or --secret" if secret else f"in {places.find(secret_file)}"
+            typer.echo(f"They were signed with the secret {source}. `make run` says where the receiver's is.", err=True)
     if failure:
         fail(failure)
     raise typer.Exit(exit_code or (0 if tally.is_as_expected else 1))
-
-
-@app.command()
-def events(
-    database: Annotated[
-        str,
-        typer.Option(
-            envvar=["DT_DATABASE", "DATABASE_URL"],
-            metavar="FILE|URL",
-            help="An SQLite file; or a postgres:// URL, such as Heroku's DATABASE_URL.",
-        ),
-    ] = "var/events.db",
-    device_id: Annotated[str | None, typer.Option("--device", metavar="ID", help="Of this device only.")] = None,
-    types: Annotated[
-        list[str] | None,
-        typer.Option("--type", "-t", metavar="TYPE", help="Of this event type only; repeat it for several."),
-    ] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Not older than a time or an age.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Older than a time or an age.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 for all.")] = 20,
-    as_readings: Annotated[
-        bool, typer.Option("--readings", help="One row per reading, with its unit, rather than per event.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-) -> None:
-    """List what is stored, newest first by event time.
-
-    A time is RFC 3339, in UTC if it names no offset; an age is a number and one of s, m, h, d, w.
-
-    With --json and --csv, the body is exactly what DT signed, in base64 if it is no text: encoding says which.
-
-    \b
-    Examples:
-      dtconn events                                        the newest 20
-      dtconn events --type temperature --since 2h
-      dtconn events --device emucdd6ef2eu277bo8f52vg --readings
-      dtconn events --since 2026-01-31 --until 2026-02-01 --limit 0 --csv
-      dtconn events --json | jq '.body | fromjson | .labels'
-    """  # noqa: D301
-    from cli.events import Query, fetch, write_csv, write_events, write_json, write_readings
-
-    if as_json and as_csv:
-        raise typer.BadParameter("Choose one.", param_hint=["--json", "--csv"])
-    query = Query(
-        device_id=device_id,
-        event_types=types or (),
-        since=_time(since, "--since"),
-        until=_time(until, "--until"),
-        limit=limit,
-        as_readings=as_readings,
-    )
-    rows = fetch(database, query)
-    if as_json:
-        writing = write_json(rows)
-    elif as_csv:
-        writing = write_csv(rows, query.columns)
-    else:
-        writing = write_readings(rows) if as_readings else write_events(rows)
-    try:
-        asyncio.run(writing)
-    except CommandError as error:
-        fail(error)
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    from cli.events import parse_time
-
-    try:
-        return parse_time(text, datetime.now(UTC)) if text else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _check_url(text: str) -> None:

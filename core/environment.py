@@ -96,7 +96,7 @@ class Environment:
         if values is not None:
             return values
         self.faults.append(
-            f'{name} begins with "[" but is no JSON array of non-empty strings. '
+            f'{name} begins with "[" but is not a JSON array of non-empty strings. '
             f'Set it to {what}, or to several as ["one","two"].'
         )
         return []

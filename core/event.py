@@ -98,7 +98,7 @@ def parse(verified: Verified, received_at: datetime) -> Event:
         document = _decode(body)
     except _DuplicateKeys:
         document, fault = {}, "duplicate keys"
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, StopIteration):
         document, fault = {}, "not JSON"
     if type(document) is not dict:
         document, fault = {}, "not a JSON object"
@@ -165,7 +165,9 @@ def event_key(event_id: str | None, event_type: str | None, device_id: str | Non
 
 def rfc3339(time: datetime) -> str:
     """Format a UTC time with six fraction digits, so that text order is time order."""
-    return time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    # Half as long as isoformat with a time zone and a timespec takes.
+    text = time.replace(tzinfo=None).isoformat()
+    return f"{text}Z" if time.microsecond else f"{text}.000000Z"
 
 
 def read_time(value: Any) -> datetime | None:
@@ -254,14 +256,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_raw_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+# What raw_decode calls; it raises StopIteration for an empty text.
+_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]
 _strict_decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once).decode
 
 
 def _decode(body: bytes) -> Any:
     # Not json.loads: it also accepts UTF-16, which no database does, and scans for white space twice.
     text = body.decode().strip(" \t\r\n")
-    document, end = _raw_decode(text)
+    document, end = _scan(text, 0)
     if end != len(text):
         raise ValueError("more than one document")
     # For a duplicate key, Python and Postgres take the last value, SQLite and BigQuery the first. I-JSON forbids it

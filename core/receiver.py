@@ -43,7 +43,9 @@ NOT_ALLOWED = problem(
 RETRY = ("retry-after", "8")
 UNAVAILABLE = problem(503, "unavailable", "The event is not stored. Send it again.", RETRY)
 # Without the rest of the body the connection cannot be reused.
-GIVEN_UP = problem(503, "unavailable", "The body did not come. Send it again.", RETRY, ("connection", "close"))
+GIVEN_UP = problem(
+    503, "unavailable", "The body did not arrive in full. Send it again.", RETRY, ("connection", "close")
+)
 BUG = problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _receipt("none")
 _RECEIPTS = {name: _receipt(name) for name in ("stored", "duplicate", "dropped")}
@@ -238,7 +240,7 @@ def _check_refresh(refreshes: int, started: float) -> None:
     if refreshes > _MAX_REFRESHES:
         raise KeysUnavailableError("keys_unavailable: the keys change faster than they can be fetched.")
     if time.monotonic() > started + DEADLINE - MAX_REFRESH:
-        raise KeysUnavailableError("keys_unavailable: the request came too slowly for a fetch of keys.")
+        raise KeysUnavailableError("keys_unavailable: the request took too long to arrive to fetch the keys.")
 
 
 class Receiver(_Deciding[Store]):

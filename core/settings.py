@@ -83,7 +83,7 @@ class _Reader:
         policy = self._policy()
         if secrets and self._managed:
             self._faults.append(
-                "DT_SIGNATURE_SECRET is set, and where to fetch it from, too. Remove the one or the other."
+                "Both DT_SIGNATURE_SECRET and the place to fetch it from are set. Remove one of the two."
             )
         self._check_policy(policy, bool(secrets or self._managed), bool(organizations))
         for index, secret in enumerate(secrets):
@@ -98,12 +98,14 @@ class _Reader:
                     f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
                 )
             if secret != secret.strip():
-                self._warnings.append(f"Signature secret {index} begins or ends with white space: is that part of it?")
+                self._warnings.append(
+                    f"Signature secret {index} begins or ends with white space. Is the white space part of the secret?"
+                )
         issuer = self._environment.get("DT_ISSUER") or ISSUER
         if not is_secure_url(issuer):
             self._faults.append(f"DT_ISSUER must be an https address, such as {ISSUER}; leave it out for DT's own.")
         if self._environment.get("DT_JWKS") and not organizations:
-            self._warnings.append("DT_JWKS is not looked at without DT_ORGANIZATION_ID.")
+            self._warnings.append("DT_JWKS has no effect without DT_ORGANIZATION_ID.")
         verifier = Verifier(
             secrets=tuple(secret.encode() for secret in secrets if _is_utf8(secret)),
             managed=self._managed,
@@ -122,7 +124,7 @@ class _Reader:
         for name in projects:
             if name != name.lower():
                 self._warnings.append(
-                    f"DT_PROJECT_ID names {name!r}, but the ids of DT's projects have no capitals: is it the id? "
+                    f"DT_PROJECT_ID names {name!r}, but DT's project ids have no capital letters. Is it right? "
                     "Events of other projects are dropped."
                 )
         return Settings(
@@ -136,11 +138,11 @@ class _Reader:
             return
         # A misspelt type would drop every event.
         if meant := likeliest(name, EVENT_TYPES):
-            self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is no event type. Do you mean {meant!r}?")
+            self._faults.append(f"DT_EVENT_TYPES names {name!r}, which is not an event type. Do you mean {meant!r}?")
         else:
             self._warnings.append(
-                f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know. Is it one? Events of "
-                "other types than those named are dropped."
+                f"DT_EVENT_TYPES names {name!r}, an event type that this version does not know. Is it right? Events "
+                "of types that are not named are dropped."
             )
 
     def _policy(self) -> Policy:
@@ -155,8 +157,8 @@ class _Reader:
         if policy == "unsigned":
             if secrets or organizations:
                 self._faults.append(
-                    "DT_SIGNATURE_POLICY=unsigned takes events from anybody, yet a secret or an organization is set. "
-                    "Remove the one or the other."
+                    "DT_SIGNATURE_POLICY=unsigned accepts events from anybody, but a secret or an organization is set. "
+                    "Remove one of the two."
                 )
             self._warnings.append("DT_SIGNATURE_POLICY=unsigned: anybody who knows the address can store events here.")
         elif policy == "any" and not secrets and not organizations:
@@ -178,7 +180,7 @@ class _Reader:
                 return PinnedKeys(json.loads(pinned))
             except (ValueError, RecursionError):
                 self._faults.append(
-                    "DT_JWKS holds no ES256 key. Paste the document that the jwks_uri in "
+                    "DT_JWKS has no ES256 key. Paste the document that the jwks_uri in "
                     f"{ISSUER}/.well-known/openid-configuration leads to."
                 )
                 return None
@@ -188,7 +190,7 @@ class _Reader:
         """Read a list of names. A name with a comma or a space would match no event, so all would be dropped."""
         values = self._environment.list(name, what)
         if found := [value for value in values if value.lower() in _EVERYTHING]:
-            self._faults.append(f"{name} must not be {found[0]!r}, which nothing is called: leave it out to keep all.")
+            self._faults.append(f"{name} must not be {found[0]!r}: leave it out to keep all.")
         if all(_NAME(value) for value in values):
             return values
         self._faults.append(f'{name} must be {what}: one, or several as ["one","two"].')

@@ -9,7 +9,7 @@ from core.lines import Lines
 class _Handler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._lines = Lines(sys.stderr, "{} lines are missing here: nobody read them.\n".format)
+        self._lines = Lines(sys.stderr, "{} lines were dropped here: the reader was blocked.\n".format)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.write(self.format(record) + "\n")

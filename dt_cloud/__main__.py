@@ -26,26 +26,27 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     port: Annotated[
-        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="Where it listens, on 127.0.0.1.")
+        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="The port to listen on, on 127.0.0.1.")
     ] = PORT,
     database: Annotated[
-        Path, typer.Option(envvar="DT_CLOUD_DATABASE", metavar="FILE", help="Everything it knows.")
+        Path, typer.Option(envvar="DT_CLOUD_DATABASE", metavar="FILE", help="The database file of the cloud.")
     ] = DATABASE,
     speed: Annotated[
-        str, typer.Option(metavar="N|auto", help="How fast its time runs; auto: as fast as deliveries keep up.")
+        str, typer.Option(metavar="N|auto", help="How fast time runs; auto: as fast as deliveries keep up.")
     ] = "1",
-    sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many sensors of its own it has.")] = 0,
+    sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many simulated sensors to run.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same sensors and values.")] = 1,
     store: Annotated[
         Path | None,
         typer.Option(
             envvar="DT_CLOUD_STORE",
             metavar="FILE",
-            help="The receiver's SQLite file, such as var/events.db: the ledger looks for each event in it.",
+            help="The receiver's SQLite file, such as var/events.db: the ledger looks up each delivered event there.",
         ),
     ] = None,
     next_secret: Annotated[
-        str, typer.Option(envvar="DT_CLOUD_NEXT_SECRET", metavar="TEXT", help="A second secret of the receiver's.")
+        str,
+        typer.Option(envvar="DT_CLOUD_NEXT_SECRET", metavar="TEXT", help="A second secret that the receiver accepts."),
     ] = "",
     allow_host: Annotated[
         list[str] | None,
@@ -54,7 +55,9 @@ def main(
     signs: Annotated[
         str, typer.Option(help="Sign each attempt anew, or once: each, once.", rich_help_panel="Choices")
     ] = "each",
-    success: Annotated[str, typer.Option(help="What acknowledges: 2xx, 200.", rich_help_panel="Choices")] = "2xx",
+    success: Annotated[
+        str, typer.Option(help="Which answers acknowledge: 2xx, 200.", rich_help_panel="Choices")
+    ] = "2xx",
     creators: Annotated[
         str, typer.Option(help="Who may create connectors: developer, admin.", rich_help_panel="Choices")
     ] = "developer",
@@ -65,9 +68,11 @@ def main(
     backoff: Annotated[str, typer.Option(help="formula, table.", rich_help_panel="Choices")] = "formula",
     hidden_for: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="A new connector is 404 for so long.", rich_help_panel="Choices"),
+        typer.Option(
+            min=0, metavar="SECONDS", help="How long a new connector is answered 404.", rich_help_panel="Choices"
+        ),
     ] = 0.0,
-    max_connectors: Annotated[int, typer.Option(min=1, help="In a project.", rich_help_panel="Choices")] = 10,
+    max_connectors: Annotated[int, typer.Option(min=1, help="Connectors per project.", rich_help_panel="Choices")] = 10,
 ) -> None:
     """Run DT Cloud on this machine: its API, its emulator, and Data Connectors that deliver with DT's retries.
 
@@ -85,7 +90,7 @@ def main(
         ("--backoff", backoff, ("formula", "table")),
     ):
         if value not in allowed:
-            raise typer.BadParameter(f"It is one of {', '.join(allowed)}.", param_hint=name)
+            raise typer.BadParameter(f"It must be one of {', '.join(allowed)}.", param_hint=name)
     choices = Choices(
         **cast("dict[str, Any]", {"signs": signs, "success": success, "creators": creators, "backoff": backoff}),
         default_labels=tuple(default_label or ()),
@@ -103,7 +108,7 @@ def main(
             speed=wanted or 1.0,
         )
     except CloudError as error:
-        sys.exit(f"{error} DT_CLOUD_DATABASE chooses another file; one that is not there is made.")
+        sys.exit(f"{error} Set DT_CLOUD_DATABASE to another file; a missing one is created.")
     parts = Parts(
         pace=Pace(cloud, wanted),
         building=Building(cloud, sensors, seed) if sensors else None,
@@ -114,7 +119,7 @@ def main(
 
 
 def exports(cloud: Cloud) -> dict[str, str]:
-    """Return the environment of clients and receivers, by the names that DT's own clients read."""
+    """Return the environment variables for DT's clients and for receivers."""
     account = next(each for each in cloud.accounts.all if each.role == "project.developer")
     return {
         # DT's Terraform provider; it appends /v2 itself.
@@ -137,7 +142,7 @@ def exports(cloud: Cloud) -> dict[str, str]:
 
 
 def welcome(cloud: Cloud) -> str:
-    """Return what a person needs to begin."""
+    """Return the text that is printed at the start."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports(cloud).items()]
     return "\n".join(
         [

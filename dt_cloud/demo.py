@@ -1,4 +1,4 @@
-"""``make demo``: the cloud with sensors and the local receiver side by side, and one address to open."""
+"""``make demo``: the cloud with sensors, and the local receiver beside it."""
 
 import json
 import os
@@ -41,9 +41,9 @@ def main(
     sensors: Annotated[int, typer.Option(min=0, max=5000, help="How many sensors.")] = 100,
     speed: Annotated[str, typer.Option(metavar="N|auto", help="How fast time runs.")] = "60",
     port: Annotated[
-        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="Where the page is, on 127.0.0.1.")
+        int, typer.Option(envvar="DT_CLOUD_PORT", min=1, max=65_535, help="The page's port, on 127.0.0.1.")
     ] = PORT,
-    receiver_port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65_535, help="Where the receiver is.")] = 8000,
+    receiver_port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65_535, help="The receiver's port.")] = 8000,
 ) -> None:
     """Run DT Cloud with sensors, and the local receiver beside it.
 
@@ -55,14 +55,14 @@ def main(
     wanted = parse_speed(speed)
     if port == receiver_port:
         sys.exit("The page and the receiver cannot have the same port: set DT_CLOUD_PORT or PORT to another one.")
-    # The receiver's is let go again: what matters is the sentence, if somebody else has it.
+    # The receiver's port is released again: this only reports if it is in use.
     bind(receiver_port, "PORT").close()
     listening = bind(port)
     url, store = f"http://127.0.0.1:{receiver_port}", FOLDER / "events.db"
     try:
         cloud = Cloud(FOLDER / "cloud.db", f"http://127.0.0.1:{port}", speed=wanted or 1.0)
     except CloudError as error:
-        sys.exit(f"{error} The demo's files are in {FOLDER}; move them away, and it makes new ones.")
+        sys.exit(f"{error} The demo's files are in {FOLDER}; move them away, and new ones are created.")
     secret, next_secret = _secrets(cloud)
     _connect(cloud, url, secret)
     environ = {
@@ -94,7 +94,7 @@ def _secrets(cloud: Cloud) -> tuple[str, str]:
 
 
 def _connect(cloud: Cloud, url: str, secret: str) -> None:
-    """Have a connector to the receiver in each project."""
+    """Create or update a connector to the receiver in each project."""
     for project, name in PROJECTS.items():
         given = {"type": "HTTP_PUSH", "displayName": name, "labels": ["name"]}
         config = {"url": url, "signatureSecret": secret}

@@ -1,7 +1,7 @@
-"""Stories with an end that can be checked. The page, ``dtconn scenario`` and the tests play the same ones.
+"""Scenarios with a checked result. The page, ``dtconn scenario`` and the tests play the same ones.
 
-Each is a plain function of a `Stage`, with virtual times. It has ten sensors and a connector of its own, at the URL
-and with the secret of the connector that is there.
+Each is a function of a `Stage`, in virtual time. It creates ten sensors and a connector, with the URL and the secret of
+the existing connector.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +14,7 @@ MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 async def outage_10h(stage: Stage) -> None:
     """Ten hours without a receiver: nothing is lost"""  # noqa: D415 - a title
-    stage.say("all is well")
+    stage.say("the receiver is up")
     await stage.publish_for(30 * MINUTE, 10 * MINUTE)
     await stage.settle()
     stage.expect("everything so far is delivered", stage.ledger["delivered"] == stage.ledger["published"])
@@ -23,16 +23,16 @@ async def outage_10h(stage: Stage) -> None:
 
 
 async def outage_12h(stage: Stage) -> None:
-    """Twelve hours without a receiver: what came first is lost"""  # noqa: D415 - a title
+    """Twelve hours without a receiver: the first events are lost"""  # noqa: D415 - a title
     await _outage(stage, 12 * HOUR)
     lost = stage.ledger["expired"]
-    # With an attempt each hour, the last one before the 12 hours are over is after 11 h 8 min.
+    # With an attempt each hour, the last one within 12 hours is after 11 h 8 min.
     stage.expect(f"{lost} events of the first hour expired", 0 < lost <= 3 * SENSORS)
     stage.expect_total(waiting=0, dropped=0, delivered=stage.ledger["published"] - lost)
 
 
 async def _outage(stage: Stage, seconds: float) -> None:
-    stage.say("the receiver is gone")
+    stage.say("the receiver is down")
     stage.reach(is_reached=False)
     await stage.publish_for(seconds, 30 * MINUTE)
     stage.say(f"the receiver is back, and {stage.ledger['waiting']} events wait")
@@ -62,12 +62,12 @@ async def disabled_day(stage: Stage) -> None:
     stage.publish()
     await stage.settle()
     stage.update(status=USER_DISABLED)
-    stage.say("disabled: nothing is queued, and nothing will be made up for")
+    stage.say("disabled: nothing is queued, and nothing is sent later")
     await stage.publish_for(DAY, 2 * HOUR)
     lost = stage.ledger["dropped"]
     stage.expect(f"{lost} events are dropped, and counted", lost == stage.ledger["published"] - SENSORS > 0)
     stage.update(status=ACTIVE)
-    stage.say("enabled: the next events arrive; the day is in the API's history alone")
+    stage.say("enabled: the next events arrive; the day's events are only in the API's history")
     stage.publish()
     await stage.settle()
     stage.expect_total(waiting=0, dropped=lost, delivered=2 * SENSORS)
@@ -89,7 +89,7 @@ async def first_signature(stage: Stage) -> None:
 
 
 Scenario = Callable[[Stage], Awaitable[None]]
-# first_signature is for the tests alone: it needs a receiver whose clock runs with the cloud's.
+# first_signature is only for the tests: it needs a receiver whose clock follows the cloud's.
 SCENARIOS: Mapping[str, Scenario] = {
     "outage-10h": outage_10h,
     "outage-12h": outage_12h,
@@ -99,5 +99,5 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 def title(scenario: Scenario) -> str:
-    """Return what a scenario is called."""
+    """Return the title of a scenario."""
     return (scenario.__doc__ or "").strip()

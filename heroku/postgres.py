@@ -186,7 +186,7 @@ async def _prepared(connection: asyncpg.Connection) -> PreparedStatement | None:
     """Prepare a session for writing; None if it is a pooler's."""
     pid, fsync = await connection.fetchrow("SELECT pg_backend_pid(), current_setting('fsync')")
     if fsync != "on":
-        raise NotDurableError([f"The database has fsync={fsync}: it confirms what it may lose. Set fsync=on."])
+        raise NotDurableError([f"The database has fsync={fsync}: it may lose a confirmed commit. Set fsync=on."])
     # A pooler reports its own process ids.
     if pid != connection.get_server_pid():
         return None

@@ -62,7 +62,7 @@ def normalized(url: str) -> str:
     name, _, password = user.partition(":")
     found = [_HOST.fullmatch(host) for host in hosts.split(",")] if hosts else []
     if not all(host and int(host["port"] or 5432) < 65_536 and _is_name(host["name"]) for host in found):
-        raise _fault("has a host or a port that is none. In a password, write / as %2F, ? as %3F and # as %23")
+        raise _fault("has an invalid host or port. In a password, write / as %2F, ? as %3F and # as %23")
     parameters = _parameters(query)
     if not (path or parameters.get("dbname")):
         raise _fault(f"names no database: add its name at the end, as in {_EXAMPLE}")
@@ -92,7 +92,7 @@ def _parts(rest: str) -> tuple[str, str, str]:
     if not parts:
         # Probably a password with one of these characters: its end is ambiguous.
         raise _fault(
-            "has a reserved character where none may be. In user and password, write @ as %40, / as %2F, ? as %3F and "
+            "has a reserved character in the wrong place. In user and password, write @ as %40, / as %2F, ? as %3F and "
             "# as %23"
         )
     return parts["authority"], parts["path"] or "", parts["query"] or ""
@@ -102,18 +102,18 @@ def _parameters(query: str) -> dict[str, str]:
     try:
         parameters = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
-        raise _fault("ends in parameters that are none: they are written as ?name=value&name=value") from None
+        raise _fault("ends in invalid parameters: write them as ?name=value&name=value") from None
     if not parameters.keys() <= {*_PARAMETERS}:
-        raise _fault(f"has a parameter that is not known. Known are {', '.join(_PARAMETERS)}")
+        raise _fault(f"has an unknown parameter. Known are {', '.join(_PARAMETERS)}")
     if not all(port.isascii() and port.isdigit() for port in parameters.get("port", "0").split(",")):
-        raise _fault("has a port that is no number")
+        raise _fault("has a port that is not a number")
     if parameters.get("sslmode", "require") not in _SSL_MODES:
-        raise _fault(f"has an sslmode that is none. There are {', '.join(_SSL_MODES)}")
+        raise _fault(f"has an unknown sslmode. Known are {', '.join(_SSL_MODES)}")
     if parameters.get("sslmode") == "no-verify":
         parameters["sslmode"] = "require"
     for name in _FILES:
         if name in parameters and not Path(parameters[name]).is_file():
-            raise _fault(f"names a file by {name} that is not there")
+            raise _fault(f"has {name} set to a file that does not exist")
     return parameters
 
 

@@ -20,7 +20,7 @@ with quiet_collector():
     receiver = build_receiver(os.environ)
 
 _NOT_RAW = (
-    "This web action is not raw, so the bytes that DT signed are not here. Update it: wsk action update NAME --web raw"
+    "This web action is not raw, so the bytes that DT signed are lost. Update it: wsk action update NAME --web raw"
 )
 
 

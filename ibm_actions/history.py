@@ -104,7 +104,7 @@ def _read(row: Row) -> Event | None:
     try:
         return read_document(row["doc"] or {})
     except ValueError:
-        print(f"{printable(row['id'])} is no event.", file=sys.stderr)
+        print(f"{printable(row['id'])} is not an event.", file=sys.stderr)
         return None
 
 
@@ -138,7 +138,7 @@ def main() -> None:
     )
     parser.add_argument("device", help="the device's id")
     parser.add_argument("--newest", action="store_true", help="only its newest event, of the last 12 months")
-    parser.add_argument("--all", action="store_true", help="all its events, whatever their time, if they have one")
+    parser.add_argument("--all", action="store_true", help="all its events, also those without a time")
     parser.add_argument("--type", help="only events of this type, such as temperature")
     parser.add_argument("--since", type=_time, help="from this time (UTC if it says no zone); 7 days ago if left out")
     parser.add_argument("--until", type=_time, help="before this time; now if left out")

@@ -75,7 +75,7 @@ def _databases(environment: Environment) -> tuple[str, str]:
     prefix = environment.get("DT_DATABASE_PREFIX", "events")
     period = environment.get("DT_DATABASE_PERIOD", "year")
     if not _PREFIX(prefix):
-        environment.faults.append("DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter.")
+        environment.faults.append("DT_DATABASE_PREFIX must have only a to z, 0 to 9, _ and -, and begin with a letter.")
     if period not in PERIODS:
         environment.faults.append("DT_DATABASE_PERIOD must be month, quarter or year.")
     return prefix, period
@@ -90,10 +90,10 @@ def _login(environment: Environment, user: str | None, password: str | None) -> 
     }
     chosen = [name for name, value in ways.items() if value]
     if len(chosen) != 1:
-        environment.faults.append(f"{_WAYS} There is {' and '.join(chosen) or 'none'}.")
+        environment.faults.append(f"{_WAYS} Found: {' and '.join(chosen) or 'none'}.")
     iam = environment.get("DT_IAM_URL", "https://iam.cloud.ibm.com")
     if not user and not is_secure_url(iam):
-        environment.faults.append("DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud.")
+        environment.faults.append("DT_IAM_URL must be an https address; leave it out for IBM Cloud's public address.")
 
     def login() -> Login:
         if user:

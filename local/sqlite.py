@@ -38,11 +38,15 @@ _MAX_WAIT = 1.0
 
 _ADVICE = {
     "log_without_database": (
-        "{database} is not there, but its log {database}-wal is, with acknowledged events in it. Move the database "
-        "back; or the log to where the database is, under its name and -wal."
+        "{database} does not exist, but its log {database}-wal does, and has acknowledged events. Move the database "
+        "back, or move the log beside the moved database, with that database's name and -wal."
     ),
+    "foreign_tables": (
+        "{database} has tables of another program. Set DT_DATABASE to another file, which the receiver creates."
+    ),
+    "SQLITE_NOTADB": "{database} is not an SQLite database. Set DT_DATABASE to another, which the receiver creates.",
     "SQLITE_CORRUPT": (
-        "{database} is damaged. Move it away together with {database}-wal, and see what can be read of it: "
+        "{database} is damaged. Move it away together with {database}-wal, and recover what can be read: "
         "sqlite3 MOVED .recover"
     ),
 }
@@ -115,9 +119,9 @@ class SqliteStore(GroupedStore):
         if self._has_moved:
             self._has_moved = False
             outcomes[0] = outcomes[0].noting(
-                "the database was moved, replaced or deleted: stored in the one that is now in its place",
+                "the database was moved, replaced or deleted: stored in the file that is now at its path",
                 self._log_aside
-                and f"its log could not be emptied, so put that beside the moved file: {self._log_aside}",
+                and f"its log could not be emptied: put the log beside the moved file: {self._log_aside}",
             )
             self._log_aside = None
         self._rest()
@@ -234,6 +238,8 @@ class SqliteStore(GroupedStore):
                 self._mode = self._path.stat().st_mode & 0o777
             except OSError as error:
                 raise StoreUnavailableError(type(error).__name__) from None
+            except UnicodeDecodeError:  # SQLite quotes what is damaged
+                raise StoreUnavailableError("SQLITE_CORRUPT") from None
             except sqlite3.Error as error:
                 raise StoreUnavailableError(_name(error)) from None
             if not database.is_sound(_CHECK):

@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from readers import ReaderError
 from readers.contract import Reader
@@ -72,3 +73,14 @@ def open_reader(url: str) -> Reader:
         ) from None
     reader: Reader = module.open_reader(url)
     return reader
+
+
+def identity(url: str) -> str:
+    """Return what tells a source from others, without user, password and options: safe to print and to store."""
+    scheme = scheme_of(url)
+    rest = url.strip().strip("\"'").partition(":")[2] if scheme else url
+    if scheme in (None, "sqlite"):
+        return f"sqlite:{Path(rest).resolve()}"
+    begin, slashes, address = rest.rpartition("//")
+    authority, slash, path = address.partition("/")
+    return f"{scheme}:{begin}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("?")[0]

@@ -81,12 +81,16 @@ class SqliteReader(Reader):
 
     def _rows(self, statement: str, arguments: Iterable[Any]) -> Iterator[Any]:
         with self._reading():
-            yield from self._connection.execute(statement, tuple(arguments))
+            # Not `yield from`: it would close the cursor, which fails after `close`.
+            for row in self._connection.execute(statement, tuple(arguments)):  # noqa: UP028
+                yield row
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError:  # SQLite quotes what is damaged
+            raise self._error("database disk image is malformed") from None
         except sqlite3.Error as error:
             raise self._error(str(error)) from None
 

@@ -81,7 +81,7 @@ PACKAGES = _found()
 
 
 class PackageError(Exception):
-    """The package cannot be written. ``str()`` is for a person."""
+    """The package cannot be written. ``str()`` is for the user."""
 
 
 def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
@@ -95,13 +95,13 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
     silent = SILENT.union(package.elsewhere)
     for folder in ("core", package.adapter):
         if not (ROOT / folder / "__init__.py").is_file():
-            raise PackageError(f"{folder}/__init__.py is missing, so {folder}/ is no package. Restore it from git.")
+            raise PackageError(f"{folder}/__init__.py is missing, so {folder}/ is not a package. Restore it from git.")
         for parent, folders, names in os.walk(ROOT / folder):
             folders[:] = sorted(name for name in folders if name not in silent and not name.startswith("."))
             for name in sorted(names):
                 path = Path(parent, name)
                 place = path.relative_to(ROOT).as_posix()
-                if place in package.files:
+                if place in package.files or name in package.elsewhere:
                     continue
                 if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
                     found[place] = path
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cloud", choices=sorted(PACKAGES), help="which package to write")
-    parser.add_argument("--es256", action="store_true", help="aws: with what DT's asymmetric signature takes")
+    parser.add_argument("--es256", action="store_true", help="aws: include what DT's asymmetric signature needs")
     parser.add_argument("--arch", choices=("arm64", "x86_64"), help="aws, with --es256: Lambda's processor (arm64)")
     chosen = parser.parse_args(arguments)
     cloud = chosen.cloud
@@ -240,8 +240,8 @@ def _finish(adapter: str, target: Path, es256: bool, architecture: str) -> int:
     if sys.version_info[:2] != lambda_zip.PYTHON:
         wanted = ".".join(map(str, lambda_zip.PYTHON))
         print(
-            f"There is no bytecode in it: Lambda's Python is {wanted}, this one another, so a cold start takes twice "
-            f"as long. Install Python {wanted}, then: make clean, make package-aws.",
+            f"The package has no bytecode, so a cold start takes twice as long: Lambda has Python {wanted}, and this "
+            f"is another version. Install Python {wanted}, then: make clean, make package-aws.",
             file=sys.stderr,
         )
     return 0

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
-BEGIN, END = "<!-- Written by `make settings`, from */settings.toml. -->", "<!-- The end of what is written. -->"
+BEGIN, END = (
+    "<!-- Written by `make settings`, from */settings.toml. -->",
+    "<!-- End of the part that `make settings` writes. -->",
+)
 _HEADER = "| variable | default | meaning | example |\n| --- | --- | --- | --- |"
 
 

@@ -12,7 +12,8 @@ _DT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"HS256","typ":"JW
 _DT_CLAIMS = frozenset({"checksum", "checksum_sha256", "exp", "iat", "jti"})
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/   ")
-_raw_decode = json.JSONDecoder().raw_decode
+# What raw_decode calls; it raises StopIteration for an empty text.
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def base64url(data: bytes) -> bytes:
@@ -29,8 +30,8 @@ def dt_claims(signing_input: bytes) -> dict[str, Any] | None:
     try:
         data = binascii.a2b_base64(padded)
         text = data.decode()
-        claims, end = _raw_decode(text)
-    except (ValueError, RecursionError):
+        claims, end = _scan(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
     # The decoder ignores some characters and bits. If encoding does not restore the text, it is not canonical.
     if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:

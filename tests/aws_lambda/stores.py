@@ -43,6 +43,9 @@ from tests.support.deliveries import delivery, fresh_body
 from tests.support.moto import MotoServer
 from tests.support.proxy import Proxy
 
+# An item with the keys that the table asks for, and nothing as the receiver has it.
+THEIRS = {"device": {"S": "theirs"}, "timestampKey": {"S": "theirs"}, "key": {"N": "7"}, "body": {"S": "text"}}
+
 
 def _aws_faults(proxy: Proxy, moto: MotoServer, throttling: str) -> Faults:
     throttled = http_answer(400, {"__type": throttling, "message": "slow down"})
@@ -69,6 +72,8 @@ def dynamodb(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
             lambda: Waiting(DynamoDbStore(client("dynamodb"), table, 30)),
             lambda: [row(item) for item in items(there, table)],
             _aws_faults(proxy, moto, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
+            source=f"dynamodb:{table}",
+            put_foreign=lambda: there.put_item(TableName=table, Item=THEIRS),
         )
     finally:
         proxy.close()
@@ -96,7 +101,13 @@ def _sqs(fifo: bool) -> Factory:
             return sorted(taken, key=lambda row: str(row["received_at"]))
 
         try:
-            yield Harness(build, rows, _aws_faults(proxy, moto, "com.amazonaws.sqs#RequestThrottled"))
+            yield Harness(
+                build,
+                rows,
+                _aws_faults(proxy, moto, "com.amazonaws.sqs#RequestThrottled"),
+                source=f"sqs:{queue}",
+                put_foreign=lambda: there.send_message(QueueUrl=queue, MessageBody='{"key": "theirs"}'),
+            )
         finally:
             proxy.close()
 
@@ -118,7 +129,8 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}),
-    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
+    "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}, is_readable=True),
+    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True, is_queue=True),
+    # Not readable: while one message of a device is received, SQS withholds the others.
     "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False, causes=CAUSES),
 }

@@ -11,12 +11,13 @@ from azure_functions.sdk import ServiceBusClient
 from azure_functions.service_bus import ServiceBusStore, connector
 from core.event import Event
 from core.receiver import DEADLINE
+from core.service.attempts import ATTEMPT
 from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.events import event
 from tests.support.service_bus import ServiceBus
 
 # Enough for one attempt, and for no other.
-ONE_ATTEMPT = 3.05
+ONE_ATTEMPT = ATTEMPT + 0.9
 # The store blocks the event loop for less than this many seconds.
 PACE = 0.8
 

@@ -107,7 +107,7 @@ def test_incomplete_body_is_not_waited_for(ports: tuple[int, int]) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(lambda port: answer(port, request), ports)) == [(500, None)] * 2
-    assert 4 < time.monotonic() - started < 8
+    assert 4 < time.monotonic() - started < 15
 
 
 def test_body_above_100_mib_is_refused(ports: tuple[int, int]) -> None:

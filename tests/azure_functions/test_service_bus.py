@@ -189,7 +189,7 @@ def test_connection_refused_is_retried_three_times(bus: ServiceBus, connect: Con
         bus.kill()
         started = time.monotonic()
         assert await cause_of(store) == "ServiceBusConnectionError"
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 6
         # One that was open, and two that were not.
         assert connect.count == 3
         await asyncio.to_thread(bus.start)

@@ -125,7 +125,7 @@ def test_closing_idle_connections_does_not_block(bus: ServiceBus, connect: Conne
         bus.freeze()
         started = time.monotonic()
         assert await cause_of(store, seconds=ONE_ATTEMPT) == "TimeoutError"
-        assert time.monotonic() - started < ONE_ATTEMPT + 0.4
+        assert time.monotonic() - started < ONE_ATTEMPT + 2
         bus.thaw()
 
     run(connect, work)
@@ -133,14 +133,14 @@ def test_closing_idle_connections_does_not_block(bus: ServiceBus, connect: Conne
 
 @pytest.mark.parametrize("by", ["connection", "link"])
 def test_reconnect_after_the_broker_closed_the_connection(tmp_path: Path, by: str) -> None:
-    with service_bus(tmp_path, "events", idle=0.5) as bus:
+    with service_bus(tmp_path, "events", idle=2) as bus:
 
         async def work(store: ServiceBusStore) -> None:
             assert await put(store) == Outcome.STORED
             if by == "link":
                 bus.set("evict")
             else:
-                await asyncio.sleep(1)
+                await asyncio.sleep(3)
             assert await put(store) == Outcome.STORED
             assert len(bus.tokens()) == 2
 
@@ -251,7 +251,7 @@ def test_cancelled_send_does_not_affect_other_events(bus: ServiceBus, connect: C
         assert await put(store, before) == Outcome.STORED
         bus.set("silent", times=1)
         sending = asyncio.create_task(put(store, cancelled))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
@@ -328,8 +328,8 @@ def test_expired_token_is_retried_with_a_new_one(tmp_path: Path) -> None:
 
         async def work(store: ServiceBusStore) -> None:
             assert await put(store) == Outcome.STORED
-            await asyncio.sleep(2.1)
+            await asyncio.sleep(4.1)
             assert await put(store) == Outcome.STORED
 
-        run(identified(bus, Credential(lifetime=2)), work)
+        run(identified(bus, Credential(lifetime=4)), work)
         assert (len(bus.messages()), len(bus.tokens())) == (2, 2)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ ONE = Device("emuc17m6d7lq0bgk44smcqg", "c14u9p094l47cdv1o3pg")
 OTHER = Device("bchonod7rihjtvdmd2vg", "c14u9p094l47cdv1o3pg", samples=30)
 UNPARSED = b'{"event":{"eventType":"tomorrows","deviceId":7}}'
 NO_TEXT = b"\xff\xfe"
-LISTINGS = [(*form, *view) for form in ((), ("--json",), ("--csv",)) for view in ((), ("--readings",))]
+LISTINGS = [(command, *form) for command in ("events", "readings") for form in ((), ("--json",), ("--csv",))]
 
 
 def event(body: bytes, received_at: datetime) -> Event:
@@ -38,7 +39,10 @@ def a_contact(state: str) -> bytes:
 def fill(path: Path, events: Iterable[Event]) -> None:
     async def put() -> None:
         store = SqliteStore(path)
-        await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in events))
+        await store.open()
+        waiting = iter(events)
+        while batch := list(islice(waiting, 1_000)):
+            await asyncio.gather(*(store.put(event, time.monotonic() + 8) for event in batch))
         await store.close()
 
     asyncio.run(put())
@@ -62,13 +66,17 @@ SOME_EVENTS = some_events()
 Databases = Callable[[Iterable[Event]], str]
 
 
-def events(*args: str | Path, **environ: str) -> Result:
+def dtconn(*args: str | Path, **environ: str) -> Result:
     env: dict[str, str | None] = {"DT_DATABASE": None, "DATABASE_URL": None, "COLUMNS": "200"}
-    return CliRunner().invoke(app, ["events", *map(str, args)], env=env | environ)
+    return CliRunner().invoke(app, [*map(str, args)], env=env | environ)
 
 
-def objects(*args: str | Path) -> list[dict[str, Any]]:
-    result = events(*args, "--json")
+def events(*args: str | Path, **environ: str) -> Result:
+    return dtconn("events", *args, **environ)
+
+
+def objects(*args: str | Path, command: str = "events") -> list[dict[str, Any]]:
+    result = dtconn(command, *args, "--json")
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 

@@ -73,7 +73,7 @@ def test_connection_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> No
         write = cloud.connect(server, monkeypatch)
     started = time.monotonic()
     assert cloud.cause_of(write) == cloud.unreachable
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < ATTEMPT
     assert server.calls == []
 
 
@@ -86,21 +86,34 @@ def test_no_attempt_starts_without_time_before_the_deadline(
     assert (refused.cause, refused.server.calls) == ("deadline", [])
 
 
+class Clock:
+    """The time that attempts are begun by."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 @each_cloud
 def test_late_refusal_is_not_retried_after_the_deadline(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     reply, cause = next(iter(cloud.retried.values()))
+    clock = Clock()
+    monkeypatch.setattr("core.service.attempts.time", clock)
 
     def answering(_: Call) -> Reply | None:
-        time.sleep(0.1)
+        clock.ahead = DEADLINE - ATTEMPT
         return reply
 
-    refused = cloud.refused(answering, monkeypatch, ATTEMPT + 0.05)
+    refused = cloud.refused(answering, monkeypatch)
     assert (refused.cause, len(refused.server.calls)) == (cause, 1)
 
 
 def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the 8 s of a delivery and for less, at once, because each of them takes its time."""
-    budgets = {DEADLINE / 2: (1,), DEADLINE * 3 / 4: (2,), DEADLINE: (2, ATTEMPTS)}  # no third on a busy machine
+    # On a busy machine there may be no time for the last one.
+    budgets = {DEADLINE / 2: (1,), DEADLINE * 3 / 4: (1, 2), DEADLINE: (2, ATTEMPTS)}
 
     def begun(cloud: Cloud, server: Loopback, write: Write, seconds: float) -> list[float]:
         started = time.monotonic()
@@ -118,8 +131,8 @@ def test_read_timeout_ends_before_the_deadline(monkeypatch: pytest.MonkeyPatch) 
         for (name, seconds), future in zip(cases, waiting, strict=True):
             attempts = future.result()
             assert len(attempts) in budgets[seconds], name
-            # A moment for the request to be made and to arrive.
-            assert all(at < seconds - ATTEMPT + 0.3 for at in attempts), name
+            # Time for the request to be made and to arrive.
+            assert all(at < seconds - ATTEMPT + 0.9 for at in attempts), name
 
 
 @each_cloud
@@ -127,7 +140,7 @@ def test_connection_pool_keeps_a_connection_for_each_thread(cloud: Cloud, monkey
     together = threading.Barrier(cloud.threads)
 
     def answering(_: Call) -> Reply:
-        together.wait(5)  # all requests are under way at once
+        together.wait(30)  # all requests are under way at once
         return cloud.stored
 
     with loopback(answering) as server, ThreadPoolExecutor(cloud.threads) as threads:

@@ -39,12 +39,12 @@ def test_unread_log_does_not_block_answers(adapter: tuple[Adapter, int]) -> None
         began = time.monotonic()
         assert platform.receiving.request("POST", "/", {}, b"{}").status == 401
         slowest = max(slowest, time.monotonic() - began)
-    assert slowest < 3
+    assert slowest < 8
     assert platform.receiving.request("POST", "/", signed(body()), body()).status == 200
     assert platform.bodies() == [body()]
     # A later reader gets every line.
     os.set_blocking(reader, False)
-    read, deadline = b"", time.monotonic() + 5
+    read, deadline = b"", time.monotonic() + 30
     while read.count(b'"status":401') < REQUESTS or b'"status":200' not in read:
         assert time.monotonic() < deadline, read[-1000:]
         try:

@@ -9,10 +9,12 @@ from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT, ATTEMPTS, async_attempts, attempts
 
 
-def test_at_most_three_attempts_with_short_backoff() -> None:
-    started = time.monotonic()
-    assert len(list(attempts(started + DEADLINE))) == ATTEMPTS == 3
-    assert time.monotonic() - started < 0.7
+def test_at_most_three_attempts_with_short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert len(list(attempts(time.monotonic() + DEADLINE))) == ATTEMPTS == 3
+    assert len(pauses) == 2
+    assert sum(pauses) < 0.6
 
 
 def test_event_loop_runs_during_backoff() -> None:
@@ -24,7 +26,8 @@ def test_event_loop_runs_during_backoff() -> None:
 
     started = time.monotonic()
     assert asyncio.run(both()) == [ATTEMPTS] * 50
-    assert time.monotonic() - started < 0.7
+    # One after the other, they would take about 15 s.
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("left", [-1.0, 0.0, ATTEMPT - 0.01])

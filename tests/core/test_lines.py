@@ -51,7 +51,7 @@ def test_paused_reader_does_not_block_and_gets_a_count_of_lost_lines(pipe: tuple
     started = time.monotonic()
     for number in range(COUNT):
         lines.write(f"{number:06}{LINE[6:]}")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     *read, said = read_until(reader, b"dropped\n").decode().splitlines()
     assert [int(line[:6]) for line in read] == list(range(len(read)))
     assert said == f"{COUNT - len(read)} dropped"
@@ -67,7 +67,7 @@ def test_buffered_lines_are_written_at_exit(pipe: tuple[int, TextIO]) -> None:
         lines.write(LINE)
     started = time.monotonic()
     lines.drain(0.05)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     os.read(reader, 65_536)
     assert read_until(reader, b"\n")
     while len(os.read(reader, 65_536)) == 65_536:
@@ -107,7 +107,7 @@ def test_stalled_terminal_does_not_block() -> None:
         started = time.monotonic()
         for _ in range(COUNT):
             lines.write(LINE)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         read = b""
         while not read.endswith(b"dropped\r\n"):
             read += os.read(controller, 65_536)

@@ -128,13 +128,15 @@ def test_concurrent_requests_share_one_fetch() -> None:
     def fetch() -> str:
         fetches.append(1)
         begun.set()
-        may_end.wait(10)
+        may_end.wait(60)
         raise StoreUnavailableError("timeout")
 
     secrets = ManagedSecrets(fetch, "")
     refused = []
+    coming = threading.Semaphore(0)
 
     def refresh() -> None:
+        coming.release()
         with pytest.raises(KeysUnavailableError):
             secrets.refresh()
         refused.append(1)
@@ -142,7 +144,8 @@ def test_concurrent_requests_share_one_fetch() -> None:
     threads = [threading.Thread(target=refresh) for _ in range(20)]
     for thread in threads:
         thread.start()
-    begun.wait(10)
+    assert begun.wait(30)
+    assert all(coming.acquire(timeout=30) for _ in threads)
     time.sleep(0.2)  # so that the others wait for the lock
     may_end.set()
     for thread in threads:
@@ -161,7 +164,7 @@ def test_refresh_names_its_source() -> None:
 
 def test_conflicting_sources_of_the_secret_are_a_fault() -> None:
     secrets = Service(SECRET).secrets
-    with pytest.raises(SettingsError, match="Remove the one or the other"):
+    with pytest.raises(SettingsError, match="Remove one of the two"):
         Settings.load({"DT_SIGNATURE_SECRET": SECRET}, secrets)
     with pytest.raises(SettingsError, match="unsigned"):
         Settings.load({"DT_SIGNATURE_POLICY": "unsigned"}, secrets)

@@ -169,7 +169,7 @@ def lets_in(environ: dict[str, str], token: str) -> bool:
 STUDIO = "DT Studio > API Integrations > Data Connectors"
 SET_SECRET = ["Set DT_SIGNATURE_SECRET to the signature secret of " + STUDIO]
 SET_ORGANIZATION = ["set DT_ORGANIZATION_ID to your organization's id", "DT's asymmetric signature"]
-JSON_LIST = ['begins with "[" but is no JSON array of non-empty strings', '["one","two"]']
+JSON_LIST = ['begins with "[" but is not a JSON array of non-empty strings', '["one","two"]']
 POLICIES = ["DT_SIGNATURE_POLICY must be one of any, hs256, es256, both, unsigned."]
 PASTE = ["DT_JWKS", f"jwks_uri in {ISSUER}/.well-known/openid-configuration"]
 
@@ -184,8 +184,8 @@ PASTE = ["DT_JWKS", f"jwks_uri in {ISSUER}/.well-known/openid-configuration"]
         ({"DT_SIGNATURE_POLICY": "es256"}, [["=es256 needs an organization: ", *SET_ORGANIZATION]]),
         ({"DT_SIGNATURE_POLICY": "es256", **HS256}, [["=es256 needs an organization: ", *SET_ORGANIZATION]]),
         ({"DT_SIGNATURE_POLICY": "both", **HS256}, [["=both needs an organization: ", *SET_ORGANIZATION]]),
-        (UNSIGNED | HS256, [["DT_SIGNATURE_POLICY=unsigned", "Remove the one or the other."]]),
-        (UNSIGNED | ES256, [["DT_SIGNATURE_POLICY=unsigned", "Remove the one or the other."]]),
+        (UNSIGNED | HS256, [["DT_SIGNATURE_POLICY=unsigned", "Remove one of the two."]]),
+        (UNSIGNED | ES256, [["DT_SIGNATURE_POLICY=unsigned", "Remove one of the two."]]),
         (HS256 | {"DT_SIGNATURE_POLICY": "HS256"}, [POLICIES]),
         (HS256 | {"DT_SIGNATURE_POLICY": "none"}, [POLICIES]),
         (HS256 | {"DT_SIGNATURE_POLICY": " "}, [POLICIES]),
@@ -257,7 +257,7 @@ def test_all_invalid_settings_are_reported_together() -> None:
         ("DT_SIGNATURE_SECRET", "x " * 20 + "x", []),
         ("DT_SIGNATURE_SECRET", json.dumps(["x", "y "]), ["secret 0 is shorter", "secret 1 is", "secret 1 begins"]),
         ("DT_EVENT_TYPES", "temperature", []),
-        ("DT_JWKS", "{}", ["DT_JWKS is not looked at without DT_ORGANIZATION_ID."]),
+        ("DT_JWKS", "{}", ["DT_JWKS has no effect without DT_ORGANIZATION_ID."]),
         ("DT_EVENT_TYPES", '["touch", "pollen"]', ["DT_EVENT_TYPES names 'pollen'"]),
         ("DT_PROJECT_ID", '["CCOL8iuk", "ccol8iuk"]', ["DT_PROJECT_ID names 'CCOL8iuk'"]),
     ],

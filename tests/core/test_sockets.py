@@ -115,7 +115,7 @@ def test_shorter_timeout_of_the_socket_holds() -> None:
         started = time.monotonic()
         with pytest.raises(TimeoutError), bounded(5):
             sock.recv_into(bytearray(1))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])

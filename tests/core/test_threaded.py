@@ -15,7 +15,7 @@ def test_blocking_store_does_not_block_the_event_loop() -> None:
     class Waits:
         def put(self, event: Event, deadline: float) -> Outcome:
             started.set()
-            assert released.wait(5)
+            assert released.wait(30)
             return Outcome.STORED
 
     async def run() -> Outcome:

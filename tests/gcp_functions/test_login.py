@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from google.oauth2.credentials import Credentials
 
-from core.service.attempts import ATTEMPT, ATTEMPTS
+from core.service.attempts import ATTEMPTS
 from gcp_functions.service import Service, connect
 from tests.contract.fault import SECRET
 from tests.gcp_functions.google_calls import PATH, cause_of, html, publish
@@ -55,11 +55,12 @@ def _published(server: Loopback) -> list[str | None]:
     return [call.headers.get("authorization") for call in server.calls if call.path == PATH]
 
 
-def test_refused_token_is_replaced_within_the_attempt() -> None:
+def test_refused_token_is_replaced_within_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.service.attempts.ATTEMPTS", 1)
     refused = google_fault(401, "UNAUTHENTICATED", SECRET)
     with loopback(_tokens(in_turn(refused, success(name="n")))) as server:
         service = _logged_in(server)
-        assert publish(service, ATTEMPT + 0.1) == {"name": "n"}
+        assert publish(service) == {"name": "n"}
         assert _published(server) == ["Bearer token-0", "Bearer token-1"]
         assert publish(service) == {"name": "n"}
         assert _published(server)[2:] == ["Bearer token-1"]
@@ -91,7 +92,7 @@ from gcp_functions.service import connect
 service = connect(sys.argv[1], None)
 for _ in range(int(sys.argv[2])):
     try:
-        print("answer", service.call("POST", "/v1/t", time.monotonic() + 8, {"a": "b"}))
+        print("answer", service.call("POST", "/v1/t", time.monotonic() + 60, {"a": "b"}))
     except StoreUnavailableError as error:
         print("cause", error.reason)
         traceback.print_exc()
@@ -214,7 +215,7 @@ def test_refusing_metadata_server_is_called_once_for_each_attempt(
     with loopback(_metadata([], reply)) as server:
         started = time.monotonic()
         output = _run(tmp_path, server.url, 1, **_on_google_cloud(server))
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
         assert [call for call in server.calls if call.method == "POST"] == []
         assert len(_asked_for_tokens(server)) == asked
     assert _said(output, "cause") == [cause]

@@ -2,7 +2,8 @@
 
 import time
 
-from core.service.attempts import ATTEMPT
+import pytest
+
 from gcp_functions.service import connect
 from tests.gcp_functions.google_calls import publish
 from tests.support.loopback import in_turn, loopback, success
@@ -17,14 +18,15 @@ def test_request_without_a_document_has_no_body() -> None:
     assert "authorization" not in call.headers
 
 
-def test_reconnect_after_an_idle_close_costs_no_attempt() -> None:
+def test_reconnect_after_an_idle_close_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after some idle minutes."""
+    monkeypatch.setattr("core.service.attempts.ATTEMPTS", 1)
     with loopback(in_turn(success(name="n"))) as server:
         proxy = Proxy(server.server_port)
         try:
             service = connect("", f"127.0.0.1:{proxy.port}")
             for _ in range(3):
-                assert publish(service, ATTEMPT + 0.1) == {"name": "n"}
+                assert publish(service) == {"name": "n"}
                 proxy.set(Mode.REFUSE)
                 proxy.set(Mode.PASS)
             assert len(server.calls) == 3

@@ -56,7 +56,7 @@ async def write_as_before(url: str, stopping: asyncio.Event, written: list[str])
     insert = await connection.prepare(_INSERT)
     while not stopping.is_set():
         events = [event() for _ in range(5)]
-        written += [one[0] for one in await insert.fetchmany([row(each) for each in events], timeout=2)]
+        written += [one[0] for one in await insert.fetchmany([row(each) for each in events], timeout=30)]
         await asyncio.sleep(0)
     await connection.close()
 

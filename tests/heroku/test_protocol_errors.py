@@ -82,7 +82,7 @@ def test_protocol_error_is_not_acknowledged(postgres: Postgres) -> None:
         assert await store.put(event(), soon()) == Outcome.STORED
         await store.close()
         proxy.close()
-        await asyncio.wait([task for task in garbling.connections if task], timeout=5)
+        await asyncio.wait([task for task in garbling.connections if task], timeout=30)
 
     asyncio.run(run())
     assert len(execute(url, "SELECT key FROM events")) == 3

@@ -68,7 +68,7 @@ def number(login: IamLogin, seconds: float = DEADLINE) -> int:
     """Return the number of the token; assert that there is time left for the call."""
     started = time.monotonic()
     header = login.header(started + seconds)
-    assert time.monotonic() - started < max(seconds - ATTEMPT, 0.5) + 0.1
+    assert time.monotonic() - started < max(seconds - ATTEMPT, 2)
     assert header.startswith(f"Bearer {TOKEN}-")
     return int(header.removeprefix(f"Bearer {TOKEN}-"))
 
@@ -78,7 +78,7 @@ def refused(login: IamLogin, seconds: float = DEADLINE) -> str:
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         login.header(started + seconds)
-    assert time.monotonic() - started < max(seconds, 0.5)
+    assert time.monotonic() - started < max(seconds, 2)
     for secret in (TOKEN, API_KEY, RESOURCE):
         assert_no_leak(caught.value, secret)
     return caught.value.reason

@@ -61,8 +61,8 @@ GOOD = {"DT_SIGNATURE_SECRET": SECRET, "DT_CLOUDANT": f"http://user:{PASSWORD}@1
         ({"DT_CLOUDANT": ""}, "DT_CLOUDANT is not set: the address of the Cloudant instance."),
         ({"DT_CLOUDANT": f"http://user:{PASSWORD}@"}, "DT_CLOUDANT must be an address such as https://INSTANCE."),
         ({"DT_CLOUDANT": "https://example.com"}, "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user"),
-        ({"DT_CLOUDANT_API_KEY": PASSWORD}, "There is DT_CLOUDANT_API_KEY and a user in DT_CLOUDANT."),
-        ({"DT_DATABASE_PREFIX": "Events"}, "DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -,"),
+        ({"DT_CLOUDANT_API_KEY": PASSWORD}, "Found: DT_CLOUDANT_API_KEY and a user in DT_CLOUDANT."),
+        ({"DT_DATABASE_PREFIX": "Events"}, "DT_DATABASE_PREFIX must have only a to z, 0 to 9, _ and -,"),
         ({"DT_SIGNATURE_SECRET": ""}, "DT_SIGNATURE_SECRET"),
         ({"DT_SIGNATURE_POLICY": "none"}, "DT_SIGNATURE_POLICY"),
     ],
@@ -78,7 +78,7 @@ def test_invalid_settings_exit_with_a_message(changes: dict[str, str], sentence:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 1
@@ -166,7 +166,7 @@ def test_shutdown_of_an_idle_server_is_quick(program: Program) -> None:
     assert post(program, fresh_body()).status == 200
     started = time.monotonic()
     assert program.stop() == 0
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     assert "Traceback" not in program.output()
 
 
@@ -214,7 +214,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
     proxy.set(Mode.SILENT)
     at_once([lambda content=content: send(content) for content in contents])  # type: ignore[misc]
     assert [status for status, _ in answers] == [503] * count
-    assert max(seconds for _, seconds in answers) < 9
+    assert max(seconds for _, seconds in answers) < 10
     reasons = Counter(line["reason"] for line in program.wait_for_lines(1 + count)[1:])
     # One for each thread was attempted; the others were refused without an attempt.
     assert reasons == {"ReadTimeoutError": CONNECTIONS, "deadline": count - CONNECTIONS}
@@ -239,7 +239,7 @@ def test_unverified_request_is_refused_with_an_exhausted_thread_pool(program: Pr
     answer = program.request("POST", "/", forged, content)
     assert (answer.status, json.loads(answer.body)["status"]) == (401, 401)
     assert program.request("GET", "/healthz").status == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     proxy.set(Mode.REFUSE)
     for thread in threads:
         thread.join()

@@ -42,7 +42,7 @@ def store(couchdb: CouchDb, there: Events) -> CloudantStore:
 
 def rows(server: CouchDb, path: str) -> list[dict[str, Any]]:
     """Return the raw documents of a database, or of a part of it."""
-    with urllib.request.urlopen(f"{server.url}/{path}/_all_docs?include_docs=true", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.url}/{path}/_all_docs?include_docs=true", timeout=30) as answer:
         return [row["doc"] for row in json.load(answer)["rows"]]
 
 
@@ -318,7 +318,7 @@ def test_deleted_database_is_created_again(couchdb: CouchDb, there: Events, stor
     assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
     [database] = there.databases()
     request = urllib.request.Request(f"{couchdb.url}/{quote(database)}", method="DELETE")
-    urllib.request.urlopen(request, timeout=5).close()
+    urllib.request.urlopen(request, timeout=30).close()
     assert there.databases() == []
     assert [put(store, one), put(store, one)] == [Outcome.STORED, Outcome.DUPLICATE]
     assert [document["body"] for document in there.documents()] == [one.body]

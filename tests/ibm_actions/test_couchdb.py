@@ -20,7 +20,7 @@ HIGH = quote("\ufff0")
 
 def ask(server: CouchDb, method: str, path: str, document: Any = None, authorization: str = "") -> Answer:
     """Make one request on a new connection, and return its status and document."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
     try:
         connection.request(method, path, None if document is None else json.dumps(document), headers)

@@ -260,7 +260,7 @@ def test_select_databases_of_an_empty_instance() -> None:
 
 def noted(store: CloudantStore, wait_for: Callable[[str | None], bool]) -> str | None:
     """Put events until the note of one satisfies ``wait_for``; return that note."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         outcome = put(store, event())
         assert outcome == STORED
@@ -304,7 +304,7 @@ def test_no_warning_far_from_the_database_limit(reply: Reply | None) -> None:
     with loopback(listed(answer, "events-2024")) as server:
         store = build_store(Environment({"DT_CLOUDANT": server.url.replace("//", "//user:password@")}))
         assert put(store, event()) == STORED
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=30)
         time.sleep(0.05)
         outcome = put(store, event())
         assert (outcome, outcome.note) == (STORED, None)

@@ -347,15 +347,15 @@ def test_documents_that_are_not_events_are_skipped(
     found = run(tmp_path, DEVICE, **environ)
     assert [line.split()[2] for line in found.stdout.splitlines()] == ["1", "2"]
     first, second = found.stderr.splitlines()
-    assert first.endswith("_bare is no event.")
-    assert second.endswith("_odd? is no event.")
+    assert first.endswith("_bare is not an event.")
+    assert second.endswith("_odd? is not an event.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "changes", "status", "sentence"),
     [
         ([DEVICE], {"DT_CLOUDANT": ""}, 1, "DT_CLOUDANT is not set: "),
-        ([DEVICE], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must be of "),
+        ([DEVICE], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must have only "),
         ([DEVICE], {"DT_CLOUDANT": "http://user:password@127.0.0.1:9"}, 1, "Cloudant did not answer: "),
         ([DEVICE, "--newest"], {"DT_CLOUDANT": "http://user:password@127.0.0.1:9"}, 1, "Is DT_CLOUDANT right"),
         ([], {}, 2, "the following arguments are required: device"),

@@ -355,10 +355,10 @@ def test_lone_surrogates_are_kept() -> None:
 
 def test_large_body_is_decoded_once_for_each_encoding() -> None:
     """An unverified request takes little time: a platform's largest body has 5 MB."""
-    started = time.monotonic()
+    started = time.thread_time()
     for text in ('\\"' * 2_500_000, "e30=" * 1_250_000, "\\" * 5_000_000, "\\u0041" * 800_000):
         assert to_request(params("__ce_", "application/json", text)).body
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 # Answers.

@@ -84,7 +84,7 @@ def test_failed_token_request_is_reported_and_retried_by_the_next_event(
         # IBM's SDK would sleep for up to 60 s in the next call.
         started = time.monotonic()
         assert number(one) == 1
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 def test_ibm_sdk_would_retry_iam_past_the_deadline() -> None:
@@ -102,7 +102,7 @@ def test_ibm_sdk_would_retry_iam_past_the_deadline() -> None:
         # Let it find what it waits for.
         manager.expire_time = int(time.time()) + 3600
         manager.refresh_time = manager.expire_time
-        waiting.join(5)
+        waiting.join(30)
 
 
 # Twenty at once.
@@ -131,7 +131,7 @@ def test_iam_connection_refused() -> None:
     one = iam_login(None, API_KEY, f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
     assert refused(one) == "IAM: NewConnectionError"
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < ATTEMPT
 
 
 @pytest.mark.parametrize("seconds", [2 * ATTEMPT - 0.05, 0, -1])
@@ -157,11 +157,11 @@ def test_wait_for_a_shared_token_leaves_time_for_the_call() -> None:
 
     with login(slow) as (_, one), ThreadPoolExecutor(1) as threads:
         renewing = threads.submit(number, one)
-        assert asked.wait(5)
+        assert asked.wait(30)
         started = time.monotonic()
         with pytest.raises(StoreUnavailableError):
             one.header(started + ATTEMPT + 0.5)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 1.8
         assert renewing.result() == 1
 
 
@@ -238,7 +238,7 @@ def test_refused_token_does_not_wait_for_a_renewal_under_way() -> None:
         return SILENT
 
     def late(_: Call) -> Reply:
-        time.sleep(0.3)
+        time.sleep(0.8)
         return said(401, "unauthorized")
 
     with login(answer, clock) as (iam, one), loopback(late) as server:
@@ -246,9 +246,9 @@ def test_refused_token_does_not_wait_for_a_renewal_under_way() -> None:
         clock.ahead = HOUR * 0.9
         with ThreadPoolExecutor(1) as threads:
             renewing = threads.submit(one.header, soon())
-            assert asked.wait(5)
+            assert asked.wait(30)
             started = time.monotonic()
             with pytest.raises(StoreUnavailableError):
-                Service(server.url, one).call("GET", "/x", started + ATTEMPT + 0.2)
-            assert time.monotonic() - started < 1
+                Service(server.url, one).call("GET", "/x", started + ATTEMPT + 0.7)
+            assert time.monotonic() - started < 2.5
             assert not renewing.done()

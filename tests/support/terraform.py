@@ -1,12 +1,11 @@
-"""A provider's terraform/, worked out by Terraform itself, without the provider.
+"""A platform's terraform/, evaluated by Terraform itself, without the provider.
 
-What stands in for the provider, which is not to be had here: each resource becomes a local value, an object of its
-arguments and of the attributes in ``computed``, and Terraform works out all of them for a set of variables, with every
-function, condition, count, for_each and dynamic block. So each reference resolves, to an argument or to one of those
-attributes.
+The provider is replaced: each resource becomes a local value, an object of its arguments and of the attributes in
+``computed``, and Terraform evaluates all of them for a set of variables, with every function, condition, count,
+for_each and dynamic block. So each reference resolves, to an argument or to one of those attributes.
 
-Not validated: whether the provider knows a resource and its arguments by these names and takes these values, whether
-the cloud does, and whether a permission is enough.
+Not validated: whether the provider and the cloud accept the names of resources and arguments and these values, and
+whether the permissions are sufficient.
 """
 
 import json
@@ -31,23 +30,20 @@ BLOCKS = ("data", "ephemeral", "resource")
 
 
 class Configuration:
-    """A folder of Terraform's files, read.
+    """A parsed folder of Terraform files.
 
     Args:
         source: The folder.
         computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
-        computed_in: The same within a block of a type.
     """
 
     def __init__(
         self,
         source: Path,
         computed: Mapping[str, Mapping[str, str]] | None = None,
-        computed_in: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
     ) -> None:
         self.source = source
         self._computed = computed or {}
-        self._computed_in = computed_in or {}
         self.files: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(source.glob("*.tf")):
             for kind, blocks in hcl2.loads(path.read_text()).items():
@@ -72,16 +68,22 @@ class Configuration:
                         assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
                         self.resources[address] = body
 
+    @property
+    def kept(self) -> set[str]:
+        """Return the resources that Terraform refuses to destroy."""
+        lifecycles = {address: body.get("lifecycle", [{}])[0] for address, body in self.resources.items()}
+        return {address for address, it in lifecycles.items() if it.get("prevent_destroy") is True}
+
     def named(self, kind: str) -> dict[str, Any]:
-        """Return the blocks of a kind with one name: variables, outputs."""
+        """Return the blocks of a kind that have one name, such as variables and outputs."""
         return {name.strip('"'): body for block in self.files[kind] for name, body in block.items() if name[0] == '"'}
 
     def referred(self, text: str) -> set[str]:
-        """Return the resources that a text refers to, as ``type.name``."""
+        """Return the resources referenced in a text, as ``type.name``."""
         return {f"{of_type}.{name}" for of_type, name in self.reference.findall(text)}
 
     def waits(self) -> dict[str, set[str]]:
-        """Return the references of each resource and local value, depends_on included, which the twin leaves out."""
+        """Return the references of each resource and local value, including depends_on, which the twin omits."""
         waits = {}
         for address, body in ({f"local.{name}": value for name, value in self.locals.items()} | self.resources).items():
             text = json.dumps(body)
@@ -90,7 +92,7 @@ class Configuration:
         return waits
 
     def _expression(self, value: Any) -> str:
-        """Write what python-hcl2 read as an expression."""
+        """Convert a value of python-hcl2 to an expression."""
         if isinstance(value, dict):
             plain = {key: it for key, it in value.items() if key != "dynamic" and not key.startswith("__")}
             lines = [f"{key} = {self._expression(it)}" for key, it in plain.items()]
@@ -114,9 +116,6 @@ class Configuration:
         for address, body in self.resources.items():
             of_type, name = address.split(".")
             arguments = {key: value for key, value in body.items() if key not in META}
-            for (where, block), added in self._computed_in.items():
-                if where == of_type:
-                    arguments[block] = [arguments[block][0] | added]
             computed = {
                 key: re.sub(r"\bself\b", "arguments", value) for key, value in self._computed.get(of_type, {}).items()
             }
@@ -130,7 +129,7 @@ class Configuration:
             lines.append(f"{of_type}__{name} = {text}")
         lines += ["}", 'output "_resources" {', "value = {"]
         lines += [f'"{address}" = local.{address.replace(".", "__")}' for address in self.resources]
-        lines += ["}", "sensitive = true", "}"]  # a plan's JSON shows it all the same
+        lines += ["}", "sensitive = true", "}"]  # a plan's JSON shows it anyway
         for name, body in self.named("output").items():
             lines += [f'output "{name}" {{', f"value = {self._expression(body['value'])}", "}"]
         return "\n".join(lines)
@@ -140,9 +139,9 @@ class Terraform:
     """Terraform in a folder.
 
     Args:
-        folder: Where its files are.
-        config: What it reads for ~/.terraformrc.
-        environ: Variables besides its own.
+        folder: The folder of its files.
+        config: The file to use as ~/.terraformrc.
+        environ: Additional variables.
     """
 
     def __init__(self, folder: Path, config: str = os.devnull, environ: Mapping[str, str] | None = None) -> None:
@@ -183,12 +182,12 @@ def options(variables: Mapping[str, str]) -> list[str]:
 
 
 class Workspace(Terraform):
-    """A folder with the twin, where Terraform plans it.
+    """A folder in which Terraform plans the twin.
 
     Args:
-        folder: An empty one.
-        configuration: What to plan.
-        given: Variables that have no default.
+        folder: An empty folder.
+        configuration: The configuration to plan.
+        given: Values of variables without a default.
     """
 
     def __init__(self, folder: Path, configuration: Configuration, given: Mapping[str, str]) -> None:
@@ -210,8 +209,28 @@ class Workspace(Terraform):
         return Planned({name: it.get("value") for name, it in outputs.items()}, self.configuration)
 
 
+def workspace(configuration: Configuration, **given: str) -> Any:
+    """Return a fixture, to be called ``workspace``, of a configuration with the variables that have no default."""
+
+    @pytest.fixture(scope="module", name="workspace")
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+        return Workspace(tmp_path_factory.mktemp("terraform"), configuration, given)
+
+    return fixture
+
+
+def plan(**variables: str) -> Any:
+    """Return a fixture of what Terraform makes of some variables."""
+
+    @pytest.fixture(scope="module")
+    def planned(workspace: Workspace) -> Planned:
+        return workspace.planned(**variables)
+
+    return planned
+
+
 class Planned:
-    """What Terraform made of a set of variables."""
+    """Terraform's plan for a set of variables."""
 
     def __init__(self, outputs: dict[str, Any], configuration: Configuration) -> None:
         self._declared = configuration.resources
@@ -226,7 +245,7 @@ class Planned:
         return found
 
     def instances(self, of_type: str) -> dict[str, dict[str, Any]]:
-        """Return what there is of a type, counted and each-ed, by a name that shows which."""
+        """Return the instances of a type, including count and for_each, by a name with the index."""
         instances: dict[str, dict[str, Any]] = {}
         for address, found in self.resources.items():
             if address.split(".")[0] == of_type:
@@ -240,7 +259,7 @@ class Planned:
 
     @property
     def grants(self) -> set[tuple[str, str, str]]:
-        """Every grant of a permission: resource, role, member."""
+        """Return every grant of a permission: resource, role, member."""
         found = set()
         for of_type in {it.split(".")[0] for it in self._declared if it.split(".")[0].endswith("_iam_member")}:
             for it in self.instances(of_type).values():

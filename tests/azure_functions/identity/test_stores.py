@@ -104,7 +104,7 @@ def test_service_bus_recovers_once_there_is_a_token(reply: Reply, function: Func
             is_well.set()
             started = time.monotonic()
             assert _post(program, content).status == 200
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 4
             assert [message["body"] for message in bus.messages()] == [content]
             assert not any(hidden in program.output() for hidden in (SECRET, HEADER, TOKEN, "Traceback"))
 

@@ -13,6 +13,7 @@ import pytest
 from azure.core.exceptions import AzureError
 
 from azure_functions.identity import AsyncCredential, managed_identity
+from core.service.attempts import READ_TIMEOUT
 from tests.azure_functions.identity.logging_in import (
     DAY,
     HEADER,
@@ -130,7 +131,7 @@ def test_failed_identity_endpoint_is_retried_by_the_next_call(identity: Identity
             started = time.monotonic()
             with pytest.raises(AzureError) as caught:
                 get()
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 4
             assert len(server.calls) == calls
             # An error of a request to the service itself would have a response.
             assert not hasattr(caught.value, "response")
@@ -144,10 +145,10 @@ def test_identity_endpoint_read_timeout(identity: Identity) -> None:
         started = time.monotonic()
         with pytest.raises(AzureError):
             get()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 5
         started = time.monotonic()
         assert get() == 1
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
 
 
 def test_identity_endpoint_connection_refused(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ def test_identity_endpoint_connection_refused(identity: Identity, monkeypatch: p
         started = time.monotonic()
         with pytest.raises(AzureError):
             get()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
         assert get() == 1
 
@@ -173,7 +174,7 @@ def test_identity_endpoint_connect_timeout(identity: Identity, monkeypatch: pyte
         started = time.monotonic()
         with pytest.raises(AzureError):
             get()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
         assert get() == 1
 
@@ -187,7 +188,7 @@ def test_concurrent_renewal_failure_keeps_the_new_token(identity: Identity) -> N
         number = next(replies)
         if number == 0:
             begun.set()
-            go_on.wait(5)
+            go_on.wait(30)
         return token(number) if number >= 2 else Reply(500, b"{}")
 
     failures: list[Exception] = []
@@ -201,7 +202,7 @@ def test_concurrent_renewal_failure_keeps_the_new_token(identity: Identity) -> N
     with identity(answer) as server:
         late = threading.Thread(target=fail)
         late.start()
-        assert begun.wait(5)
+        assert begun.wait(30)
         fail()
         assert get() == 2
         go_on.set()
@@ -224,7 +225,7 @@ def test_managed_identity_is_thread_safe(identity: Identity) -> None:
 
 def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity) -> None:
     def slow(call: Call) -> Reply:
-        time.sleep(0.5)
+        time.sleep(1.5)
         return token(1)
 
     async def main() -> tuple[str, float]:
@@ -243,7 +244,7 @@ def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity
     with identity(slow):
         found, longest = asyncio.run(main())
     assert found == f"{TOKEN}1"
-    assert longest < 0.3
+    assert longest < 1
 
 
 def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: Identity) -> None:
@@ -256,7 +257,7 @@ def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: I
         loop = asyncio.new_event_loop()
         with pytest.raises(TimeoutError):
             loop.run_until_complete(main())
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < READ_TIMEOUT
         server.closing.set()
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

@@ -25,11 +25,11 @@ def raw(data: bytes) -> Answer:
 
 
 def dripping(head: bytes, drop: bytes) -> Answer:
-    """Answer with ``head`` and then a byte every 20 ms, for 1.5 s."""
+    """Answer with ``head`` and then a byte every 20 ms, for 5 s."""
 
     def answer(handler: Handler) -> None:
         handler.wfile.write(head)
-        for _ in range(75):
+        for _ in range(250):
             handler.wfile.write(drop)
             time.sleep(0.02)
 
@@ -205,7 +205,7 @@ def test_slow_issuer_times_out(
     issuer.answers[KEYS] = dripping(head, drop)
     started = time.monotonic()
     keys.refresh()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     with pytest.raises(KeysUnavailableError):
         keys.get(KID)
 
@@ -217,12 +217,12 @@ def test_slow_dns_times_out(keys: PublishedKeys, issuer: Issuer, monkeypatch: py
 
     def slow_look_up(*args: Any, flags: int = 0, **options: Any) -> Any:
         if not flags & socket.AI_NUMERICHOST:
-            time.sleep(1.5)
+            time.sleep(5)
         return look_up(*args, flags=flags, **options)
 
     issuer.answers[DISCOVERY] = document({"jwks_uri": issuer.url.replace("127.0.0.1", "localhost") + KEYS})
     monkeypatch.setattr(socket, "getaddrinfo", slow_look_up)
     started = time.monotonic()
     keys.refresh()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     assert issuer.asked == [DISCOVERY]

@@ -109,7 +109,7 @@ def test_garbage_collector_is_enabled_after_the_imports(tmp_path: Path) -> None:
     with function(tmp_path, **environ, PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT)))) as program:
         [worker] = children(program)
         os.kill(worker, signal.SIGRTMIN)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while "collector" not in program.output() and time.monotonic() < deadline:
             program.request("GET", "/healthz")
         assert "collector True True" in program.output().splitlines()
@@ -121,7 +121,7 @@ def test_shutdown_of_an_idle_server(firestore: Emulator, tmp_path: Path) -> None
         assert outcome(post(program)) == STORED
         started = time.monotonic()
         assert program.stop() == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
         assert "Traceback" not in program.output()
 
 
@@ -141,11 +141,11 @@ def test_shutdown_finishes_requests_in_flight(tmp_path: Path) -> None:
             threads = [threading.Thread(target=lambda: answers.append(outcome(post(program)))) for _ in range(4)]
             for thread in threads:
                 thread.start()
-            assert at_hand.wait(5)
+            assert at_hand.wait(30)
             time.sleep(0.2)
             started = time.monotonic()
             assert program.stop() == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 10
             for thread in threads:
                 thread.join()
             assert answers == [STORED] * 4

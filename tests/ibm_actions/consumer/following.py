@@ -34,7 +34,7 @@ class Impatient(threading.Event):
         return super().wait(timeout and timeout / 100)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -66,7 +66,7 @@ def test_shutdown_during_a_retry_leaves_the_event_for_the_next_run(put: Put, fol
         raise ValueError
 
     following = follow(process=fails)
-    assert failed.wait(10)
+    assert failed.wait(30)
     following.stop()
     assert not any("dead letter" in message for message in following.messages())
     other = follow()
@@ -115,7 +115,7 @@ def test_failed_checkpoint_processes_the_batch_again(put: Put, follow: Any, prox
     begin = threading.Event()
 
     def process(_: Event) -> None:
-        assert begin.wait(10)
+        assert begin.wait(30)
         if len(following.seen) == 1:
             proxy.set(Mode.REFUSE)
 

@@ -138,7 +138,7 @@ def test_shutdown_waits_for_one_batch_at_most(put: Put, follow: Any) -> None:
     put(*(event(f"e{index}") for index in range(BATCH + 5)))
     begun = threading.Event()
     following = follow(process=lambda _: begun.set())
-    assert begun.wait(10)
+    assert begun.wait(30)
     following.stop()
     assert len(following.seen) == BATCH
 
@@ -152,7 +152,7 @@ def test_shutdown_finishes_the_current_batch(put: Put, follow: Any) -> None:
         time.sleep(0.05)
 
     following = follow(since=NOW - 2 * MONTH, process=slow)
-    assert begun.wait(10)
+    assert begun.wait(30)
     following.stop()
     assert sorted(following.seen) == [f"e{index}" for index in (1, 3, 5, 7, 9)]
     # And it goes on with the other.

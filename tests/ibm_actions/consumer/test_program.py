@@ -16,6 +16,7 @@ import pytest
 from core.environment import Environment
 from core.event import parse_stored, rfc3339
 from core.receiver import DEADLINE
+from ibm_actions.consumer import IDLE_SECONDS
 from ibm_actions.wiring import build_service
 from tests.ibm_actions.conftest import Put
 from tests.ibm_actions.consumer.following import MONTH, NOW, event, wait_until
@@ -106,7 +107,7 @@ def test_example_prints_readings_and_shuts_down_on_a_signal(
     time.sleep(0.3)
     started = time.monotonic()
     assert program.stop() == 0
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < IDLE_SECONDS
     assert {line.rstrip() for line in program.output().splitlines()} == expected
 
 
@@ -138,7 +139,7 @@ def test_since_and_name_options(put: Put, programs: Any, environ: dict[str, str]
         found = program.stdout.readline().split()[2]
         program.terminate()
         assert program.stdout.read() == ""
-        assert program.wait(10) == 0
+        assert program.wait(30) == 0
     assert found == "2"
     assert _place_is_kept(environ, "x")
 
@@ -146,7 +147,7 @@ def test_since_and_name_options(put: Put, programs: Any, environ: dict[str, str]
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     command = [sys.executable, "-W", "error", "-m", MODULE, *arguments]
-    return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, env=basics | environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_help() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.events import parse_time
+from cli.times import parse_time
 from core.event import rfc3339
 from core.readings import readings
 from dt_cloud.bodies import EVENT_TYPES
@@ -28,6 +28,7 @@ from tests.cli.stored import (
     UNPARSED,
     Databases,
     a_contact,
+    dtconn,
     event,
     events,
     fill,
@@ -37,10 +38,10 @@ from tests.support.cases import OWN, each_table
 
 
 def test_table_output(database: Path) -> None:
-    result = events("--database", database, "--limit", "0")
+    result = events("--from", database, "--limit", "0")
     assert result.exit_code == 0
     header, *rows = result.stdout.splitlines()
-    assert header.split() == ["time", "(UTC)", "type", "device", "value", "delay", "key"]
+    assert header.split() == ["time", "(UTC)", "type", "device", "name", "value", "delay", "key"]
     assert len(rows) == len(EVENT_TYPES) + 3
     assert "\x1b" not in result.stdout  # no colours where there is no terminal
 
@@ -59,20 +60,20 @@ def test_table_output(database: Path) -> None:
 
 
 def test_unparsed_event_is_shown_at_its_time_of_arrival(database: Path) -> None:
-    rows = events("--database", database).stdout.splitlines()[1:]
+    rows = events("--from", database).stdout.splitlines()[1:]
     assert "unparsed: unknown event type" in rows[1]
     assert rows[1].startswith(f"{NOW - timedelta(minutes=30):%Y-%m-%d %H:%M:%S}")
     assert "unparsed: not JSON" in rows[3]
 
 
 def test_newest_first_by_event_time(database: Path) -> None:
-    times = [row["timestamp"] or row["receivedAt"] for row in objects("--database", database, "--limit", "0")]
+    times = [row["timestamp"] or row["receivedAt"] for row in objects("--from", database, "--limit", "0")]
     assert times == sorted(times, reverse=True)
     assert len(times) == len(EVENT_TYPES) + 3
 
 
 def test_json_has_every_column_and_the_exact_body(database: Path) -> None:
-    rows = objects("--database", database, "--limit", "4")
+    rows = objects("--from", database, "--limit", "4")
     assert list(rows[0]) == [
         *("key", "eventId", "eventType", "deviceId", "projectId", "timestamp", "receivedAt", "signedBy"),
         *("parsed", "body", "encoding"),
@@ -86,9 +87,9 @@ def test_json_has_every_column_and_the_exact_body(database: Path) -> None:
 
 
 def test_csv_equals_json(database: Path) -> None:
-    result = events("--database", database, "--limit", "4", "--csv")
+    result = events("--from", database, "--limit", "4", "--csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    expected = objects("--database", database, "--limit", "4")
+    expected = objects("--from", database, "--limit", "4")
     for row in expected:
         row["parsed"] = json.dumps(row["parsed"])
     assert rows == [{name: value or "" for name, value in row.items()} for row in expected]
@@ -115,11 +116,11 @@ def test_csv_equals_json(database: Path) -> None:
     ],
 )
 def test_filters(database: Path, args: list[str], count: int) -> None:
-    assert len(objects("--database", database, *args)) == count
+    assert len(objects("--from", database, *args)) == count
 
 
 def test_readings_are_one_row_each(database: Path) -> None:
-    rows = objects("--database", database, "--readings", "--device", OTHER.device_id, "--limit", "0")
+    rows = objects("--from", database, "--device", OTHER.device_id, "--limit", "0", command="readings")
     assert len(rows) == 60
     assert list(rows[0]) == [
         *("key", "deviceId", "projectId", "eventType", "quantity", "value", "text", "unit", "time", "receivedAt"),
@@ -130,14 +131,14 @@ def test_readings_are_one_row_each(database: Path) -> None:
     assert rows[0]["isBackfilled"] is False
     times = [row["time"] for row in rows]
     assert times == sorted(times, reverse=True)
-    assert len(objects("--database", database, "--readings", "--since", "29m")) == 1
+    assert len(objects("--from", database, "--since", "29m", command="readings")) == 1
 
 
 def test_readings_as_a_table_and_as_csv(database: Path) -> None:
-    table = events("--database", database, "--readings", "--type", "co2").stdout.splitlines()
+    table = dtconn("readings", "--from", database, "--type", "co2").stdout.splitlines()
     assert table[0].split() == ["time", "(UTC)", "type", "quantity", "device", "value", "name"]
     assert table[1].split()[2:] == ["co2", "ppm", ONE.device_id, "617", "ppm", "Kjølerom", "1"]
-    header, row = events("--database", database, "--readings", "--type", "contact", "--csv").stdout.splitlines()
+    header, row = dtconn("readings", "--from", database, "--type", "contact", "--csv").stdout.splitlines()
     assert header.startswith("key,deviceId,projectId,eventType,quantity,value,text,unit,time,")
     assert ",contact,state,,OPEN,," in row
     assert ",false,Kjølerom 1," in row
@@ -146,8 +147,8 @@ def test_readings_as_a_table_and_as_csv(database: Path) -> None:
 def test_backfilled_readings_are_marked(tmp_path: Path) -> None:
     body = ONE.body("temperature", NOW).replace(b'"isBackfilled":false', b'"isBackfilled":true')
     fill(tmp_path / "e.db", [event(body, NOW)])
-    assert "backfilled" in events("--database", tmp_path / "e.db", "--readings").stdout
-    assert objects("--database", tmp_path / "e.db", "--readings")[0]["isBackfilled"] is True
+    assert "backfilled" in dtconn("readings", "--from", tmp_path / "e.db").stdout
+    assert objects("--from", tmp_path / "e.db", command="readings")[0]["isBackfilled"] is True
 
 
 @each_table
@@ -155,17 +156,17 @@ def test_any_stored_event_is_listed(databases: Databases, cases: dict[str, bytes
     stored = [event(content, NOW) for content in cases.values()]
     database = databases(stored)
     for listing in LISTINGS:
-        result = events("--database", database, "--limit", "0", *listing)
+        result = dtconn(*listing, "--from", database, "--limit", "0")
         assert result.exit_code == 0, (listing, result.output)
         assert "--csv" in listing or result.stdout.replace("\n", "").isprintable(), listing
-    rows = {row["key"]: row for row in objects("--database", database, "--limit", "0")}
+    rows = {row["key"]: row for row in objects("--from", database, "--limit", "0")}
     assert rows.keys() == {each.key for each in stored}
     for each in stored:
         row = rows[each.key]
         assert (row["timestamp"] or None) == (each.timestamp and rfc3339(each.timestamp))
         body = row["body"].encode() if row["encoding"] == "utf-8" else base64.b64decode(row["body"])
         assert body == each.body
-    listed = objects("--database", database, "--limit", "0", "--readings")
+    listed = objects("--from", database, "--limit", "0", command="readings")
     found = [reading for each in stored if each.parsed for reading in readings(each)]
     assert sorted(
         map(str, ([row["key"], row["value"], row["text"], row["time"], row["name"]] for row in listed))
@@ -177,7 +178,7 @@ def test_listings_print_no_terminal_control_characters(tmp_path: Path) -> None:
     database = tmp_path / "e.db"
     fill(database, [event(a_contact("[red]\x1b[2J\r\x9b31m\u202e"), NOW), event(OWN["C1, raw"], NOW)])
     for listing in LISTINGS:
-        shown = on_a_terminal("--database", str(database), *listing)
+        shown = on_a_terminal(*listing, "--from", str(database))
         assert "[red]" in shown
         # The terminal's own line ends, and rich's own bold; nothing that came from outside.
         left = re.sub(r"\r\n|\x1b\[[0-9;]*m", "", shown)
@@ -187,7 +188,7 @@ def test_listings_print_no_terminal_control_characters(tmp_path: Path) -> None:
 def on_a_terminal(*args: str) -> str:
     main, side = os.openpty()
     environ = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm"}
-    process = subprocess.Popen([sys.executable, "-m", "cli", "events", *args], env=environ, stdout=side)
+    process = subprocess.Popen([sys.executable, "-m", "cli", *args], env=environ, stdout=side)
     os.close(side)
     shown = b""
     with contextlib.suppress(OSError):  # what Linux raises at the end
@@ -201,7 +202,7 @@ def on_a_terminal(*args: str) -> str:
 @pytest.mark.parametrize("text", [*(f"{sign}1+1" for sign in "=+-@\t\r\n"), "'quoted", "plain", ""])
 def test_csv_cells_are_no_formulas(tmp_path: Path, text: str) -> None:
     fill(tmp_path / "e.db", [event(a_contact(text), NOW)])
-    out = events("--database", tmp_path / "e.db", "--readings", "--csv").stdout
+    out = dtconn("readings", "--from", tmp_path / "e.db", "--csv").stdout
     [row] = csv.DictReader(io.StringIO(out, newline=""))
     assert not row["text"].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert row["text"].removeprefix("'") == text
@@ -209,7 +210,7 @@ def test_csv_cells_are_no_formulas(tmp_path: Path, text: str) -> None:
 
 def test_csv_numbers_stay_numbers(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", [event(OWN["number, -1.5E-3"], NOW)])
-    [row] = csv.DictReader(io.StringIO(events("--database", tmp_path / "e.db", "--readings", "--csv").stdout))
+    [row] = csv.DictReader(io.StringIO(dtconn("readings", "--from", tmp_path / "e.db", "--csv").stdout))
     assert row["value"] == "-0.0015"
 
 
@@ -217,7 +218,7 @@ def test_csv_numbers_stay_numbers(tmp_path: Path) -> None:
 def test_broken_pipe_is_not_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", (event(ONE.body("touch", NOW), NOW) for _ in range(1000)))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "events", "--csv", "--limit", "0", "--database", str(tmp_path / "e.db")],
+        [sys.executable, "-m", "cli", "events", "--csv", "--limit", "0", "--from", str(tmp_path / "e.db")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

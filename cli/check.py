@@ -1,0 +1,137 @@
+"""``dtconn check``: an exit code, and a webhook, for sensors that fell silent."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import CommandError
+from cli.fail import fail
+from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
+
+if TYPE_CHECKING:
+    from core.event import Event
+
+_TIMEOUT = 10.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """When a sensor was last heard of.
+
+    Attributes:
+        device_id: Its id.
+        name: Its label ``name``.
+        at: The time of its newest event that was not sent late from its memory; None if there is none.
+    """
+
+    device_id: str
+    name: str | None
+    at: datetime | None
+
+
+def check(
+    silent: Annotated[str, typer.Option(metavar="AGE", help="Such as 30m, 2h, 1d.")],
+    source: From = DATABASE,
+    device_id: Device = None,
+    labels: Labels = None,
+    webhook: Annotated[
+        str | None, typer.Option(envvar="DTCONN_WEBHOOK", metavar="URL", help="Posts the silent sensors as JSON.")
+    ] = None,
+    as_json: AsJson = False,
+    yes: Yes = False,
+) -> None:
+    """Show when each sensor was last heard of, and fail if one is silent for longer than allowed.
+
+    Exits 0 if all were heard of, 1 if one is silent or nothing is stored, 2 if the store cannot be read. What a sensor
+    sent late from its memory does not count. DT Cloud has rules of its own for thresholds and sensors that are offline;
+    this finds silence between DT Cloud and your store too.
+
+    \b
+    Examples:
+      dtconn check --silent 2h
+      dtconn check --silent 30m --label floor=2 --webhook https://example.com/alarm
+    """  # noqa: D301
+    from cli.times import parse_age
+    from readers.rows import UNKNOWN_TIME
+
+    try:
+        allowed = parse_age(silent)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--silent") from None
+    now = datetime.now(UTC)
+    query = build_query(device_id, None, labels)
+    try:
+        with opened(source, needs_history=True, exit_code=2) as reader:
+            ask(reader.latest_cost(query), yes)
+            seen = sorted(last_seen(reader.latest(query)), key=lambda one: one.at or UNKNOWN_TIME)
+        late = [one for one in seen if one.at is None or now - one.at > allowed]
+        _show(seen, late, now, as_json)
+        if webhook and late:
+            _post(webhook, {"silentFor": silent, "sensors": [_document(one, now) for one in late]})
+    except CommandError as error:
+        fail(error)
+    raise typer.Exit(1 if late or not seen else 0)
+
+
+def last_seen(events: "Iterable[Event]") -> list[Seen]:
+    """Return when each device was last heard of, from the newest event of each device and type."""
+    found: dict[str, Seen] = {}
+    for event in events:
+        if not event.device_id:
+            continue
+        one = found.setdefault(event.device_id, Seen(event.device_id, None, None))
+        one.name = one.name or event.labels.get("name")
+        if event.timestamp and not _is_backfilled(event):
+            one.at = max(one.at or event.timestamp, event.timestamp)
+    return list(found.values())
+
+
+def _is_backfilled(event: "Event") -> bool:
+    from core.readings import readings
+
+    return any(reading.is_backfilled for reading in readings(event))
+
+
+def _show(seen: list[Seen], late: list[Seen], now: datetime, as_json: bool) -> None:
+    from cli.tables import seen_table, show
+
+    if as_json:
+        for one in seen:
+            typer.echo(json.dumps(_document(one, now) | {"isSilent": one in late}))
+    else:
+        show(seen_table(seen, late, now), "Nothing that is stored matches.")
+        typer.echo(f"{len(late)} of {len(seen)} sensors are silent.", err=bool(late))
+
+
+def _document(one: Seen, now: datetime) -> dict[str, Any]:
+    from core.event import rfc3339
+
+    return {
+        "deviceId": one.device_id,
+        "name": one.name,
+        "lastSeen": one.at and rfc3339(one.at),
+        "ageSeconds": one.at and round((now - one.at).total_seconds()),
+    }
+
+
+def _post(url: str, document: dict[str, Any]) -> None:
+    """Post to the webhook.
+
+    Raises:
+        CommandError: It did not answer 2xx. The URL may contain a secret, so it is not quoted.
+    """
+    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise CommandError(f"The webhook answered {error.code}.", 2) from None
+    except (OSError, ValueError) as error:
+        raise CommandError(f"The webhook cannot be reached: {type(error).__name__}.", 2) from None

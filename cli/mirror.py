@@ -1,0 +1,73 @@
+"""``dtconn mirror``: copies what a store has into a database that speaks SQL."""
+
+from collections import Counter
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from cli import CommandError
+from cli.fail import fail
+from cli.reading import DATABASE, From, Yes, ask, opened
+
+To = Annotated[str, typer.Option("--to", metavar="URL|FILE", help="The copy: sqlite:PATH or postgres://...")]
+
+
+def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
+    """Copy new events of a store into SQLite or Postgres, with the receiver's tables and views.
+
+    Each run copies what arrived since the last one, so a timer may run it every minute. An event that is there already
+    changes nothing: it may be interrupted at any time, and several stores may share one copy.
+
+    \b
+    Examples:
+      dtconn mirror --from dynamodb:dt-receiver-events --to sqlite:events.db
+      dtconn mirror --from cloudant:https://HOST/events --to postgres://user@host/name --yes
+    """  # noqa: D301
+    from cli.progress import Progress
+    from cli.targets import open_target
+    from readers.rows import FOREIGN
+    from readers.sources import identity
+
+    counts: Counter[str] = Counter()
+    name = identity(source)
+    try:
+        with (
+            opened(source, needs_history=True) as reader,
+            open_target(to) as target,
+            Progress("{} events read") as progress,
+        ):
+            position = target.position(name)
+            ask(reader.arrived_cost(_time_of(position)), yes)
+            for batch in reader.follow(position):
+                events = [event for event in batch.events if event.fault != FOREIGN]
+                counts["foreign"] += len(batch.events) - len(events)
+                counts += target.write(events)
+                if batch.position and batch.position != position:
+                    target.save(name, batch.position)
+                    position = batch.position
+                progress.show(counts.total())
+    except CommandError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The next run continues.", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(_summary(counts))
+    raise typer.Exit(1 if counts["refused"] else 0)
+
+
+def _time_of(position: str | None) -> datetime | None:
+    """Return the time in a position, if it is one."""
+    try:
+        return datetime.fromisoformat(position) if position else None
+    except ValueError:
+        return None
+
+
+def _summary(counts: Counter[str]) -> str:
+    text = f"{counts['stored']:,} new events copied, {counts['duplicate']:,} were there already"
+    if counts["foreign"]:
+        text += f"; {counts['foreign']:,} rows were not written by the receiver, and not copied"
+    if counts["refused"]:
+        text += f"; {counts['refused']:,} were refused by the copy"
+    return f"{text}."

@@ -1,0 +1,174 @@
+"""The databases that ``dtconn mirror`` writes to, with the tables and views of the receivers."""
+
+import asyncio
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Self
+
+from asyncpg import Connection
+
+from cli import CommandError
+from core.environment import SettingsError
+from core.event import Event
+from core.stores.contract import AsyncStore, StoreUnavailableError
+from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
+from heroku.release import connected, migrate
+from local.sqlite import SqliteStore
+from readers.sources import scheme_of
+
+# Seconds for a batch: the databases' own time-outs are shorter.
+_DEADLINE = 60.0
+_TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position text NOT NULL)"
+
+
+class Target(ABC):
+    """A database, written by the receiver's own store: an event that it has already is a duplicate.
+
+    It remembers for each source how far it was copied, in the table ``mirrors``. A context manager.
+    """
+
+    def __init__(self, store: AsyncStore) -> None:
+        self._store = store
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        try:
+            self._runner.run(self._open())
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, SettingsError):
+                raise CommandError(str(error), 2) from None
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._store.close())
+        self._runner.close()
+
+    def write(self, events: Sequence[Event]) -> Counter[str]:
+        """Store events; return how many were ``stored``, ``duplicate`` or ``refused``.
+
+        Raises:
+            CommandError: The database cannot be written. Whatever was written is a duplicate the next time.
+        """
+        return self._runner.run(self._write(events))
+
+    async def _write(self, events: Sequence[Event]) -> Counter[str]:
+        deadline = time.monotonic() + _DEADLINE
+        outcomes = await asyncio.gather(*(self._store.put(event, deadline) for event in events), return_exceptions=True)
+        counts: Counter[str] = Counter()
+        for outcome in outcomes:
+            if isinstance(outcome, StoreUnavailableError):
+                if not outcome.reason.startswith("row_refused"):
+                    raise CommandError(f"The database cannot be written ({outcome.reason}). Run the command again.")
+                counts["refused"] += 1
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                counts[outcome.name] += 1
+        return counts
+
+    @abstractmethod
+    async def _open(self) -> None: ...
+
+    @abstractmethod
+    def position(self, source: str) -> str | None:
+        """Return how far ``source`` was copied; None if never."""
+
+    @abstractmethod
+    def save(self, source: str, position: str) -> None:
+        """Remember how far ``source`` was copied."""
+
+
+class SqliteTarget(Target):
+    """A file, which may be the local receiver's own.
+
+    Args:
+        path: The file; created if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(SqliteStore(path))
+        self._path = path
+
+    async def _open(self) -> None:
+        await self._store.open()
+        self._execute(_TABLE)
+
+    def position(self, source: str) -> str | None:
+        """Return how far ``source`` was copied."""
+        found = self._execute("SELECT position FROM mirrors WHERE source = ?", source)
+        return str(found[0][0]) if found else None
+
+    def save(self, source: str, position: str) -> None:
+        """Remember how far ``source`` was copied."""
+        self._execute("INSERT OR REPLACE INTO mirrors VALUES (?, ?)", source, position)
+
+    def _execute(self, statement: str, *arguments: str) -> list[tuple[str]]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_DEADLINE, isolation_level=None)) as connection:
+                return connection.execute(statement, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise CommandError(f"{self._path} cannot be written: {error}.") from None
+
+
+class PostgresTarget(Target):
+    """A Postgres database, with the schema that Heroku's release phase applies.
+
+    Args:
+        url: As in `heroku.url.normalized`.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(PostgresStore(url))
+        self._url = url
+
+    async def _open(self) -> None:
+        try:
+            await migrate(self._url)
+        except DRIVER_ERRORS as error:
+            raise CommandError(f"The Postgres database cannot be written: {name_of(error)}. Check its URL.") from None
+        await self._store.open()
+        await self._execute(_TABLE)
+
+    def position(self, source: str) -> str | None:
+        """Return how far ``source`` was copied."""
+        found = self._runner.run(self._execute("SELECT position FROM mirrors WHERE source = $1", source))
+        return str(found[0][0]) if found else None
+
+    def save(self, source: str, position: str) -> None:
+        """Remember how far ``source`` was copied."""
+        self._runner.run(
+            self._execute(
+                "INSERT INTO mirrors VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
+                source,
+                position,
+            )
+        )
+
+    async def _execute(self, statement: str, *arguments: str) -> list[tuple[str]]:
+        connection: Connection
+        async with connected(self._url) as connection:
+            return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+
+
+def open_target(url: str) -> Target:
+    """Return the target of ``sqlite:PATH``, a path, or ``postgres://...``.
+
+    Raises:
+        CommandError: It is neither, or the URL is invalid.
+    """
+    scheme = scheme_of(url)
+    try:
+        if scheme == "postgres":
+            return PostgresTarget(url)
+        if scheme == "sqlite" or (scheme is None and "://" not in url):
+            return SqliteTarget(Path(url.removeprefix("sqlite:")))
+    except SettingsError as error:
+        raise CommandError(str(error), 2) from None
+    raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)

@@ -1,0 +1,137 @@
+"""``dtconn mirror``: a copy of a store, complete after any interruption, and each event once."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.event import Event
+from dt_cloud.bodies import Device
+from tests.cli.stored import NOW, ONE, ROOT, SOME_EVENTS, dtconn, event, fill, filled, objects
+from tests.support.postgres import Postgres, execute
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def copy(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty copy."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'copy.db'}"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create_database()
+
+
+def many(count: int) -> Iterable[Event]:
+    return (event(Device(f"emu{index:020}", "p").body("touch", NOW), NOW) for index in range(count))
+
+
+def test_copy_equals_the_store(tmp_path: Path, copy: str) -> None:
+    fill(tmp_path / "e.db", SOME_EVENTS)
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    assert found.exit_code == 0, found.output
+    assert found.stdout == f"{len(SOME_EVENTS)} new events copied, 0 were there already.\n"
+    for command in ("events", "readings", "latest"):
+        limit = () if command == "latest" else ("--limit", "0")
+        ours, theirs = (objects("--from", each, *limit, command=command) for each in (copy, str(tmp_path / "e.db")))
+        assert ours == theirs
+
+
+def test_next_run_copies_what_arrived_since(tmp_path: Path, copy: str) -> None:
+    fill(tmp_path / "e.db", SOME_EVENTS)
+    dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    # Older than all others by its own time.
+    fill(tmp_path / "e.db", [event(ONE.body("touch", NOW - timedelta(days=90)), NOW)])
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    assert found.stdout == "1 new events copied, 0 were there already.\n"
+    assert len(objects("--from", copy, "--limit", "0")) == len(SOME_EVENTS) + 1
+
+
+def test_several_stores_share_one_copy(tmp_path: Path, copy: str, postgres: Postgres) -> None:
+    fill(tmp_path / "e.db", SOME_EVENTS[:-3])
+    other = filled(postgres, SOME_EVENTS[3:])
+    for source in (tmp_path / "e.db", other, tmp_path / "e.db", other):
+        assert dtconn("mirror", "--from", source, "--to", copy).exit_code == 0
+    assert {row["key"] for row in objects("--from", copy, "--limit", "0")} == {each.key for each in SOME_EVENTS}
+
+
+def test_killed_mirror_is_completed_by_the_next(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", many(20_000))
+    copy = tmp_path / "copy.db"
+    command = [sys.executable, "-m", "cli", "mirror", "--from", str(tmp_path / "e.db"), "--to", str(copy)]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and count(copy) < 1_000:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 1_000 <= count(copy) < 20_000
+    assert dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy).exit_code == 0
+    assert count(copy) == 20_000
+
+
+def count(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_interrupted_mirror_says_that_the_next_run_continues(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", many(20_000))
+    copy = tmp_path / "copy.db"
+    command = [sys.executable, "-m", "cli", "mirror", "--from", str(tmp_path / "e.db"), "--to", str(copy)]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and count(copy) < 1_000:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "Interrupted. The next run continues."
+
+
+def test_row_of_somebody_else_is_counted_and_not_copied(tmp_path: Path, copy: str) -> None:
+    fill(tmp_path / "e.db", [event(ONE.body("touch", NOW), NOW)])
+    with closing(sqlite3.connect(tmp_path / "e.db")) as connection:
+        connection.execute("INSERT INTO events (key, received_at, parsed, body) VALUES ('theirs', 'today', 1, 7)")
+        connection.commit()
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    assert found.exit_code == 0
+    assert "1 new events copied" in found.stdout
+    assert "1 rows were not written by the receiver, and not copied" in found.stdout
+
+
+def test_event_that_the_copy_refuses_is_counted(tmp_path: Path, postgres: Postgres) -> None:
+    fill(tmp_path / "e.db", SOME_EVENTS)
+    copy = postgres.create_database()
+    execute(copy, "ALTER TABLE events ADD CHECK (event_type IS DISTINCT FROM 'touch')")
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    assert found.exit_code == 1
+    assert "1 were refused by the copy" in found.stdout
+    assert len(objects("--from", copy, "--limit", "0")) == len(SOME_EVENTS) - 1
+
+
+@pytest.mark.parametrize("to", ["dynamodb:events", "mysql://u:hidden@h/d", "postgres://u:hid#den@h/d"])
+def test_copy_that_is_not_sql_is_refused(tmp_path: Path, to: str) -> None:
+    fill(tmp_path / "e.db", [])
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", to)
+    assert found.exit_code == 2
+    assert "hid" not in found.output
+
+
+def test_unreachable_copy_is_one_sentence(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", [event(ONE.body("touch", NOW), NOW)])
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", "postgres://u:hidden@127.0.0.1:1/d")
+    assert found.exit_code == 1
+    assert len(found.output.splitlines()) == 1
+    assert "hidden" not in found.output

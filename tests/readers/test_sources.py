@@ -1,0 +1,45 @@
+"""The URLs of stores."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from readers import ReaderError
+from readers.sources import SOURCES, identity, open_reader, scheme_of
+from tests.support.processes import ROOT
+
+
+@pytest.mark.parametrize("scheme", SOURCES)
+def test_every_store_has_an_example_and_an_extra(scheme: str) -> None:
+    source = SOURCES[scheme]
+    assert scheme_of(source.example) == scheme
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert source.extra is None or source.extra in extras
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://me:hidden@host:5432/name?sslmode=require", "postgres:host:5432/name"),
+        ("'postgresql+asyncpg://me:hi%40den@host/name'", "postgres:host/name"),
+        ("dynamodb:events?region=eu-west-1", "dynamodb:events"),
+        ("cloudant:https://user:hidden@host/events", "cloudant:https://host/events"),
+        ("sqlite:/var/events.db", "sqlite:/var/events.db"),
+        ("/var/events.db", "sqlite:/var/events.db"),
+    ],
+)
+def test_identity_has_no_password(url: str, expected: str) -> None:
+    assert identity(url).replace("postgres://", "postgres:") == expected
+
+
+def test_file_with_a_colon_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ReaderError, match="There is no database at"):
+        open_reader(str(tmp_path / "a:b.db"))
+
+
+def test_url_of_another_database_is_not_quoted() -> None:
+    with pytest.raises(ReaderError) as caught:
+        open_reader("mysql://me:hidden@host/name")
+    assert "hidden" not in str(caught.value)
+    assert "dynamodb" in str(caught.value)
