@@ -262,7 +262,7 @@ def test_missing_rights_are_one_sentence(status: int, monkeypatch: pytest.Monkey
 
 
 def test_busy_instance_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("readers.cloudant._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("readers.ibm._BUSY_SECONDS", 0.01)
     busy = [said(429, "too_many_requests")] * 5
     error = read_from(in_turn(*busy, Reply(200, b"[]")), monkeypatch)
     assert error.startswith("There are no databases")
