@@ -172,16 +172,6 @@ def test_packaged_application_alone_stores_events(
     assert sorted(document["body"] for document in events.documents()) == sorted([one, other])
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
-@pytest.mark.parametrize("module", ["history", "consumer"])
-def test_packaged_programs_run(name: str, module: str, package: Path, pythons: dict[str, Path]) -> None:
-    """In the container and on a workstation, with only this package."""
-    command = [str(pythons[name]), "-m", f"ibm_actions.{module}", "--help"]
-    done = subprocess.run(command, cwd=package, env={}, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"usage: python -m ibm_actions.{module}" in done.stdout
-
-
 WAYS = {
     "a trusted profile": (
         {"DT_TRUSTED_PROFILE": "Profile-x"},

@@ -6,6 +6,7 @@ The server counts reads and global queries by the rules on IBM's page of usage a
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 import pytest
@@ -13,11 +14,12 @@ import pytest
 from core.environment import Environment
 from core.event import Event, parse_stored, rfc3339
 from core.receiver import DEADLINE
-from ibm_actions.databases import select
 from ibm_actions.wiring import build_store
 from readers import ReaderError
 from readers.cloudant import CloudantReader, open_reader
+from readers.ibm import event_of, select
 from readers.query import Query
+from readers.rows import FOREIGN
 from tests.ibm_actions.cloudant_calls import listed, page, said
 from tests.ibm_actions.conftest import Put
 from tests.ibm_actions.iam import fault, token
@@ -117,20 +119,39 @@ def test_fallback_database_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert [event.event_id for event in found] == ["undated", "no room"]
 
 
-# `ibm_actions` has its own list, because a fork may delete it: the two agree.
+# Which may hold events of a time.
+
 SOME = ["2024", "2025-01", "2025-03", "2025-q3", "2026", "2027-01", "undated"]
-TIMES = [datetime(year, month, 5, tzinfo=UTC) for year in (2023, 2024, 2025, 2026, 2027, 2050) for month in (1, 5, 12)]
 
 
-@pytest.mark.parametrize("names", [SOME, SOME[3:], ["undated"], ["2026"]])
-def test_databases_are_selected_as_the_receiver_fills_them(names: list[str]) -> None:
-    databases = [f"events-{name}" for name in names]
-    with loopback(listed(in_turn(), *databases, "events-2026-13", "events-new", "events-2026-11-x")) as server:
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        ("2026-05-01", "2026-06-01", ["2025-q3", "2026", "undated"]),
+        ("2025-05-01", "2025-06-01", ["2024", "2025-01", "2025-03", "2025-q3", "undated"]),
+        ("2026-12-31", "2027-01-01", ["2025-q3", "2026", "2027-01", "undated"]),
+        ("2024-01-01", "2024-01-02", ["2024", "undated"]),
+        ("2030-01-01", "2030-01-02", ["2027-01", "undated"]),
+        ("2026-05-01", "", ["2025-q3", "2026", "2027-01", "undated"]),
+        ("0001-01-01", "2024-01-02", SOME),
+        ("2026-01-01", "9999-01-01", SOME),
+    ],
+)
+def test_select_databases_of_a_period_with_fallbacks(since: str, until: str, expected: list[str]) -> None:
+    end = datetime.fromisoformat(until) if until else None
+    assert select(SOME, datetime.fromisoformat(since), end) == expected
+
+
+def test_select_databases_of_an_empty_instance() -> None:
+    assert select([], datetime(2026, 1, 1, tzinfo=UTC)) == []
+
+
+@pytest.mark.parametrize("names", [["2025", "2026", "undated"], ["undated"]])
+def test_databases_of_others_are_ignored(names: list[str]) -> None:
+    others = ["events-2026-13", "events-new", "events-2026-11-x", "events-12026"]
+    with loopback(listed(in_turn(), *others, *(f"events-{name}" for name in names[::-1]))) as server:
         reader = open_reader(f"cloudant:{server.url.replace('//', '//user:password@')}/events")
-        for since in TIMES:
-            for until in [None, *TIMES]:
-                expected = [f"events-{name}" for name in select(names, since, until)]
-                assert reader._selected(Query(since=since, until=until)) == expected
+        assert reader._selected(Query()) == [f"events-{name}" for name in names]
 
 
 def test_cost_names_the_class_of_requests(put: Put, reader: CloudantReader, events: Events) -> None:
@@ -174,6 +195,45 @@ def test_page_ends_with_the_last_document(put: Put, read: Cost, monkeypatch: pyt
     expected = [f"e{index}" for index in range(7)]
     assert read(device_id=DEVICE)[0] == expected
     assert read()[0] == expected
+
+
+# Documents.
+
+AT = "2026-11-21T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"body": "{}"},
+        {"receivedAt": AT},
+        {"body": None, "receivedAt": AT},
+        {"body": 1, "receivedAt": AT},
+        {"body": ["{}"], "receivedAt": AT},
+        {"body": "\ud800", "receivedAt": AT},
+        {"body": "{}", "receivedAt": "yesterday"},
+        {"body": "{}", "receivedAt": "2026-11-21T09:00:00"},
+        {"body": "{}", "receivedAt": "0000-00-00T00:00:00Z"},
+        {"body": "{}", "receivedAt": "12000-01-01T00:00:00Z"},
+        {"body": "{}", "receivedAt": 1},
+        {"body": "a", "encoding": "base64", "receivedAt": AT},
+        {"body": "ø", "encoding": "base64", "receivedAt": AT},
+        {"body": 1, "encoding": "base64", "receivedAt": AT},
+    ],
+    ids=ascii,
+)
+def test_document_that_is_not_an_event_is_not_parsed(document: dict[str, Any]) -> None:
+    event = event_of({"_id": "x", "key": "k"} | document)
+    assert (event.key in ("k", "x"), event.fault, event.parsed) == (True, FOREIGN, False)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"), [("hs256:1", "hs256:1"), (None, "unknown"), (1, "unknown"), ({}, "unknown")], ids=repr
+)
+def test_signer_is_read_back(stored: object, read: str) -> None:
+    """Documents of an older version have no signer."""
+    assert event_of({"_id": "x", "key": "k", "body": "{}", "receivedAt": AT, "signedBy": stored}).signed_by == read
 
 
 # Credentials.
