@@ -66,6 +66,7 @@ def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> No
 
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
+    assert f"cloudant:https://{HOST}/events" in done.output.splitlines()
     for command, expected in MADE.items():
         argv = done.one(command.replace("FORM", form))
         assert has(argv, expected.replace("FORM", form)), argv

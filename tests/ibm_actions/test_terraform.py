@@ -148,6 +148,7 @@ def test_form_and_names(application: Planned, function: Planned, existing: Plann
         assert planned.outputs == {
             "url": URL,
             "cloudant": f"https://{HOST}",
+            "source": f"cloudant:https://{HOST}/events",
             "trusted_profile": "Profile-1234",
             "secret": "dt-receiver-signature",
             "project_id": "PROJECT-ID",
