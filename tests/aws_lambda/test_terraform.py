@@ -41,12 +41,12 @@ pytestmark = [
 # The same two deployments, for Terraform and for the template.
 EMAIL = "somebody@example.com"
 VARIABLES = {
-    "piped": {"queue": "true", "alarm_email": EMAIL},
-    "queued": {"store": "sqs", "fifo": "true", "reserved_concurrency": "0"},
+    "piped": {"queue": "true", "alarm_email": EMAIL, "reserved_concurrency": "20"},
+    "queued": {"store": "sqs", "fifo": "true"},
 }
 PARAMETERS = {
-    "piped": {"Queue": "yes", "AlarmEmail": EMAIL},
-    "queued": {"Store": "sqs", "Fifo": "yes", "ReservedConcurrency": "0"},
+    "piped": {"Queue": "yes", "AlarmEmail": EMAIL, "ReservedConcurrency": "20"},
+    "queued": {"Store": "sqs", "Fifo": "yes"},
 }
 # The template's logical ids here, and what its references are in Terraform's state.
 ADDRESSES = {
