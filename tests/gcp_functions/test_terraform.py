@@ -78,7 +78,6 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
         ({"store": "firestore", "subscription": "true"}, "there is none: take subscription = false"),
         ({"store": "firestore", "ordering": "device"}, "needs store"),
         ({"bigquery": "false"}, "reach nobody: take bigquery = true"),
-        ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"silence_minutes": "1411"}, "From 1 to 1410"),
         ({"store": "kafka"}, "pubsub or firestore"),
         ({"seen_keys": "redis"}, "firestore or none"),

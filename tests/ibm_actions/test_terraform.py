@@ -110,7 +110,6 @@ def test_resource_arguments_exist_in_the_provider() -> None:
     ("variables", "complaint"),
     [
         ({"form": "job"}, "application or function"),
-        ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"signature_policy": "unsigned"}, "any, hs256, es256 or both"),
         ({"name": "dt-receiver-"}, "the last no hyphen"),
         ({"name": "d" * 51}, "From 2 to 50"),
