@@ -4,9 +4,8 @@ Replace `process`. At least once: a message is completed, or deleted, only after
 repeats a message of Service Bus, or a batch of Azure Storage.
 
 Service Bus: one message at a time is locked, and its lock is renewed for up to `LONGEST` seconds while its event is
-processed. If that fails, the message is abandoned after 2, 4, 8 s and so on, but within its lock, and comes again. After
-as many deliveries as the queue's MaxDeliveryCount allows, 10 in infra/, Service Bus moves it to the queue's dead
-letters.
+processed. If that fails, the message is abandoned after 2, 4, 8 s and so on, within its lock, and comes again. After as
+many deliveries as the queue's MaxDeliveryCount allows, 10 in infra/, Service Bus moves it to the queue's dead letters.
 
 Azure Storage: a batch of messages is hidden for `HIDDEN` seconds. If processing it takes longer, some come twice. A
 message that failed comes again after 2, 4, 8 s and so on, and after `core.worker.MAX_ATTEMPTS` deliveries it is moved
