@@ -88,6 +88,11 @@ class Tally:
         """Whether every delivery has an answer, and every answer is as expected."""
         return self.count == self._plan.deliveries and all(self._plan.expects(*answer) for answer in self._answers)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a delivery was answered 401 that should not have been."""
+        return not self._plan.refused and any(status == 401 for status, _ in self._answers)
+
     def add(self, status: int | None, what: str, seconds: float) -> None:
         """Count one delivery that took ``seconds``. ``status`` is None, and ``what`` says why, without an answer."""
         self._answers[status, what] += 1

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dt_cloud.choices import Choices
 from dt_cloud.connectors import Connector
@@ -114,9 +114,7 @@ class Courier:
         else:
             answer = await self._sender.post(connector.url, delivery.body, headers)
         if is_slow:
-            answer = Answer(
-                status=answer.status, seconds=answer.seconds + SLOW_SECONDS, reason=answer.reason, body=answer.body
-            )
+            answer = replace(answer, seconds=answer.seconds + SLOW_SECONDS)
         if self._choices.is_success(answer.status) and self._faults.take(LOSE_ANSWER):
             notes.append(LOSE_ANSWER)
             answer = Answer(status=None, seconds=answer.seconds, reason="answer lost")

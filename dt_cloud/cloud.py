@@ -173,6 +173,7 @@ class Cloud:
         with self.database.transaction():
             self.connectors.delete(connector)
             self.deliverer.drop(connector.connector_id)
+        self.hidden_until.pop(connector.connector_id, None)
 
     # ---- state ----
 

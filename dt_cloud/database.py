@@ -5,7 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dt_cloud import CloudError
 
@@ -21,8 +21,12 @@ class Database:
     synchronous=NORMAL with a write-ahead log: a commit has been written to the operating system when it returns, so a
     killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
+    After each commit it looks whether the file and its log are still where they were. If they are not, what was
+    committed would be lost with the process, and must not be acknowledged.
+
     Attributes:
         listeners: Called after each transaction with whether it was committed.
+        on_lost: Called with the error when the file or its log was moved, replaced or deleted. Raises it by default.
 
     Args:
         path: The file; created, readable only to its owner, if missing.
@@ -33,6 +37,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.listeners: list[Callable[[bool], None]] = []
+        self.on_lost: Callable[[CloudError], NoReturn] = _raise
         self._after_commit: list[Callable[[], object]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,6 +45,9 @@ class Database:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=256)
             self._open(path)
+            # SQLite has its log beside the target of a symbolic link.
+            self._paths = (str(path.absolute()), f"{path.resolve()}-wal")
+            self._files = self._look()
         except (OSError, sqlite3.Error) as error:
             raise CloudError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
 
@@ -66,6 +74,10 @@ class Database:
             schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
             pragmas = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={VERSION};"
             self._connection.executescript(f"BEGIN; {schema} {pragmas} COMMIT;")
+        # Not in schema.sql, since earlier databases of this version lack it.
+        self._connection.execute(
+            "CREATE INDEX IF NOT EXISTS events_of_type ON events (device_id, event_type, timestamp DESC, id DESC)"
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -84,6 +96,7 @@ class Database:
             for listen in self.listeners:
                 listen(False)
             raise
+        self._check()
         for listen in self.listeners:
             listen(True)
         after, self._after_commit = self._after_commit, []
@@ -102,7 +115,11 @@ class Database:
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement."""
-        return self._connection.execute(statement, values)
+        cursor = self._connection.execute(statement, values)
+        # It is -1 for what only reads.
+        if cursor.rowcount >= 0 and not self._connection.in_transaction:
+            self._check()
+        return cursor
 
     def executemany(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """Run one statement for each of ``rows``."""
@@ -122,6 +139,29 @@ class Database:
         """Store ``value`` under ``name``."""
         self.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 
+    def _look(self) -> list[tuple[int, int]]:
+        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths)]
+
+    def _check(self) -> None:
+        try:
+            if self._look() == self._files:
+                return
+        except OSError:
+            pass
+        # So that a file that was moved without its log is whole, and no log is left for the next file in its place.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.on_lost(
+            CloudError(
+                f"{self._paths[0]} or its log was moved, replaced or deleted, so the cloud ends: "
+                "what is accepted now would be lost."
+            )
+        )
+
     def close(self) -> None:
         """Write the log into the file, and close it."""
         self._connection.close()
+
+
+def _raise(error: CloudError) -> NoReturn:
+    raise error

@@ -31,6 +31,8 @@ DISABLED_AFTER = 5 * 86_400.0
 CONCURRENCY = 64
 # Real seconds that attempts in progress get when the cloud is stopped.
 _CLOSING = 0.5
+# Real seconds after which a receiver that answered at once before counts as hanging.
+_SILENCE = 1.0
 # Real seconds between checks for deliveries that are too old, which expire even before their next attempt.
 _EXPIRE_EVERY = 1.0
 
@@ -144,12 +146,23 @@ class Deliverer:
         return bool(queue.in_flight) or is_due or self._outcomes.finished(connector_id) > 0
 
     def is_behind(self) -> bool:
-        """Return whether a connector has more due deliveries than it can send at once."""
+        """Return whether a connector has more due deliveries than it can send at once, and its receiver answers.
+
+        A receiver that hangs must not slow the clock down for all connectors.
+        """
         now = self._clock.now()
         return any(
-            queue.heap and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
-            for queue in self._queues.values()
+            queue.heap and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY and self._is_answered(each)
+            for each, queue in self._queues.items()
         )
+
+    def _is_answered(self, connector_id: str) -> bool:
+        last = self.last_attempts.get(connector_id)
+        if last is None or last.answer.is_timeout:
+            return False
+        # The first attempts that hang end by the deadline only: until then, compare with how long the last answer took.
+        silence = time.time() - last.sent - last.answer.seconds
+        return silence <= _SILENCE + 2 * last.answer.seconds
 
     def enqueue(self, connector: Connector, event: int, document: Fields, body: bytes, due: float) -> int:
         """Store a delivery, in its event's transaction; call `start` after the commit.
@@ -186,6 +199,8 @@ class Deliverer:
         queue = self._queue(connector_id)
         self._give_up(connector_id, {number for _, number in queue.heap}, ledger.DROPPED)
         self._database.after_commit(lambda: queue.dropped.update(queue.in_flight))
+        # If the connector is gone, so is its queue once nothing is under way.
+        self._database.after_commit(queue.wake.set)
 
     def resend(self, number: int) -> bool:
         """Attempt a waiting delivery now; return False if it is not waiting."""
@@ -230,9 +245,17 @@ class Deliverer:
                     heapq.heappush(queue.heap, (due, number))
                     raise
                 wait = None
+            if not queue.heap and not queue.in_flight and self._connectors.get(connector_id) is None:
+                self._forget(connector_id)
+                return
             # While paused, this waits until `wake`.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(queue.wake.wait(), None if wait == float("inf") else wait)
+
+    def _forget(self, connector_id: str) -> None:
+        self._metrics.forget(connector_id)
+        del self._queues[connector_id]
+        self.last_attempts.pop(connector_id, None)
 
     def _begin(self, connector_id: str, queue: _Queue, number: int) -> None:
         # At speed 3,600, a retry comes before the commit of the previous attempt.

@@ -90,14 +90,12 @@ class Desk:
 
     async def _stream(self) -> AsyncIterator[str]:
         """Send server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
-        number, change = 0, 0
-        while not self._closing.is_set():
-            frame = self._watch.frame(number)
-            number = frame["number"]
-            change, frame["devices"] = self._watch.devices(change)
-            yield f"data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
+        with self._watch.follow() as follower:
+            while not self._closing.is_set():
+                frame = json.dumps(follower.frame(), ensure_ascii=False, separators=(",", ":"))
+                yield f"data: {frame}\n\n"
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
 
     async def _frame(self, _request: Request, _given: dict[str, Any]) -> Any:
         return self._watch.frame(0)

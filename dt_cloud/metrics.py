@@ -32,7 +32,9 @@ class Metrics:
         self._minutes: dict[str, dict[int, _Minute]] = defaultdict(dict)
         self._changed: set[tuple[str, int]] = set()
         self._oldest = 0
-        for connector, minute, successes, errors, latencies in database.execute("SELECT * FROM minutes"):
+        for connector, minute, successes, errors, latencies in database.execute(
+            "SELECT * FROM minutes WHERE connector_id IN (SELECT connector_id FROM connectors)"
+        ):
             counts = Counter({int(each): number for each, number in json.loads(latencies).items()})
             self._minutes[connector][minute] = _Minute(successes, errors, counts)
 
@@ -63,6 +65,12 @@ class Metrics:
             while minutes and (first := next(iter(minutes))) < oldest:
                 del minutes[first]
         self._database.execute("DELETE FROM minutes WHERE minute < ?", oldest)
+
+    def forget(self, connector_id: str) -> None:
+        """Forget a connector that is gone."""
+        self._database.execute("DELETE FROM minutes WHERE connector_id = ?", connector_id)
+        self._minutes.pop(connector_id, None)
+        self._changed = {each for each in self._changed if each[0] != connector_id}
 
     def document(self, connector_id: str, now: float) -> dict[str, object]:
         """Return the metrics as DT's API does."""

@@ -17,7 +17,7 @@ from dt_cloud.database import Database
 from dt_cloud.delivery import Deliverer
 from dt_cloud.devices import Device, Devices
 from dt_cloud.errors import ApiError
-from dt_cloud.events import Fields, complete, delivery_body, event_document, metadata
+from dt_cloud.events import SUPPORTED, Fields, complete, delivery_body, event_document, metadata
 from dt_cloud.faults import OUT_OF_ORDER, UNKNOWN_TYPE, Faults
 from dt_cloud.ids import xid
 from dt_cloud.ledger import Ledger
@@ -114,18 +114,13 @@ class Publisher:
         """
         if connector.status != ACTIVE:
             raise ApiError(400, "failed precondition: the connector is not active")
-        devices = {device.device_id: device for device in self._devices.of([connector.project_id])}
-        rows = self._database.execute(
-            "SELECT id, device_id, event, max(timestamp) FROM events WHERE project_id = ? "
-            "AND event_type != 'labelsChanged' GROUP BY device_id, event_type",
-            connector.project_id,
-        ).fetchall()
-        queued = []
         with self._database.transaction():
-            for number, device_id, text, _ in rows:
-                event = json.loads(text)
-                if device_id in devices and connector.wants(event["eventType"]):
-                    queued.append(self._enqueue(connector, devices[device_id], number, event))
+            queued = [
+                self._enqueue(connector, device, *newest)
+                for device in self._devices.of([connector.project_id])
+                for event_type in filter(connector.wants, (*SUPPORTED[device.type], _UNKNOWN))
+                if (newest := self._newest(device, event_type))
+            ]
             self._ledger.write()
             self._start(queued)
         return len(queued)
@@ -180,6 +175,14 @@ class Publisher:
         """Deliver what the open transaction queues, after its commit."""
         for entry in queued:
             self._database.after_commit(partial(self._deliverer.start, *entry))
+
+    def _newest(self, device: Device, event_type: str) -> tuple[int, Fields] | None:
+        row = self._database.execute(
+            "SELECT id, event FROM events WHERE device_id = ? AND event_type = ? "
+            "ORDER BY timestamp DESC, id DESC LIMIT 1",
+            device.device_id, event_type,
+        ).fetchone()  # fmt: skip
+        return row and (row[0], json.loads(row[1]))
 
     def _insert(self, device: Device, event: Fields, timestamp: float) -> int:
         number = self._database.execute(

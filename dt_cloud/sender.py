@@ -25,6 +25,7 @@ class Answer:
         headers: The answer's headers, by lower-case name.
         body: The first 2,000 bytes of its body.
         is_refused: Whether no connection could be made.
+        is_timeout: Whether there was no answer within `TIMEOUT`.
     """
 
     status: int | None
@@ -33,6 +34,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     is_refused: bool = False
+    is_timeout: bool = False
 
 
 class Sender:
@@ -93,4 +95,5 @@ class Sender:
                 seconds=time.perf_counter() - started,
                 reason="no answer in 10 s" if isinstance(error, TimeoutError) else type(error).__name__,
                 is_refused=isinstance(error, aiohttp.ClientConnectorError),
+                is_timeout=isinstance(error, TimeoutError),
             )

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import uvicorn
 
+from dt_cloud import CloudError
 from dt_cloud.app import build_app
 from dt_cloud.cloud import Cloud
 from dt_cloud.desk import Desk
@@ -62,11 +65,20 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
         listening: The listening socket.
         parts: The parts that run with it.
         started: Called when it listens.
+
+    If the database file is moved, replaced or deleted meanwhile, the process ends at once, with exit code 1.
     """
     # uvicorn raises SIGTERM again after a clean stop: this is not an error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    cloud.database.on_lost = _end
     with contextlib.suppress(KeyboardInterrupt):
         run(_serve(cloud, listening, parts, started))
+
+
+def _end(error: CloudError) -> NoReturn:
+    print(error, file=sys.stderr, flush=True)
+    # At once: to stop in order means to write and to answer, and neither can be relied on any more.
+    os._exit(1)
 
 
 class _Server(uvicorn.Server):

@@ -1,9 +1,11 @@
 """The page's data: the current state, and the events since the previous frame."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +41,29 @@ _MEASURED = {
 }
 
 
+class Follower:
+    """Gets each change once.
+
+    Attributes:
+        change: The number of the last change of a device that it got; 0 before the first frame.
+
+    Args:
+        watch: Of what.
+    """
+
+    def __init__(self, watch: "Watch") -> None:
+        self._watch = watch
+        self._number = 0
+        self.change = 0
+
+    def frame(self) -> dict[str, Any]:
+        """Return the state, and what happened since the frame before."""
+        frame = self._watch.frame(self._number)
+        self._number = frame["number"]
+        self.change, frame["devices"] = self._watch.devices(self.change)
+        return frame
+
+
 class Watch:
     """Collects a cloud's data for the page.
 
@@ -63,6 +88,7 @@ class Watch:
         self._seconds: deque[tuple[int, Counter[str], int]] = deque(maxlen=HISTORY)
         self._changes = 1
         self._changed: dict[str, int] = {}
+        self._followers: set[Follower] = set()
         self._values: dict[tuple[str, str], tuple[str, list[dict[str, Any]]]] = {}
         cloud.deliverer.listeners.append(self._add)
         cloud.devices.listeners.append(self._change)
@@ -76,7 +102,26 @@ class Watch:
         """Record the figures of each second, also without a page; until cancelled."""
         while True:
             self._second()
+            self._forget()
             await asyncio.sleep(0.5)
+
+    @contextlib.contextmanager
+    def follow(self) -> Iterator[Follower]:
+        """Give somebody who follows."""
+        follower = Follower(self)
+        self._followers.add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+
+    def _forget(self) -> None:
+        """Forget devices that are gone, once everybody who follows was told."""
+        told = min((each.change for each in self._followers), default=self._changes)
+        gone = {each for each, number in self._changed.items() if number <= told and not self.cloud.devices.get(each)}
+        if gone:
+            self._changed = {each: number for each, number in self._changed.items() if each not in gone}
+            self._values = {each: found for each, found in self._values.items() if each[0] not in gone}
 
     def _change(self, device: Device) -> None:
         self._changes += 1

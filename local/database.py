@@ -107,7 +107,7 @@ class Database:
             self._found: tuple[int, int, object] = (0, 0, None)
             with contextlib.suppress(sqlite3.Error):
                 self._found = self._in_file()
-        except (sqlite3.Error, OSError):
+        except Exception:
             self._connection.close()
             raise
 
@@ -151,6 +151,8 @@ class Database:
         self._connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
             return bool(self._value("PRAGMA quick_check(1)") == "ok")
+        except UnicodeDecodeError:  # SQLite quotes what is damaged
+            return False
         except sqlite3.Error as error:
             return error.sqlite_errorname == "SQLITE_INTERRUPT"
         finally:

@@ -238,6 +238,8 @@ class SqliteStore(GroupedStore):
                 self._mode = self._path.stat().st_mode & 0o777
             except OSError as error:
                 raise StoreUnavailableError(type(error).__name__) from None
+            except UnicodeDecodeError:  # SQLite quotes what is damaged
+                raise StoreUnavailableError("SQLITE_CORRUPT") from None
             except sqlite3.Error as error:
                 raise StoreUnavailableError(_name(error)) from None
             if not database.is_sound(_CHECK):

@@ -68,7 +68,10 @@ class Reader(ABC):
         return islice(found, query.limit or None)
 
     def cost(self, query: Query) -> str | None:  # noqa: ARG002
-        """Return what a query reads and costs, as a sentence; None if it reads about as much as it returns."""
+        """Return what a query reads and about what that costs, as a sentence.
+
+        None if it costs nothing, or if the store finds what the query returns: then it reads little more.
+        """
         return None
 
     def latest(self, query: Query) -> Iterator[Event]:

@@ -1,5 +1,5 @@
 # The receiver on Google Cloud: a Cloud Run function, and where it puts events: a Pub/Sub topic with BigQuery behind it
-# (bigquery.tf), or a Firestore database. What watches it is in alerts.tf.
+# (bigquery.tf), or a Firestore database (firestore.tf). What watches it is in alerts.tf.
 
 data "google_project" "this" {}
 
@@ -101,7 +101,7 @@ resource "google_cloudfunctions2_function" "receiver" {
     }
   }
 
-  # It must not start without what it may do.
+  # It must not start without its permissions.
   depends_on = [time_sleep.permissions]
 }
 
@@ -126,11 +126,11 @@ resource "google_storage_bucket" "source" {
   depends_on = [google_project_service.apis]
 }
 
-# ---- who may call it -------------------------------------------------------------------------------------------------
+# ---- permission to call ----------------------------------------------------------------------------------------------
 
 # google_cloudfunctions2_function has no argument for it:
 # https://github.com/hashicorp/terraform-provider-google/issues/23360
-# Again after each change of the function, whatever that leaves of it. Where nothing is left to do, it does nothing.
+# Repeated after each change of the function, which may remove the setting. If it is set, this does nothing.
 resource "terraform_data" "no_iam_check" {
   count = var.public_access == "no_iam_check" ? 1 : 0
 
@@ -151,7 +151,7 @@ resource "google_cloud_run_v2_service_iam_member" "everybody" {
   member   = "allUsers"
 }
 
-# ---- who it is -------------------------------------------------------------------------------------------------------
+# ---- identity --------------------------------------------------------------------------------------------------------
 
 resource "google_service_account" "receiver" {
   account_id   = var.name
@@ -261,13 +261,13 @@ resource "google_secret_manager_secret_version" "signature" {
   deletion_policy        = "ABANDON"
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
-# Acknowledged events are nowhere else, so Terraform refuses whatever would destroy these topics, subscriptions, tables
+# ---- stores ----------------------------------------------------------------------------------------------------------
+# Acknowledged events are stored nowhere else, so Terraform refuses anything that would destroy these topics, subscriptions, tables
 # and databases: `destroy`, another store, no BigQuery. To go on, and leave them where they are, let Terraform forget
 # them first:
 #   terraform state list | grep -E '^google_(bigquery_(dataset|table[.]messages)|firestore_database|pubsub_(topic|subscription)[.])' | xargs terraform state rm
 
-# No schema: a body that a schema refuses would be refused for 12 hours, and then be lost.
+# No schema: a body that a schema rejects would be refused for 12 hours, and then be lost.
 resource "google_pubsub_topic" "events" {
   count                      = local.in_topic ? 1 : 0
   name                       = "${var.name}-events"
@@ -284,8 +284,8 @@ resource "google_pubsub_topic" "events" {
   }
 }
 
-# Exactly-once delivery would promise that what was acknowledged does not come again, at a price in latency. It does not
-# see that the same event was published twice, so a consumer has to mind the key in any case, and then it needs no more.
+# Exactly-once delivery guarantees that an acknowledged message is not delivered again, and increases latency. It does
+# not detect an event that was published twice, so a consumer must check the key anyway, and that is enough.
 resource "google_pubsub_subscription" "events" {
   count                        = local.in_topic && var.subscription ? 1 : 0
   name                         = "${var.name}-events"
@@ -328,7 +328,7 @@ resource "google_pubsub_topic" "dead_letters" {
   }
 }
 
-# A topic that nobody subscribes to loses what it gets.
+# A topic without a subscription loses its messages.
 resource "google_pubsub_subscription" "dead_letters" {
   count                      = local.in_topic ? 1 : 0
   name                       = "${var.name}-dead-letters"
@@ -361,57 +361,4 @@ resource "google_pubsub_subscription_iam_member" "events" {
   subscription = google_pubsub_subscription.events[0].id
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
-}
-
-# Events are devices/{device}/events/e.{key}; keys that were seen are seenKeys/e.{key}.
-resource "google_firestore_database" "events" {
-  count                             = local.has_firestore ? 1 : 0
-  name                              = var.database
-  location_id                       = var.region
-  type                              = "FIRESTORE_NATIVE"
-  delete_protection_state           = "DELETE_PROTECTION_ENABLED"
-  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
-
-  depends_on = [google_project_service.apis]
-
-  lifecycle {
-    prevent_destroy = true
-  }
-}
-
-# Deleted within a day after that time. Not indexed: nobody asks for it, and times that only grow are slow to index.
-resource "google_firestore_field" "expires_at" {
-  for_each   = toset(local.has_firestore ? ["events", "seenKeys"] : [])
-  database   = google_firestore_database.events[0].name
-  collection = each.key
-  field      = "expiresAt"
-
-  ttl_config {}
-  index_config {}
-}
-
-# Firestore indexes the first 1,500 bytes of it otherwise, twice.
-resource "google_firestore_field" "body" {
-  count      = local.in_firestore ? 1 : 0
-  database   = google_firestore_database.events[0].name
-  collection = "events"
-  field      = "body"
-
-  index_config {}
-}
-
-# The newest event of a type of a device, in one query. Those of all types need no index of ours.
-resource "google_firestore_index" "events" {
-  count      = local.in_firestore ? 1 : 0
-  database   = google_firestore_database.events[0].name
-  collection = "events"
-
-  fields {
-    field_path = "eventType"
-    order      = "ASCENDING"
-  }
-  fields {
-    field_path = "timestamp"
-    order      = "DESCENDING"
-  }
 }

@@ -1,4 +1,4 @@
-/** The Data Connectors: a card for each, with its state in words, its figures and its form. */
+/** The Data Connectors: a card for each, with its state, its figures and its form. */
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { count, latency } from "./format.js";

@@ -1,11 +1,11 @@
-/** What the sensors say: the latest value, a line, and when each was last seen. */
+/** The sensors: the latest value, a line, and the time of the last event. */
 
 import { byId, make, setAttribute, setText } from "./dom.js";
 import { ago, count, duration, utc, valueText } from "./format.js";
 import { Sparkline } from "./plots.js";
 
 const MAX_ROWS = 200;
-// What every sensor sends about itself says little about the room it is in.
+// Types about the sensor itself, not about what it measures.
 const OWN = new Set(["touch", "networkStatus", "batteryStatus", "connectionStatus", "ethernetStatus", "cellularStatus",
   "connectionLatency", "probeWireStatus"]);
 
@@ -21,7 +21,7 @@ export class Devices {
     byId("devices-filter").addEventListener("input", () => this.relist());
   }
 
-  /** Take the devices that changed. */
+  /** Add changed devices. */
   receive(devices) {
     for (const device of devices) {
       if (device.isDeleted ? this.all.delete(device.id) : !this.all.has(device.id)) this.isNew = true;

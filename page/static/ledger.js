@@ -1,4 +1,4 @@
-/** The ledger: what became of all events, and what was lost by type. */
+/** The ledger: the outcomes of all events, and the lost events by type. */
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { count, duration } from "./format.js";
@@ -23,7 +23,7 @@ export function renderLedger({ ledger, connectors }) {
   renderStore(ledger);
 }
 
-/** Where the store can be read: is everything that was delivered in it? */
+/** If the store is readable: whether it has all delivered events. */
 function renderStore({ store }) {
   const line = byId("ledger-store");
   line.hidden = !store;

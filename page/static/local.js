@@ -1,4 +1,4 @@
-/** The local receiver's page: what its sensors say, and what it stores, live. */
+/** The local receiver's page: the sensors, and the stored events, live. */
 
 import { connect } from "./connection.js";
 import { Devices } from "./devices.js";

@@ -1,5 +1,8 @@
-"""Events to read, and how reading fails."""
+"""Events to read, how reading fails, and what stands before moto to answer in its place."""
 
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,6 +13,8 @@ from readers.query import Query
 from readers.sources import open_reader
 from tests.support.deliveries import body
 from tests.support.events import DEVICE, NOW, event
+from tests.support.loopback import Call, Reply
+from tests.support.moto import MotoServer
 
 MINUTE = timedelta(minutes=1)
 
@@ -25,3 +30,21 @@ def failure(source: str) -> str:
         list(reader.events(Query()))
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return str(caught.value)
+
+
+def before(moto: MotoServer, answer: Callable[[Call], Reply | None]) -> Callable[[Call], Reply]:
+    """Return what answers a call by ``answer``, or by moto if that is None."""
+
+    def answering(call: Call) -> Reply:
+        own = answer(call)
+        if own:
+            return own
+        request = urllib.request.Request(moto.url + call.path, call.body, call.headers, method=call.method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as found:
+                return Reply(found.status, found.read(), {"Date": found.headers["Date"]})
+        except urllib.error.HTTPError as error:
+            with error:
+                return Reply(error.code, error.read())
+
+    return answering

@@ -20,7 +20,7 @@ from readers.query import Query
 from readers.rows import FOREIGN
 from readers.sources import open_reader
 from readers.sqs import event_of, region_of
-from tests.aws_lambda.reading import failure, timed
+from tests.aws_lambda.reading import before, failure, timed
 from tests.support.aws import REGION, create_queue, sqs_client
 from tests.support.deliveries import body
 from tests.support.events import POLLEN, event, soon
@@ -82,16 +82,12 @@ def test_messages_are_given_back_after_an_error(moto: MotoServer, sqs: Any, queu
     """The second receive call fails."""
     count = 0
 
-    def failing(call: Call) -> Reply:
+    def failing(call: Call) -> Reply | None:
         nonlocal count
         count += call.operation == "ReceiveMessage"
-        if count > 1 and call.operation == "ReceiveMessage":
-            return fault("AccessDeniedException")
-        operation = "".join("_" * letter.isupper() + letter.lower() for letter in call.operation)[1:]
-        answer = getattr(moto.client("sqs"), operation)(**call.parameters)
-        return Reply(200, json.dumps(answer).encode(), {"Date": "Sat, 21 Nov 2026 09:00:00 GMT"})
+        return fault("AccessDeniedException") if count > 1 and call.operation == "ReceiveMessage" else None
 
-    with loopback(failing) as server:
+    with loopback(before(moto, failing)) as server:
         aws(server.url)
         assert failure(f"sqs:{queue}").startswith("AWS denies reading the queue")
     assert count == 2

@@ -129,7 +129,12 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 STORES = {
     "service bus": Entry(
-        service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED, causes=SERVICE_BUS_CAUSES, is_readable=True
+        service_bus_queue,
+        CLOUD_FAULTS,
+        again=Outcome.STORED,
+        causes=SERVICE_BUS_CAUSES,
+        is_readable=True,
+        is_queue=True,
     ),
     "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False, causes=STORAGE_CAUSES),
     "table": Entry(table, CLOUD_FAULTS, causes=STORAGE_CAUSES, is_readable=True),

@@ -1,4 +1,4 @@
-"""What .github/ and .ci/run name is there: make's targets, paths, and files."""
+"""The make targets, paths and files named in .github/ and .ci/run exist."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.support.found import targets
 from tests.support.processes import ROOT
 
 FILES = [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".ci" / "run"]
-# A command, and no word of a comment.
+# A command, not a word in a comment.
 RUN = re.compile(r"""(?:run: |step |step env |["'])(?:\w+=\w+ )*make ((?:[a-z][a-z-]*(?: |$|\b))+)""")
 
 

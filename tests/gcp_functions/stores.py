@@ -49,8 +49,15 @@ def firestore(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]
     def build() -> AsyncStore:
         return Waiting(FirestoreStore(connect("", f"127.0.0.1:{proxy.port}"), there.database, 30))
 
+    request.getfixturevalue("monkeypatch").setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{proxy.port}")
     try:
-        yield Harness(build, lambda: [row(each) for each in there.documents()], _google_faults(proxy))
+        yield Harness(
+            build,
+            lambda: [row(each) for each in there.documents()],
+            _google_faults(proxy),
+            source=f"firestore:{there.database}",
+            put_foreign=lambda: there.put("devices/theirs/events/theirs", {"body": {"stringValue": "text"}}),
+        )
     finally:
         proxy.close()
 
@@ -96,7 +103,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "firestore": Entry(firestore, CLOUD_FAULTS, causes=CAUSES),
+    "firestore": Entry(firestore, CLOUD_FAULTS, causes=CAUSES, is_readable=True),
     "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
 }
 DATABASES = {"bigquery": _view}

@@ -12,7 +12,8 @@ import pytest
 from core.receiver import DEADLINE
 from core.settings import Settings
 from tests.support.source import functions, outcomes, strings
-from tests.support.terraform import ROOT, Configuration, Planned, Workspace, needs_terraform
+from tests.support.terraform import ROOT, Configuration, Planned, Workspace, needs_terraform, plan
+from tests.support.terraform import workspace as workspace_of
 
 pytestmark = needs_terraform
 
@@ -22,6 +23,9 @@ ACCOUNT = "${self.account_id}@${var.project}.iam.gserviceaccount.com"
 GCP = Configuration(
     SOURCE,
     {
+        "google_cloudfunctions2_function": {
+            "service_config": '[merge(self.service_config[0], {uri = "https://dt-receiver-abc.a.run.app"})]'
+        },
         "google_firestore_database": {"id": '"projects/${var.project}/databases/${self.name}"'},
         "google_logging_metric": {"id": "self.name"},
         "google_monitoring_dashboard": {"id": '"projects/1234/dashboards/abcd"'},
@@ -38,49 +42,27 @@ GCP = Configuration(
         },
         "random_password": {"result": '"THE SECRET"'},
     },
-    {("google_cloudfunctions2_function", "service_config"): {"uri": '"https://dt-receiver-abc.a.run.app"'}},
 )
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    given = {"project": "some-project", "package": "package.zip"}
-    return Workspace(tmp_path_factory.mktemp("terraform"), GCP, given)
-
-
-@pytest.fixture(scope="module")
-def topic(workspace: Workspace) -> Planned:
-    """With only the project variable."""
-    return workspace.planned()
-
-
-@pytest.fixture(scope="module")
-def everything(workspace: Workspace) -> Planned:
-    """Store pubsub, with everything optional."""
-    return workspace.planned(
-        subscription="true",
-        ordering="device",
-        alarm_email="somebody@example.com",
-        keep_days="0",
-        public_access="all_users",
-        secret_version="2",
-        retention_days="31",
-        concurrency="8",
-        organization_id='["one","two"]',
-        project_ids="ccol8iuk9smqiha4e8l0",
-        event_types="temperature",
-    )
-
-
-@pytest.fixture(scope="module")
-def bare(workspace: Workspace) -> Planned:
-    """Store pubsub, with nothing optional."""
-    return workspace.planned(bigquery="false", subscription="true", seen_keys="none", public_access="none")
-
-
-@pytest.fixture(scope="module")
-def firestore(workspace: Workspace) -> Planned:
-    return workspace.planned(store="firestore")
+workspace = workspace_of(GCP, project="some-project", package="package.zip")
+topic = plan()
+firestore = plan(store="firestore")
+# Store pubsub, with everything optional, and with nothing.
+everything = plan(
+    subscription="true",
+    ordering="device",
+    alarm_email="somebody@example.com",
+    keep_days="0",
+    public_access="all_users",
+    secret_version="2",
+    retention_days="31",
+    concurrency="8",
+    organization_id='["one","two"]',
+    project_ids="ccol8iuk9smqiha4e8l0",
+    event_types="temperature",
+)
+bare = plan(bigquery="false", subscription="true", seen_keys="none", public_access="none")
 
 
 def test_permissions_are_granted_before_the_function_starts() -> None:
@@ -93,9 +75,9 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({"store": "firestore", "subscription": "true"}, "there is none: take subscription = false"),
+        ({"store": "firestore", "subscription": "true"}, "there is no topic: set subscription = false"),
         ({"store": "firestore", "ordering": "device"}, "needs store"),
-        ({"bigquery": "false"}, "reach nobody: take bigquery = true"),
+        ({"bigquery": "false"}, "not processed: set bigquery = true"),
         ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"silence_minutes": "1411"}, "From 1 to 1410"),
         ({"store": "kafka"}, "pubsub or firestore"),
@@ -111,16 +93,6 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
 )
 def test_invalid_variables_are_refused(workspace: Workspace, variables: dict[str, str], complaint: str) -> None:
     assert complaint in workspace.refused(**variables)
-
-
-def test_variables_have_the_names_of_aws() -> None:
-    aws = (ROOT / "aws_lambda" / "terraform" / "variables.tf").read_text()
-    declared = set(re.findall(r'^variable "(\w+)"', aws, re.MULTILINE))
-    others = {"queue", "fifo", "max_message_size", "architecture", "memory_size", "reserved_concurrency"}
-    assert declared - GCP.named("variable").keys() == others | {"log_retention_days"}
-
-
-# ---- the function ----------------------------------------------------------------------------------------------------
 
 
 def test_function_runs_as_its_own_service_account(topic: Planned) -> None:
@@ -166,8 +138,6 @@ def test_environment(topic: Planned, bare: Planned, firestore: Planned, everythi
     read = strings("DT_[A-Z0-9_]+|[A-Z]+_EMULATOR_HOST", *sources)
     assert read - BY_HAND == (found.keys() | {"DT_SIGNATURE_SECRET"}) - {"THREADS", "LOG_EXECUTION_ID"}
 
-
-# ---- permissions and public access -----------------------------------------------------------------------------------
 
 RECEIVER = "serviceAccount:dt-receiver@some-project.iam.gserviceaccount.com"
 BUILD = "serviceAccount:dt-receiver-build@some-project.iam.gserviceaccount.com"
@@ -230,9 +200,6 @@ def test_public_access_follows_the_variable(topic: Planned, bare: Planned, every
     assert not any("allAuthenticatedUsers" in path.read_text() for path in SOURCE.glob("*.tf"))
 
 
-# ---- the secret ------------------------------------------------------------------------------------------------------
-
-
 def test_secret_is_write_only(topic: Planned, everything: Planned) -> None:
     """It is in one write-only argument, which is not in the state."""
     version = dict(topic.one("google_secret_manager_secret_version.signature"))
@@ -256,8 +223,6 @@ def test_secret_version_is_pinned(topic: Planned, everything: Planned) -> None:
         assert secret["version"] == version
         assert planned.outputs["secret_version"] == version
 
-
-# ---- what must never change: names, protection, retention ------------------------------------------------------------
 
 HOLDS_EVENTS = {
     "google_bigquery_dataset.events": ("dataset_id", "dt_receiver"),
@@ -284,13 +249,9 @@ def test_addresses_and_names_of_resources_do_not_change(everything: Planned) -> 
 
 
 def test_stores_are_protected_from_destroy() -> None:
-    kept = {it for it, body in GCP.resources.items() if body.get("lifecycle", [{}])[0].get("prevent_destroy") is True}
-    assert kept == HOLDS_EVENTS.keys()
+    assert GCP.kept == HOLDS_EVENTS.keys()
     types = r"google_(bigquery_dataset|firestore_database|pubsub_subscription|pubsub_topic)\."
-    assert {name for name in GCP.resources if re.match(types, name)} <= kept
-    command = r"terraform state list \| grep -E '(.*)' \| xargs terraform state rm"
-    (pattern,) = re.findall(command, (SOURCE / "main.tf").read_text())
-    assert {name for name in GCP.resources if re.search(pattern, f"{name}[0]")} == kept
+    assert {name for name in GCP.resources if re.match(types, name)} <= GCP.kept
 
 
 def test_retention_of_topics_and_subscriptions(topic: Planned, bare: Planned, everything: Planned) -> None:
@@ -348,8 +309,6 @@ def test_firestore_retention_and_protection(topic: Planned, bare: Planned, fires
     assert all(any(it.endswith(f"/{name}") for it in code) for name in ("events", "seenKeys"))
     assert not any(it for name, it in bare.resources.items() if name.startswith("google_firestore_"))
 
-
-# ---- alerts ----------------------------------------------------------------------------------------------------------
 
 USER = "logging.googleapis.com/user/"
 # https://cloud.google.com/monitoring/api/metrics_gcp

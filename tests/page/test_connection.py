@@ -1,4 +1,4 @@
-"""The connection lost: said at once, data greyed with its age, and back again."""
+"""A lost connection: reported at once, data greyed with its age, and reconnected."""
 
 import re
 import signal
@@ -13,7 +13,7 @@ from tests.support.desk import Desk, desk
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Desk]:
-    """A cloud that a test may end."""
+    """A cloud that a test may stop."""
     with desk(tmp_path) as started:
         yield started
 
@@ -34,7 +34,7 @@ def is_live(page: Page, cloud: Desk, text: str) -> None:
     expect(page.locator("#devices-body")).to_contain_text(text)
 
 
-def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
+def test_reconnects_after_a_restart(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "Before")
     cloud.stop()
     expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=5_000)
@@ -46,7 +46,7 @@ def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "After")
 
 
-def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
+def test_hanging_cloud_is_reported(page: Page, cloud: Desk) -> None:
     cloud.server.process.send_signal(signal.SIGSTOP)
     is_grey(page)
     cloud.server.process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""The half of the page that a receiver shows, and the buttons of a demo that has one."""
+"""The receiver's page, and the buttons of a demo with a receiver."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.support.processes import Program
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Give the addresses of a demo's page and of its receiver's."""
+    """Yield the URLs of a demo's page and its receiver's."""
     port = free_port()
     program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(port)}, tmp_path_factory.mktemp("demo"))
     try:
@@ -25,7 +25,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Page]:
-    """Give a page that may throw nothing."""
+    """Yield a page that must not throw errors."""
     page = browser.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -34,7 +34,7 @@ def opened(browser: Browser) -> Iterator[Page]:
     assert wrong == []
 
 
-def test_it_shows_the_latest_of_each_sensor_and_what_is_stored(opened: Page, demo: tuple[str, str]) -> None:
+def test_page_shows_latest_readings_and_stored_events(opened: Page, demo: tuple[str, str]) -> None:
     opened.goto(demo[1])
     row = opened.locator("#devices-body tr", has_text=re.compile(r"^Room ")).first
     expect(row.locator(".value")).to_contain_text("°C")

@@ -48,14 +48,9 @@ VAULT = f"Microsoft.KeyVault/vaults/dt-{SUFFIX}"
 SECRET = f"{VAULT}/secrets/signature-secret"
 IDENTITY = f"Microsoft.ManagedIdentity/userAssignedIdentities/{NAME}"
 INSIGHTS = f"Microsoft.Insights/components/{NAME}"
-WORKSPACE = f"Microsoft.OperationalInsights/workspaces/{NAME}"
-BUS = f"Microsoft.ServiceBus/namespaces/{NAME}"
-QUEUE, TABLE = f"{STORAGE}/queueServices/default/queues/events", f"{STORAGE}/tableServices/default/tables"
-LOCK = "providers/Microsoft.Authorization/locks/holds-events"
-RULES, METRICS = "Microsoft.Insights/scheduledQueryRules/dt-receiver", "Microsoft.Insights/metricAlerts/dt-receiver"
 
 
-def bicep(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def compiler(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environ = os.environ | {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
     command = [str(COMPILER), *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
@@ -64,21 +59,10 @@ def bicep(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @cache
 def template() -> dict[str, Any]:
     """Return the ARM template of all files; a warning of the compiler is an error."""
-    done = bicep("build", str(MAIN), "--stdout")
+    done = compiler("build", str(MAIN), "--stdout")
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def snapshot(folder: Path, parameters: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
-    """Write folder/main.snapshot.json with the compiler."""
-    lines = [f"using '{os.path.relpath(MAIN, folder)}'"]
-    for name, value in parameters.items():
-        text = json.dumps(value) if not isinstance(value, str) else "'" + value.replace("'", "\\'") + "'"
-        lines.append(f"param {name} = {text}")
-    (folder / "main.bicepparam").write_text("\n".join(lines))
-    where = [it for name, value in WHERE.items() for it in (f"--{name}", value)]
-    return bicep("snapshot", str(folder / "main.bicepparam"), "--mode", "overwrite", *where)
 
 
 class Deployment:
@@ -90,10 +74,14 @@ class Deployment:
     """
 
     def __init__(self, **parameters: Any) -> None:
+        lines = [f"param {name} = {_literal(it)}" for name, it in parameters.items()]
         with tempfile.TemporaryDirectory() as folder:
-            done = snapshot(Path(folder), parameters)
+            file = Path(folder) / "main.bicepparam"
+            file.write_text("\n".join([f"using '{os.path.relpath(MAIN, folder)}'", *lines]))
+            where = [it for name, value in WHERE.items() for it in (f"--{name}", value)]
+            done = compiler("snapshot", str(file), "--mode", "overwrite", *where)
             assert (done.returncode, done.stderr) == (0, "")
-            found = json.loads((Path(folder) / "main.snapshot.json").read_text())
+            found = json.loads(file.with_suffix(".snapshot.json").read_text())
         assert found["diagnostics"] == []
         self.outputs: dict[str, Any] = found["outputs"]
         self.predicted: list[dict[str, Any]] = found["predictedResources"]
@@ -116,6 +104,10 @@ class Deployment:
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [it for it in self.predicted if it["type"] == kind]
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else "'" + value.replace("'", "\\'") + "'"
 
 
 @cache

@@ -94,6 +94,10 @@ class Events:
         found = [{**document, "body": _body(document)} for document in found]
         return sorted(found, key=lambda document: str(document["receivedAt"]))
 
+    def put(self, document: dict[str, Any]) -> None:
+        """Put a document that is not an event into the last database."""
+        self._cloudant.post_document(self.databases()[-1], document)
+
 
 def _body(document: dict[str, Any]) -> bytes:
     body = str(document["body"])

@@ -12,6 +12,7 @@ import subprocess
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ class Emulator(StandIn):
             topic = PubSub(self.host).topic
             call(self.host, "POST", f"{topic}:publish", {"messages": [{"data": "e30="}]})
         else:
-            call(self.host, "POST", f"{Firestore(self.host).database}/documents/first", {})
+            # As many at a time as the tests write: each thread of Java's has its own first time.
+            documents = f"{Firestore(self.host).database}/documents/first"
+            with ThreadPoolExecutor(20) as pool:
+                list(pool.map(lambda _: call(self.host, "POST", documents, {}), range(60)))
 
 
 @contextmanager
@@ -153,6 +157,10 @@ class Firestore:
         rows = call(self._host, "POST", f"{self.database}/documents:runQuery", query)
         found = [self._plain(row["document"]) for row in rows if "document" in row]
         return sorted(found, key=lambda document: str(document.get("receivedAt")))
+
+    def put(self, path: str, fields: dict[str, Any]) -> None:
+        """Write a document, with fields as Firestore's REST API has them."""
+        call(self._host, "PATCH", f"{self.database}/documents/{path}", {"fields": fields})
 
     def _plain(self, document: dict[str, Any]) -> dict[str, Any]:
         fields = {name: next(iter(value.items())) for name, value in document.get("fields", {}).items()}

@@ -34,19 +34,16 @@ class Configuration:
 
     Args:
         source: The folder.
-        computed: Attributes that the provider adds to a type; ``self`` in an expression are the arguments.
-        computed_in: The same for a block of a type.
+        computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
     """
 
     def __init__(
         self,
         source: Path,
         computed: Mapping[str, Mapping[str, str]] | None = None,
-        computed_in: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
     ) -> None:
         self.source = source
         self._computed = computed or {}
-        self._computed_in = computed_in or {}
         self.files: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(source.glob("*.tf")):
             for kind, blocks in hcl2.loads(path.read_text()).items():
@@ -70,6 +67,12 @@ class Configuration:
                         address = f"{of_type}.{name}".replace('"', "")
                         assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
                         self.resources[address] = body
+
+    @property
+    def kept(self) -> set[str]:
+        """Return the resources that Terraform refuses to destroy."""
+        lifecycles = {address: body.get("lifecycle", [{}])[0] for address, body in self.resources.items()}
+        return {address for address, it in lifecycles.items() if it.get("prevent_destroy") is True}
 
     def named(self, kind: str) -> dict[str, Any]:
         """Return the blocks of a kind that have one name, such as variables and outputs."""
@@ -113,9 +116,6 @@ class Configuration:
         for address, body in self.resources.items():
             of_type, name = address.split(".")
             arguments = {key: value for key, value in body.items() if key not in META}
-            for (where, block), added in self._computed_in.items():
-                if where == of_type:
-                    arguments[block] = [arguments[block][0] | added]
             computed = {
                 key: re.sub(r"\bself\b", "arguments", value) for key, value in self._computed.get(of_type, {}).items()
             }
@@ -207,6 +207,26 @@ class Workspace(Terraform):
         self.must("plan", "-out=plan", *options(self.given | variables))
         outputs = self.shown("plan")["planned_values"]["outputs"]
         return Planned({name: it.get("value") for name, it in outputs.items()}, self.configuration)
+
+
+def workspace(configuration: Configuration, **given: str) -> Any:
+    """Return a fixture, to be called ``workspace``, of a configuration with the variables that have no default."""
+
+    @pytest.fixture(scope="module", name="workspace")
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+        return Workspace(tmp_path_factory.mktemp("terraform"), configuration, given)
+
+    return fixture
+
+
+def plan(**variables: str) -> Any:
+    """Return a fixture of what Terraform makes of some variables."""
+
+    @pytest.fixture(scope="module")
+    def planned(workspace: Workspace) -> Planned:
+        return workspace.planned(**variables)
+
+    return planned
 
 
 class Planned:

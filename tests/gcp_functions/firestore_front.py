@@ -1,0 +1,140 @@
+"""A gRPC server in front of Firestore's emulator: it counts documents, and refuses queries without an index.
+
+The emulator answers every query. Firestore refuses one that needs an index which nobody made; the rules here are those
+of https://cloud.google.com/firestore/docs/query-data/index-overview for the kinds of queries that the reader makes.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.cloud.firestore_v1.types import (
+    ListDocumentsRequest,
+    ListDocumentsResponse,
+    RunAggregationQueryRequest,
+    RunAggregationQueryResponse,
+    RunQueryRequest,
+    RunQueryResponse,
+    StructuredQuery,
+)
+
+# Scope, and fields with their order; such as ("COLLECTION", ("parsed ASCENDING", "receivedAt DESCENDING")).
+Index = tuple[str, tuple[str, ...]]
+_SERVICE = "google.firestore.v1.Firestore"
+_EQUAL = {StructuredQuery.FieldFilter.Operator.EQUAL, StructuredQuery.FieldFilter.Operator.IN}
+
+
+class FirestoreFront:
+    """The server.
+
+    Attributes:
+        host: Its address, for FIRESTORE_EMULATOR_HOST.
+        read: How many documents the queries returned, which is what Firestore bills.
+        calls: How many calls came.
+        indexes: Those that were made; None for any.
+        overridden: The fields without Firestore's own indexes.
+        fault: The status of all calls, if it is set.
+    """
+
+    def __init__(self, emulator: str, indexes: set[Index] | None = None, overridden: set[str] | None = None) -> None:
+        self.read = self.calls = 0
+        self.indexes, self.overridden = indexes, overridden or set()
+        self.fault: grpc.StatusCode | None = None
+        self._channel = grpc.insecure_channel(emulator)
+        self._server = grpc.server(ThreadPoolExecutor(32))
+        handlers = {
+            "RunQuery": self._streaming("RunQuery", RunQueryRequest, RunQueryResponse),
+            "RunAggregationQuery": self._streaming(
+                "RunAggregationQuery", RunAggregationQueryRequest, RunAggregationQueryResponse
+            ),
+            "ListDocuments": self._single("ListDocuments", ListDocumentsRequest, ListDocumentsResponse),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.stop(None).wait()
+        self._channel.close()
+
+    def _streaming(self, name: str, request: Any, response: Any) -> Any:
+        forward = self._channel.unary_stream(f"/{_SERVICE}/{name}", request.serialize, response.deserialize)
+
+        def answer(asked: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            self._check(asked, context)
+            for part in forward(asked, metadata=_metadata(context), timeout=30):
+                self.read += isinstance(part, RunQueryResponse) and "document" in part
+                yield part
+
+        return grpc.unary_stream_rpc_method_handler(answer, request.deserialize, response.serialize)
+
+    def _single(self, name: str, request: Any, response: Any) -> Any:
+        forward = self._channel.unary_unary(f"/{_SERVICE}/{name}", request.serialize, response.deserialize)
+
+        def answer(asked: Any, context: grpc.ServicerContext) -> Any:
+            self._check(asked, context)
+            return forward(asked, metadata=_metadata(context), timeout=30)
+
+        return grpc.unary_unary_rpc_method_handler(answer, request.deserialize, response.serialize)
+
+    def _check(self, asked: Any, context: grpc.ServicerContext) -> None:
+        self.calls += 1
+        if self.fault:
+            context.abort(self.fault, "a secret")
+        if isinstance(asked, RunAggregationQueryRequest):
+            asked = asked.structured_aggregation_query
+        if not isinstance(asked, ListDocumentsRequest) and not self._has_index(asked.structured_query):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The query requires an index.")
+
+    def _has_index(self, query: StructuredQuery) -> bool:
+        if self.indexes is None:
+            return True
+        scope, fields = needed(query)
+        if not fields or (scope, fields) in self.indexes:
+            return True
+        is_automatic = scope == "COLLECTION" and len(fields) == 1
+        return is_automatic and fields[0].split()[0] not in self.overridden
+
+
+def needed(query: StructuredQuery) -> Index:
+    """Return the index that answers a query; no fields if it takes none."""
+    scope = "COLLECTION_GROUP" if query.from_[0].all_descendants else "COLLECTION"
+    filters = [one.field_filter for one in query.where.composite_filter.filters] or [query.where.field_filter]
+    equal = [one.field.field_path for one in filters if one.op in _EQUAL]
+    orders = {one.field.field_path: one.direction.name for one in query.order_by}
+    for one in filters:
+        if one.field.field_path and one.op not in _EQUAL:
+            orders.setdefault(one.field.field_path, "ASCENDING")
+    by_name = orders.pop("__name__", None)
+    assert by_name in (None, "ASCENDING", *list(orders.values())[-1:]), "another index"
+    return scope, (*(f"{name} ASCENDING" for name in equal), *(f"{name} {order}" for name, order in orders.items()))
+
+
+def made(
+    indexes: Mapping[str, Mapping[str, Any]], fields: Mapping[str, Mapping[str, Any]]
+) -> tuple[set[Index], set[str]]:
+    """Return Terraform's indexes of events, and the fields that have no index of Firestore's own.
+
+    Args:
+        indexes: The instances of ``google_firestore_index``.
+        fields: Those of ``google_firestore_field``.
+    """
+    found: set[Index] = {
+        (
+            each.get("query_scope", "COLLECTION"),
+            tuple(f"{field['field_path']} {field['order']}" for field in each["fields"]),
+        )
+        for each in indexes.values()
+        if each["collection"] == "events"
+    }
+    of_events = [each for each in fields.values() if each["collection"] == "events"]
+    for each in of_events:
+        for index in each["index_config"][0].get("indexes", []):
+            found.add((index["query_scope"], (f"{each['field']} {index['order']}",)))
+    return found, {each["field"] for each in of_events}
+
+
+def _metadata(context: grpc.ServicerContext) -> list[tuple[str, str]]:
+    return [("authorization", "Bearer owner")]
