@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ class CouchDb(StandIn):
         self._token = token
         self._limit = [str(limit)] if limit else []
         self._folder = tempfile.TemporaryDirectory()
+
+    def counts(self) -> dict[str, int]:
+        """Return the reads and the global queries so far, as Cloudant would count them."""
+        with urllib.request.urlopen(f"{self.url}/_counts") as answer:
+            counts: dict[str, int] = json.load(answer)
+        return counts
 
     def start(self) -> None:
         """Start the server; after a `kill`, with its data."""

@@ -71,6 +71,7 @@ const counts = { reads: 0, global_queries: 0 };
 async function documents(db, { start_key: start, end_key: end, ...query }, partition) {
   const is = (name) => String(query[name]) === "true";
   const options = { descending: is("descending"), include_docs: is("include_docs"), skip: Number(query.skip ?? 0) };
+  options.inclusive_end = String(query.inclusive_end) !== "false";
   if (query.limit !== undefined) options.limit = Number(query.limit);
   if (partition) {
     const [low, high] = [`${partition}:`, `${partition};`];
