@@ -41,8 +41,9 @@ if (linked) showDelivery(Number(linked[1]));
 function receive(next) {
   // The lines need rows to be in.
   if (!frame) setTimeout(drawLines, 500);
-  frame = next;
-  devices.receive(frame.devices);
+  // What never changes comes with the first frame of each connection, as do all devices.
+  frame = { ...frame, ...next };
+  devices.receive(frame.devices, "projects" in next);
   deliveries.learn(frame.devices);
   deliveries.receive(frame);
   for (const { id } of frame.attempts) refresh(id);
