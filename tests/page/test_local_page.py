@@ -66,3 +66,14 @@ def test_the_receiver_is_stopped_the_queue_grows_and_drains(opened: Page, demo: 
     expect(opened.locator("#status-command")).to_contain_text("dtconn cloud receiver start", timeout=20_000)
     expect(opened.locator("#ledger-store")).to_contain_text("stored once", timeout=20_000)
     expect(opened.locator("#ledger-expired")).to_have_text("0")
+
+
+def test_the_ledger_says_why_more_is_delivered_than_stored(opened: Page, demo: tuple[str, str]) -> None:
+    opened.goto(demo[0])
+    opened.get_by_role("button", name="Synchronize").first.click()
+    expect(opened.locator("#status-text")).to_contain_text("newest events queued")
+    ledger = opened.get_by_role("region", name="Ledger")
+    expect(ledger).to_contain_text(re.compile(r"[✓▲] [\d,]+ stored"))
+    # As text, so that a screen reader says it too.
+    says = "Stored counts events, each once. Delivered counts deliveries: one for each connector, and one for each "
+    expect(ledger.get_by_text(says)).to_be_visible()
