@@ -30,7 +30,7 @@ byId("depth").append(depth.node);
 deliveries.offer(EVENT_TYPES);
 prepareStatus();
 prepareDelivery(() => deliveries.list.goLive());
-prepareKeyboard(deliveries.list, open);
+prepareKeyboard(deliveries.list, "delivery", open, "Waits are on the cloud’s clock, which may run faster than yours.");
 
 connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
 setInterval(drawLines, SERIES_EVERY);

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from page import STATIC
 from tests.support.ports import free_port
 from tests.support.processes import Program
 
@@ -53,6 +54,23 @@ def test_its_events_are_filtered_and_reached_by_keys(opened: Page, demo: tuple[s
     opened.keyboard.press("Escape")
     opened.keyboard.press("j")
     expect(opened.locator("#events-body tr.is-selected")).to_have_count(1)
+
+
+def test_both_pages_have_the_same_help(opened: Page, demo: tuple[str, str]) -> None:
+    for url, rows in (
+        (demo[0], ["j k next, previous delivery", "Enter show it", "Esc close, and follow the newest again"]),
+        (demo[1], ["j k next, previous event", "Esc follow the newest again"]),
+    ):
+        opened.goto(url)
+        opened.keyboard.press("?")
+        help_ = opened.get_by_role("dialog", name="Keys")
+        expect(help_.locator(".keys > div")).to_have_text([*rows, "/ filter by device", "? this help"])
+        expect(help_).to_contain_text("Times are local; hover for UTC.")
+        help_.get_by_role("button", name="Close").click()
+        expect(help_).to_be_hidden()
+        opened.get_by_role("button", name="Keys and help").click()
+        expect(help_).to_be_visible()
+    assert not any("<kbd>" in path.read_text() for path in STATIC.glob("*.html"))
 
 
 def test_the_receiver_is_stopped_the_queue_grows_and_drains(opened: Page, demo: tuple[str, str]) -> None:
