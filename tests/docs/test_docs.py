@@ -176,7 +176,7 @@ def test_options_of_dtconn_exist() -> None:
 
 def test_each_promise_names_an_existing_test() -> None:
     rows = README.table("promise", "tested by")
-    assert len(rows) == 11
+    assert len(rows) == 12
     for _, held_by in rows:
         links = re.findall(r"\[(\w+)\]\((tests/[\w/]+\.py)\)", held_by)
         assert links
