@@ -1,33 +1,36 @@
 """An example of a worker that processes the events of the queue; several may run concurrently.
 
 Replace `process`. At least once: a message is completed, or deleted, only after its event was processed, so a crash
-repeats up to a batch.
+repeats a message of Service Bus, or a batch of Azure Storage.
 
-Service Bus: a message is locked while it is processed, and its lock is renewed for up to `LONGEST` seconds. The message
-of an event that failed is abandoned, and comes again after the batch. After as many deliveries as the queue's
-MaxDeliveryCount allows, 10 in infra/, Service Bus moves it to the queue's dead letters.
+Service Bus: one message at a time is locked, and its lock is renewed for up to `LONGEST` seconds while its event is
+processed. If that fails, the message is abandoned after 2, 4, 8 s and so on, within its lock, and comes again. After as
+many deliveries as the queue's MaxDeliveryCount allows, 10 in infra/, Service Bus moves it to the queue's dead letters.
 
-Azure Storage: a message is hidden for `HIDDEN` seconds, within which its batch must be processed, or it comes twice.
-After `core.worker.MAX_ATTEMPTS` deliveries it is moved to the queue ``NAME-poison``, which is made if need be: Azure
-Storage itself has no dead letters.
+Azure Storage: a batch of messages is hidden for `HIDDEN` seconds. If processing it takes longer, some come twice. A
+message that failed comes again after 2, 4, 8 s and so on, and after `core.worker.MAX_ATTEMPTS` deliveries it is moved
+to the queue ``NAME-poison``, which is created if missing: Azure Storage itself has no dead letters.
 
 A message that the receiver did not send is treated as one that failed.
 
-SIGTERM and SIGINT: the worker finishes its batch, acknowledges only what was processed, and exits with 0, within 6 s if
-there is no batch. If the service fails, the worker logs that and tries again.
+SIGTERM and SIGINT: the worker finishes its message or batch, acknowledges only what was processed, and exits with 0,
+within 6 s if it has none. If the service fails, the worker logs that and tries again.
 """
 
 import argparse
 import asyncio
+import math
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Protocol
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.servicebus import ServiceBusReceivedMessage
-from azure.servicebus.aio import AutoLockRenewer, ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage
 
@@ -43,6 +46,7 @@ from readers.service_bus import connect
 from readers.service_bus import event_of as event_of_service_bus
 from readers.storage_queue import event_of as event_of_storage
 
+# Messages that are received from Azure Storage at a time.
 BATCH = 10
 # Seconds for which the lock of a message is renewed.
 LONGEST = 3600.0
@@ -52,7 +56,7 @@ HIDDEN = 300
 _WAIT = 5.0
 _ANSWER = 10.0
 _CLOSE = 5.0
-# Seconds until failed events come again, and until the service is called again after it failed, at most.
+# Seconds until a failed event comes again, at first; and until the service is called again after it failed, at most.
 _RETRY = 2
 _LONGEST_PAUSE = 30
 # Replace it: called with each event, and raises if that failed.
@@ -70,10 +74,16 @@ name, the identity is that of `az login`, AZURE_CLIENT_ID, or the machine; on th
 
 
 class Worker(Protocol):
-    """Processes one batch at a time."""
+    """Processes one message, or one batch, at a time.
+
+    Attributes:
+        has_received: Whether messages were received, so that the settings are right.
+    """
+
+    has_received: bool
 
     def step(self) -> bool:
-        """Receive and process a batch; return whether to continue at once.
+        """Receive and process what there is; return whether to continue at once.
 
         Raises:
             ReaderError: The service failed.
@@ -84,7 +94,10 @@ class Worker(Protocol):
 
 
 class ServiceBusWorker:
-    """Processes messages of a Service Bus queue.
+    """Processes messages of a Service Bus queue, one at a time.
+
+    The locks are renewed here, because the SDK's AutoLockRenewer mixes up the numbers of concurrent requests, and the
+    broker then closes the connection (azure-servicebus 7.15.0).
 
     Args:
         address: As in `readers.service_bus.connect`.
@@ -96,53 +109,87 @@ class ServiceBusWorker:
     def __init__(self, address: str, queue: str, process: Process, log: Log) -> None:
         self._address, self._queue = address, queue
         self._process, self._log = process, log
+        self.has_received = False
         self._runner = asyncio.Runner()
         self._client: ServiceBusClient | None = None
         self._receiver: ServiceBusReceiver | None = None
-        self._renewer: AutoLockRenewer | None = None
+        # Messages that failed, and when to abandon them: Service Bus delivers an abandoned message at once.
+        self._failed: list[tuple[float, ServiceBusReceivedMessage]] = []
 
     def step(self) -> bool:
-        """Process a batch; see `Worker`."""
+        """Process a message; see `Worker`."""
         try:
             with reading(f"the queue {self._queue}", _SERVICE_BUS_ROLE):
-                return self._runner.run(self._step())
+                self._runner.run(self._step())
         except ReaderError:
+            self._failed.clear()
             self._runner.run(self._disconnect())
             raise
+        return True
 
     def close(self) -> None:
-        """Close the connection."""
+        """Abandon what failed, and close the connection."""
         self._runner.run(self._disconnect())
         self._runner.close()
 
-    async def _step(self) -> bool:
+    async def _step(self) -> None:
         async with asyncio.timeout(_WAIT + _ANSWER):
             if self._receiver is None:
                 self._client = await connect(self._address)
-                self._renewer = AutoLockRenewer(max_lock_renewal_duration=LONGEST)
-                self._receiver = self._client.get_queue_receiver(self._queue, auto_lock_renewer=self._renewer)
-            messages = await self._receiver.receive_messages(BATCH, max_wait_time=_WAIT)
-        return all([await self._finish(self._receiver, message) for message in messages])
+                self._receiver = self._client.get_queue_receiver(self._queue)
+            await self._abandon(self._receiver, time.monotonic())
+            messages = await self._receiver.receive_messages(1, max_wait_time=_RETRY if self._failed else _WAIT)
+        self.has_received = True
+        for message in messages:
+            if await self._is_processed(self._receiver, message):
+                await self._settle(self._receiver.complete_message, message)
+            else:
+                # Within its lock.
+                wait = min(_wait_after((message.delivery_count or 0) + 1), _until_renewal(message))
+                self._failed.append((time.monotonic() + wait, message))
 
-    async def _finish(self, receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> bool:
+    async def _is_processed(self, receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> bool:
         event = event_of_service_bus(message)
-        # On a thread, so that the locks of the batch can be renewed.
-        is_processed = await asyncio.to_thread(_is_processed, event, self._process, self._log)
+        work = asyncio.create_task(asyncio.to_thread(_is_processed, event, self._process, self._log))
+        end = time.monotonic() + LONGEST
+        try:
+            while not (await asyncio.wait({work}, timeout=_until_renewal(message)))[0]:
+                if time.monotonic() < end:
+                    async with asyncio.timeout(_ANSWER):
+                        await receiver.renew_message_lock(message)
+        except MessageLockLostError:
+            pass  # `_settle` finds it out too
+        finally:
+            await asyncio.wait({work})
+        return work.result()
+
+    async def _abandon(self, receiver: ServiceBusReceiver, until: float) -> None:
+        for failed in [failed for failed in self._failed if failed[0] <= until]:
+            self._failed.remove(failed)
+            await self._settle(receiver.abandon_message, failed[1])
+
+    async def _settle(
+        self, settle: Callable[[ServiceBusReceivedMessage], Awaitable[None]], message: ServiceBusReceivedMessage
+    ) -> None:
         try:
             async with asyncio.timeout(_ANSWER):
-                await (receiver.complete_message if is_processed else receiver.abandon_message)(message)
+                await settle(message)
         except MessageLockLostError:
-            self._log.notice("WARNING", f"{event.key} took longer than its lock, and comes again.")
-        return is_processed
+            self._log.notice("WARNING", f"The lock of message {message.message_id} ended, and it comes again.")
 
     async def _disconnect(self) -> None:
         with suppress(Exception):  # a connection that failed may not close
             async with asyncio.timeout(_CLOSE):
-                if self._renewer:
-                    await self._renewer.close()
+                if self._receiver:
+                    await self._abandon(self._receiver, math.inf)
                 if self._client:
                     await self._client.close()
-        self._client = self._receiver = self._renewer = None
+        self._client = self._receiver = None
+
+
+def _until_renewal(message: ServiceBusReceivedMessage) -> float:
+    end = message.locked_until_utc
+    return max((end - datetime.now(UTC)).total_seconds() / 2, 1) if end else 1
 
 
 class StorageQueueWorker:
@@ -161,12 +208,14 @@ class StorageQueueWorker:
     ) -> None:
         self._queue, self._dead_letters = queue, dead_letters
         self._process, self._log = process, log
+        self.has_received = False
         self._hidden = hidden
 
     def step(self) -> bool:
         """Process a batch; see `Worker`."""
         with reading(f"the queue {self._queue.queue_name}", _STORAGE_ROLE):
             messages = list(self._queue.receive_messages(max_messages=BATCH, visibility_timeout=self._hidden))
+            self.has_received = True
             for message in messages:
                 self._finish(message)
         return bool(messages)
@@ -184,7 +233,7 @@ class StorageQueueWorker:
         elif count >= MAX_ATTEMPTS:
             self._bury(message)
         else:
-            self._queue.update_message(message, visibility_timeout=_RETRY)
+            self._queue.update_message(message, visibility_timeout=_wait_after(count))
 
     def _bury(self, message: QueueMessage) -> None:
         try:
@@ -195,6 +244,11 @@ class StorageQueueWorker:
         self._queue.delete_message(message)
 
 
+def _wait_after(failures: int) -> int:
+    """Return the seconds until a failed message comes again: 2, 4, 8 and so on."""
+    return int(_RETRY * 2 ** min(failures - 1, 9))
+
+
 def _is_processed(event: Event, process: Process, log: Log) -> bool:
     if event.fault == FOREIGN:
         log.notice("ERROR", f"Message {event.key} is {FOREIGN}, and is left to become a dead letter.")
@@ -203,22 +257,23 @@ def _is_processed(event: Event, process: Process, log: Log) -> bool:
 
 
 def run(worker: Worker, stopping: threading.Event, log: Log) -> None:
-    """Process until ``stopping`` is set, and finish the batch then.
+    """Process until ``stopping`` is set, and finish what was received then.
 
     Raises:
         ReaderError: The first call failed, so probably a setting is wrong.
     """
-    is_busy, has_worked, pause = True, False, 1
+    pause = 1
     while not stopping.is_set():
         try:
-            is_busy, has_worked, pause = worker.step(), True, 1
+            is_busy = worker.step()
         except ReaderError as error:
-            if not has_worked:
+            if not worker.has_received:
                 raise
             log.notice("WARNING", f"{error} The worker tries again in {pause} s.")
             stopping.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
+            pause = 1
             if not is_busy:
                 stopping.wait(_RETRY)
 
@@ -230,6 +285,7 @@ def build(environment: Environment, process: Process, log: Log, hidden: int) -> 
         SettingsError: A setting is missing or wrong.
     """
     store = environment.one_of("DT_STORE", "service_bus", "storage_queue")
+    environment.check()
     queue = environment.get("DT_QUEUE", "events")
     if store == "service_bus":
         address = address_of(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", NAMESPACE)

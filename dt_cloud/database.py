@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +27,7 @@ class Database:
 
     Attributes:
         listeners: Called after each transaction with whether it was committed.
-        on_lost: Called with the error when the file or its log was moved, replaced or deleted. Raises it by default.
+        on_lost: Called with a sentence when the file or its log was moved, replaced or deleted; ends the process.
 
     Args:
         path: The file; created, readable only to its owner, if missing.
@@ -37,7 +38,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.listeners: list[Callable[[bool], None]] = []
-        self.on_lost: Callable[[CloudError], NoReturn] = _raise
+        self.on_lost: Callable[[str], NoReturn] = sys.exit
         self._after_commit: list[Callable[[], object]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,16 +153,10 @@ class Database:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.on_lost(
-            CloudError(
-                f"{self._paths[0]} or its log was moved, replaced or deleted, so the cloud ends: "
-                "what is accepted now would be lost."
-            )
+            f"{self._paths[0]} or its log was moved, replaced or deleted, so the cloud ends: "
+            "what is accepted now would be lost. Start it again; a missing file is created."
         )
 
     def close(self) -> None:
         """Write the log into the file, and close it."""
         self._connection.close()
-
-
-def _raise(error: CloudError) -> NoReturn:
-    raise error

@@ -98,7 +98,7 @@ class Desk:
                     await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
 
     async def _frame(self, _request: Request, _given: dict[str, Any]) -> Any:
-        return self._watch.frame(0)
+        return self._watch.frame(0) | self._watch.constants()
 
     async def _devices(self, _request: Request, _given: dict[str, Any]) -> Any:
         return {"devices": self._watch.devices()[1]}

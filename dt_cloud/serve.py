@@ -12,7 +12,6 @@ from typing import NoReturn
 
 import uvicorn
 
-from dt_cloud import CloudError
 from dt_cloud.app import build_app
 from dt_cloud.cloud import Cloud
 from dt_cloud.desk import Desk
@@ -75,8 +74,8 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
         run(_serve(cloud, listening, parts, started))
 
 
-def _end(error: CloudError) -> NoReturn:
-    print(error, file=sys.stderr, flush=True)
+def _end(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr, flush=True)
     # At once: to stop in order means to write and to answer, and neither can be relied on any more.
     os._exit(1)
 

@@ -42,7 +42,7 @@ _MEASURED = {
 
 
 class Follower:
-    """Gets each change once.
+    """Gets each change once, and what never changes with the first frame.
 
     Attributes:
         change: The number of the last change of a device that it got; 0 before the first frame.
@@ -59,6 +59,8 @@ class Follower:
     def frame(self) -> dict[str, Any]:
         """Return the state, and what happened since the frame before."""
         frame = self._watch.frame(self._number)
+        if not self.change:
+            frame |= self._watch.constants()
         self._number = frame["number"]
         self.change, frame["devices"] = self._watch.devices(self.change)
         return frame
@@ -161,7 +163,6 @@ class Watch:
         self._second()
         return {
             "number": self.attempts,
-            "projects": dict(PROJECTS),
             "clock": {
                 "now": written(cloud.clock.now()),
                 "speed": cloud.clock.speed,
@@ -184,10 +185,17 @@ class Watch:
             "skipped": max(0, self.attempts - since - len(rows)),
             "plot": self.plot(),
             "faults": cloud.faults.document(),
-            "allFaults": faults.ALL,
             "scenario": self.theatre.document(),
-            "scenarios": [{"name": name, "title": title(each)} for name, each in SCENARIOS.items()],
             "receiver": self.receiver.document() if self.receiver else None,
+        }
+
+    @staticmethod
+    def constants() -> dict[str, Any]:
+        """Return what stays the same for as long as the process lives."""
+        return {
+            "projects": dict(PROJECTS),
+            "allFaults": faults.ALL,
+            "scenarios": [{"name": name, "title": title(each)} for name, each in SCENARIOS.items()],
         }
 
     def ledger(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Credentials: see `readers.azure`. The role is Storage Table Data Reader.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ from azure.data.tables import TableClient
 from core.event import Event, read_time, rfc3339
 from readers.azure import OPTIONS, reading, storage_credential, storage_place
 from readers.contract import Reader
-from readers.query import Query, event_time, newest_first
+from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
 
 _ROLE = "Storage Table Data Reader"
@@ -70,13 +69,8 @@ class AzureTableReader(Reader):
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
-            return super().latest(replace(query, limit=0))
-        newest: dict[tuple[str | None, str | None], Event] = {}
-        for event in filter(query.matches, self._of_all(query)):
-            place = event.device_id, event.event_type
-            if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
-                newest[place] = event
-        return newest_first(newest.values(), 0)
+            return super().latest(query)
+        return newest_of_each(filter(query.matches, self._of_all(query)))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what reading all events costs, of the device or of the table."""

@@ -17,7 +17,7 @@ from core.event import Event, rfc3339
 from readers import ReaderError
 from readers.contract import BATCH, Batch, Reader
 from readers.ibm import Instance, authenticator, event_of, events_of, select
-from readers.query import Query, event_time, newest_first
+from readers.query import Query, event_time, newest_first, newest_of_each
 
 _URL = re.compile(r"cloudant:(https?)://(?:([^\s/?#@:]+):([^\s/?#@]*)@)?([^\s/?#@]+)/([a-z][a-z0-9_-]*)/?").fullmatch
 # The characters of device ids that are partitions; the events of all other devices are in "-".
@@ -61,20 +61,12 @@ class CloudantReader(Reader):
         if query.device_id is not None:
             return self._device_cost() if query.event_types or query.labels else None
         names = self._selected(query)
-        documents = self._count(names)
-        if query == Query(limit=query.limit) and (not query.limit or query.limit * 1.1 >= documents):
-            return None
-        return f"{_full_cost(names, documents)} With a device, it reads only that device's events."
+        return f"{_full_cost(names, self._count(names))} With a device, it reads only that device's events."
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events; all are read, and only the newest are kept in memory."""
-        newest = dict[tuple[str | None, str | None], Event]()
-        names = self._selected(query)
-        for event in self._of_device(query.device_id, query) if query.device_id else self._all(names):
-            place = event.device_id, event.event_type
-            if event.parsed and query.matches(event):
-                newest[place] = max(newest.get(place, event), event, key=event_time)
-        return iter(newest.values())
+        found = self._of_device(query.device_id, query) if query.device_id else self._all(self._selected(query))
+        return newest_of_each(filter(query.matches, found))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return the global queries without a device, the reads with one."""
@@ -85,10 +77,10 @@ class CloudantReader(Reader):
         """Yield what arrived, in no order: Cloudant has no index of it."""
         return (event for event in self._all(self._names()) if since is None or event.received_at >= since)
 
-    def arrived_cost(self, since: datetime | None) -> str | None:
-        """Return the global queries; None without a time, because all events are returned."""
+    def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
+        """Return the global queries."""
         names = self._names()
-        return _full_cost(names, self._count(names)) if since else None
+        return _full_cost(names, self._count(names))
 
     def end(self) -> str:
         """Return the last change of each database, as JSON."""

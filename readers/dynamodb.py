@@ -15,7 +15,7 @@ from readers import ReaderError
 from readers.aws import client, reading
 from readers.contract import Batch, Reader
 from readers.dynamodb_stream import Marks, MarksLostError, Stream
-from readers.query import Query, event_time, newest_first
+from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
 
 _KEYS = {"device": "HASH", "timestampKey": "RANGE"}
@@ -70,13 +70,8 @@ class DynamoDbReader(Reader):
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
-            return super().latest(replace(query, limit=0))
-        newest: dict[tuple[str | None, str | None], Event] = {}
-        for event in filter(query.matches, self._scan(_conditions(query))):
-            place = event.device_id, event.event_type
-            if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
-                newest[place] = event
-        return newest_first(newest.values(), 0)
+            return super().latest(query)
+        return newest_of_each(filter(query.matches, self._scan(_conditions(query))))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` costs: it reads every event of the device, or of the table."""

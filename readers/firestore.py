@@ -20,7 +20,7 @@ from core.event import Event
 from readers import ReaderError
 from readers.contract import Reader
 from readers.gcp import TIMEOUT, asked, reading
-from readers.query import Query, event_time, newest_first
+from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
 
 _URL = re.compile(r"firestore:(projects/([^/\s]+)/databases/(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]))").fullmatch
@@ -202,13 +202,8 @@ class UnindexedFirestoreReader(FirestoreReader):
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the database."""
-        newest: dict[tuple[str | None, str | None], Event] = {}
         events = self._scan() if query.device_id is None else super().matching(replace(query, limit=0))
-        for event in filter(query.matches, events):
-            place = event.device_id, event.event_type
-            if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
-                newest[place] = event
-        return newest_first(newest.values(), 0)
+        return newest_of_each(filter(query.matches, events))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what reading all events costs, of the device or of the database."""

@@ -134,8 +134,8 @@ variable "memory_size" {
 
 variable "reserved_concurrency" {
   type        = number
-  default     = 20
-  description = "Maximum concurrent requests, which limits the cost of a flood. 0: no limit for the function. A new AWS account has a quota of 10 in total and cannot reserve any: set 0 there, or the deployment fails."
+  default     = 0
+  description = "Maximum concurrent requests, such as 20, which limits the cost of a flood. 0: no limit for the function. A new AWS account has a quota of 10 in total and cannot reserve any."
 
   validation {
     condition     = var.reserved_concurrency >= 0 && var.reserved_concurrency <= 1000

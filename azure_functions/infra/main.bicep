@@ -395,5 +395,12 @@ output storage string = storage.name
 @description('The table of events; empty with another store.')
 output table string = store == 'table' ? tableName : ''
 
+@description('The store of events, for dtconn events --from.')
+output source string = store == 'service_bus'
+  ? 'servicebus:${serviceBusName}.servicebus.windows.net/${queueName}'
+  : store == 'storage_queue'
+      ? 'storage-queue:${storage.properties.primaryEndpoints.queue}${queueName}'
+      : 'azure-table:${storage.properties.primaryEndpoints.table}${tableName}'
+
 @description('The Application Insights component, which has the log.')
 output applicationInsights string = applicationInsights.name

@@ -17,7 +17,7 @@ export class Connectors {
 
   /** Show a frame's connectors. */
   render({ connectors, projects }) {
-    this.projects = projects ?? Object.fromEntries(connectors.map((each) => [each.project, each.projectName]));
+    this.projects = projects;
     const ids = new Set(connectors.map((each) => each.id));
     for (const [id, card] of this.cards) {
       if (ids.has(id)) continue;

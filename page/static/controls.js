@@ -36,10 +36,8 @@ export class Controls {
   render({ clock, faults, allFaults, scenarios, scenario, receiver }) {
     this.renderClock(clock);
     this.renderReceiver(receiver);
-    byId("faults-section").hidden = !allFaults;
-    if (allFaults) this.renderFaults(allFaults, faults);
-    byId("scenarios-section").hidden = !scenarios;
-    if (scenarios) this.renderScenarios(scenarios, scenario);
+    this.renderFaults(allFaults, faults);
+    this.renderScenarios(scenarios, scenario);
   }
 
   renderClock(clock) {

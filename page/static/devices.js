@@ -21,8 +21,12 @@ export class Devices {
     byId("devices-filter").addEventListener("input", () => this.relist());
   }
 
-  /** Add changed devices. */
-  receive(devices) {
+  /** Add changed devices; or replace all, to drop those that were deleted while the connection was lost. */
+  receive(devices, isAll = false) {
+    const ids = new Set(devices.map((each) => each.id));
+    for (const id of isAll ? [...this.all.keys()] : []) {
+      if (!ids.has(id)) this.isNew = this.all.delete(id);
+    }
     for (const device of devices) {
       if (device.isDeleted ? this.all.delete(device.id) : !this.all.has(device.id)) this.isNew = true;
       if (device.isDeleted) continue;

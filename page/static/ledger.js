@@ -25,9 +25,9 @@ export function renderLedger({ ledger, connectors }) {
 
 /** If the store is readable: whether it has all delivered events. */
 function renderStore({ store }) {
-  const line = byId("ledger-store");
-  line.hidden = !store;
-  if (line.hidden) return;
+  byId("ledger-store").hidden = !store;
+  if (!store) return;
+  const line = byId("ledger-store-state");
   const { isReadable, stored, storedTwice, missing } = store;
   const isWhole = isReadable && !missing && !storedTwice;
   const faults = [!isReadable && "cannot be read", missing && `${count(missing)} missing`, storedTwice && `${count(storedTwice)} twice`];

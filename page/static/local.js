@@ -31,7 +31,7 @@ form.addEventListener("input", () => {
   list.add(kept);
   list.flush();
 });
-prepareKeyboard(list, () => {});
+prepareKeyboard(list, "event");
 connect("/frames", "the receiver", { receive, render, lost: () => show("▲ Not connected", "bad") });
 
 function receive(frame) {

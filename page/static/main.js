@@ -30,7 +30,7 @@ byId("depth").append(depth.node);
 deliveries.offer(EVENT_TYPES);
 prepareStatus();
 prepareDelivery(() => deliveries.list.goLive());
-prepareKeyboard(deliveries.list, open);
+prepareKeyboard(deliveries.list, "delivery", open, "Waits are on the cloud’s clock, which may run faster than yours.");
 
 connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
 setInterval(drawLines, SERIES_EVERY);
@@ -41,8 +41,9 @@ if (linked) showDelivery(Number(linked[1]));
 function receive(next) {
   // The lines are drawn in existing rows.
   if (!frame) setTimeout(drawLines, 500);
-  frame = next;
-  devices.receive(frame.devices);
+  // What never changes comes with the first frame of each connection, as do all devices.
+  frame = { ...frame, ...next };
+  devices.receive(frame.devices, "projects" in next);
   deliveries.learn(frame.devices);
   deliveries.receive(frame);
   for (const { id } of frame.attempts) refresh(id);

@@ -44,13 +44,8 @@ PIPE = {
     "SQS::Queue": "PipeDeadLetters",
     ALARM: "PipeAlarm PipeDeadLettersAlarm",
 }
-EVENTS, SEEN = {"DynamoDB::Table": "Events"}, {"DynamoDB::Table": "SeenKeys"}
-PARTS = {
-    "table": (ALWAYS, EVENTS),
-    "table and pipe": (ALWAYS, EVENTS, QUEUE, PIPE),
-    "queue": (ALWAYS, SEEN, QUEUE),
-    "fifo": (ALWAYS, SEEN, QUEUE),
-}
+TABLES = {"dynamodb": {"DynamoDB::Table": "Events"}, "sqs": {"DynamoDB::Table": "SeenKeys"}}
+PARTS = {"table": (), "table and pipe": (QUEUE, PIPE), "queue": (QUEUE,), "fifo": (QUEUE,)}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +116,7 @@ def test_sam_build_and_package_keep_the_zip(checkout: Path, moto: MotoServer) ->
 
 
 def test_logical_ids_of_resources(choose: Choose, chosen: Chosen, variant: str) -> None:
-    parts = PARTS[variant]
+    parts = (ALWAYS, TABLES[VARIANTS[variant]["Store"]], *PARTS[variant])
     expected = {name: f"AWS::{kind}" for part in parts for kind, names in part.items() for name in names.split()}
 
     assert {name: it["Type"] for name, it in chosen.resources.items()} == expected

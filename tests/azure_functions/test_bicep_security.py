@@ -146,8 +146,15 @@ def test_resources_with_permissions_and_retention(each: Deployment, store: str) 
     assert {key: it.get("properties") for key, it in each.resources.items()} == ALWAYS | OF_STORE[store]
 
 
+SOURCES = {
+    "service_bus": f"servicebus:{NAME}.servicebus.windows.net/events",
+    "storage_queue": rf".*'storage-queue:\{{0\}}\{{1\}}'.*{STORAGE}'.*\.primaryEndpoints\.queue, 'events'.*",
+    "table": rf".*'azure-table:\{{0\}}\{{1\}}'.*{STORAGE}'.*\.primaryEndpoints\.table, 'events'.*",
+}
+
+
 def test_outputs(each: Deployment, store: str) -> None:
-    found = {name: it for name, it in each.outputs.items() if name != "url"}
+    found = {name: it for name, it in each.outputs.items() if name not in ("url", "source")}
     assert found == dict.fromkeys(("functionApp", "applicationInsights"), NAME) | {
         "vault": bicep.VAULT.rpartition("/")[2],
         "storage": STORAGE.rpartition("/")[2],
@@ -157,6 +164,8 @@ def test_outputs(each: Deployment, store: str) -> None:
     }
     assert re.fullmatch(rf".*{APP}'.*defaultHostName.*", each.outputs["url"])
     assert "https://{0}/events" in each.outputs["url"]
+    # An endpoint ends in a slash, and only Azure knows it.
+    assert re.fullmatch(SOURCES[store], each.outputs["source"])
 
 
 def test_names_of_role_assignments_have_the_principal(each: Deployment) -> None:

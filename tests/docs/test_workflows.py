@@ -18,15 +18,10 @@ def test_workflows_are_found() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_targets_exist(path: Path) -> None:
-    named = {name for found in RUN.findall(path.read_text()) for name in found.split()}
+def test_targets_and_paths_exist(path: Path) -> None:
+    text = path.read_text()
+    named = {name for found in RUN.findall(text) for name in found.split()}
     assert named <= targets()
     assert named or path.parent.name not in ("workflows", ".ci")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_paths_exist(path: Path) -> None:
-    text = path.read_text()
-    named = re.findall(r"(?:directory: |[ \"'(])/?((?:tests|tools|requirements|docs)/[\w./-]+|[A-Z]+\.md)", text)
-    for name in named:
-        assert (ROOT / name).exists(), name
+    paths = re.findall(r"(?:directory: |[ \"'(])/?((?:tests|tools|requirements|docs)/[\w./-]+|[A-Z]+\.md)", text)
+    assert [name for name in paths if not (ROOT / name).exists()] == []

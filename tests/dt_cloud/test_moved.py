@@ -100,6 +100,14 @@ def test_the_moved_file_has_every_event_acknowledged_before(cloud: DtCloud) -> N
     cloud.publish(sensor, temperature={"value": 4})
 
 
+def test_it_ends_while_it_still_starts(tmp_path: Path) -> None:
+    database = Database(tmp_path / "cloud.db")
+    delete(tmp_path / "cloud.db")
+    with pytest.raises(SystemExit, match="deleted"), database.transaction():
+        database.set_meta("name", 1)
+    database.close()
+
+
 def test_a_symbolic_link_leads_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cloud.db").symlink_to(tmp_path / "elsewhere" / "real.db")

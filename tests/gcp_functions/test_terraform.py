@@ -78,7 +78,6 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
         ({"store": "firestore", "subscription": "true"}, "there is no topic: set subscription = false"),
         ({"store": "firestore", "ordering": "device"}, "needs store"),
         ({"bigquery": "false"}, "not processed: set bigquery = true"),
-        ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"silence_minutes": "1411"}, "From 1 to 1410"),
         ({"store": "kafka"}, "pubsub or firestore"),
         ({"seen_keys": "redis"}, "firestore or none"),
@@ -263,7 +262,7 @@ def test_retention_of_topics_and_subscriptions(topic: Planned, bare: Planned, ev
         for one in (events, dead):
             assert one["message_storage_policy"] == [{"allowed_persistence_regions": ["europe-west1"]}]
     for planned, names in ((topic, ["bigquery"]), (bare, ["events"]), (everything, ["bigquery", "events"])):
-        found = {it["name"]: it for it in planned.instances("google_pubsub_subscription").values()}
+        found = {it["name"]: it for it in planned.instances("google_pubsub_subscription")}
         assert found.keys() == {f"dt-receiver-{it}" for it in [*names, "dead-letters"]}
         assert all(it["expiration_policy"] == [{"ttl": ""}] for it in found.values()), "never"
         for name in names:
@@ -329,7 +328,7 @@ def test_alerts(topic: Planned, bare: Planned, firestore: Planned, everything: P
     ):
         assert planned.resources["google_monitoring_alert_policy.more_than"].keys() == always | names
         channels = ["projects/p/notificationChannels/1"] if planned is everything else []
-        policies = planned.instances("google_monitoring_alert_policy").values()
+        policies = planned.instances("google_monitoring_alert_policy")
         assert all(it["notification_channels"] == channels for it in policies)
     (channel,) = everything.resources["google_monitoring_notification_channel.email"]
     assert channel["labels"] == {"email_address": "somebody@example.com"}
@@ -345,11 +344,11 @@ def test_alerts_and_dashboard_name_existing_metrics_and_resources(everything: Pl
         assert metric["name"] == f"dt-receiver/{outcome}"
         assert metric["filter"].endswith(f' AND jsonPayload.outcome="{outcome}"')
         assert 'resource.labels.service_name="dt-receiver"' in metric["filter"]
-    policies = list(everything.instances("google_monitoring_alert_policy").values())
+    policies = list(everything.instances("google_monitoring_alert_policy"))
     dashboard = json.loads(everything.one("google_monitoring_dashboard.receiver")["dashboard_json"])
     text = json.dumps([policies, dashboard]).replace('\\"', "'")
     metrics = GOOGLES | {f"{USER}{it['name']}" for it in logged.values()}
     assert set(re.findall(r"metric\.type = '([^']+)'", text)) == metrics
-    subscriptions = {it["name"] for it in everything.instances("google_pubsub_subscription").values()}
+    subscriptions = {it["name"] for it in everything.instances("google_pubsub_subscription")}
     assert set(re.findall(r"subscription_id = '([^']+)'", text)) == subscriptions
     assert set(re.findall(r"service_name = '([^']+)'", text)) == {"dt-receiver"}

@@ -100,9 +100,8 @@ def test_permissions_are_granted_before_the_receiver_starts() -> None:
 def test_resource_arguments_exist_in_the_provider() -> None:
     assert {it.split(".")[0] for it in IBM.resources} == DOCUMENTED.keys()
     for address, body in IBM.resources.items():
-        # A dynamic block has the name of the block between quotes, and its arguments in content.
-        used = set(re.findall(r'"(?:\\")?([a-z]\w*)(?:\\")?":', json.dumps(body)))
-        of_language = META | {"dynamic", "content", "prevent_destroy", "value"}  # that of a comment
+        used = set(re.findall(r'"(?:\\")?([a-z]\w*)(?:\\")?":', json.dumps(body)))  # a dynamic block is quoted
+        of_language = META | {"dynamic", "content", "prevent_destroy"}
         assert used - of_language <= set(DOCUMENTED[address.split(".")[0]].split()), address
 
 
@@ -110,7 +109,6 @@ def test_resource_arguments_exist_in_the_provider() -> None:
     ("variables", "complaint"),
     [
         ({"form": "job"}, "application or function"),
-        ({"signature_policy": "both"}, "es256 and both need organization_id"),
         ({"signature_policy": "unsigned"}, "any, hs256, es256 or both"),
         ({"name": "dt-receiver-"}, "the last no hyphen"),
         ({"name": "d" * 51}, "From 2 to 50"),
@@ -222,10 +220,10 @@ def test_permissions_are_limited_to_one_component_and_instance(
         assert (link["profile_id"], link["cr_type"]) == ("Profile-1234", "CE")
         crn = "crn:v1:bluemix:public:codeengine:eu-de:a/1:PROJECT-ID::"
         assert link["link"] == [{"crn": crn, "component_type": form, "component_name": "dt-receiver"}]
-        (policy,) = planned.instances("ibm_iam_trusted_profile_policy").values()
+        (policy,) = planned.instances("ibm_iam_trusted_profile_policy")
         assert policy["roles"] == ["Manager"]
         assert policy["resources"] == [{"service": "cloudantnosqldb", "resource_instance_id": "CLOUDANT-GUID"}]
-        (component,) = planned.instances(f"ibm_code_engine_{form.removesuffix('lication')}").values()
+        (component,) = planned.instances(f"ibm_code_engine_{form.removesuffix('lication')}")
         assert component["run_compute_resource_token_enabled"] is True
         assert component["managed_domain_mappings"] == "local_public", "public access: DT calls it"
 
@@ -259,7 +257,7 @@ def test_cloudant_has_no_passwords_and_is_protected_from_destroy(application: Pl
 
 
 def test_alerts_query_what_the_receiver_logs(application: Planned, function: Planned, existing: Planned) -> None:
-    assert application.instances("ibm_logs_alert_definition") == {}
+    assert application.instances("ibm_logs_alert_definition") == []
     both = {"failed", "refused", "databases"}
     for planned, names, ids in ((function, {*both, "platform"}, []), (existing, both, [7])):
         alerts = planned.resources["ibm_logs_alert_definition.more_than"]
@@ -267,7 +265,7 @@ def test_alerts_query_what_the_receiver_logs(application: Planned, function: Pla
         for alert in alerts.values():
             (query,) = alert["logs_threshold"][0]["logs_filter"][0]["simple_filter"]
             assert 'message._app:"dt-receiver" AND ' in query["lucene_query"]
-        for alert in planned.instances("ibm_logs_alert_definition").values():
+        for alert in planned.instances("ibm_logs_alert_definition"):
             (group,) = alert["notification_group"]
             assert [it["integration"] for it in group["webhooks"]] == [[{"integration_id": it}] for it in ids]
     (ratio,) = existing.one("ibm_logs_alert_definition.none_stored")["logs_ratio_threshold"]

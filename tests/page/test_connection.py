@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from dt_cloud.accounts import PROJECTS
+from dt_cloud.database import Database
+from dt_cloud.devices import Devices
+from dt_cloud.faults import ALL
+from dt_cloud.scenarios import SCENARIOS
 from tests.support.desk import Desk, desk
 
 
@@ -51,3 +56,25 @@ def test_hanging_cloud_is_reported(page: Page, cloud: Desk) -> None:
     is_grey(page)
     cloud.server.process.send_signal(signal.SIGCONT)
     is_live(page, cloud, "After")
+
+
+def test_what_was_deleted_meanwhile_is_gone_and_all_else_is_as_before(page: Page, cloud: Desk) -> None:
+    kept, deleted = cloud.device(name="Kept"), cloud.device(name="Deleted")
+    for each in (kept, deleted):
+        cloud.publish(each)
+    expect(page.locator("#devices-body")).to_contain_text("Deleted")
+    cloud.stop()
+    database = Database(cloud.server.database)
+    devices = Devices(database)
+    device = devices.get(deleted)
+    assert device
+    devices.delete(device)
+    database.close()
+    cloud.start()
+    is_live(page, cloud, "After")
+    expect(page.locator("#devices-body")).not_to_contain_text("Deleted")
+    expect(page.locator("#devices-body")).to_contain_text("Kept")
+    expect(page.locator("#faults li")).to_have_count(len(ALL))
+    expect(page.locator("#scenario option")).to_have_count(len(SCENARIOS))
+    page.get_by_role("button", name="Add Data Connector").click()
+    assert page.get_by_label("Project").locator("option").all_text_contents() == list(PROJECTS.values())

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ for line in sys.stdin:
 """
 
 
+@dataclass
 class Chosen:
     """The translated template for given parameters, resolved by SAM.
 
@@ -70,10 +72,9 @@ class Chosen:
         violated: The names of the rules that refuse the parameters.
     """
 
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.resources: dict[str, Any] = found["resources"]
-        self.outputs: dict[str, Any] = found["outputs"]
-        self.violated: list[str] = found["violated"]
+    resources: dict[str, Any]
+    outputs: dict[str, Any]
+    violated: list[str]
 
     def properties(self, name: str) -> Any:
         return self.resources[name]["Properties"]
@@ -99,7 +100,7 @@ def resolving() -> Iterator[Choose]:
             assert sam.stdout
             sam.stdin.write(json.dumps([parameters, names or {}]) + "\n")
             sam.stdin.flush()
-            return Chosen(json.loads(sam.stdout.readline()))
+            return Chosen(**json.loads(sam.stdout.readline()))
 
         yield choose
 

@@ -291,8 +291,9 @@ class Peer(MessagingHandler):
             status, body = 400, None
         elif operation == "com.microsoft:peek-message":
             status, body = self._peek(name.removesuffix(_MANAGEMENT), request.body)
+        elif operation != "com.microsoft:renew-lock":
+            status, body, condition = 501, None, "amqp:not-implemented"
         else:
-            assert operation == "com.microsoft:renew-lock", operation
             # The SDK made the token from the bytes of the tag.
             tokens = [token.bytes_le.decode() for token in request.body["lock-tokens"].elements]
             ends = [end for token in tokens if (end := self._queues.renew(token))]

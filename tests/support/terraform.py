@@ -19,14 +19,15 @@ from typing import Any
 
 import hcl2
 import pytest
+from hcl2.utils import SerializationOptions
 
 ROOT = Path(__file__).parents[2]
 TERRAFORM = shutil.which("terraform")
 
 needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer")
 
-META = {"count", "for_each", "depends_on", "lifecycle", "provisioner", "__is_block__", "__comments__"}
-BLOCKS = ("data", "ephemeral", "resource")
+PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False)
+META = {"count", "for_each", "depends_on", "lifecycle", "provisioner"}
 
 
 class Configuration:
@@ -37,36 +38,24 @@ class Configuration:
         computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
     """
 
-    def __init__(
-        self,
-        source: Path,
-        computed: Mapping[str, Mapping[str, str]] | None = None,
-    ) -> None:
+    def __init__(self, source: Path, computed: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.source = source
         self._computed = computed or {}
         self.files: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(source.glob("*.tf")):
-            for kind, blocks in hcl2.loads(path.read_text()).items():
-                if kind != "__comments__":
-                    self.files.setdefault(kind, []).extend(blocks)
-        self.required: dict[str, Any] = {
-            name: it
-            for name, it in self.files["terraform"][0]["required_providers"][0].items()
-            if not name.startswith("__")
-        }
+            for kind, blocks in hcl2.loads(path.read_text(), serialization_options=PLAIN).items():
+                self.files.setdefault(kind, []).extend(blocks)
+        self.required: dict[str, Any] = self.files["terraform"][0]["required_providers"][0]
         providers = "|".join([*self.required, "terraform"])
         self.reference = re.compile(rf"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:{providers})_\w+)\.(\w+)")
-        self.locals = {
-            name: value for block in self.files["locals"] for name, value in block.items() if not name.startswith("__")
-        }
+        self.locals = {name: value for block in self.files["locals"] for name, value in block.items()}
         self.resources: dict[str, dict[str, Any]] = {}
-        for kind in BLOCKS:
-            for block in self.files.get(kind, []):
-                for of_type, names in block.items():
-                    for name, body in names.items():
-                        address = f"{of_type}.{name}".replace('"', "")
-                        assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
-                        self.resources[address] = body
+        for block in (it for kind in ("data", "ephemeral", "resource") for it in self.files.get(kind, [])):
+            for of_type, names in block.items():
+                for name, body in names.items():
+                    address = f"{of_type}.{name}".replace('"', "")
+                    assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
+                    self.resources[address] = body
 
     @property
     def kept(self) -> set[str]:
@@ -75,8 +64,8 @@ class Configuration:
         return {address for address, it in lifecycles.items() if it.get("prevent_destroy") is True}
 
     def named(self, kind: str) -> dict[str, Any]:
-        """Return the blocks of a kind that have one name, such as variables and outputs."""
-        return {name.strip('"'): body for block in self.files[kind] for name, body in block.items() if name[0] == '"'}
+        """Return the blocks of a kind with one name: variables, outputs."""
+        return {name.strip('"'): body for block in self.files[kind] for name, body in block.items()}
 
     def referred(self, text: str) -> set[str]:
         """Return the resources referenced in a text, as ``type.name``."""
@@ -94,10 +83,9 @@ class Configuration:
     def _expression(self, value: Any) -> str:
         """Convert a value of python-hcl2 to an expression."""
         if isinstance(value, dict):
-            plain = {key: it for key, it in value.items() if key != "dynamic" and not key.startswith("__")}
-            lines = [f"{key} = {self._expression(it)}" for key, it in plain.items()]
+            lines = [f"{key} = {self._expression(it)}" for key, it in value.items() if key != "dynamic"]
             for block in value.get("dynamic", []):
-                ((name, body),) = ((key.strip('"'), it) for key, it in block.items() if not key.startswith("__"))
+                ((name, body),) = ((key.strip('"'), it) for key, it in block.items())
                 content = re.sub(rf"\b{name}\.(key|value)\b", rf"{name}_\1", self._expression(body["content"][0]))
                 each = self._expression(body["for_each"])
                 lines.append(f"{name} = [for {name}_key, {name}_value in {each} : {content}]")
@@ -116,11 +104,9 @@ class Configuration:
         for address, body in self.resources.items():
             of_type, name = address.split(".")
             arguments = {key: value for key, value in body.items() if key not in META}
-            computed = {
-                key: re.sub(r"\bself\b", "arguments", value) for key, value in self._computed.get(of_type, {}).items()
-            }
-            made = f"merge(arguments, {self._expression(computed)})"
-            text = f"[for arguments in [{self._expression(arguments)}] : {made}][0]"
+            computed = self._expression({**self._computed.get(of_type, {})})
+            computed = re.sub(r"\bself\b", "arguments", computed)
+            text = f"[for arguments in [{self._expression(arguments)}] : merge(arguments, {computed})][0]"
             if "count" in body:
                 text = f"[for place in range({self._expression(body['count'])}) : {text}]"
             if "for_each" in body:
@@ -244,17 +230,13 @@ class Planned:
         assert isinstance(found, dict)
         return found
 
-    def instances(self, of_type: str) -> dict[str, dict[str, Any]]:
-        """Return the instances of a type, including count and for_each, by a name with the index."""
-        instances: dict[str, dict[str, Any]] = {}
+    def instances(self, of_type: str) -> list[dict[str, Any]]:
+        """Return the instances of a type, including count and for_each."""
+        instances: list[dict[str, Any]] = []
         for address, found in self.resources.items():
             if address.split(".")[0] == of_type:
-                if isinstance(found, list):
-                    instances |= {f"{address}[{place}]": it for place, it in enumerate(found)}
-                elif "for_each" in self._declared[address]:
-                    instances |= {f"{address}[{key}]": it for key, it in found.items()}
-                else:
-                    instances[address] = found
+                several = found.values() if "for_each" in self._declared[address] else found
+                instances += several if several is not found or isinstance(found, list) else [found]
         return instances
 
     @property
@@ -262,7 +244,7 @@ class Planned:
         """Return every grant of a permission: resource, role, member."""
         found = set()
         for of_type in {it.split(".")[0] for it in self._declared if it.split(".")[0].endswith("_iam_member")}:
-            for it in self.instances(of_type).values():
+            for it in self.instances(of_type):
                 where = ("dataset_id", "table_id", "topic", "subscription", "secret_id", "name", "project")
                 on = "/".join(str(it[key]) for key in where if it.get(key))
                 found.add((on, it["role"], it["member"]))
