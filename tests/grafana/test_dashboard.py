@@ -17,11 +17,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from asyncpg import InsufficientPrivilegeError
 
 from core.event import Event, rfc3339
 from dt_cloud.bodies import Device
 from heroku.postgres import PostgresStore
 from tests.cli.stored import ONE, OTHER, event
+from tests.support.pages import Page
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT
 
@@ -152,7 +154,8 @@ def test_last_seen_has_the_longest_silence_first(url: str) -> None:
 def test_series_of_each_sensor(url: str) -> None:
     found = rows(url, "$quantity")
     assert len([row for row in found if row["time"] >= NOW - timedelta(hours=2)]) == 2
-    assert {row["metric"] for row in found} == {"Kjølerom 1"}
+    # Two sensors may have the same name.
+    assert {row["metric"] for row in found} == {f"Kjølerom 1 ({one.device_id})" for one in (ONE, OTHER)}
     assert [row["time"] for row in found] == sorted(row["time"] for row in found)
     assert all(type(row["value"]) is float for row in found)
 
@@ -165,6 +168,22 @@ def test_delay_from_event_to_arrival(url: str) -> None:
 
 def test_share_of_backfilled_readings(url: str) -> None:
     assert {float(row["backfilled"]) for row in rows(url, "Share of backfilled readings")} == {0, 1}
+
+
+def test_user_of_the_page_can_read_and_no_more(url: str) -> None:
+    [statements] = Page(ROOT / "docs/dashboards.md").of("sql", "Dashboards and tools")
+    reader = url.replace("postgres@", "reader@")
+    try:
+        for statement in statements.splitlines():
+            execute(url, statement)
+        assert all(rows(reader, title) for title in PANELS)
+        assert all(execute(reader, variable["query"]) for variable in VARIABLES.values())
+        assert [row[0] for row in execute(reader, "SHOW timezone")] == ["UTC"]
+        with pytest.raises(InsufficientPrivilegeError):
+            execute(reader, "DELETE FROM events")
+    finally:
+        execute(url, "DROP OWNED BY reader")
+        execute(url, "DROP ROLE reader")
 
 
 def test_every_panel_is_tested() -> None:
