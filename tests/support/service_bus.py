@@ -98,7 +98,6 @@ class ServiceBus(StandIn):
         found = []
         for line in self._lines(".jsonl"):
             body, properties = base64.b64decode(line.pop("body")), line.pop("properties")
-            del line["enqueued"]
             if properties.get("encoding") == "gzip":
                 body = gzip.decompress(body)
             found.append({**properties, **line, "body": body})

@@ -36,7 +36,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -323,17 +322,13 @@ def _line(queue: str, message: Any) -> dict[str, Any]:
         "ttl": message.ttl or None,
         "properties": message.properties or {},
         "body": base64.b64encode(bytes(message.body)).decode(),
-        "enqueued": time.time(),
     }
 
 
 def _message(stored: Stored) -> Message:
     """Return a stored message as it is received."""
     line = stored.line
-    annotations = {
-        symbol("x-opt-sequence-number"): stored.sequence,
-        symbol("x-opt-enqueued-time"): _timestamp(line["enqueued"]),
-    }
+    annotations: dict[Any, Any] = {symbol("x-opt-sequence-number"): stored.sequence}
     if stored.token:
         annotations[symbol("x-opt-locked-until")] = _timestamp(stored.until)
     return Message(
