@@ -76,7 +76,7 @@ def test_data_source_is_the_one_that_is_provisioned() -> None:
 def test_gap_stays_a_gap() -> None:
     custom = PANELS["$quantity"]["fieldConfig"]["defaults"]["custom"]
     assert custom["spanNulls"] is False
-    assert custom["insertNulls"] == 3_600_000
+    assert custom["insertNulls"] == 7_200_000
 
 
 @pytest.fixture(scope="module")
