@@ -120,11 +120,7 @@ def test_another_key_is_refused(tmp_path: Path, content: bytes | str) -> None:
         content = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     path = tmp_path / "key.pem"
     path.write_bytes(content)
-<<<<<<< HEAD
     with pytest.raises(CloudError, match="not an unencrypted P-256 private key"):
-=======
-    with pytest.raises(CloudError, match="is not an unencrypted P-256 private key"):
->>>>>>> desk
         Es256Key.load(path)
 
 
