@@ -79,8 +79,15 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
         taken.extend(row(message) for message in there.messages())
         return sorted(taken, key=lambda row: str(row["received_at"]))
 
+    request.getfixturevalue("monkeypatch").setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{proxy.port}")
     try:
-        yield Harness(build, rows, _google_faults(proxy))
+        yield Harness(
+            build,
+            rows,
+            _google_faults(proxy),
+            source=f"pubsub:{there.subscription}",
+            put_foreign=lambda: there.publish(b"theirs"),
+        )
     finally:
         proxy.close()
 
@@ -104,6 +111,6 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 STORES = {
     "firestore": Entry(firestore, CLOUD_FAULTS, causes=CAUSES, is_readable=True),
-    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES),
+    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True, is_queue=True),
 }
 DATABASES = {"bigquery": _view}

@@ -104,30 +104,36 @@ class PubSub:
 
     Attributes:
         topic: The topic's full name.
+        subscription: The subscription's full name.
     """
 
     def __init__(self, host: str) -> None:
         self._host = host
         name = f"t{uuid.uuid4().hex}"
         self.topic = f"projects/tests/topics/{name}"
-        self._subscription = f"projects/tests/subscriptions/{name}"
+        self.subscription = f"projects/tests/subscriptions/{name}"
         self.create()
 
     def create(self) -> None:
         """Create both."""
         call(self._host, "PUT", self.topic, {})
-        call(self._host, "PUT", self._subscription, {"topic": self.topic, "enableMessageOrdering": True})
+        call(self._host, "PUT", self.subscription, {"topic": self.topic, "enableMessageOrdering": True})
+
+    def publish(self, data: bytes, **attributes: str) -> None:
+        """Publish a message."""
+        message = {"data": base64.b64encode(data).decode(), "attributes": attributes}
+        call(self._host, "POST", f"{self.topic}:publish", {"messages": [message]})
 
     def delete_topic(self) -> None:
         """Delete the topic; `create` creates another."""
         call(self._host, "DELETE", self.topic)
-        call(self._host, "DELETE", self._subscription)
+        call(self._host, "DELETE", self.subscription)
 
     def messages(self) -> list[dict[str, Any]]:
         """Take all messages from the subscription; each has its attributes, and ``body`` in bytes."""
         found = []
         pull = {"maxMessages": 1000, "returnImmediately": True}
-        while received := call(self._host, "POST", f"{self._subscription}:pull", pull).get("receivedMessages"):
+        while received := call(self._host, "POST", f"{self.subscription}:pull", pull).get("receivedMessages"):
             for each in received:
                 message = each["message"]
                 attributes = message.get("attributes", {})
@@ -135,7 +141,7 @@ class PubSub:
                 ordering = {"orderingKey": message["orderingKey"]} if "orderingKey" in message else {}
                 found.append({**attributes, **ordering, "body": body, "parsed": attributes["parsed"] == "true"})
             ids = [each["ackId"] for each in received]
-            call(self._host, "POST", f"{self._subscription}:acknowledge", {"ackIds": ids})
+            call(self._host, "POST", f"{self.subscription}:acknowledge", {"ackIds": ids})
         return found
 
 
