@@ -59,7 +59,7 @@ class FirestoreReader(Reader):
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._client.close()
 
     def matching(self, query: Query) -> Iterator[Event]:
         """Yield the events; they are sorted in memory only if everything is wanted."""

@@ -7,7 +7,7 @@ PUBSUB_EMULATOR_HOST and BIGQUERY_EMULATOR_HOST name emulators, which take no cr
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
@@ -77,11 +77,3 @@ def _sentence(what: str, role: str, error: exceptions.GoogleAPICallError) -> str
     if isinstance(error, exceptions.ClientError) and not isinstance(error, _REPEATED):
         return f"Google refuses to read {what}: {name}. Check its name, and that it is the receiver's."
     return f"Google cannot read {what} now: {name}. Try again in a minute."
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1,000 documents``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-Client = Any

@@ -4,8 +4,7 @@ The emulator answers every query. Firestore refuses one that needs an index whic
 of https://cloud.google.com/firestore/docs/query-data/index-overview for the kinds of queries that the reader makes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -19,74 +18,43 @@ from google.cloud.firestore_v1.types import (
     StructuredQuery,
 )
 
+from tests.gcp_functions.grpc_front import GrpcFront
+
 # Scope, and fields with their order; such as ("COLLECTION", ("parsed ASCENDING", "receivedAt DESCENDING")).
 Index = tuple[str, tuple[str, ...]]
-_SERVICE = "google.firestore.v1.Firestore"
 _EQUAL = {StructuredQuery.FieldFilter.Operator.EQUAL, StructuredQuery.FieldFilter.Operator.IN}
 
 
-class FirestoreFront:
+class FirestoreFront(GrpcFront):
     """The server.
 
     Attributes:
-        host: Its address, for FIRESTORE_EMULATOR_HOST.
         read: How many documents the queries returned, which is what Firestore bills.
-        calls: How many calls came.
         indexes: Those that were made; None for any.
         overridden: The fields without Firestore's own indexes.
-        fault: The status of all calls, if it is set.
     """
 
     def __init__(self, emulator: str, indexes: set[Index] | None = None, overridden: set[str] | None = None) -> None:
-        self.read = self.calls = 0
+        self.read = 0
         self.indexes, self.overridden = indexes, overridden or set()
-        self.fault: grpc.StatusCode | None = None
-        self._channel = grpc.insecure_channel(emulator)
-        self._server = grpc.server(ThreadPoolExecutor(32))
-        handlers = {
-            "RunQuery": self._streaming("RunQuery", RunQueryRequest, RunQueryResponse),
-            "RunAggregationQuery": self._streaming(
-                "RunAggregationQuery", RunAggregationQueryRequest, RunAggregationQueryResponse
-            ),
-            "ListDocuments": self._single("ListDocuments", ListDocumentsRequest, ListDocumentsResponse),
+        methods = {
+            "RunQuery": (RunQueryRequest, (RunQueryResponse,)),
+            "RunAggregationQuery": (RunAggregationQueryRequest, (RunAggregationQueryResponse,)),
+            "ListDocuments": (ListDocumentsRequest, ListDocumentsResponse),
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-        self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
+        super().__init__(emulator, "google.firestore.v1.Firestore", methods)
 
-    def close(self) -> None:
-        """Stop."""
-        self._server.stop(None).wait()
-        self._channel.close()
-
-    def _streaming(self, name: str, request: Any, response: Any) -> Any:
-        forward = self._channel.unary_stream(f"/{_SERVICE}/{name}", request.serialize, response.deserialize)
-
-        def answer(asked: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            self._check(asked, context)
-            for part in forward(asked, metadata=_metadata(context), timeout=30):
-                self.read += isinstance(part, RunQueryResponse) and "document" in part
-                yield part
-
-        return grpc.unary_stream_rpc_method_handler(answer, request.deserialize, response.serialize)
-
-    def _single(self, name: str, request: Any, response: Any) -> Any:
-        forward = self._channel.unary_unary(f"/{_SERVICE}/{name}", request.serialize, response.deserialize)
-
-        def answer(asked: Any, context: grpc.ServicerContext) -> Any:
-            self._check(asked, context)
-            return forward(asked, metadata=_metadata(context), timeout=30)
-
-        return grpc.unary_unary_rpc_method_handler(answer, request.deserialize, response.serialize)
-
-    def _check(self, asked: Any, context: grpc.ServicerContext) -> None:
-        self.calls += 1
-        if self.fault:
-            context.abort(self.fault, "a secret")
-        if isinstance(asked, RunAggregationQueryRequest):
+    def check(self, method: str, asked: Any) -> grpc.StatusCode | None:
+        """Refuse what needs an index that is not there."""
+        if method == "RunAggregationQuery":
             asked = asked.structured_aggregation_query
-        if not isinstance(asked, ListDocumentsRequest) and not self._has_index(asked.structured_query):
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The query requires an index.")
+        if method != "ListDocuments" and not self._has_index(asked.structured_query):
+            return grpc.StatusCode.FAILED_PRECONDITION
+        return super().check(method, asked)
+
+    def saw(self, method: str, answer: Any) -> None:
+        """Count documents."""
+        self.read += method == "RunQuery" and "document" in answer
 
     def _has_index(self, query: StructuredQuery) -> bool:
         if self.indexes is None:
@@ -132,7 +100,3 @@ def made(indexes: Iterable[Mapping[str, Any]], fields: Iterable[Mapping[str, Any
         for index in each["index_config"][0].get("indexes", []):
             found.add((index["query_scope"], (f"{each['field']} {index['order']}",)))
     return found, {each["field"] for each in of_events}
-
-
-def _metadata(context: grpc.ServicerContext) -> list[tuple[str, str]]:
-    return [("authorization", "Bearer owner")]

@@ -86,7 +86,7 @@ def pubsub(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
             rows,
             _google_faults(proxy),
             source=f"pubsub:{there.subscription}",
-            put_foreign=lambda: there.publish(b"theirs"),
+            put_foreign=lambda: there.publish({"data": "dGV4dA==", "attributes": {"eventType": "motion"}}),
         )
     finally:
         proxy.close()

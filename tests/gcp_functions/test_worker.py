@@ -129,7 +129,7 @@ def test_signal_ends_an_idle_worker(pubsub: Emulator, there: PubSub, start: Star
 
 def test_failing_event_comes_again_while_the_others_go_on(pubsub: Emulator, there: PubSub, start: Start) -> None:
     send(pubsub, there, "poison", "e1")
-    there.publish(b"theirs")
+    there.publish({"data": "dGhlaXJz"})
     program = start(pubsub.host, there.subscription)
     wait_until(lambda: said(program, "processed") == ["e1"])
     send(pubsub, there, "e2")

@@ -119,15 +119,14 @@ class PubSub:
         call(self._host, "PUT", self.topic, {})
         call(self._host, "PUT", self.subscription, {"topic": self.topic, "enableMessageOrdering": True})
 
-    def publish(self, data: bytes, **attributes: str) -> None:
-        """Publish a message."""
-        message = {"data": base64.b64encode(data).decode(), "attributes": attributes}
-        call(self._host, "POST", f"{self.topic}:publish", {"messages": [message]})
-
     def delete_topic(self) -> None:
         """Delete the topic; `create` creates another."""
         call(self._host, "DELETE", self.topic)
         call(self._host, "DELETE", self.subscription)
+
+    def publish(self, *messages: dict[str, Any]) -> None:
+        """Publish messages, with fields as Pub/Sub's REST API has them."""
+        call(self._host, "POST", f"{self.topic}:publish", {"messages": list(messages)})
 
     def messages(self) -> list[dict[str, Any]]:
         """Take all messages from the subscription; each has its attributes, and ``body`` in bytes."""
