@@ -114,8 +114,9 @@ def environment(planned: Planned) -> dict[str, str]:
     return found
 
 
-# Not for a function: for tests, pinned keys, skewed clocks and another issuer.
+# Not for a function: for tests, pinned keys, skewed clocks and another issuer; and for the worker.
 BY_HAND = {"DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"}
+BY_HAND |= {"DT_SUBSCRIPTION"}
 
 
 def test_environment(topic: Planned, bare: Planned, firestore: Planned, everything: Planned) -> None:
@@ -180,6 +181,18 @@ def test_permissions_in_firestore(topic: Planned, firestore: Planned) -> None:
     for planned in (topic, firestore):
         (condition,) = planned.one("google_project_iam_member.firestore")["condition"]
         assert condition["expression"] == 'resource.name == "projects/some-project/databases/dt-events"'
+
+
+def test_source_is_a_store_that_dtconn_reads(
+    topic: Planned, bare: Planned, firestore: Planned, everything: Planned
+) -> None:
+    sources = [planned.outputs["source"] for planned in (topic, bare, firestore, everything)]
+    assert sources == [
+        "bigquery:some-project.dt_receiver.messages",
+        "pubsub:projects/some-project/subscriptions/dt-receiver-events",
+        "firestore:projects/some-project/databases/dt-events",
+        "bigquery:some-project.dt_receiver.messages",
+    ]
 
 
 def test_public_access_follows_the_variable(topic: Planned, bare: Planned, everything: Planned) -> None:
