@@ -253,20 +253,24 @@ def test_no_secret_token_or_body_is_logged(platform: Any) -> None:
 @behind_one_door
 def test_concurrent_deliveries(adapter: Adapter) -> None:
     contents = [fresh_body() for _ in range(200)]
+    refused: list[bytes] = []
     answers: list[Answer] = []
 
     def send(some: list[bytes]) -> None:
         for content in some:
-            # Sent again when refused, as DT does: on a busy machine the store may be too slow for so many.
-            while (answer := post(adapter, content)).status == 503:
-                pass
-            answers.append(answer)
+            answer = post(adapter, content)
+            if answer.status == 503:
+                refused.append(content)
+            else:
+                answers.append(answer)
 
     threads = [threading.Thread(target=send, args=(contents[at::20],)) for at in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(answer.status == 200 for answer in answers)
+    # Sent again, as DT does: on a busy machine the store may be too slow for so many.
+    answers += [post(adapter, content) for content in refused]
+    assert [answer.status for answer in answers] == [200] * len(contents)
     assert {answer.headers["event-outcome"] for answer in answers} <= {"stored", "duplicate"}
     assert sorted(set(adapter.bodies())) == sorted(contents)
