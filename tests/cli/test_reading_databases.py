@@ -207,7 +207,8 @@ def test_postgres_without_a_table_is_reported(postgres: Postgres) -> None:
 
 def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "readers.dynamodb", raising=False)
+    for name in ("readers.dynamodb", "readers.dynamodb_stream", "readers.aws"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     result = events("--from", "dynamodb:events")
     assert result.exit_code == 1
     assert "pip install 'data-connector-receiver[aws]'" in result.stderr

@@ -88,9 +88,9 @@ def test_worker_recovers_after_a_cloudant_outage(mode: Mode, cause: str, put: Pu
     wait_until(lambda: "b" in following.seen)
     # Once more, if its place could not be kept.
     assert following.seen in (["a", "b"], ["a", "a", "b"])
-    for message in following.messages():
-        assert cause in message
-        assert message.endswith(" The worker tries again.")
+    # A request that was under way when the proxy changed may fail in another way.
+    assert any(cause in message for message in following.messages())
+    assert all(message.endswith(" The worker tries again.") for message in following.messages())
 
 
 def test_database_unreadable_in_the_first_round_is_read_later(put: Put, follow: Any, proxy: Proxy) -> None:
