@@ -14,8 +14,8 @@ from core.stores.threaded import Threaded
 if TYPE_CHECKING:
     from azure.data.tables import TableClient
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
-_ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
+NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
+ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
 # Concurrent calls to Azure Storage.
 _THREADS = 32
 
@@ -53,7 +53,7 @@ def build_store(environment: Environment) -> AsyncStore:
     store = environment.one_of("DT_STORE", "service_bus", "storage_queue", "table")
     if store == "service_bus":
         return _service_bus(environment)
-    address = _address(environment, "DT_STORAGE", "the name of the storage account", _ACCOUNT)
+    address = address_of(environment, "DT_STORAGE", "the name of the storage account", ACCOUNT)
     environment.check()
     return Threaded(
         _queue(environment, address) if store == "storage_queue" else _table(environment, address), _THREADS
@@ -70,7 +70,7 @@ def _auth_level(environment: Environment) -> str:
 def _service_bus(environment: Environment) -> AsyncStore:
     from azure_functions.service_bus import ServiceBusStore, connector
 
-    address = _address(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", _NAMESPACE)
+    address = address_of(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", NAMESPACE)
     environment.check()
     connect = connector(address, environment.get("AZURE_CLIENT_ID") or None)
     try:
@@ -112,7 +112,15 @@ def _client(environment: Environment, client: Any, address: str, service: str, *
         raise SettingsError([_unknown("DT_STORAGE")]) from None
 
 
-def _address(environment: Environment, name: str, what: str, is_name: Callable[[str], object]) -> str:
+def address_of(environment: Environment, name: str, what: str, is_name: Callable[[str], object]) -> str:
+    """Return a setting that is the name of a service, or a connection string.
+
+    Args:
+        environment: Gets a fault if it is neither.
+        name: The setting.
+        what: Its meaning, for the fault.
+        is_name: Whether a name is valid.
+    """
     address = environment.required(name, f"{what}. azure_functions/infra sets it")
     if address and "=" not in address and not is_name(address):
         environment.faults.append(_unknown(name))

@@ -1,7 +1,7 @@
-"""Measures the receiver on this machine: what an event costs, how it starts, how many a second it keeps.
+"""Measures the receiver on this machine: CPU per event, start time, events per second.
 
-Ratios come first, because they hold on other machines too: all that is compared in one table was measured in turns, in
-one run. Nothing here passes or fails by speed.
+Ratios come first, because they hold on other machines too: everything in one table was measured in turns, in one run.
+Nothing here passes or fails by speed.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for.
+    """The command's options.
 
     Attributes:
-        seconds: How long one round of core, or one measurement of heroku, takes.
-        rounds: How often everything is measured.
-        connections: Of the load on Heroku's receiver, and on PostgreSQL.
+        seconds: The duration of one round of core, or one measurement of heroku.
+        rounds: The number of measurements of everything.
+        connections: The number of connections to Heroku's receiver, and to PostgreSQL.
         before: The commit that ``before`` compares with.
     """
 
@@ -28,4 +28,4 @@ class Options:
 
 
 class CannotMeasure(Exception):
-    """Something that this part of the bench needs is not there. ``str()`` says to a person what to do."""
+    """A requirement of this part of the bench is missing. ``str()`` tells the user what to do."""

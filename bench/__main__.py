@@ -1,4 +1,4 @@
-"""``python -m bench``: what can be typed, and where the result goes."""
+"""``python -m bench``: the command line, and the file of the result."""
 
 import argparse
 import importlib
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from bench import CannotMeasure, Options, machine
 from bench.report import RESULTS, Section, render
 
-# Imported one by one, so that what one part lacks keeps no other from running.
+# Imported one by one, so that a missing requirement of one part does not affect the others.
 PARTS = {
     "core": "bench.cpu",
     "import": "bench.start",
@@ -54,7 +54,7 @@ The table is printed, and written to bench/results/. Leave the machine alone mea
 
 
 def main(arguments: list[str]) -> int:
-    """Measure what was asked for; return the exit status."""
+    """Measure the requested parts; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure the receiver on this machine.",
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     names = tuple(PARTS) if chosen.part == "all" else (chosen.part,)
     options = Options(chosen.seconds, chosen.rounds, chosen.connections, chosen.before)
 
-    # As Ctrl-C: whatever was started is ended, and no half result is written.
+    # Like Ctrl-C: started processes end, and no partial result is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started, described = datetime.now(UTC), machine.describe()
     sections, failures = [], []

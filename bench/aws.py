@@ -1,4 +1,4 @@
-"""The Lambda function as it is deployed: its cold start, memory and size, and what it adds to the store's call."""
+"""The Lambda function as deployed: its cold start, memory and size, and its overhead over the store's call."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
 
-# What everybody's function begins with.
+# The floor: the start of any such function.
 _FLOOR = "import boto3\nfor name in {clients}: boto3.client(name)"
-# All that a cold start does before the store is called: imports, clients, and a delivery up to that point. With the
-# secret in Secrets Manager that is a request of its own.
+# A cold start up to the call of the store: imports, clients, and a delivery until then. With the secret in Secrets
+# Manager this includes a request for it.
 _START = """
 import json, os, sys
 from aws_lambda import handler
@@ -41,7 +41,7 @@ except Reached:
 else:
     os._exit(1)
 """
-# In turns: the call that everybody makes, the same call by the function's client, and the whole function.
+# In turns: boto3's call, the same call by the function's client, and the whole function.
 _CALLS = """
 import json, os, sys, time
 import boto3
@@ -92,7 +92,7 @@ def measure(options: Options) -> Section:
         bare, floors = _programs(package, environ)
         programs = [bare, *(program for floor, ours in floors.items() for program in (floor, *ours))]
         for program in programs:
-            program.look()  # which warms the caches
+            program.look()  # warms the caches
         times = in_turns(programs, rounds, "aws")
         rows = beside_floors(times, bare, floors)
         calls = _calls(environ, options.rounds)
@@ -138,7 +138,7 @@ def _programs(package: Path, environ: Mapping[str, str]) -> tuple[Program, dict[
 
 
 def _event() -> str:
-    """Return a delivery as a Function URL hands it over."""
+    """Return a delivery as a Function URL passes it."""
     body, token = fresh_delivery()
     return json.dumps(
         {
@@ -153,7 +153,7 @@ def _event() -> str:
 
 
 def _calls(environ: Mapping[str, str], rounds: int) -> list[tuple[float, float, float]]:
-    """Return, of each round, the median microseconds of boto3's call, of ours, and of the whole function."""
+    """Return the median microseconds of boto3's call, of ours, and of the whole function, for each round."""
     settings = {"DT_SIGNATURE_SECRET_ID": "secret", "DT_TABLE": "events"}
     found = []
     for index in range(rounds):

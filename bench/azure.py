@@ -1,4 +1,4 @@
-"""The function on Azure as it is deployed: its cold start and memory, and what it adds to the calls of its stores."""
+"""The function on Azure as deployed: its cold start and memory, and its overhead over its stores' calls."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ from bench.stub import stub
 from tests.support.deliveries import SECRET
 from tests.support.service_bus import ServiceBus
 
-# What everybody's function begins with, for each store.
+# The floor of each store: the start of any such function.
 _FLOORS = {
     "service_bus": """
 from azure.servicebus import ServiceBusClient
@@ -59,7 +59,7 @@ except Reached:
 else:
     sys.exit(1)
 """
-# In turns, each so many at a time: the calls of the SDK alone, what they are given made beforehand, and the receiver.
+# In turns, with the same concurrency: only the SDK's calls, with prepared arguments, and the receiver.
 _CALLS = """
 import asyncio, json, logging, os, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,7 +158,7 @@ def measure(options: Options) -> Section:
             bare, pairs = _programs(package, {"service_bus": bus.connection_string, "storage": storage})
             programs = [bare, *pairs, *pairs.values()]
             for program in programs:
-                program.look()  # which warms the caches
+                program.look()  # warms the caches
             times = in_turns(programs, rounds, "azure")
             rows = beside_floors(times, bare, {floor: [ours] for floor, ours in pairs.items()})
             names = {"DT_SERVICE_BUS": bus.connection_string, "DT_STORAGE": storage, "DT_SIGNATURE_SECRET": SECRET}
@@ -167,7 +167,7 @@ def measure(options: Options) -> Section:
                 for store in ("service_bus", "storage_queue", "table")
                 for at_a_time in (1, 8)
             }
-            # Each way, and once more to warm up.
+            # Each way, plus one call to warm up.
             found = calls("azure", _CALLS, ways, 4 * _EVENTS, options.rounds)
         finally:
             bus.close()

@@ -1,4 +1,4 @@
-"""The requests whose cost is compared: accepted ones, and all that is refused in their place."""
+"""The requests whose cost is compared: accepted and refused ones."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _LAST_OF_THREE = {"DT_SIGNATURE_SECRET": json.dumps([*_OTHER_SECRETS, SECRET])}
 _ES256 = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS}
 _BOTH = {**_HS256, **_ES256}
 
-# Seven of those that come with every delivery; the eighth is the signature.
+# Seven headers of every delivery; the eighth is the signature.
 _HEADERS = (
     ("host", "example.herokuapp.com"),
     ("user-agent", "Go-http-client/1.1"),
@@ -44,11 +44,11 @@ class Case:
     """One kind of request.
 
     Attributes:
-        name: What it is.
-        environ: The settings of the receiver that gets it.
-        make: Makes one of a new event.
-        reason: Why it is refused, in the words of the log; None if it is accepted.
-        is_large: Whether its body is about the largest that is taken.
+        name: Its name in the table.
+        environ: The receiver's settings.
+        make: Creates the request of a new event.
+        reason: The log's reason for the refusal; None if it is accepted.
+        is_large: Whether its body has about the maximum size.
     """
 
     name: str
@@ -82,7 +82,7 @@ def _an_hour_ago(life: int) -> dict[str, Any]:
     return {"iat": expired - life, "exp": expired}
 
 
-# The first of each group is what the others of it are compared with.
+# The others of each group are compared with its first.
 GROUPS = (
     (
         Case("HS256: accepted", _HS256, lambda s: _hs(s.body, s.hs256)),

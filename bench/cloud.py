@@ -1,4 +1,4 @@
-"""What DT Cloud on your desk delivers to the local receiver beside it: by the second, and over a simulated week."""
+"""DT Cloud on your desk with the local receiver: deliveries per second, and over a simulated week."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What an event costs: CPU time of one process, from bare hashing to the whole decision, and of each refusal."""
+"""CPU time per event in one process, from bare hashing to the whole decision, and of each refusal."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ from core.settings import Settings
 from core.stores.contract import Outcome
 from tests.support.deliveries import SECRET, verified
 
-# So many new events go through every row before the next are made: few enough that all rows see the same moment.
+# New events per batch for every row: few enough that all rows are measured at the same moment.
 _BATCH = 50
 _LARGE_BATCH = 5
 
@@ -49,15 +49,15 @@ class _MemoryStore:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """What is measured.
+    """One measurement.
 
     Attributes:
-        name: What the table calls it.
-        prepare: Makes, outside the measurement, what `run` takes.
-        run: What is measured.
+        name: Its name in the table.
+        prepare: Creates the arguments of `run`, outside the measurement.
+        run: The measured code.
         accepting: The row to compare with.
-        case: Where it comes from, if it is a request.
-        count: How many of a batch go through it.
+        case: The case, if it is a request.
+        count: The number of events of a batch that it gets.
     """
 
     name: str
@@ -86,7 +86,7 @@ def measure(options: Options) -> Section:
 
 
 def _steps() -> tuple[list[_Row], _Row]:
-    """Return the parts of the decision, and which of them is PyJWT."""
+    """Return the parts of the decision, and the one that is PyJWT."""
     verifier = Settings.load({"DT_SIGNATURE_SECRET": SECRET}).verifier
     make = GROUPS[0][0].make
 
@@ -123,10 +123,10 @@ def _row(case: Case, accepting: _Row | None, store: _MemoryStore, log: Log) -> _
 
 
 def _check(case: Case) -> None:
-    """Make sure that a case is what it is called, by what the log says of it.
+    """Check a case by its log line.
 
     Raises:
-        CannotMeasure: It is not.
+        CannotMeasure: The case is not what its name says.
     """
     lines = io.StringIO()
     Receiver(Settings.load(case.environ), _MemoryStore(), Log(lines)).handle(case.make(Sample()))
@@ -136,7 +136,7 @@ def _check(case: Case) -> None:
 
 
 def _round(rows: Sequence[_Row], store: _MemoryStore, seconds: float) -> tuple[int, dict[_Row, float]]:
-    """Return how many events went through, and the microseconds of each row for one."""
+    """Return the number of events, and the microseconds per event of each row."""
     spent = dict.fromkeys(rows, 0.0)
     batches = 0
     end = time.monotonic() + seconds

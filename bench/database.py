@@ -1,4 +1,4 @@
-"""A PostgreSQL of the bench's own, and what is asked of it around each measurement."""
+"""A PostgreSQL server for the bench, and the queries around each measurement."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,31 +7,31 @@ from pathlib import Path
 from bench.disk import microseconds_per_sync
 from tests.support.postgres import Postgres, execute
 
-# What decides how durable and how fast it is.
+# The settings that decide durability and speed.
 _SETTINGS = ("fsync", "synchronous_commit", "max_connections", "shared_buffers", "max_wal_size")
 
 
 @contextmanager
 def running(binaries: Path, folder: Path) -> Iterator[str]:
-    """Give the URL of a database with Heroku's schema, in a server that is stopped afterwards.
+    """Yield the URL of a database with Heroku's schema, in a server that is stopped afterwards.
 
     Args:
         binaries: The folder of PostgreSQL's programs.
-        folder: Where it may write; others have to be able to enter it, since PostgreSQL refuses root.
+        folder: Its folder; other users must be able to enter it, because PostgreSQL refuses root.
     """
     data = folder / "postgres"
     data.mkdir()
     server = Postgres(binaries, data)
     try:
         server.start()
-        # Neither side speaks TLS, which is not what is compared.
+        # Without TLS on both sides, because TLS is not compared.
         yield server.create_database() + "?sslmode=disable"
     finally:
         server.stop()
 
 
 def empty(url: str) -> None:
-    """Forget all events, and whatever the last measurement left to be written out."""
+    """Delete all events, and write out what the last measurement left."""
     execute(url, "TRUNCATE events")
     execute(url, "CHECKPOINT")
 
@@ -45,14 +45,14 @@ def count_rows(url: str) -> int:
 def count_commits(url: str) -> int:
     """Return a number that grows by one with each transaction that writes.
 
-    Not that of pg_stat_database: sessions report to it up to ten seconds late, and it counts those that only read, such
-    as this.
+    Not that of pg_stat_database: sessions report to it up to ten seconds late, and it also counts reads such as this
+    one.
     """
     return int(execute(url, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
 
 
 def describe(url: str) -> str:
-    """Return a sentence or two on what a commit means here, and what it costs at least."""
+    """Return a sentence or two about what a commit guarantees here, and its minimum cost."""
     settings = ", ".join(f"{name}={execute(url, f'SHOW {name}')[0][0]}" for name in _SETTINGS)
     return (
         f"PostgreSQL with {settings}. Writing 8 KiB to this disk and syncing takes {microseconds_per_sync():,.0f} us."

@@ -1,4 +1,4 @@
-"""What a commit costs at least: without it no rate of commits can be compared with another machine's."""
+"""The minimum cost of a commit, to compare rates of commits between machines."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ _TIMES = 200
 
 
 def microseconds_per_sync() -> float:
-    """Return the median time to write 8 KiB and have it on disk, where temporary files are."""
+    """Return the median time to write and sync 8 KiB, in the folder of temporary files."""
     # As PostgreSQL chooses: https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-WAL-SYNC-METHOD
     sync = getattr(os, "fdatasync", os.fsync)
     times = []

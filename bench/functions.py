@@ -1,4 +1,4 @@
-"""What the benches of the functions have in common: the package, and calls in a process of its own."""
+"""Shared code of the functions' benches: the package, and calls in a separate process."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from bench.samples import fresh_delivery
 
 SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 
-# How it is called, on so many threads at a time, and the settings that it takes.
+# The description of a call, the number of threads, and the settings.
 Way = tuple[str, int]
-# Of one round: bare p50 in microseconds and events a second; the function's; then those of further bases, if any.
+# One round: p50 in microseconds and events a second, bare; those of the function; then those of further bases, if any.
 Found = tuple[float, ...]
-# Before the code of `calls`: do something with each number below ``count``, on so many threads; return the p50 of all
-# in microseconds, and how many there were a second.
+# The prefix of the code of `calls`: call a function with each number below ``count``, on some threads; return the p50
+# in microseconds, and the number of calls a second.
 RUN = """
 import threading, time
 
@@ -41,19 +41,19 @@ def run(do, count, threads):
 
 
 def zipped(cloud: str, adapter: str) -> Path:
-    """Return the package of ``cloud``, as ``make package-...`` leaves it.
+    """Return the package of ``cloud``, as ``make package-...`` wrote it.
 
     Raises:
-        CannotMeasure: It is not there.
+        CannotMeasure: The package is missing.
     """
     archive = ROOT / "dist" / f"{adapter}.zip"
     if not archive.is_file():
-        raise CannotMeasure(f"There is no dist/{archive.name}: make package-{cloud}.")
+        raise CannotMeasure(f"dist/{archive.name} is missing: run make package-{cloud}.")
     return archive
 
 
 def compiled(archive: Path, folder: Path) -> Path:
-    """Unpack a package below ``folder`` and compile it, as a cloud's build does; return where it is."""
+    """Unpack a package below ``folder`` and compile it, as a cloud's build does; return its folder."""
     package = folder / "package"
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(package)
@@ -64,14 +64,14 @@ def compiled(archive: Path, folder: Path) -> Path:
 def calls(
     name: str, code: str, ways: Mapping[Way, Mapping[str, str]], events: int, rounds: int
 ) -> dict[Way, list[Found]]:
-    """Run ``code`` in each way once a round, in a process of its own; return what it printed last.
+    """Run ``code`` in each way once a round, in a separate process; return its last output.
 
     Args:
-        name: Of the part, for what is said meanwhile.
-        code: Reads pairs of token and body from its standard input, and how many at a time from its first argument.
+        name: The part's name, for progress messages.
+        code: Reads pairs of token and body from standard input, and the concurrency from its first argument.
         ways: The environment of each.
-        events: How many pairs it is given.
-        rounds: How many rounds.
+        events: The number of pairs.
+        rounds: The number of rounds.
 
     Raises:
         CannotMeasure: It failed.
@@ -87,7 +87,7 @@ def calls(
 
 
 def run(code: str, arguments: Sequence[str], environ: Mapping[str, str], text: str) -> str:
-    """Run ``code`` from this repository with ``text`` as its input; return what it printed, errors as above."""
+    """Run ``code`` from this repository with ``text`` as its input; return its output, errors as above."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environ},
@@ -102,7 +102,7 @@ def run(code: str, arguments: Sequence[str], environ: Mapping[str, str], text: s
 
 
 def beside_bare(way: Way, found: Sequence[Found]) -> str:
-    """Return the sentence on one way to call."""
+    """Return the sentence about one way to call."""
     bare_p50, bare_rate, p50, rate, *_ = zip(*found, strict=True)
     name, at_a_time = way
     return (
@@ -112,7 +112,7 @@ def beside_bare(way: Way, found: Sequence[Found]) -> str:
 
 
 def beside_other(way: Way, found: Sequence[Found], what: str) -> str:
-    """Return the sentence on the same, beside another base: the last two figures of each round."""
+    """Return the same sentence for another base: the last two figures of each round."""
     _, _, p50, rate, other_p50, other_rate = zip(*found, strict=True)
     return (
         f"{what}, {way[1]} at a time: p50 {median(other_p50):,.0f} us. The function's is "

@@ -1,4 +1,4 @@
-"""The Cloud Run function as it is deployed: its cold start and memory, and what it adds to the calls of its store."""
+"""The Cloud Run function as deployed: its cold start and memory, and its overhead over its store's calls."""
 
 import os
 import tempfile
@@ -14,13 +14,13 @@ from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
 
-# What everybody's function begins with.
+# The floor: the start of any such function.
 _FLOOR = """
 from google.auth.credentials import AnonymousCredentials
 from google.pubsub_v1 import PublisherClient
 PublisherClient(credentials=AnonymousCredentials())
 """
-# Flask is the framework's, which has it before it loads a function.
+# The framework has loaded Flask before it loads a function.
 _START = """
 import sys
 import main
@@ -41,7 +41,7 @@ except Reached:
 else:
     sys.exit(1)
 """
-# In turns, each on so many threads: the calls of the store alone, their documents made beforehand, and the receiver.
+# In turns, with the same threads: only the store's calls, with prepared documents, and the receiver.
 _CALLS = """
 import json, os, sys
 sys.stdout = open(os.devnull, "w")
@@ -101,7 +101,7 @@ def measure(options: Options) -> Section:
         package = compiled(archive, Path(folder))
         bare, floor, *ours = programs = _programs(package, environ)
         for program in programs:
-            program.look()  # which warms the caches
+            program.look()  # warms the caches
         times = in_turns(programs, rounds, "gcp")
         rows = beside_floors(times, bare, {floor: ours})
         with stub("bench.grpc_stub") as grpc:

@@ -1,4 +1,4 @@
-"""The function on IBM Cloud as it is deployed: its cold start and memory, and what it adds to the store's call."""
+"""The function on IBM Cloud as deployed: its cold start and memory, and its overhead over the store's call."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from bench.samples import fresh_delivery
 from bench.stub import stub
 from tests.support.deliveries import SECRET
 
-# What everybody's function begins with.
+# The floor: the start of any such function.
 _FLOOR = """
 from ibmcloudant.cloudant_v1 import CloudantV1
 from ibm_cloud_sdk_core.authenticators import ContainerAuthenticator
@@ -51,8 +51,8 @@ import ibm_actions.app
 from server.serve import build_app
 build_app(ibm_actions.app.build_async_receiver(os.environ))
 """
-# In turns, each on so many threads: the PUT alone, its document made beforehand, by our client; the function; and the
-# PUT by IBM's SDK as it comes.
+# In turns, with the same threads: only the PUT of a prepared document, by our client; the function; and the PUT by
+# IBM's SDK with its defaults.
 _CALLS = """
 import base64, json, os, sys
 sys.stdout = open(os.devnull, "w")
@@ -111,7 +111,7 @@ def measure(options: Options) -> Section:
         bare, pairs = _programs(compiled(archive, Path(folder)))
         programs = [bare, *pairs, *pairs.values()]
         for program in programs:
-            program.look()  # which warms the caches
+            program.look()  # warms the caches
         times = in_turns(programs, rounds, "ibm")
         rows = beside_floors(times, bare, {floor: [ours] for floor, ours in pairs.items()})
         settings = {"DT_CLOUDANT": f"http://user:password@{address}", "DT_SIGNATURE_SECRET": SECRET}
@@ -153,7 +153,7 @@ def _programs(package: Path) -> tuple[Program, dict[Program, Program]]:
 
 
 def _params() -> str:
-    """Return a delivery as Code Engine hands it over."""
+    """Return a delivery as Code Engine passes it."""
     body, token = fresh_delivery()
     return json.dumps(
         {

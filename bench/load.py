@@ -1,4 +1,4 @@
-"""The two generators of load: wrk for the receiver, pgbench for PostgreSQL alone."""
+"""The two load generators: wrk for the receiver, pgbench for PostgreSQL alone."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from heroku.postgres import _INSERT
 
 _LUA = Path(__file__).with_name("wrk.lua")
 
-# What the parameters of the receiver's INSERT are in pgbench, which has no other random values than numbers.
+# The parameters of the receiver's INSERT for pgbench, whose only random values are numbers.
 _PARAMETERS = {
     "$1": f":id::text || '.{EVENT_TYPE}.{DEVICE_PREFIX}' || :device::text",
     "$2": ":id",
@@ -27,25 +27,25 @@ _PARAMETERS = {
     "$9": "true",
     "$10": ":body",
 }
-# The time of each transaction is written down for some, as writing it for all would cost pgbench a little.
+# Only a sample of the transactions is logged, because logging all would slow pgbench down.
 _SAMPLING_RATE = "0.1"
 
 
 class TooFewRequests(Exception):
-    """wrk sent all that there were before its time was up."""
+    """wrk sent all requests before its time was up."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a generator of load found.
+    """The result of a load generator.
 
     Attributes:
         rate: Confirmed events per second.
         p50: The median of the time to an answer, in milliseconds.
         p99: Its 99th percentile.
-        confirmed: How many events were: answered 2xx, or committed.
-        refused: How many were answered otherwise.
-        broken: How many met a socket's error or no answer.
+        confirmed: The number of events answered 2xx, or committed.
+        refused: The number of other answers.
+        broken: The number of socket errors and missing answers.
     """
 
     rate: float
@@ -57,10 +57,10 @@ class Load:
 
 
 def wrk(command: str, requests: RequestFile, port: int, connections: int, seconds: int) -> Load:
-    """Send each request once, over so many connections at a time.
+    """Send each request once, over a number of connections.
 
     Raises:
-        TooFewRequests: There should be more of them.
+        TooFewRequests: More requests are needed.
         CannotMeasure: wrk failed.
     """
     options = ("-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_LUA), f"http://127.0.0.1:{port}/")

@@ -1,4 +1,4 @@
-"""Where a result comes from: a figure without its machine and its versions says nothing."""
+"""The machine and the versions of a result."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ _PACKAGES = ("PyJWT", "cryptography", "uvicorn", "uvloop", "httptools", "asyncpg
 
 
 def describe() -> list[str]:
-    """Return one line each for the machine, Python, and what else took part."""
+    """Return one line each for the machine, Python, and the other programs."""
     load = os.getloadavg()[0]
     return [
         f"{os.cpu_count()} cores, {_cpu_model()}; {platform.system()} {platform.release()}; load {load:.1f} before",

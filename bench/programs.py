@@ -1,4 +1,4 @@
-"""Programs that are started afresh, timed, and looked at."""
+"""Programs that are started anew, timed, and inspected."""
 
 import os
 import random
@@ -13,12 +13,12 @@ from bench import ROOT, CannotMeasure
 from bench.report import number
 from bench.rounds import median, paired_ratio
 
-# Starts differ by a tenth from one to the next.
+# Start times vary by a tenth.
 MIN_ROUNDS = 15
 
-# Without the interpreter's clean-up, which no start has to wait for.
+# Without the interpreter's clean-up, which is not part of a start.
 _END = "\nimport os; os._exit(0)"
-# The high-water mark of this program alone: rusage's would have that of the process which started it, too.
+# The peak of this program only: rusage's would include that of the parent process.
 _LOOK = """
 import os, sys
 try:
@@ -33,14 +33,14 @@ os._exit(0)
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """What a fresh process does.
+    """A program to start in a new process.
 
     Attributes:
-        name: What the table calls it.
-        code: The Python that it runs.
+        name: Its name in the table.
+        code: Its Python code.
         arguments: Its ``sys.argv[1:]``.
         environ: Its settings.
-        path: Where its modules are, and nowhere else; None: this repository, and what is installed beside it.
+        path: The only folder for its modules; None: this repository, and the installed packages.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Program:
     path: Path | str | None = None
 
     def milliseconds(self) -> float:
-        """Return how long it takes from its start to the end of its code.
+        """Return the time from its start to the end of its code, in milliseconds.
 
         Raises:
-            CannotMeasure: It failed.
+            CannotMeasure: The program failed.
         """
         started = time.perf_counter()
         self._run(_END)
@@ -76,7 +76,7 @@ class Program:
 
 
 def in_turns(programs: Sequence[Program], rounds: int, name: str) -> dict[Program, list[float]]:
-    """Start each program once a round, in an order of its own; return the milliseconds of each."""
+    """Start each program once a round, in random order; return the milliseconds of each."""
     times: dict[Program, list[float]] = {program: [] for program in programs}
     for index in range(rounds):
         for program in random.sample(programs, len(programs)):
@@ -92,11 +92,11 @@ FLOOR_HEADER = ("A fresh process", "x its floor", "ms", "x its floor, over bare"
 def beside_floors(
     times: Mapping[Program, Sequence[float]], bare: Program, floors: Mapping[Program, Sequence[Program]]
 ) -> list[list[str]]:
-    """Return the rows below `FLOOR_HEADER`: the bare interpreter, and each floor with those that are held against it.
+    """Return the rows below `FLOOR_HEADER`: the bare interpreter, and each floor with the programs compared with it.
 
     Args:
-        times: What `in_turns` found.
-        bare: The interpreter that does nothing.
+        times: The result of `in_turns`.
+        bare: The bare interpreter.
         floors: Each floor, and its programs.
     """
     memory = {program: program.look()[0] for program in times}

@@ -1,4 +1,4 @@
-"""What reading and a put cost once much is stored: a thousand events of a thousand sensors, and a million."""
+"""The cost of queries and puts with a thousand and with a million events of a thousand sensors."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ from readers.sources import open_reader
 _FEW, _MANY = 1_000, 1_000_000
 _PERIOD = timedelta(days=5)
 _NOW = datetime.now(UTC)
-# What a temperature sensor sends, about as often as it does, and a little of another sensor's.
+# Mostly a temperature sensor's events, at about their real rates, and a few of another sensor's.
 _TYPES = {"temperature": 45, "networkStatus": 45, "co2": 5, "touch": 4, "batteryStatus": 1}
 _AT_ONCE = 200
 _PUTS = 4_000
@@ -40,31 +40,31 @@ _HEADER = ("What", "at 1,000 events", "at 1,000,000", "ratio")
 
 
 class Stored(Protocol):
-    """A database that a receiver fills. Another one joins by a class like `Sqlite` in `DATABASES`."""
+    """A receiver's database. To add another, write a class like `Sqlite` and add it to `DATABASES`."""
 
     name: str
 
     def __init__(self, folder: Path) -> None: ...
 
     def fill(self, events: Iterator[Event]) -> None:
-        """Store ``events`` in an empty database, by the fastest way that leaves it as the receiver does."""
+        """Store ``events`` in an empty database, in the fastest way with the same result as the receiver's."""
 
     def ask(self, query: str, *arguments: str) -> int:
-        """Fetch all that a query finds, of which ``?`` are the parameters, and return how many rows that is."""
+        """Fetch all rows of a query, whose parameters are ``?``, and return their number."""
 
     @property
     def source(self) -> str:
         """The URL for its reader."""
 
     def store(self) -> Any:
-        """Return the receiver's own store over it, with `open`, `put` and `close`."""
+        """Return the receiver's store for it, with `open`, `put` and `close`."""
 
     def close(self) -> None:
-        """End whatever was started for it."""
+        """Stop what was started for it."""
 
 
 class Sqlite:
-    """The local receiver's database, in a file of the bench's own."""
+    """The local receiver's database, in a file for the bench."""
 
     name = "SQLite"
 
@@ -81,7 +81,7 @@ class Sqlite:
         database.close()
 
     def ask(self, query: str, *arguments: str) -> int:
-        """Count what a query finds, on a connection of its own; see `Stored`."""
+        """Count a query's rows, on a separate connection; see `Stored`."""
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
             return len(connection.execute(query, arguments).fetchall())
 
@@ -91,7 +91,7 @@ class Sqlite:
         return f"sqlite:{self._path}"
 
     def store(self) -> SqliteStore:
-        """Return the receiver's own store over it."""
+        """Return the receiver's store for it."""
         return SqliteStore(self._path)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ _READS: dict[str, Callable[[Reader], Iterator[object]]] = {
 
 
 def measure(options: Options) -> Section:
-    """Fill each database twice, and ask each ``options.rounds`` times."""
+    """Fill each database twice, and query each ``options.rounds`` times."""
     rows: list[list[str]] = []
     for database in DATABASES:
         with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +216,7 @@ def _microseconds_of_cpu(database: Stored) -> float:
 
 
 def _events(count: int) -> Iterator[Event]:
-    """Five types of events, a temperature with three samples."""
+    """Yield five types of events; a temperature has three samples."""
     return (_event(_NOW - _PERIOD * (1 - index / count)) for index in range(count))
 
 

@@ -1,4 +1,4 @@
-"""What a run found, as Markdown."""
+"""The result of a run as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class Section:
     """One part of the bench.
 
     Attributes:
-        title: Its heading.
-        header: The names of the columns, of which the first is what was measured.
-        rows: The cells, as many in each row.
-        notes: What has to be known to read the table, or what was checked beside it; a sentence or two each.
+        title: The heading.
+        header: The column names; the first column is what was measured.
+        rows: The cells of each row.
+        notes: Explanations of the table, and additional checks; a sentence or two each.
     """
 
     title: str
@@ -26,7 +26,7 @@ class Section:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Write a figure; nothing where there is none."""
+    """Format a number; empty for None."""
     return "" if value is None else f"{value:,.{digits}f}"
 
 

@@ -14,10 +14,10 @@ _REQUEST = (
 
 
 class RequestFile:
-    """Requests of as many different events, each behind its length in 8 digits.
+    """Requests of different events, each preceded by its length in 8 digits.
 
     Args:
-        path: Where to write them.
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -9,11 +9,11 @@ RATIOS = "Figures are medians over the rounds; each ratio is the median of every
 
 
 def paired_ratio(values: Sequence[float], bases: Sequence[float]) -> float:
-    """Return the median of each round's own ratio: what slows a whole round down slows both sides of it."""
+    """Return the median of the rounds' ratios: what slows down a round affects both sides."""
     return median(value / base for value, base in zip(values, bases, strict=True))
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 50th and the 99th."""
+    """Return the 50th and the 99th percentile."""
     cuts = quantiles(values, n=100, method="inclusive")
     return cuts[49], cuts[98]

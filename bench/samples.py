@@ -15,7 +15,7 @@ PROJECT = "ccol8iuk9smqiha4e8l0"
 DEVICE_PREFIX = "emucdd6ef2eu277bo8f5"
 DEVICES = range(100, 600)
 
-# Longer than any run: the same requests are sent again once the table was emptied.
+# Longer than any run: the same requests are sent again after the table is emptied.
 _LIFE = 86_400
 
 
@@ -36,14 +36,14 @@ def _device(number: int) -> Device:
 
 
 class Sample:
-    """A new event, with the tokens that several kinds of request share; each is made when it is first asked for."""
+    """A new event, with the tokens that several kinds of request share; each is created when first needed."""
 
     def __init__(self) -> None:
         self.body = fresh_body()
 
     @cached_property
     def large(self) -> bytes:
-        """The longest body that is taken: one long field, which is the cheapest to read and so the strictest base."""
+        """The longest accepted body: one long field, which is the cheapest to parse and so the strictest base."""
         opening = self.body[:-1] + b',"padding":"'
         return opening + b"x" * (MAX_BODY - len(opening) - 2) + b'"}'
 
@@ -59,5 +59,5 @@ class Sample:
 
     @cached_property
     def alg_none(self) -> str:
-        """A token of `body` that says that it needs no signature."""
+        """A token of `body` with the algorithm none."""
         return raw_token({"alg": "none", "typ": "JWT"}, claims_of(self.body))

@@ -37,7 +37,7 @@ def measure(options: Options) -> Section:
     rounds = max(options.rounds, MIN_ROUNDS)
     bare, pyjwt, hs256, _ = programs = _programs()
     memory, loaded = {}, {}
-    for program in programs:  # which also writes what bytecode is not there yet
+    for program in programs:  # also writes missing bytecode
         memory[program], loaded[program] = program.look(_HEAVY)
     times = in_turns(programs, rounds, "import")
 

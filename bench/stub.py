@@ -1,6 +1,6 @@
-"""``python -m bench.stub``: a server on this machine that agrees to all that the functions ask of their clouds.
+"""``python -m bench.stub``: a server that accepts all calls of the functions to their clouds.
 
-It prints its port. It is as little as it can be, so that what is measured is the client.
+It prints its port. It does as little as possible, so that the client is what is measured.
 """
 
 import json
@@ -33,7 +33,7 @@ _MESSAGE = (
     f"<InsertionTime>{_TIME}</InsertionTime><ExpirationTime>{_TIME}</ExpirationTime>"
     f"<PopReceipt>1</PopReceipt><TimeNextVisible>{_TIME}</TimeNextVisible></QueueMessage></QueueMessagesList>"
 )
-# By what is in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's list of
+# By a text in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's list of
 # databases, and document; Google's look-up.
 # Everything else is stored.
 _ANSWERS = (
@@ -63,7 +63,7 @@ def _serve(connection: socket.socket) -> None:
 
 @contextmanager
 def stub(module: str = "bench.stub") -> Iterator[str]:
-    """Give the address of one that runs, such as ``127.0.0.1:1234``; of this module, or of one that prints its port."""
+    """Yield the address of a running stub, such as ``127.0.0.1:1234``: this module, or another that prints its port."""
     with subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -73,7 +73,7 @@ def stub(module: str = "bench.stub") -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.getsockname()[1], flush=True)
         while True:

@@ -1,4 +1,4 @@
-"""How many events a second Heroku's receiver keeps in PostgreSQL, beside what PostgreSQL does with the same INSERT."""
+"""How many events a second Heroku's receiver stores in PostgreSQL, compared with pgbench and the same INSERT."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from tests.support.postgres import find_binaries
 from tests.support.processes import running
 
 _OTHER_CONNECTIONS = (1, 128)
-# For each second of a measurement; if they run out there will be twice as many.
+# Requests for each second of a measurement; doubled if they run out.
 _REQUESTS = 20_000
 _HEADER = (
     "What, connections",
@@ -36,15 +36,15 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class _Place:
-    """Where it all happens.
+    """What the measurements share.
 
     Attributes:
-        url: Of the database.
+        url: The database's URL.
         wrk: The command.
         pgbench: The command.
-        folder: For files that nobody needs afterwards.
-        requests: What wrk sends.
-        seconds: How long one measurement takes.
+        folder: For temporary files.
+        requests: The requests for wrk.
+        seconds: The duration of one measurement.
     """
 
     url: str
@@ -60,10 +60,10 @@ class _Figures:
     """One measurement.
 
     Attributes:
-        load: What the generator of load found.
-        rows: How many are in the table, which was empty before.
-        commits: How many transactions wrote them.
-        cpu: Seconds of CPU time that the receiver took; None for pgbench, and where there is no /proc.
+        load: The load generator's result.
+        rows: The rows in the table, which was empty before.
+        commits: The transactions that wrote them.
+        cpu: Seconds of CPU time of the receiver; None for pgbench, and without /proc.
     """
 
     load: Load
@@ -108,7 +108,7 @@ def _tools() -> tuple[str, Path]:
 
 
 def _receiver(place: _Place, connections: int) -> _Figures:
-    """Put load on the receiver, in a fresh process."""
+    """Put load on the receiver, in a new process."""
     while True:
         database.empty(place.url)
         environ = {"DATABASE_URL": place.url, "DT_SIGNATURE_SECRET": SECRET}
@@ -129,7 +129,7 @@ def _receiver(place: _Place, connections: int) -> _Figures:
 
 
 def _pgbench(place: _Place, connections: int) -> _Figures:
-    """Put load on PostgreSQL alone, by one thread and by two; return the better."""
+    """Put load on PostgreSQL alone, with one thread and with two; return the better result."""
     found = []
     for threads in (1, 2) if connections > 1 else (1,):
         database.empty(place.url)
@@ -184,7 +184,7 @@ def _section(figures: Mapping[_Kind, Sequence[_Figures]], database_note: str) ->
 
 
 def _kept(measurements: Sequence[_Figures]) -> str:
-    """Return the line that matters most: whether what was acknowledged is there."""
+    """Return the most important line: whether the acknowledged events are stored."""
     is_kept = all(one.rows >= one.load.confirmed for one in measurements)
     acknowledged, rows = sum(one.load.confirmed for one in measurements), sum(one.rows for one in measurements)
     broken = sum(one.load.broken for one in measurements)

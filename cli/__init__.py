@@ -2,7 +2,7 @@
 
 
 class CommandError(Exception):
-    """A command cannot run. ``str()`` is sentences for a person, which say what to do next.
+    """A command cannot run. ``str()`` tells the user what to do next.
 
     Attributes:
         exit_code: 1 if the environment is not ready, 2 if an argument is missing or wrong.

@@ -1,4 +1,4 @@
-"""``python -m cli``: dtconn, where it is not installed."""
+"""``python -m cli``: dtconn, if it is not installed."""
 
 from cli.main import app
 

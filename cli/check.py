@@ -67,7 +67,7 @@ def check(
     now = datetime.now(UTC)
     query = build_query(device_id, None, labels)
     try:
-        with opened(source, exit_code=2) as reader:
+        with opened(source, needs_history=True, exit_code=2) as reader:
             ask(reader.latest_cost(query), yes)
             seen = sorted(last_seen(reader.latest(query)), key=lambda one: one.at or UNKNOWN_TIME)
         late = [one for one in seen if one.at is None or now - one.at > allowed]

@@ -1,4 +1,4 @@
-"""``dtconn cloud`` and ``dtconn scenario``: what the buttons of dt_cloud's page do."""
+"""``dtconn cloud`` and ``dtconn scenario``: the buttons of dt_cloud's page as commands."""
 
 import json
 import re
@@ -26,25 +26,25 @@ _URL = "http://127.0.0.1:8010"
 
 @app.command()
 def ledger(url: Url = _URL) -> None:
-    """Print what became of all events, as JSON."""
+    """Print the outcomes of all events, as JSON."""
     typer.echo(json.dumps(_ask(url, "GET", "/ledger"), indent=2))
 
 
 @app.command()
 def pause(url: Url = _URL) -> None:
-    """Let the cloud's time stand still."""
+    """Pause the cloud's clock."""
     _change(url, "/desk/clock", {"isPaused": True})
 
 
 @app.command()
 def resume(url: Url = _URL) -> None:
-    """Let the cloud's time run on."""
+    """Resume the cloud's clock."""
     _change(url, "/desk/clock", {"isPaused": False})
 
 
 @app.command()
 def speed(factor: Annotated[str, typer.Argument(metavar="N|auto")], url: Url = _URL) -> None:
-    """Let time run N times as fast; auto: as fast as deliveries keep up."""
+    """Set the speed of the clock; auto: as fast as deliveries keep up."""
     try:
         given: float | str = factor if factor == "auto" else float(factor)
     except ValueError:
@@ -56,7 +56,7 @@ def speed(factor: Annotated[str, typer.Argument(metavar="N|auto")], url: Url = _
 def jump(
     duration: Annotated[str, typer.Argument(metavar="DURATION", help="Such as 30m, 12h, 1d.")], url: Url = _URL
 ) -> None:
-    """Jump ahead."""
+    """Move the clock ahead."""
     match = _DURATION(duration)
     if not match:
         raise typer.BadParameter("It must be a number followed by s, m, h or d.", param_hint="DURATION")
@@ -65,7 +65,7 @@ def jump(
 
 @app.command()
 def step(url: Url = _URL) -> None:
-    """Jump to the next attempt of a delivery."""
+    """Move the clock to the next attempt of a delivery."""
     _change(url, "/desk/clock", {"step": True})
 
 
@@ -75,7 +75,7 @@ def fault(
     count: Annotated[int, typer.Option("--count", "-n", min=0, help="How many times it happens; 0 turns it off.")] = 1,
     url: Url = _URL,
 ) -> None:
-    """Let something go wrong."""
+    """Inject a fault."""
     _change(url, f"/desk/faults/{name}", {"count": count})
 
 
@@ -153,10 +153,10 @@ def _change(url: str, path: str, given: dict[str, Any]) -> None:
 
 
 def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) -> Any:
-    # Of http, only loopback is secure.
+    # Plain http is secure only to loopback.
     if not (url.startswith("http://") and is_secure_url(url)):
         fail(CommandError(f"{url} is not on this machine: --cloud, or DT_API_URL, must name DT Cloud on your desk.", 2))
-    # Here, because no other command needs it.
+    # Imported here, because no other command needs it.
     import urllib.error
     import urllib.request
 
@@ -165,7 +165,7 @@ def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) 
         url.rstrip("/") + path, data, {"Content-Type": "application/json"}, method=method
     )
     try:
-        # Not through a proxy to this very machine.
+        # Without a proxy, because it is this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_TIMEOUT) as response:
             return json.loads(response.read())

@@ -74,9 +74,7 @@ def export(
     }
     query = build_query(device_id, types, labels)
     try:
-        with opened(source) as reader:
-            if reader.is_queue:
-                raise CommandError("A queue has no history to export. The worker of its cloud takes its events.", 2)
+        with opened(source, needs_history=True) as reader:
             if partition:
                 _write_days(reader, query, to, settings, yes)
             else:

@@ -8,6 +8,6 @@ from cli import CommandError
 
 
 def fail(error: CommandError) -> NoReturn:
-    """Print the error's sentences, and end the process."""
+    """Print the error, and exit."""
     typer.echo(str(error), err=True)
     raise typer.Exit(error.exit_code)

@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError, check, cloud, export, mirror, reading
+from cli import CommandError, backup, check, cloud, export, mirror, places, reading
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
 
 app = typer.Typer(
-    help="Send signed events to a receiver, as DT Cloud does, and look at what it stored.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
@@ -33,6 +32,7 @@ for command in (
     mirror.mirror,
     export.export,
     check.check,
+    backup.backup,
 ):
     app.command()(command)
 
@@ -43,6 +43,21 @@ _ORGANIZATION = "dtconn"
 _FAULTS = "Faults, each to be answered 401 (one at a time)"
 _ES256 = "DT's asymmetric signature"
 _INTERRUPTED = 130
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"dtconn {places.version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    """Send signed events to a receiver, as DT Cloud does, and look at what it stored, whichever store it is in."""
 
 
 @app.command()
@@ -152,7 +167,11 @@ def send(
         raise typer.BadParameter("They need --both-signatures.", param_hint=["--es256-key", "--organization"])
     try:
         signer = Signer(
-            secret=None if unsigned else secrets.token_bytes() if wrong_secret else find_secret(secret, secret_file),
+            secret=None
+            if unsigned
+            else secrets.token_bytes()
+            if wrong_secret
+            else find_secret(secret, places.find(secret_file)),
             key=Es256Key.load(es256_key or _ES256_KEY) if both_signatures else None,
             organization=organization or _ORGANIZATION,
             expired=expired,
@@ -187,6 +206,9 @@ def send(
         typer.echo(json.dumps(tally.document()))
     elif tally.count or not failure:
         tally.show(Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
+        if tally.is_refused:
+            source = "in DT_SIGNATURE_SECRET or --secret" if secret else f"in {places.find(secret_file)}"
+            typer.echo(f"They were signed with the secret {source}. `make run` says where the receiver's is.", err=True)
     if failure:
         fail(failure)
     raise typer.Exit(exit_code or (0 if tally.is_as_expected else 1))

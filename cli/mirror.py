@@ -32,20 +32,21 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
     counts: Counter[str] = Counter()
     name = identity(source)
     try:
-        with opened(source) as reader:
-            if reader.is_queue:
-                raise CommandError("A queue has no history to copy. The worker of its cloud takes its events.", 2)
-            with open_target(to) as target, Progress("{} events read") as progress:
-                position = target.position(name)
-                ask(reader.arrived_cost(_time_of(position)), yes)
-                for batch in reader.follow(position):
-                    events = [event for event in batch.events if event.fault != FOREIGN]
-                    counts["foreign"] += len(batch.events) - len(events)
-                    counts += target.write(events)
-                    if batch.position and batch.position != position:
-                        target.save(name, batch.position)
-                        position = batch.position
-                    progress.show(counts.total())
+        with (
+            opened(source, needs_history=True) as reader,
+            open_target(to) as target,
+            Progress("{} events read") as progress,
+        ):
+            position = target.position(name)
+            ask(reader.arrived_cost(_time_of(position)), yes)
+            for batch in reader.follow(position):
+                events = [event for event in batch.events if event.fault != FOREIGN]
+                counts["foreign"] += len(batch.events) - len(events)
+                counts += target.write(events)
+                if batch.position and batch.position != position:
+                    target.save(name, batch.position)
+                    position = batch.position
+                progress.show(counts.total())
     except CommandError as error:
         fail(error)
     except KeyboardInterrupt:

@@ -1,17 +1,20 @@
 """``dtconn events``, ``readings``, ``latest`` and ``tail``: what a store has, whichever cloud it is in."""
 
+import gc
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
+from cli.places import find
 
 if TYPE_CHECKING:
     from core.event import Event
@@ -22,6 +25,7 @@ _NOTHING = "Nothing that is stored matches. `make send` sends an event."
 # Keys that tail remembers, so that what a store gives again is shown once.
 _MAX_KNOWN = 100_000
 _LINES = 20
+_GARBAGE = 100_000
 
 From = Annotated[
     str,
@@ -158,7 +162,7 @@ def latest(
 
     _check_format(as_json, as_csv)
     query = build_query(device_id, types, labels)
-    with opened(source) as reader:
+    with opened(source, needs_history=True) as reader:
         ask(reader.latest_cost(query), yes)
         found = sorted(
             newest_rows(reader.latest(query)),
@@ -179,6 +183,7 @@ def tail(
     labels: Labels = None,
     limit: Annotated[int, typer.Option("--limit", min=0, max=1_000, help="Start with this many.")] = 10,
     as_json: AsJson = False,
+    yes: Yes = False,
 ) -> None:
     """Show events as they are stored, until Ctrl-C: a live table on a terminal, lines elsewhere.
 
@@ -188,7 +193,9 @@ def tail(
       dtconn tail --type temperature --json | jq .deviceId
     """  # noqa: D301
     query = build_query(device_id, types, labels, limit=limit)
-    with opened(source) as reader:
+    with opened(source, needs_history=True) as reader:
+        if limit:
+            ask(reader.cost(query), yes)
         if reader.poll_seconds is None:
             fail(
                 CommandError(
@@ -257,13 +264,28 @@ def _show_live(arriving: "Iterator[list[Event]]", lines: int) -> None:
 
 
 @contextmanager
-def opened(source: str, *, receive: bool = False, exit_code: int = 1) -> "Iterator[Reader]":
-    """Open the reader of a store; end the command with one sentence, and ``exit_code``, if it cannot be read."""
+def opened(
+    source: str, *, receive: bool = False, needs_history: bool = False, exit_code: int = 1
+) -> "Iterator[Reader]":
+    """Open the reader of a store, or end the command with one sentence.
+
+    Args:
+        source: Its URL.
+        receive: Whether a queue that cannot be peeked may be read.
+        needs_history: Whether a queue is of no use.
+        exit_code: Of the command if the store cannot be read.
+    """
     from readers import ReaderError
     from readers.sources import open_reader
 
+    if source == DATABASE:
+        source = str(find(Path(source)))
+    # Rows have no cycles, and looking for them takes a sixth of a listing.
+    gc.set_threshold(_GARBAGE)
     try:
         with open_reader(source) as reader:
+            if needs_history and reader.is_queue:
+                fail(CommandError("A queue has no history: the worker of its cloud processes what it takes.", 2))
             if reader.receiving:
                 if not receive:
                     fail(CommandError(f"This queue cannot be peeked. {reader.receiving} Add --receive to do that.", 2))
@@ -281,7 +303,7 @@ def ask(cost: str | None, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        fail(CommandError("Add --yes to read it, or narrow it down by --device.", 2))
+        fail(CommandError("Add --yes to read it.", 2))
     typer.confirm("Read it?", abort=True, err=True)
 
 
@@ -294,7 +316,14 @@ def build_query(
     limit: int = 0,
 ) -> "Query":
     """Return the query of a command's options."""
+    from core.event import EVENT_TYPES
+    from core.spelling import nearest
     from readers.query import Query
+
+    for name in types or ():
+        # A type that is not known may be a new one.
+        if name not in EVENT_TYPES and (meant := nearest(name, EVENT_TYPES)):
+            _refuse(f"{name} is not an event type. Do you mean {meant}?", "--type")
 
     return Query(
         device_id=device_id,

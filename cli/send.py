@@ -59,7 +59,7 @@ class Plan:
     def expects(self, status: int | None, what: str) -> bool:
         """Return whether an answer is as expected; a status of None means no answer.
 
-        A 200 without an outcome is not from the receiver: some platforms answer 200 themselves without it.
+        A 200 without an outcome is not from the receiver: some platforms answer 200 by themselves.
         """
         return status == 401 if self.refused else status == 200 and what != ""
 
@@ -88,6 +88,11 @@ class Tally:
         """Whether every delivery has an answer, and every answer is as expected."""
         return self.count == self._plan.deliveries and all(self._plan.expects(*answer) for answer in self._answers)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a delivery was answered 401 that should not have been."""
+        return not self._plan.refused and any(status == 401 for status, _ in self._answers)
+
     def add(self, status: int | None, what: str, seconds: float) -> None:
         """Count one delivery that took ``seconds``. ``status`` is None, and ``what`` says why, without an answer."""
         self._answers[status, what] += 1
@@ -113,7 +118,7 @@ class Tally:
         }
 
     def show(self, console: Console) -> None:
-        """Write the summary for a person."""
+        """Print the summary."""
         document = self.document()
         console.print(f"{self.count} of {self._plan.deliveries} deliveries from device {document['deviceId']}")
         for answer in document["answers"]:

@@ -10,7 +10,7 @@ the event, and each time in a payload is the text that DT sent. docs/events.md s
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, get_args
@@ -274,8 +274,12 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("connectionLatency", "maxLatencyMillis", "maxLatencyMillis", "ms"),
 )
 
+_BY_TYPE: dict[str | None, list[Quantity]] = {}
+for _quantity in QUANTITIES:
+    _BY_TYPE.setdefault(_quantity.event_type, []).append(_quantity)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen, which takes 2 us for each
 class Reading:
     """One quantity at one time: a row of a table.
 
@@ -314,35 +318,31 @@ def readings(event: Event) -> Iterator[Reading]:
     data = _data(event)
     if type(data) is not dict:
         return
-    quantities = [quantity for quantity in QUANTITIES if quantity.event_type == event.event_type]
     samples = _list(data.get("samples"))
+    is_backfilled, name = data.get("isBackfilled") is True, _text(_at(event.document, "labels", "name"))
     for source in samples if samples and type(samples[0]) is dict else [data]:
-        if type(source) is dict:
-            yield from _rows(event, data, source, quantities)
-
-
-def _rows(
-    event: Event, data: Mapping[str, Any], source: Mapping[str, Any], quantities: Sequence[Quantity]
-) -> Iterator[Reading]:
-    time = read_time(source.get("sampleTime")) or read_time(data.get("updateTime")) or event.timestamp
-    for quantity in quantities:
-        found = source.get(quantity.field) if quantity.field else None
-        value = _number(found) if quantity.unit else None
-        text = None if quantity.unit else _text(found)
-        if quantity.field is None or value is not None or text is not None:
-            yield Reading(
-                key=event.key,
-                device_id=event.device_id,
-                project_id=event.project_id,
-                event_type=quantity.event_type,
-                quantity=quantity.quantity,
-                value=None if value is None else float(value),
-                text=text,
-                unit=quantity.unit,
-                time=rfc3339(time) if time else None,
-                is_backfilled=data.get("isBackfilled") is True,
-                name=_text(_at(event.document, "labels", "name")),
-            )
+        if type(source) is not dict:
+            continue
+        at = read_time(source.get("sampleTime")) or read_time(data.get("updateTime")) or event.timestamp
+        time = rfc3339(at) if at else None
+        for quantity in _BY_TYPE.get(event.event_type, ()):
+            found = source.get(quantity.field) if quantity.field else None
+            value = _number(found) if quantity.unit else None
+            text = None if quantity.unit else _text(found)
+            if quantity.field is None or value is not None or text is not None:
+                yield Reading(
+                    event.key,
+                    event.device_id,
+                    event.project_id,
+                    quantity.event_type,
+                    quantity.quantity,
+                    None if value is None else float(value),
+                    text,
+                    quantity.unit,
+                    time,
+                    is_backfilled,
+                    name,
+                )
 
 
 def _data(event: Event) -> Any:

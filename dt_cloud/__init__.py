@@ -1,8 +1,8 @@
-"""DT Cloud on your desk: projects, sensors and Data Connectors that behave as DT's documents say, on loopback alone.
+"""DT Cloud on your desk: projects, sensors and Data Connectors as in DT's documents, on loopback only.
 
-What is faithful, what is a guess, and how to set it otherwise: docs/dt-cloud.md.
+docs/dt-cloud.md says what follows DT's documents, what is assumed, and which options change it.
 """
 
 
 class CloudError(Exception):
-    """What keeps the cloud or its sender from working, as a sentence for a person that says what to do next."""
+    """A failure of the cloud or its sender; its text tells the user what to do next."""

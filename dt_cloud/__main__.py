@@ -119,7 +119,7 @@ def main(
 
 
 def exports(cloud: Cloud) -> dict[str, str]:
-    """Return the environment of clients and receivers, by the names that DT's own clients read."""
+    """Return the environment variables for DT's clients and for receivers."""
     account = next(each for each in cloud.accounts.all if each.role == "project.developer")
     return {
         # DT's Terraform provider; it appends /v2 itself.
@@ -142,7 +142,7 @@ def exports(cloud: Cloud) -> dict[str, str]:
 
 
 def welcome(cloud: Cloud) -> str:
-    """Return what a person needs to begin."""
+    """Return the text that is printed at the start."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports(cloud).items()]
     return "\n".join(
         [

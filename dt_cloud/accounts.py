@@ -1,4 +1,4 @@
-"""The organization, its projects, and the service accounts that may use them: the same at each start."""
+"""The organization, its projects and their service accounts: the same at each start."""
 
 import hmac
 import secrets
@@ -57,12 +57,12 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A service account with its one key.
+    """A service account with its key.
 
     Attributes:
-        role: One of `ROLES`. A project's roles are in the first project alone; the organization's is in all.
-        key_id: The id of its key.
-        email: Its address.
+        role: One of `ROLES`. Project roles apply to the first project only, the organization's role to all.
+        key_id: The key's id.
+        email: The account's address.
         secret: The key's secret.
     """
 
@@ -73,17 +73,17 @@ class Account:
 
     @property
     def projects(self) -> tuple[str, ...]:
-        """The ids of the projects that it may see."""
+        """The ids of the projects that the account may see."""
         return tuple(PROJECTS) if self.role == "organization.admin" else (FIRST_PROJECT,)
 
 
 class Accounts:
-    """Who may do what.
+    """Service accounts and their permissions.
 
     Args:
-        database: Keeps the secrets, which are made at the first start.
-        choices: Say which role may create a connector.
-        token_endpoints: The addresses of the token endpoint, of which a client's token has to name one.
+        database: Stores the secrets, which are generated at the first start.
+        choices: Decide which role may create a connector.
+        token_endpoints: The addresses of the token endpoint; a client's token must name one.
     """
 
     def __init__(self, database: Database, choices: Choices, token_endpoints: tuple[str, ...]) -> None:
@@ -117,7 +117,7 @@ class Accounts:
             now: The real time, in seconds since the epoch.
 
         Raises:
-            ValueError: It is not good; the text says why.
+            ValueError: The token is not valid; the text says why.
         """
         try:
             account = self._by_key[jwt.get_unverified_header(assertion).get("kid", "")]
@@ -150,7 +150,7 @@ class Accounts:
 
         Args:
             scheme: ``bearer`` or ``basic``.
-            credentials: The access token; or key id and secret, with a colon between.
+            credentials: The access token; or key id and secret, separated by a colon.
 
         Raises:
             ApiError: 401.
@@ -181,7 +181,7 @@ class RateLimit:
         """Count a request.
 
         Raises:
-            ApiError: 429, with the seconds until the next.
+            ApiError: 429, with the seconds until the next request is allowed.
         """
         now = time.monotonic()
         left, since = self._left.get(account.key_id, (self.BURST, now))

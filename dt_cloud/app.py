@@ -26,13 +26,13 @@ def build_app(
     *more: Route,
     beside: AbstractAsyncContextManager[None] | None = None,
 ) -> Starlette:
-    """Return the application, which opens the cloud when it starts and closes it at its end.
+    """Return the application, which opens the cloud at startup and closes it at shutdown.
 
     Args:
-        cloud: What it serves.
-        ledger: What ``/ledger`` answers.
-        more: Other routes.
-        beside: Entered once the cloud is open, and left before it is closed.
+        cloud: The cloud to serve.
+        ledger: Returns the answer of ``/ledger``.
+        more: Additional routes.
+        beside: A context that is entered after the cloud is opened, and left before it is closed.
     """
 
     async def show_ledger(_request: Request) -> Response:
@@ -63,7 +63,7 @@ def build_app(
             HTTPException: _show_http_error,
             Exception: _show_fault,
         },
-        # A page elsewhere whose name was made to lead here must not read what is here.
+        # Against DNS rebinding: a page on another host name must not read these answers.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])],
         lifespan=lifespan,
     )

@@ -1,9 +1,9 @@
-"""One attempt to deliver one event: signed, with the faults that were asked for, and posted."""
+"""One attempt to deliver one event: signed, with the requested faults, and posted."""
 
 import asyncio
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dt_cloud.choices import Choices
 from dt_cloud.connectors import Connector
@@ -25,10 +25,10 @@ class Delivery:
         device_id: The event's device.
         event_id: The event's id.
         event_type: The event's type.
-        body: The request's body.
+        body: The body of the request.
         published: When it was queued.
-        attempts: How many there were.
-        signature: The first attempt's headers, where each carries them.
+        attempts: The number of attempts so far.
+        signature: The first attempt's headers, if later attempts repeat them.
     """
 
     id: int
@@ -45,17 +45,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request, and what came of it.
+    """One request and its outcome.
 
     Attributes:
-        delivery: Of which delivery.
-        state: What the delivery is now: ``waiting``, or one of the ledger's.
-        due: When the next attempt is, if it waits.
+        delivery: The delivery.
+        state: The new state of the delivery: ``waiting``, or one of the ledger's.
+        due: The time of the next attempt, if waiting.
         started: When it began, on the cloud's clock.
         sent: The same in real time.
-        answer: What came back.
+        answer: The receiver's answer.
         note: Why there is no answer, or the fault that was injected.
-        headers: As sent.
+        headers: The headers as sent.
     """
 
     delivery: Delivery
@@ -69,14 +69,14 @@ class Attempt:
 
 
 class Courier:
-    """Signs and posts.
+    """Signs and posts events.
 
     Args:
-        choices: Say what acknowledges, and whether each attempt is signed anew.
-        faults: What goes wrong on request.
+        choices: Decide which answers acknowledge, and whether each attempt is signed again.
+        faults: The requested faults.
         key: Signs DT-Asymmetric-Signature.
-        issuer: Issues it.
-        organization: The organization that it is signed for.
+        issuer: The issuer of that signature.
+        organization: The organization id in that signature.
     """
 
     def __init__(self, choices: Choices, faults: Faults, key: Es256Key | None, issuer: str, organization: str) -> None:
@@ -95,7 +95,7 @@ class Courier:
         """Make one attempt, signed at ``now`` in real time.
 
         Returns:
-            The answer; why there is none, and the faults that were injected; the headers as sent.
+            The answer; the reason if there is no answer, and the injected faults; the headers as sent.
         """
         notes: list[str] = []
         headers = self._headers(connector, delivery, now, notes)
@@ -114,9 +114,7 @@ class Courier:
         else:
             answer = await self._sender.post(connector.url, delivery.body, headers)
         if is_slow:
-            answer = Answer(
-                status=answer.status, seconds=answer.seconds + SLOW_SECONDS, reason=answer.reason, body=answer.body
-            )
+            answer = replace(answer, seconds=answer.seconds + SLOW_SECONDS)
         if self._choices.is_success(answer.status) and self._faults.take(LOSE_ANSWER):
             notes.append(LOSE_ANSWER)
             answer = Answer(status=None, seconds=answer.seconds, reason="answer lost")
@@ -134,7 +132,7 @@ class Courier:
             notes.append(EXPIRED_TOKEN)
         signer = Signer(
             secret=secret,
-            # Else the asymmetric signature, which is right, would let the delivery in.
+            # Otherwise the delivery would be accepted because of its valid asymmetric signature.
             key=None if is_wrong else self._key,
             organization=self._organization,
             issuer=self._issuer,

@@ -9,7 +9,7 @@ from dt_cloud.values import all_fields
 
 MAX_SAMPLES = 30
 _HEARTBEAT = timedelta(minutes=15)
-# Every sensor sends some types, and a temperature sensor stands for those.
+# Every sensor sends some of the types; for those, use a temperature sensor.
 _DEVICE_TYPES = {supported[0]: device_type for device_type, supported in reversed(list(SUPPORTED.items()))} | {
     "pressure": "co2", "connectionStatus": "ccon", "ethernetStatus": "ccon", "cellularStatus": "ccon",
     "connectionLatency": "ccon",
@@ -20,7 +20,7 @@ class Device:
     """A device that can send every event type, with values that move from one event to the next.
 
     Args:
-        device_id: Its id; one that begins with ``emu`` is an emulator, which has no product number.
+        device_id: Its id; with the prefix ``emu`` it is an emulator, which has no product number.
         project_id: The id of its project.
         samples: How many samples a temperature or humidity event has, 1 to `MAX_SAMPLES`.
     """
@@ -36,7 +36,7 @@ class Device:
 
         Args:
             event_type: One of `EVENT_TYPES`.
-            now: When it happens, in UTC.
+            now: The time of the event, in UTC.
         """
         data = self._data(event_type, now)
         event = event_document(xid(now.timestamp()), self.project_id, self.device_id, event_type, data, now)
@@ -53,16 +53,16 @@ class Device:
             return {event_type: {**next(fields), "updateTime": rfc3339(now)}}
         every = _HEARTBEAT / self._samples
         samples = [{**next(fields), "sampleTime": rfc3339(now - age * every)} for age in reversed(range(self._samples))]
-        samples.reverse()  # the newest comes first, and is the event's own value
+        samples.reverse()  # newest first, and equal to the event's own value
         newest = {name: value for name, value in samples[0].items() if name != "sampleTime"}
         return {event_type: {**newest, "updateTime": rfc3339(now), "samples": samples, "isBackfilled": False}}
 
 
 def tampered(body: bytes) -> bytes:
-    """Change one byte of a body that `Device` made, so that it is still a proper event: one of another eventId."""
+    """Change one byte of a body of `Device`: it is still a valid event, with another eventId."""
     at = body.index(b'"eventId":"') + len(b'"eventId":"')
     return body[:at] + (b"1" if body[at : at + 1] == b"0" else b"0") + body[at + 1 :]
 
 
-# Those that a Data Connector can be told to send.
+# The types that a Data Connector can be configured to send.
 EVENT_TYPES = tuple(all_fields())

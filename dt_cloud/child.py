@@ -1,4 +1,4 @@
-"""``python -m dt_cloud.child MODULE``: runs a module for as long as the process that started it lives."""
+"""``python -m dt_cloud.child MODULE``: runs a module while its parent process lives."""
 
 import os
 import runpy
@@ -8,7 +8,7 @@ import threading
 
 
 def _end_with_parent() -> None:
-    # The parent has the other end and never writes: this returns when it is gone, however it ended.
+    # The parent has the other end and never writes: this returns when the parent has ended for any reason.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""What DT's documents leave open or contradict each other in; docs/dt-cloud.md has the documents."""
+"""Options for what DT's documents do not say, or contradict each other about; docs/dt-cloud.md has the sources."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,16 +6,16 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """How this cloud behaves where nobody but DT knows.
+    """Behaviour that only DT knows.
 
     Attributes:
-        signs: Whether each attempt is signed anew (``each``), or carries the first one's signature (``once``).
-        success: Which answers acknowledge: ``2xx``, or 200 alone.
+        signs: Whether each attempt is signed again (``each``), or repeats the first signature (``once``).
+        success: Which answers acknowledge: ``2xx``, or only ``200``.
         creators: Who may create a connector: ``developer`` and higher, or ``admin``.
         default_labels: The labels of a connector that is created without any.
         backoff: ``formula``, 8 s x 2^(n-1) up to 1 h; or ``table``, which has 1,024 s for the sixth failure.
-        hidden_for: Seconds, in real time, for which what was just created is answered 404.
-        max_connectors: How many connectors a project may have.
+        hidden_for: Seconds, in real time, for which a new connector is answered 404.
+        max_connectors: The maximum number of connectors per project.
     """
 
     signs: Literal["each", "once"] = "each"
@@ -27,15 +27,15 @@ class Choices:
     max_connectors: int = 10
 
     def is_success(self, status: int | None) -> bool:
-        """Return whether an answer acknowledges; a status of None is no answer."""
+        """Return whether a status acknowledges the event; None means no answer."""
         return status is not None and (status == 200 if self.success == "200" else 200 <= status < 300)
 
     def retry_after(self, failures: int, latency: float) -> float:
-        """Return how long the next attempt waits, in seconds.
+        """Return the delay before the next attempt, in seconds.
 
         Args:
-            failures: How many attempts failed, at least 1.
-            latency: How long the last one took, in seconds: the wait is at least four times that.
+            failures: The number of failed attempts, at least 1.
+            latency: The duration of the last one, in seconds: the delay is at least four times that.
         """
         exponent = failures - 1
         if self.backoff == "table" and failures >= 6:

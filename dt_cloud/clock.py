@@ -1,4 +1,4 @@
-"""The cloud's time, which may run faster than the machine's, stand still, or jump ahead."""
+"""The cloud's clock, which can run faster than the machine's, stop, or jump ahead."""
 
 import time
 from datetime import UTC, datetime
@@ -7,18 +7,18 @@ from dt_cloud.database import Database
 
 MAX_SPEED = 100_000.0
 _KEPT = "clock"
-# The last of the seconds that DT's ids can hold, in 2106.
+# The last second that DT's ids can represent, in 2106.
 _END = float(2**32 - 1)
 
 
 class Clock:
     """Seconds since the epoch on the cloud's clock.
 
-    Waits, lives, windows and heartbeats are measured on it. Deadlines, latencies and signatures are in real time,
-    because the receiver's clock is.
+    Delays, lives, windows and heartbeats use this clock. Deadlines, latencies and signatures use real time, because
+    the receiver does.
 
     Args:
-        database: Keeps the time, so that it never runs back: a queue that was 11 hours old still is after a restart.
+        database: Stores the time, so that it never runs back: a queue that was 11 hours old still is after a restart.
         speed: How many seconds pass in one real second.
     """
 
@@ -43,36 +43,36 @@ class Clock:
         return 0.0 if self._is_paused else self._speed
 
     def real_seconds(self, until: float) -> float:
-        """Return how many real seconds it takes until a time; infinite while paused, unless that time has come."""
+        """Return the real seconds until a time; infinite while paused, unless the time has passed."""
         left = until - self.now()
-        # A jump to a time may end a rounding error before it.
+        # A jump may end slightly before the time, because of rounding.
         if left < 1e-6:
             return 0.0
         return float("inf") if self._is_paused else left / self._speed
 
     def set_speed(self, speed: float) -> None:
-        """Run ``speed`` times as fast from now on, at most `MAX_SPEED`."""
+        """Run ``speed`` times as fast as real time from now on, at most `MAX_SPEED`."""
         self._rebase()
         self._speed = min(max(speed, 0.001), MAX_SPEED)
 
     def pause(self) -> None:
-        """Stand still."""
+        """Stop the clock."""
         self._rebase()
         self._is_paused = True
 
     def resume(self) -> None:
-        """Run on."""
+        """Continue after `pause`."""
         self._rebase()
         self._is_paused = False
 
     def jump(self, seconds: float) -> None:
-        """Be ``seconds`` later at once; a clock never goes back."""
+        """Jump ahead by ``seconds``, never back."""
         self._rebase()
         self._base = min(self._base + max(0.0, seconds), _END)
         self.keep()
 
     def keep(self) -> None:
-        """Write the time down."""
+        """Store the time."""
         self._database.set_meta(_KEPT, self.now())
 
     def _rebase(self) -> None:

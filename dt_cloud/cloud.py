@@ -1,4 +1,4 @@
-"""The whole cloud, without its HTTP side: made of its parts, opened and closed."""
+"""The whole cloud, without its HTTP API: builds, opens and closes its parts."""
 
 import sqlite3
 import sys
@@ -33,8 +33,8 @@ class Cloud:
     Args:
         path: The database file.
         base_url: Where it listens, such as ``http://127.0.0.1:8010``.
-        choices: What the documents leave open.
-        allowed_hosts: Hosts that events may be sent to beside this machine.
+        choices: Behaviour that the documents do not define.
+        allowed_hosts: Hosts to which events may be sent, besides this machine.
         speed: How many seconds pass on its clock in one real second.
 
     Raises:
@@ -76,12 +76,12 @@ class Cloud:
         self._is_open = False
 
     async def open(self) -> None:
-        """Begin to deliver."""
+        """Start delivering."""
         await self.deliverer.open()
         self._is_open = True
 
     async def close(self) -> None:
-        """Let what is under way end, and close the database."""
+        """Let attempts in progress end, and close the database."""
         if self._is_open:
             await self.deliverer.close()
         try:
@@ -90,7 +90,7 @@ class Cloud:
             print(f"The cloud's time cannot be written: {error}.", file=sys.stderr)
         self.database.close()
 
-    # ---- connectors, where more than the list of them changes ----
+    # ---- changes to connectors that affect their queues ----
 
     def connector(self, connector_id: str) -> Connector:
         """Return a connector.
@@ -113,10 +113,10 @@ class Cloud:
         raise ApiError(404, "resource not found: no such device")
 
     def fault(self, name: str, count: int) -> None:
-        """Let a fault happen: at once, or to the next ``count`` deliveries, events or requests.
+        """Inject a fault: at once, or into the next ``count`` deliveries, events or requests.
 
         Raises:
-            dt_cloud.errors.ApiError: 404, there is no such fault; 400, there is nothing for it to happen to.
+            dt_cloud.errors.ApiError: 404, no such fault; 400, nothing that it could affect.
         """
         if name == TWO_CONNECTORS:
             connector = next((each for each in self.connectors.all() if each.status == ACTIVE), None)
@@ -140,7 +140,7 @@ class Cloud:
             self.publisher.publish(device, device.type, {**values, "updateTime": time, "isBackfilled": True})
 
     def emulate(self, device: Device, given: Mapping[str, Any]) -> None:
-        """Publish one event of a device, as the emulator does: by its type, such as ``{"touch": {}}``.
+        """Publish an event of a device, as the emulator does. ``{"touch": {}}`` is an example.
 
         Raises:
             dt_cloud.errors.ApiError: 400.
@@ -159,7 +159,7 @@ class Cloud:
             raise ApiError(400, f"invalid argument: {error}") from None
 
     def update(self, connector: Connector, given: dict[str, Any], mask: str | None) -> None:
-        """Change a connector; one that is no longer active loses its queue.
+        """Change a connector; if it is no longer active, its queue is dropped.
 
         Raises:
             dt_cloud.errors.ApiError: 400.
@@ -173,11 +173,12 @@ class Cloud:
         with self.database.transaction():
             self.connectors.delete(connector)
             self.deliverer.drop(connector.connector_id)
+        self.hidden_until.pop(connector.connector_id, None)
 
-    # ---- what it knows about itself ----
+    # ---- state ----
 
     def ledger(self) -> dict[str, Any]:
-        """Return what became of all events, in all and for each connector."""
+        """Return the outcomes of all events, in total and for each connector."""
         return {
             **self.books.document(self.deliverer.waiting()),
             "connectors": {
@@ -187,7 +188,7 @@ class Cloud:
         }
 
     def connector_state(self, connector: Connector) -> dict[str, Any]:
-        """Return what a person wants to know of a connector, and what comes next."""
+        """Return a connector's state for the page, and its next attempts."""
         number, now = connector.connector_id, self.clock.now()
         last = self.deliverer.last_attempts.get(number)
         due = self.deliverer.next_attempt(number)

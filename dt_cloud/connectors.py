@@ -1,4 +1,4 @@
-"""Data Connectors: what a client may set, and what the API says of them."""
+"""Data Connectors: their fields, and how clients change them."""
 
 import ipaddress
 import json
@@ -45,16 +45,16 @@ class Connector:
     Attributes:
         connector_id: Its id.
         project_id: The id of its project.
-        display_name: What people call it.
+        display_name: The name that people gave it.
         status: ``ACTIVE``, ``USER_DISABLED`` or ``SYSTEM_DISABLED``.
         events: The event types that it sends; all if empty.
-        labels: The labels that it sends along.
-        url: Where to.
+        labels: The device labels in each request.
+        url: The receiver's URL.
         secret: The signature secret; none if empty.
         headers: Custom headers of each request.
-        created: When it was made, in seconds since the epoch on the cloud's clock.
-        failing_since: When its first attempt after the last success failed; None if the last one succeeded.
-        failures: How many attempts failed since then.
+        created: When it was created, in seconds since the epoch on the cloud's clock.
+        failing_since: The time of the first failure since the last success; None if the last attempt succeeded.
+        failures: The number of failures since then.
     """
 
     connector_id: str
@@ -76,7 +76,7 @@ class Connector:
         return f"projects/{self.project_id}/dataconnectors/{self.connector_id}"
 
     def document(self) -> dict[str, Any]:
-        """Return it as the API does, with every field, and the secret in clear, as DT's API has it."""
+        """Return the connector as DT's API does, with every field, and the secret in clear text."""
         return {
             "name": self.name,
             "displayName": self.display_name,
@@ -96,9 +96,9 @@ class Connectors:
     """All Data Connectors, in memory and in the database.
 
     Args:
-        database: Keeps them.
-        choices: Say how many a project may have, and which labels one has by default.
-        allowed_hosts: Hosts that events may be sent to beside this machine.
+        database: Stores them.
+        choices: Decide the maximum per project, and the default labels.
+        allowed_hosts: Hosts to which events may be sent, besides this machine.
     """
 
     def __init__(self, database: Database, choices: Choices, allowed_hosts: Collection[str] = ()) -> None:
@@ -113,28 +113,28 @@ class Connectors:
             self._all[values["connector_id"]] = Connector(**values)
 
     def of(self, projects: Iterable[str]) -> list[Connector]:
-        """Return the connectors of some projects, in the order in which they were made."""
+        """Return the connectors of some projects, in order of creation."""
         wanted = set(projects)
         return [connector for connector in self._all.values() if connector.project_id in wanted]
 
     def all(self) -> list[Connector]:
-        """Return all of them."""
+        """Return all connectors."""
         return list(self._all.values())
 
     def get(self, connector_id: str) -> Connector | None:
-        """Return a connector; None if there is none of that id."""
+        """Return a connector; None if the id is unknown."""
         return self._all.get(connector_id)
 
     def create(self, project_id: str, given: Mapping[str, Any], now: float) -> Connector:
-        """Make a connector.
+        """Create a connector.
 
         Args:
             project_id: The id of its project.
-            given: As a client sends it; ``type`` and ``httpConfig.url`` are the least.
+            given: The client's fields; ``type`` and ``httpConfig.url`` are required.
             now: The time, in seconds since the epoch.
 
         Raises:
-            ApiError: 400; also beyond the number that a project may have.
+            ApiError: 400; also if the project has the maximum number.
         """
         kind = given.get("type")
         if kind in _OTHER_TYPES:
@@ -153,16 +153,16 @@ class Connectors:
         return connector
 
     def update(self, connector: Connector, given: Mapping[str, Any], mask: str | None) -> Connector:
-        """Change what a client names.
+        """Change fields of a connector.
 
         Args:
-            connector: Which.
-            given: As a client sends it. Without a mask: each field that is there and not null; the fields of
-                ``httpConfig`` one by one, and lists and headers as a whole.
-            mask: Names of fields, with commas between: exactly those are changed.
+            connector: The connector.
+            given: The client's fields. Without a mask, each field that is present and not null is changed: the fields
+                of ``httpConfig`` individually, lists and headers as a whole.
+            mask: Comma-separated names of fields: exactly those are changed.
 
         Returns:
-            The connector as it is once this is committed.
+            The connector as it will be after the commit.
 
         Raises:
             ApiError: 400; nothing is changed.
@@ -181,7 +181,7 @@ class Connectors:
         return changed
 
     def save(self, connector: Connector) -> None:
-        """Write a connector as it is now."""
+        """Store a connector."""
         assignments = ", ".join(f"{name} = ?" for name in _COLUMNS)
         self._database.execute(
             f"UPDATE connectors SET {assignments} WHERE connector_id = ?",  # noqa: S608

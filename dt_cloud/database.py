@@ -1,31 +1,36 @@
-"""The cloud's SQLite database. One process has it, and one thread: that of the event loop."""
+"""The cloud's SQLite database. Only one process uses it, on one thread: the event loop's."""
 
 import contextlib
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dt_cloud import CloudError
 
-# Of schema.sql. A database of another version is refused, not migrated: everything in it is made up.
+# Of schema.sql. A database of another version is refused, not migrated: its content is simulated.
 VERSION = 1
-# "DTc", so that another program's database is not taken for an empty one of ours.
+# "DTc", to recognize another program's database.
 _APPLICATION_ID = 0x44546301
 
 
 class Database:
-    """A connection that commits what survives a kill of the process.
+    """A connection whose commits survive a kill of the process.
 
-    synchronous=NORMAL with a write-ahead log: a commit is in the hands of the operating system when it returns, so a
+    synchronous=NORMAL with a write-ahead log: a commit has been written to the operating system when it returns, so a
     killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
+
+    After each commit it looks whether the file and its log are still where they were. If they are not, what was
+    committed would be lost with the process, and must not be acknowledged.
 
     Attributes:
         listeners: Called after each transaction with whether it was committed.
+        on_lost: Called with a sentence when the file or its log was moved, replaced or deleted; ends the process.
 
     Args:
-        path: The file; made, readable to its owner alone, when it is not there.
+        path: The file; created, readable only to its owner, if missing.
 
     Raises:
         CloudError: It cannot be opened, is in use, or is of another version.
@@ -33,6 +38,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.listeners: list[Callable[[bool], None]] = []
+        self.on_lost: Callable[[str], NoReturn] = sys.exit
         self._after_commit: list[Callable[[], object]] = []
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,6 +46,9 @@ class Database:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=256)
             self._open(path)
+            # SQLite has its log beside the target of a symbolic link.
+            self._paths = (str(path.absolute()), f"{path.resolve()}-wal")
+            self._files = self._look()
         except (OSError, sqlite3.Error) as error:
             raise CloudError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
 
@@ -47,13 +56,13 @@ class Database:
         # Another process would deliver the same queue. The lock lasts until this connection is closed.
         self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         try:
-            # The journal's mode is written into the file, which may be another program's: look first.
+            # Setting the journal mode writes to the file, which may be another program's: check first.
             found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
             is_empty = self.value("SELECT count(*) FROM sqlite_master") == 0
             if not is_empty and found != (_APPLICATION_ID, VERSION):
                 raise CloudError(f"{path} is not a database of this version of dt_cloud. Nothing in it was changed.")
             self._connection.execute("PRAGMA journal_mode=WAL")
-            # This takes the lock, which the mode alone may not.
+            # This takes the lock, which setting the mode may not.
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -66,10 +75,14 @@ class Database:
             schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
             pragmas = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={VERSION};"
             self._connection.executescript(f"BEGIN; {schema} {pragmas} COMMIT;")
+        # Not in schema.sql, since earlier databases of this version lack it.
+        self._connection.execute(
+            "CREATE INDEX IF NOT EXISTS events_of_type ON events (device_id, event_type, timestamp DESC, id DESC)"
+        )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that is done inside, or nothing of it. Within another transaction it belongs to that one."""
+        """Commit everything done inside, or nothing. Inside another transaction it is part of that one."""
         if self._connection.in_transaction:
             yield
             return
@@ -84,6 +97,7 @@ class Database:
             for listen in self.listeners:
                 listen(False)
             raise
+        self._check()
         for listen in self.listeners:
             listen(True)
         after, self._after_commit = self._after_commit, []
@@ -91,9 +105,9 @@ class Database:
             act()
 
     def after_commit(self, act: Callable[[], object]) -> None:
-        """Do something once the open transaction is committed, and never if it is not; at once, if none is open.
+        """Call a function after the open transaction's commit, never after a rollback; at once, if none is open.
 
-        What is in memory beside the database changes so, and stays as it was where the disk is full.
+        This keeps the state in memory consistent with the database, also when the disk is full.
         """
         if self._connection.in_transaction:
             self._after_commit.append(act)
@@ -102,26 +116,47 @@ class Database:
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement."""
-        return self._connection.execute(statement, values)
+        cursor = self._connection.execute(statement, values)
+        # It is -1 for what only reads.
+        if cursor.rowcount >= 0 and not self._connection.in_transaction:
+            self._check()
+        return cursor
 
     def executemany(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """Run one statement for each of ``rows``."""
         self._connection.executemany(statement, rows)
 
     def value(self, query: str, *values: Any) -> Any:
-        """Return the first column of the first row; None without a row."""
+        """Return the first column of the first row; None if there is no row."""
         row = self._connection.execute(query, values).fetchone()
         return row and row[0]
 
     def meta(self, name: str, default: Any = None) -> Any:
-        """Return what is kept under ``name``."""
+        """Return the value stored under ``name``."""
         found = self.value("SELECT value FROM meta WHERE name = ?", name)
         return default if found is None else found
 
     def set_meta(self, name: str, value: Any) -> None:
-        """Keep ``value`` under ``name``."""
+        """Store ``value`` under ``name``."""
         self.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 
+    def _look(self) -> list[tuple[int, int]]:
+        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths)]
+
+    def _check(self) -> None:
+        try:
+            if self._look() == self._files:
+                return
+        except OSError:
+            pass
+        # So that a file that was moved without its log is whole, and no log is left for the next file in its place.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.on_lost(
+            f"{self._paths[0]} or its log was moved, replaced or deleted, so the cloud ends: "
+            "what is accepted now would be lost. Start it again; a missing file is created."
+        )
+
     def close(self) -> None:
-        """Close the file, with everything of the log in it."""
+        """Write the log into the file, and close it."""
         self._connection.close()

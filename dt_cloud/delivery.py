@@ -27,11 +27,13 @@ from dt_cloud.signing import Es256Key
 # On the cloud's clock, in seconds.
 LIFE = 12 * 3600.0
 DISABLED_AFTER = 5 * 86_400.0
-# No document names a limit; more would be the machine's own.
+# No document names a limit; this one is for the machine's sake.
 CONCURRENCY = 64
-# Real seconds that attempts under way have when the cloud is stopped.
+# Real seconds that attempts in progress get when the cloud is stopped.
 _CLOSING = 0.5
-# Real seconds between looks for what is too old, and so drops out though its attempt is still to come.
+# Real seconds after which a receiver that answered at once before counts as hanging.
+_SILENCE = 1.0
+# Real seconds between checks for deliveries that are too old, which expire even before their next attempt.
 _EXPIRE_EVERY = 1.0
 
 
@@ -39,7 +41,7 @@ _EXPIRE_EVERY = 1.0
 class _Queue:
     heap: list[tuple[float, int]] = field(default_factory=list)
     in_flight: set[int] = field(default_factory=set)
-    # Under way when the queue was dropped: a failure is their end.
+    # In progress when the queue was dropped: after a failure they are not repeated.
     dropped: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -49,19 +51,19 @@ _COLUMNS = "id, event, connector_id, device_id, event_id, event_type, body, publ
 
 
 class Deliverer:
-    """Delivers what is queued, each event until it is acknowledged, too old, or dropped.
+    """Delivers the queued events, each until it is acknowledged, too old, or dropped.
 
     Args:
-        database: Has the queues.
-        clock: For everything but deadlines, latencies and signatures.
-        choices: What the documents leave open.
-        connectors: Where to, and how signed.
+        database: Stores the queues.
+        clock: Used for everything except deadlines, latencies and signatures.
+        choices: Behaviour that the documents do not define.
+        connectors: The URLs and secrets.
         books: Counts outcomes.
         metrics: Counts attempts.
-        faults: What goes wrong on request.
+        faults: The requested faults.
         key: Signs DT-Asymmetric-Signature.
-        issuer: Issues it.
-        organization: The organization that it is signed for.
+        issuer: The issuer of that signature.
+        organization: The organization id in that signature.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Deliverer:
         self._expiring: asyncio.Task[None] | None = None
         self._is_open = False
         self.listeners: list[Callable[[Attempt], None]] = []
-        # Of each connector, since the start.
+        # Per connector, since the start.
         self.last_attempts: dict[str, Attempt] = {}
         for connector_id, due, number in database.execute(
             "SELECT connector_id, due, id FROM deliveries WHERE state = 'waiting'"
@@ -101,16 +103,16 @@ class Deliverer:
             heapq.heapify(queue.heap)
 
     async def open(self) -> None:
-        """Begin to deliver."""
+        """Start delivering."""
         self._is_open = True
         for connector_id, queue in self._queues.items():
             queue.task = asyncio.create_task(keep_running(partial(self._run, connector_id, queue)))
         self._expiring = asyncio.create_task(keep_running(self._expire_for_ever))
 
     async def close(self) -> None:
-        """Let the attempts under way end, for `_CLOSING` at most, and write everything down.
+        """Let the attempts in progress end, for at most `_CLOSING`, and store everything.
 
-        Those that are cut off are attempted again after the next start.
+        Interrupted attempts are repeated after the next start.
         """
         self._is_open = False
         tasks = [queue.task for queue in self._queues.values() if queue.task]
@@ -125,41 +127,52 @@ class Deliverer:
         await self._courier.close()
         self._outcomes.close()
 
-    # ---- what others ask ----
+    # ---- queries and commands ----
 
     def waiting(self, connector_id: str | None = None) -> int:
-        """Return how many deliveries wait, those under way included, until the ledger has what became of them."""
+        """Return the number of deliveries without an outcome in the ledger, including those in progress."""
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
         return sum(len(queue.heap) + len(queue.in_flight) for queue in queues) + self._outcomes.finished(connector_id)
 
     def next_attempt(self, connector_id: str | None = None) -> float | None:
-        """Return when the next attempt is due; None if nothing waits for one."""
+        """Return when the next attempt is due; None if no delivery is waiting."""
         queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
         return min((queue.heap[0][0] for queue in queues if queue.heap), default=None)
 
     def is_busy(self, connector_id: str) -> bool:
-        """Return whether an attempt of a connector is under way, due, or not written yet."""
+        """Return whether a connector has an attempt that is in progress, due, or not stored yet."""
         queue = self._queue(connector_id)
         is_due = bool(queue.heap) and queue.heap[0][0] <= self._clock.now()
         return bool(queue.in_flight) or is_due or self._outcomes.finished(connector_id) > 0
 
     def is_behind(self) -> bool:
-        """Return whether a connector has more that is due than can be under way."""
+        """Return whether a connector has more due deliveries than it can send at once, and its receiver answers.
+
+        A receiver that hangs must not slow the clock down for all connectors.
+        """
         now = self._clock.now()
         return any(
-            queue.heap and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY
-            for queue in self._queues.values()
+            queue.heap and queue.heap[0][0] < now and len(queue.in_flight) >= CONCURRENCY and self._is_answered(each)
+            for each, queue in self._queues.items()
         )
 
+    def _is_answered(self, connector_id: str) -> bool:
+        last = self.last_attempts.get(connector_id)
+        if last is None or last.answer.is_timeout:
+            return False
+        # The first attempts that hang end by the deadline only: until then, compare with how long the last answer took.
+        silence = time.time() - last.sent - last.answer.seconds
+        return silence <= _SILENCE + 2 * last.answer.seconds
+
     def enqueue(self, connector: Connector, event: int, document: Fields, body: bytes, due: float) -> int:
-        """Write a delivery; within the transaction of its event, after which `start` is to be called.
+        """Store a delivery, in its event's transaction; call `start` after the commit.
 
         Args:
-            connector: For which connector.
+            connector: The connector.
             event: The event's number in the history.
             document: The event.
-            body: Of the request.
-            due: When the first attempt is.
+            body: The body of the request.
+            due: The time of the first attempt.
 
         Returns:
             The delivery's number.
@@ -176,19 +189,21 @@ class Deliverer:
         return number
 
     def start(self, connector_id: str, due: float, number: int) -> None:
-        """Deliver what is written now."""
+        """Start delivering a stored delivery."""
         queue = self._queue(connector_id)
         heapq.heappush(queue.heap, (due, number))
         queue.wake.set()
 
     def drop(self, connector_id: str) -> None:
-        """Drop what waits, since the connector is disabled or gone; what is under way may still arrive."""
+        """Drop the waiting deliveries of a disabled or deleted connector; attempts in progress may still arrive."""
         queue = self._queue(connector_id)
         self._give_up(connector_id, {number for _, number in queue.heap}, ledger.DROPPED)
         self._database.after_commit(lambda: queue.dropped.update(queue.in_flight))
+        # If the connector is gone, so is its queue once nothing is under way.
+        self._database.after_commit(queue.wake.set)
 
     def resend(self, number: int) -> bool:
-        """Attempt a waiting delivery now; return whether it waits for an attempt."""
+        """Attempt a waiting delivery now; return False if it is not waiting."""
         row = self._database.execute("SELECT connector_id FROM deliveries WHERE id = ?", number).fetchone()
         queue = row and self._queues.get(row[0])
         found = queue and next((entry for entry in queue.heap if entry[1] == number), None)
@@ -200,7 +215,7 @@ class Deliverer:
         return True
 
     def wake(self) -> None:
-        """Look at the clock again: it jumped, or runs at another speed."""
+        """Check the clock again after a jump or a change of speed."""
         self._expire()
         for queue in self._queues.values():
             queue.wake.set()
@@ -230,12 +245,20 @@ class Deliverer:
                     heapq.heappush(queue.heap, (due, number))
                     raise
                 wait = None
-            # Paused, it is woken when time runs again.
+            if not queue.heap and not queue.in_flight and self._connectors.get(connector_id) is None:
+                self._forget(connector_id)
+                return
+            # While paused, this waits until `wake`.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(queue.wake.wait(), None if wait == float("inf") else wait)
 
+    def _forget(self, connector_id: str) -> None:
+        self._metrics.forget(connector_id)
+        del self._queues[connector_id]
+        self.last_attempts.pop(connector_id, None)
+
     def _begin(self, connector_id: str, queue: _Queue, number: int) -> None:
-        # At 3,600 times the speed, a retry comes before the commit of the attempt before it.
+        # At speed 3,600, a retry comes before the commit of the previous attempt.
         if self._outcomes.has(number):
             self._outcomes.write()
         connector = self._connectors.get(connector_id)
@@ -322,7 +345,7 @@ class Deliverer:
             self._clock.keep()
 
     def _expire(self) -> None:
-        """Expire what is older than `LIFE`, whenever its next attempt would be."""
+        """Expire deliveries older than `LIFE`, even before their next attempt."""
         too_old = self._clock.now() - LIFE
         rows = self._database.execute(
             "SELECT connector_id, id FROM deliveries WHERE state = 'waiting' AND published <= ?", too_old

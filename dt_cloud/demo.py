@@ -1,4 +1,4 @@
-"""``make demo``: the cloud with sensors and the local receiver side by side, and one address to open."""
+"""``make demo``: the cloud with sensors, and the local receiver beside it."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def main(
     wanted = parse_speed(speed)
     if port == receiver_port:
         sys.exit("The page and the receiver cannot have the same port: set DT_CLOUD_PORT or PORT to another one.")
-    # The receiver's is let go again: what matters is the sentence, if somebody else has it.
+    # The receiver's port is released again: this only reports if it is in use.
     bind(receiver_port, "PORT").close()
     listening = bind(port)
     url, store = f"http://127.0.0.1:{receiver_port}", FOLDER / "events.db"
@@ -94,7 +94,7 @@ def _secrets(cloud: Cloud) -> tuple[str, str]:
 
 
 def _connect(cloud: Cloud, url: str, secret: str) -> None:
-    """Have a connector to the receiver in each project."""
+    """Create or update a connector to the receiver in each project."""
     for project, name in PROJECTS.items():
         given = {"type": "HTTP_PUSH", "displayName": name, "labels": ["name"]}
         config = {"url": url, "signatureSecret": secret}

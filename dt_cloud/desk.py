@@ -1,4 +1,4 @@
-"""What one does at the desk and not by DT's API: the page, what it shows, and its buttons' requests."""
+"""What DT's API does not have: the page, its data, and the requests of its buttons."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from dt_cloud.devices import check_labels
 from dt_cloud.errors import ApiError
 from dt_cloud.watch import Watch, written
 
-# Where `dtconn cloud` looks by itself.
+# The default of `dtconn cloud`.
 DEFAULT_URL = "http://127.0.0.1:8010"
 _MAX_LISTED = 50
 _COLUMNS = "id, connector_id, device_id, event_id, event_type, published, state, due, attempts"
@@ -31,7 +31,7 @@ class Desk:
     """Answers the page and ``dtconn cloud``.
 
     Args:
-        watch: What happens.
+        watch: The source of the page's data.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -40,9 +40,9 @@ class Desk:
         self._closing = asyncio.Event()
 
     def routes(self) -> list[Route]:
-        """Return the routes. The ones below ``/desk`` that change anything take JSON alone.
+        """Return the routes. Those below ``/desk`` that change anything accept only JSON.
 
-        A page elsewhere cannot send that without asking first, and is not allowed to
+        Another website cannot send that without a preflight request, which is not allowed
         (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
         """
         return [
@@ -69,15 +69,15 @@ class Desk:
         ]
 
     def close(self) -> None:
-        """End the frames, so that the server need not wait for them."""
+        """End the streams of frames, so that the server does not wait for them."""
         self._closing.set()
 
     def _command(self, text: str) -> str:
-        """Return the command that does the same, on this cloud if it is not where dtconn looks."""
+        """Return the equivalent command, with this cloud's address if it is not the default."""
         elsewhere = "" if self._cloud.base_url == DEFAULT_URL else f" --cloud {self._cloud.base_url}"
         return f"dtconn {text}{elsewhere}"
 
-    # ---- looking ----
+    # ---- reading ----
 
     async def _index(self, _request: Request) -> Response:
         return _file("index.html")
@@ -89,18 +89,16 @@ class Desk:
         return StreamingResponse(self._stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def _stream(self) -> AsyncIterator[str]:
-        """Server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
-        number, change = 0, 0
-        while not self._closing.is_set():
-            frame = self._watch.frame(number)
-            number = frame["number"]
-            change, frame["devices"] = self._watch.devices(change)
-            yield f"data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
+        """Send server-sent events, `page.FRAMES` a second: a slow reader gets fewer, and never an old one."""
+        with self._watch.follow() as follower:
+            while not self._closing.is_set():
+                frame = json.dumps(follower.frame(), ensure_ascii=False, separators=(",", ":"))
+                yield f"data: {frame}\n\n"
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), 1 / page.FRAMES)
 
     async def _frame(self, _request: Request, _given: dict[str, Any]) -> Any:
-        return self._watch.frame(0)
+        return self._watch.frame(0) | self._watch.constants()
 
     async def _devices(self, _request: Request, _given: dict[str, Any]) -> Any:
         return {"devices": self._watch.devices()[1]}
@@ -109,7 +107,7 @@ class Desk:
         return self._watch.series()
 
     async def _deliveries(self, request: Request, _given: dict[str, Any]) -> Any:
-        """Newest first: ``state``, ``type``, ``device``, ``connector`` and ``before``, an id, narrow the list."""
+        """List deliveries, newest first, by ``state``, ``type``, ``device``, ``connector``, ``before`` (an id)."""
         query, conditions = request.query_params, ["1"]
         values: list[str | int] = []
         for name, column in (("type", "event_type"), ("device", "device_id"), ("connector", "connector_id")):
@@ -175,7 +173,7 @@ class Desk:
             ],
         }
 
-    # ---- doing; each answer says which command does the same ----
+    # ---- changing; each answer has the equivalent command ----
 
     async def _resend(self, request: Request, _given: dict[str, Any]) -> Any:
         number = _number(request.path_params["id"])
@@ -264,7 +262,7 @@ class Desk:
         return {"published": published, "command": _curl("POST", f"{connector.name}:sync")}
 
     async def _publish(self, request: Request, given: dict[str, Any]) -> Any:
-        """Take one event by its type, as the emulator does: ``{"touch": {}}``."""
+        """Take an event as the emulator does: ``{"touch": {}}``."""
         device = self._cloud.device(request.path_params["id"])
         self._cloud.emulate(device, given)
         return {"command": self._command(f"cloud publish {device.device_id} {next(iter(given))}")}
@@ -312,7 +310,7 @@ def _file(name: str) -> Response:
 
 
 def _curl(method: str, name: str, given: dict[str, Any] | None = None) -> str:
-    """Return the request of DT's API that does the same; a secret stays out of it, since it is shown."""
+    """Return the equivalent request to DT's API, without a secret, because it is displayed."""
     command = f'curl -X {method} "$DT_API_URL/v2/{name}" -u "$DT_API_KEY_ID:$DT_API_KEY_SECRET"'
     if given is None:
         return command

@@ -1,4 +1,4 @@
-"""Sensors and Cloud Connectors: what they are called, and what each reported last."""
+"""Sensors and Cloud Connectors: their labels, and the newest data of each."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +18,10 @@ class Device:
     """A device.
 
     Attributes:
-        device_id: Its id; an emulated one begins with ``emu``.
+        device_id: Its id; an emulated device's begins with ``emu``.
         project_id: The id of its project.
         type: One of `dt_cloud.events.SUPPORTED`.
-        product_number: As DT's; a connector leaves it out for an emulator.
+        product_number: DT's product number; a connector leaves it out for an emulator.
         labels: ``name`` and ``description`` are what DT Studio shows.
         reported: The newest data of each event type.
     """
@@ -39,7 +39,7 @@ class Device:
         return f"projects/{self.project_id}/devices/{self.device_id}"
 
     def document(self) -> dict[str, Any]:
-        """Return it as the API does: an entry in ``reported`` for each event type, null until there was one."""
+        """Return the device as DT's API does: ``reported`` has an entry per event type, null before the first event."""
         return {
             "name": self.name,
             "type": self.type,
@@ -53,10 +53,10 @@ class Devices:
     """All devices, in memory and in the database.
 
     Attributes:
-        listeners: Called with a device that was made, changed or removed.
+        listeners: Called with each created, changed or deleted device.
 
     Args:
-        database: Keeps them.
+        database: Stores them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -68,12 +68,12 @@ class Devices:
         }
 
     def of(self, projects: Iterable[str]) -> list[Device]:
-        """Return the devices of some projects, in the order in which they were made."""
+        """Return the devices of some projects, in order of creation."""
         wanted = set(projects)
         return [device for device in self._all.values() if device.project_id in wanted]
 
     def get(self, device_id: str) -> Device | None:
-        """Return a device; None if there is none of that id."""
+        """Return a device; None if the id is unknown."""
         return self._all.get(device_id)
 
     def create(
@@ -91,10 +91,10 @@ class Devices:
             device_type: One of `dt_cloud.events.SUPPORTED`.
             labels: Its labels; ``virtual-sensor`` is added, as DT does.
             now: The time, in seconds since the epoch.
-            device_id: Its id, if that is to be the same in each run.
+            device_id: Its id, to have the same one in each run.
 
         Raises:
-            ApiError: 400, there is no such type.
+            ApiError: 400, no such type.
         """
         if not isinstance(device_type, str) or device_type not in SUPPORTED:
             raise ApiError(400, f"invalid argument: type must be one of {', '.join(SUPPORTED)}")
@@ -151,7 +151,7 @@ class Devices:
         }
 
     def report(self, device: Device, event_type: str, fields: Mapping[str, Any]) -> None:
-        """Keep the newest data of an event type. Backfilled data never takes the place of newer."""
+        """Store the newest data of an event type. Backfilled data never replaces newer data."""
         newest = device.reported.get(event_type)
         if newest and newest["updateTime"] > fields["updateTime"]:
             return
@@ -163,11 +163,11 @@ class Devices:
 
 
 def check_labels(add: Any, remove: Any = ()) -> None:
-    """Refuse what cannot be set or removed as labels.
+    """Check labels to set or remove.
 
     Args:
-        add: To be an object of strings.
-        remove: To be an array of them.
+        add: Must be an object of strings.
+        remove: Must be an array of strings.
 
     Raises:
         ApiError: 400.

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 
 class ApiError(Exception):
-    """A request that is refused.
+    """A refused request.
 
     Attributes:
         status: The HTTP status code.
         reason: A sentence for the client.
-        headers: Of the answer.
+        headers: The headers of the answer.
     """
 
     def __init__(self, status: int, reason: str, *, headers: Mapping[str, str] | None = None) -> None:
@@ -20,5 +20,5 @@ class ApiError(Exception):
 
     @property
     def document(self) -> dict[str, object]:
-        """The answer's body."""
+        """Return the answer's body."""
         return {"error": self.reason, "code": self.status, "help": f"https://docs.d21s.com/error/#{self.status}"}

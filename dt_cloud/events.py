@@ -1,4 +1,4 @@
-"""Events as DT writes them: which device sends which, and what stands in each field that nobody gave."""
+"""Events in DT's format: the types of each device type, and the defaults of fields."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ SUPPORTED: Mapping[str, tuple[str, ...]] = {
 }
 PRODUCT_NUMBERS: Mapping[str, str] = dict.fromkeys(SUPPORTED, "102058")
 
-# A new field that nobody gave. Those without a default here must be given.
+# The defaults of fields. Fields without a default here are required.
 _DEFAULTS: Mapping[str, Fields] = {
     "deskOccupancy": {"state": "NOT_OCCUPIED", "remarks": []},
     "networkStatus": {
@@ -40,7 +40,7 @@ _DEFAULTS: Mapping[str, Fields] = {
     "ethernetStatus": {"macAddress": "", "ipAddress": "", "errors": []},
     "cellularStatus": {"signalStrength": 0, "errors": []},
 }
-# The fields that are read, by the event types that have samples.
+# The measured fields of event types with samples.
 SAMPLED: Mapping[str, tuple[str, ...]] = {
     "temperature": ("value",),
     "humidity": ("temperature", "relativeHumidity"),
@@ -64,7 +64,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 
 _NUMBER = (int, float)
-# Of fields that are of one kind wherever they are.
+# The types of fields that have the same type everywhere.
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("value", "temperature", "relativeHumidity", "signalStrength", "rssi", "percentage"), _NUMBER),
     **dict.fromkeys(("total", "ppm", "pascal"), (int,)),
@@ -73,12 +73,12 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def complete(event_type: str, given: Mapping[str, Any], now: datetime) -> Fields:
-    """Return the fields of an event with everything in them that DT sends.
+    """Return the fields of an event, completed with all fields that DT sends.
 
     Args:
-        event_type: One of DT's, but ``labelsChanged``.
-        given: Fields by DT's names.
-        now: The time of fields that have none.
+        event_type: One of DT's types except ``labelsChanged``.
+        given: The given fields, by DT's names.
+        now: The default of time fields.
 
     Raises:
         ValueError: A field is missing or of the wrong type; the text says which.
@@ -140,7 +140,7 @@ def _cloud_connector(given: Any) -> Fields:
 def event_document(
     event_id: str, project_id: str, device_id: str, event_type: str, data: Fields, timestamp: datetime
 ) -> Fields:
-    """Return an event as stream, history and connectors have it."""
+    """Return an event as in the stream, the history and the connectors' requests."""
     return {
         "eventId": event_id,
         "targetName": f"projects/{project_id}/devices/{device_id}",
@@ -151,13 +151,13 @@ def event_document(
 
 
 def delivery_body(event: Fields, labels: Mapping[str, str], metadata: Mapping[str, str]) -> bytes:
-    """Return the body of a Data Connector's request, compact as DT Cloud puts it on the wire."""
+    """Return the body of a Data Connector's request, as compact JSON like DT Cloud's."""
     document = {"event": event, "labels": labels, "metadata": metadata}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def metadata(project_id: str, device_id: str, device_type: str, product_number: str) -> dict[str, str]:
-    """Return what a connector adds to an event about its device. An emulator has no product number there."""
+    """Return the metadata that a connector adds about the device; for an emulator without product number."""
     return {
         "deviceId": device_id,
         "projectId": project_id,
@@ -166,5 +166,5 @@ def metadata(project_id: str, device_id: str, device_type: str, product_number: 
     }
 
 
-# Those that a Data Connector can be told to send; ping is in the stream alone.
+# The types that a Data Connector can be configured to send; ping is only in the stream.
 CONNECTOR_EVENT_TYPES = EVENT_TYPES - {"ping"}

@@ -1,4 +1,4 @@
-"""Faults on request: what goes wrong on the way, a counted number of times."""
+"""Faults on request, each a given number of times."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ TOO_MANY_REQUESTS = "too-many-requests"
 TWO_CONNECTORS = "two-connectors"
 BACKFILL = "backfill"
 
-# Those that happen to the next so many deliveries, events or requests.
+# Faults that affect a given number of deliveries, events or requests.
 COUNTED: Mapping[str, str] = {
     UNREACHABLE: "an attempt does not reach the receiver",
     LOSE_ANSWER: "the receiver answers, and the answer is lost: the event comes again",
@@ -31,7 +31,7 @@ COUNTED: Mapping[str, str] = {
     NOT_FOUND: "a connector that was just created is answered 404 for 3 s",
     TOO_MANY_REQUESTS: "a request to the API is answered 429",
 }
-# Those that happen at once.
+# Faults that happen at once.
 IMMEDIATE: Mapping[str, str] = {
     TWO_CONNECTORS: "a second connector sends to the same URL",
     BACKFILL: "a sensor that had lost contact sends 100 stored readings, the newest first",
@@ -40,30 +40,30 @@ ALL = {**COUNTED, **IMMEDIATE}
 
 
 class Faults:
-    """How often each fault is still to happen."""
+    """The remaining number of each fault."""
 
     def __init__(self) -> None:
         self._left: Counter[str] = Counter()
-        # Connectors that reach nobody, for a scenario.
+        # Connectors that a scenario has disconnected from their receivers.
         self.unreachable: set[str] = set()
 
     def set(self, name: str, count: int) -> None:
-        """Let a fault happen ``count`` times; 0 switches it off.
+        """Let a fault happen ``count`` times; 0 turns it off.
 
         Raises:
-            ApiError: 404, there is no such fault.
+            ApiError: 404, no such fault.
         """
         if name not in COUNTED:
             raise ApiError(404, f"no such fault; the faults are {', '.join(ALL)}")
         self._left[name] = max(0, count)
 
     def take(self, name: str) -> bool:
-        """Return whether a fault happens now."""
+        """Return whether a fault happens now, and count it."""
         if not self._left[name]:
             return False
         self._left[name] -= 1
         return True
 
     def document(self) -> dict[str, int]:
-        """Return those that are on."""
+        """Return the remaining numbers of the active faults."""
         return {name: left for name, left in self._left.items() if left}

@@ -15,7 +15,7 @@ def xid(seconds: float) -> str:
 
 
 def fixed_xid(name: str) -> str:
-    """Return the id that is always the same for ``name``."""
+    """Return a fixed id for ``name``."""
     return encode_xid(hashlib.sha256(name.encode()).digest()[:12])
 
 

@@ -1,4 +1,4 @@
-"""What became of each event for each connector. Nothing is ever taken away from it."""
+"""The outcomes of all events for each connector. Counts never decrease."""
 
 from collections import Counter
 from typing import Any
@@ -9,33 +9,33 @@ PUBLISHED = "published"
 DELIVERED = "delivered"
 EXPIRED = "expired"
 DROPPED = "dropped"
-# Withheld by the connector's event filter: not published to it.
+# Filtered out by the connector: not published to it.
 FILTERED = "filtered"
 
 
 class Ledger:
     """Counts outcomes by connector and event type.
 
-    With what waits, which the queues know: published = delivered + waiting + expired + dropped.
+    With the number waiting, which the queues know: published = delivered + waiting + expired + dropped.
 
     Args:
-        database: Keeps the counts.
+        database: Stores the counts.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         rows = database.execute("SELECT connector_id, event_type, outcome, number FROM counts")
         self._counts: Counter[tuple[str, str, str]] = Counter({tuple(row[:3]): row[3] for row in rows})
-        # Of the transaction that is open.
+        # Counts of the open transaction.
         self._added: Counter[tuple[str, str, str]] = Counter()
         database.listeners.append(self._end)
 
     def add(self, connector_id: str, event_type: str, outcome: str) -> None:
-        """Count an event, within the transaction of what became of it, which is to end with `write`."""
+        """Count an event in the transaction of its outcome, which must end with `write`."""
         self._added[connector_id, event_type, outcome] += 1
 
     def write(self) -> None:
-        """Write what was counted in the open transaction."""
+        """Store the counts of the open transaction."""
         rows = [(*names, self._counts[names] + number) for names, number in self._added.items()]
         self._database.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", rows)
 
@@ -45,11 +45,11 @@ class Ledger:
         self._added.clear()
 
     def document(self, waiting: int, connector_id: str | None = None) -> dict[str, Any]:
-        """Return the totals, of one connector or of all, and what was lost by event type.
+        """Return the totals, of one connector or of all, and the lost events by type.
 
         Args:
-            waiting: How many deliveries wait.
-            connector_id: Of this connector alone.
+            waiting: The number of waiting deliveries.
+            connector_id: Only this connector.
         """
         totals = dict.fromkeys((PUBLISHED, DELIVERED, EXPIRED, DROPPED, FILTERED), 0) | {"waiting": waiting}
         lost: dict[str, Counter[str]] = {EXPIRED: Counter(), DROPPED: Counter()}

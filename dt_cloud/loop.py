@@ -1,4 +1,4 @@
-"""The event loop of what sends, uvloop's where there is one; and what runs on it for as long as the cloud does."""
+"""The cloud's event loop, uvloop's if it is installed; and its background tasks."""
 
 import asyncio
 import importlib
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# Seconds until what could not be written is tried again.
+# Seconds until a failed write is repeated.
 _AGAIN = 1.0
 
 
@@ -23,7 +23,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def keep_running(run: Callable[[], Awaitable[None]]) -> None:
-    """Run something that writes to the database, and again when that could not be written, such as on a full disk."""
+    """Run a task that writes to the database, and restart it after a failed write, for example on a full disk."""
     while True:
         try:
             await run()

@@ -1,4 +1,4 @@
-"""A connector's successes, errors and latency over the last three hours, as ``:metrics`` gives them."""
+"""A connector's successes, errors and latency of the last three hours, for ``:metrics``."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dt_cloud.database import Database
 
 WINDOW = 3 * 3600.0
-# A latency is kept to 5 %: three hours of 500 attempts a second are five million.
+# Latencies are stored with an accuracy of 5 %: three hours of 500 attempts a second are five million.
 _STEP = math.log(1.05)
 _LEAST = 0.001
 
@@ -21,10 +21,10 @@ class _Minute:
 
 
 class Metrics:
-    """Counts attempts by the minute, on the cloud's clock.
+    """Counts attempts per minute of the cloud's clock.
 
     Args:
-        database: Keeps them.
+        database: Stores them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -32,12 +32,14 @@ class Metrics:
         self._minutes: dict[str, dict[int, _Minute]] = defaultdict(dict)
         self._changed: set[tuple[str, int]] = set()
         self._oldest = 0
-        for connector, minute, successes, errors, latencies in database.execute("SELECT * FROM minutes"):
+        for connector, minute, successes, errors, latencies in database.execute(
+            "SELECT * FROM minutes WHERE connector_id IN (SELECT connector_id FROM connectors)"
+        ):
             counts = Counter({int(each): number for each, number in json.loads(latencies).items()})
             self._minutes[connector][minute] = _Minute(successes, errors, counts)
 
     def add(self, connector_id: str, now: float, is_success: bool, seconds: float) -> None:
-        """Count an attempt that took ``seconds``, which ended at ``now``."""
+        """Count an attempt that took ``seconds`` and ended at ``now``."""
         minute = self._minutes[connector_id].setdefault(int(now // 60), _Minute())
         if is_success:
             minute.successes += 1
@@ -47,7 +49,7 @@ class Metrics:
         self._changed.add((connector_id, int(now // 60)))
 
     def write(self, now: float) -> None:
-        """Write what changed, and forget what is older than the window; within a transaction."""
+        """Store the changes, and delete what is older than the window; within a transaction."""
         rows = [
             (connector_id, minute, each.successes, each.errors, json.dumps(each.latencies))
             for connector_id, minute in self._changed
@@ -64,8 +66,14 @@ class Metrics:
                 del minutes[first]
         self._database.execute("DELETE FROM minutes WHERE minute < ?", oldest)
 
+    def forget(self, connector_id: str) -> None:
+        """Forget a connector that is gone."""
+        self._database.execute("DELETE FROM minutes WHERE connector_id = ?", connector_id)
+        self._minutes.pop(connector_id, None)
+        self._changed = {each for each in self._changed if each[0] != connector_id}
+
     def document(self, connector_id: str, now: float) -> dict[str, object]:
-        """Return them as the API does."""
+        """Return the metrics as DT's API does."""
         since = (now - WINDOW) // 60
         minutes = [each for minute, each in self._minutes[connector_id].items() if minute >= since]
         latencies: Counter[int] = Counter()

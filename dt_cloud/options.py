@@ -1,4 +1,4 @@
-"""What `make cloud` and `make demo` have in common of what can be typed."""
+"""Options that `make cloud` and `make demo` share."""
 
 import math
 
@@ -10,7 +10,7 @@ PORT = 8010
 
 
 def parse_speed(text: str) -> float | None:
-    """Return how fast time is to run; None for ``auto``.
+    """Return the requested speed of time; None for ``auto``.
 
     Raises:
         typer.BadParameter: It is neither.

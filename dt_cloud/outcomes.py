@@ -1,4 +1,4 @@
-"""What became of deliveries, written in one commit with the ledger: never one without the other."""
+"""The outcomes of deliveries, committed together with the ledger."""
 
 import asyncio
 import json
@@ -14,12 +14,12 @@ from dt_cloud.database import Database
 from dt_cloud.ledger import Ledger
 from dt_cloud.metrics import Metrics
 
-# Finished deliveries that stay to be looked at.
+# The number of finished deliveries that are kept for the page.
 KEPT = 10_000
 _PRUNE_EVERY = 1_000
-# Real seconds in which the outcomes of attempts share one commit. Killed meanwhile, they are attempted again.
+# Real seconds for which the outcomes of attempts share a commit. After a kill they are attempted again.
 _COMMIT_EVERY = 0.02
-# Real seconds until that is tried again, if it fails.
+# Real seconds until a failed commit is repeated.
 _AGAIN = 1.0
 
 
@@ -27,9 +27,9 @@ class Outcomes:
     """Keeps the outcomes of attempts until they are committed.
 
     Args:
-        database: Has the deliveries.
-        clock: Dates them.
-        connectors: Whose failures are written along.
+        database: Stores the deliveries.
+        clock: The cloud's clock.
+        connectors: Their failures are stored in the same commit.
         books: Counts outcomes.
         metrics: Counts attempts.
     """
@@ -42,7 +42,7 @@ class Outcomes:
         self._connectors = connectors
         self._ledger = books
         self._metrics = metrics
-        # Not committed yet; the first so many of them are in the transaction that is open.
+        # Uncommitted attempts; and how many of them, the first ones, are in the open transaction.
         self._attempts: list[Attempt] = []
         self._in_transaction = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -50,16 +50,16 @@ class Outcomes:
         database.listeners.append(self._end)
 
     def add(self, attempt: Attempt) -> None:
-        """Take an outcome, which is written soon."""
+        """Take an outcome, to be stored soon."""
         self._attempts.append(attempt)
         self._write_in(_COMMIT_EVERY)
 
     def has(self, delivery: int) -> bool:
-        """Return whether an attempt of a delivery is still to be committed."""
+        """Return whether a delivery has an uncommitted attempt."""
         return any(each.delivery.id == delivery for each in self._attempts)
 
     def finished(self, connector_id: str | None = None) -> int:
-        """Return how many deliveries are finished, and not yet in the ledger."""
+        """Return the number of finished deliveries that are not in the ledger yet."""
         return sum(
             each.state != "waiting" and connector_id in (None, each.delivery.connector_id) for each in self._attempts
         )
@@ -68,7 +68,7 @@ class Outcomes:
         """Write all outcomes.
 
         Raises:
-            sqlite3.Error: They cannot be written now; nothing is forgotten.
+            sqlite3.Error: They cannot be stored now; nothing is lost.
         """
         attempts = self._attempts[self._in_transaction :]
         finished = [each for each in attempts if each.state != "waiting"]
@@ -83,7 +83,7 @@ class Outcomes:
             self._prune(len(finished))
 
     def give_up(self, connector_id: str, deliveries: list[int], state: str) -> None:
-        """Finish deliveries that nothing will attempt any more.
+        """Finish deliveries that will not be attempted again.
 
         Raises:
             sqlite3.Error: As `write`.
@@ -100,7 +100,7 @@ class Outcomes:
             self._prune(len(deliveries))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Store the remaining outcomes."""
         if self._timer:
             self._timer.cancel()
         try:

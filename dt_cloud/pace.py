@@ -1,4 +1,4 @@
-"""How fast the cloud's time runs: as wanted, and no faster than deliveries keep up with."""
+"""The speed of the cloud's clock: as requested, but no faster than deliveries keep up."""
 
 import asyncio
 import time
@@ -7,14 +7,14 @@ from dt_cloud.cloud import Cloud
 
 
 class Pace:
-    """Runs the clock as fast as is wanted, and slower where deliveries do not keep up; and measures how fast that is.
+    """Runs the clock at the requested speed, slower if deliveries do not keep up, and measures the real speed.
 
     Args:
-        cloud: Which.
-        wanted: How many seconds are to pass in one real second; None for as many as deliveries keep up with.
+        cloud: The cloud.
+        wanted: The requested seconds per real second; None for as fast as deliveries keep up.
     """
 
-    # Deliveries a second that leave room for the receiver on the same two cores.
+    # Deliveries per second that leave CPU for the receiver on the same two cores.
     TARGET = 300.0
     FASTEST = 3_600.0
     EVERY = 1.0
@@ -27,7 +27,7 @@ class Pace:
         cloud.deliverer.listeners.append(self._count)
 
     def set(self, wanted: float | None) -> None:
-        """Want another speed from now on."""
+        """Change the requested speed."""
         self.wanted = wanted
         if wanted is not None:
             self.cloud.clock.set_speed(wanted)

@@ -17,13 +17,13 @@ from dt_cloud.database import Database
 from dt_cloud.delivery import Deliverer
 from dt_cloud.devices import Device, Devices
 from dt_cloud.errors import ApiError
-from dt_cloud.events import Fields, complete, delivery_body, event_document, metadata
+from dt_cloud.events import SUPPORTED, Fields, complete, delivery_body, event_document, metadata
 from dt_cloud.faults import OUT_OF_ORDER, UNKNOWN_TYPE, Faults
 from dt_cloud.ids import xid
 from dt_cloud.ledger import Ledger
 
 KEPT_FOR = 30 * 86_400.0
-# Seconds, on the cloud's clock, for which an event is held back at most.
+# The maximum delay of a held-back event, in seconds on the cloud's clock.
 _HELD = 60.0
 _UNKNOWN = "airQuality"
 _FORGET_EVERY = 1_000
@@ -34,13 +34,13 @@ class Publisher:
     """Publishes events.
 
     Args:
-        database: Has the history.
-        clock: Dates events.
-        devices: Their devices.
-        connectors: Who gets them.
-        deliverer: Takes them to the connectors.
-        books: Counts what is withheld.
-        faults: What goes wrong on request.
+        database: Stores the history.
+        clock: The source of event times.
+        devices: The devices of the events.
+        connectors: The receivers of the events.
+        deliverer: Delivers them.
+        books: Counts events that filters withhold.
+        faults: The requested faults.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Publisher:
         self._published = 0
 
     def publish(self, device: Device, event_type: str, given: Mapping[str, Any]) -> Fields:
-        """Publish an event of a device, which is in the database when this returns.
+        """Publish an event of a device. It is in the database when this returns.
 
         Args:
-            device: Which.
-            event_type: One of DT's.
-            given: The event's fields, as far as they are given.
+            device: The device.
+            event_type: One of DT's types.
+            given: The given fields of the event.
 
         Returns:
             The event.
@@ -82,14 +82,14 @@ class Publisher:
         if event_type == "labelsChanged":
             return self._publish(device, event_type, dict(given), now)
         fields = complete(event_type, given, now)
-        # A backfilled reading's own time, which may be long ago; `complete` read it.
+        # The time of a backfilled reading, which may be long ago; `complete` has checked it.
         measured = read_time(fields["updateTime"]) or now
         if self._faults.take(UNKNOWN_TYPE):
             return self._publish(device, _UNKNOWN, {_UNKNOWN: fields}, measured)
         return self._publish(device, event_type, {event_type: fields}, measured)
 
     def record(self, device: Device, event_type: str, given: Mapping[str, Any], moment: float) -> None:
-        """Put an event of the past into the history, without sending it to anybody."""
+        """Add a past event to the history, without sending it."""
         time = datetime.fromtimestamp(moment, UTC)
         fields = complete(event_type, given, time)
         event = event_document(xid(moment), device.project_id, device.device_id, event_type, {event_type: fields}, time)
@@ -97,44 +97,39 @@ class Publisher:
         self._devices.report(device, event_type, fields)
 
     def relabel(self, device: Device, add: Mapping[str, str], remove: list[str]) -> None:
-        """Set and remove labels, and publish ``labelsChanged`` if that changed any."""
+        """Set and remove labels, and publish ``labelsChanged`` if any changed."""
         with self._database.transaction():
             change = self._devices.change_labels(device, add, remove)
             if any(change.values()):
                 self.publish(device, "labelsChanged", change)
 
     def sync(self, connector: Connector) -> int:
-        """Send the newest event of each type of each device once more, with the same eventId.
+        """Send the newest event of each type of each device again, with the same eventId.
 
         Returns:
-            How many.
+            The number of events.
 
         Raises:
-            ApiError: 400, the connector is not active: nothing is queued for it.
+            ApiError: 400, the connector is not active.
         """
         if connector.status != ACTIVE:
             raise ApiError(400, "failed precondition: the connector is not active")
-        devices = {device.device_id: device for device in self._devices.of([connector.project_id])}
-        rows = self._database.execute(
-            "SELECT id, device_id, event, max(timestamp) FROM events WHERE project_id = ? "
-            "AND event_type != 'labelsChanged' GROUP BY device_id, event_type",
-            connector.project_id,
-        ).fetchall()
-        queued = []
         with self._database.transaction():
-            for number, device_id, text, _ in rows:
-                event = json.loads(text)
-                if device_id in devices and connector.wants(event["eventType"]):
-                    queued.append(self._enqueue(connector, devices[device_id], number, event))
+            queued = [
+                self._enqueue(connector, device, *newest)
+                for device in self._devices.of([connector.project_id])
+                for event_type in filter(connector.wants, (*SUPPORTED[device.type], _UNKNOWN))
+                if (newest := self._newest(device, event_type))
+            ]
             self._ledger.write()
             self._start(queued)
         return len(queued)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[asyncio.Queue[tuple[Device, Fields] | None]]:
-        """Have all events from now on in a queue, and None at the end.
+        """Return a queue that gets all events from now on, and None at the end.
 
-        A reader that does not keep up misses some, as DT's does.
+        A slow reader misses events, as with DT's stream.
         """
         queue: asyncio.Queue[tuple[Device, Fields] | None] = asyncio.Queue(_MAX_UNREAD)
         self._streams.add(queue)
@@ -144,7 +139,7 @@ class Publisher:
             self._streams.discard(queue)
 
     def close(self) -> None:
-        """End the streams, which would keep the server from stopping."""
+        """End the streams, which would otherwise keep the server running."""
         self.is_closed = True
         for stream in self._streams:
             if stream.full():
@@ -177,9 +172,17 @@ class Publisher:
         return event
 
     def _start(self, queued: list[tuple[str, float, int]]) -> None:
-        """Deliver what the open transaction queues, once it is committed."""
+        """Deliver what the open transaction queues, after its commit."""
         for entry in queued:
             self._database.after_commit(partial(self._deliverer.start, *entry))
+
+    def _newest(self, device: Device, event_type: str) -> tuple[int, Fields] | None:
+        row = self._database.execute(
+            "SELECT id, event FROM events WHERE device_id = ? AND event_type = ? "
+            "ORDER BY timestamp DESC, id DESC LIMIT 1",
+            device.device_id, event_type,
+        ).fetchone()  # fmt: skip
+        return row and (row[0], json.loads(row[1]))
 
     def _insert(self, device: Device, event: Fields, timestamp: float) -> int:
         number = self._database.execute(

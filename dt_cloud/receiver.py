@@ -1,4 +1,4 @@
-"""The local receiver as a process beside the cloud, which the page can stop and start."""
+"""The local receiver as a separate process that the page can stop and start."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# Longer than what a receiver has in flight takes.
+# Longer than the receiver's requests in progress take.
 _STOP = 15.0
 _START = 15.0
 _ROOT = Path(__file__).resolve().parent.parent
@@ -18,9 +18,9 @@ class Receiver:
     """A process of ``python -m local``.
 
     Args:
-        environ: Its settings.
-        url: Where it listens.
-        log: The file that gets its log.
+        environ: The settings.
+        url: The URL of the receiver.
+        log: The file for its log.
     """
 
     def __init__(self, environ: Mapping[str, str], url: str, log: Path) -> None:
@@ -36,25 +36,25 @@ class Receiver:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it, unless it runs, and return once it listens."""
+        """Start the receiver unless it runs, and return when it listens."""
         async with self._changing:
             if self.is_running:
                 return
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "dt_cloud.child", "local",
-                    # The settings of a receiver of the user's own are not this one's.
+                    # The user's settings are for another receiver.
                     env={**_others(), "PYTHONPATH": str(_ROOT), **self._environ},
                     stdin=asyncio.subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    # Ctrl-C reaches the cloud, which stops it in order.
+                    # Ctrl-C is for the cloud, which then stops the receiver.
                     start_new_session=True,
                 )  # fmt: skip
             await self._wait_until_ready()
 
     async def _wait_until_ready(self) -> None:
-        """Return once it listens, or has ended, or does not get ready."""
+        """Return when the receiver listens, has ended, or is not ready in time."""
         host, _, port = self.url.rpartition("/")[2].partition(":")
         end = asyncio.get_running_loop().time() + _START
         while self.is_running and asyncio.get_running_loop().time() < end:
@@ -65,7 +65,7 @@ class Receiver:
             await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """Stop it as a deployment would: it answers what is in flight, and ends."""
+        """Stop the receiver as a deployment would: it finishes the requests in progress."""
         async with self._changing:
             process = self._process
             if process is None or process.returncode is not None:

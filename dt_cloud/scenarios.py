@@ -1,7 +1,7 @@
-"""Stories with an end that can be checked. The page, ``dtconn scenario`` and the tests play the same ones.
+"""Scenarios with a checked result. The page, ``dtconn scenario`` and the tests play the same ones.
 
-Each is a plain function of a `Stage`, with virtual times. It has ten sensors and a connector of its own, at the URL
-and with the secret of the connector that is there.
+Each is a function of a `Stage`, in virtual time. It creates ten sensors and a connector, with the URL and the secret of
+the existing connector.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ async def outage_12h(stage: Stage) -> None:
     """Twelve hours without a receiver: the first events are lost"""  # noqa: D415 - a title
     await _outage(stage, 12 * HOUR)
     lost = stage.ledger["expired"]
-    # With an attempt each hour, the last one before the 12 hours are over is after 11 h 8 min.
+    # With an attempt each hour, the last one within 12 hours is after 11 h 8 min.
     stage.expect(f"{lost} events of the first hour expired", 0 < lost <= 3 * SENSORS)
     stage.expect_total(waiting=0, dropped=0, delivered=stage.ledger["published"] - lost)
 
@@ -89,7 +89,7 @@ async def first_signature(stage: Stage) -> None:
 
 
 Scenario = Callable[[Stage], Awaitable[None]]
-# first_signature is for the tests alone: it needs a receiver whose clock runs with the cloud's.
+# first_signature is only for the tests: it needs a receiver whose clock follows the cloud's.
 SCENARIOS: Mapping[str, Scenario] = {
     "outage-10h": outage_10h,
     "outage-12h": outage_12h,
@@ -99,5 +99,5 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 def title(scenario: Scenario) -> str:
-    """Return what a scenario is called."""
+    """Return the title of a scenario."""
     return (scenario.__doc__ or "").strip()

@@ -1,4 +1,4 @@
--- What the cloud knows. Times are seconds since the epoch on the cloud's own clock, which may run ahead of the machine's.
+-- The cloud's state. Times are seconds since the epoch on the cloud's clock, which may be ahead of the machine's.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE connectors (
     failures      INTEGER NOT NULL -- attempts that failed since then
 );
 
--- One event for one connector. What is finished stays for a while, to be looked at.
+-- One event for one connector. Finished deliveries are kept for a while, for the page.
 CREATE TABLE deliveries (
     id           INTEGER PRIMARY KEY,
     event        INTEGER NOT NULL, -- its id in events
@@ -76,7 +76,7 @@ CREATE TABLE attempts (
     PRIMARY KEY (delivery_id, number)
 ) WITHOUT ROWID;
 
--- The ledger. It never shrinks, whatever becomes of connectors and deliveries.
+-- The ledger. It never shrinks, also when connectors and deliveries are deleted.
 CREATE TABLE counts (
     connector_id TEXT NOT NULL,
     event_type   TEXT NOT NULL,

@@ -7,24 +7,25 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-# What DT Cloud gives an endpoint, in seconds.
+# The time that DT Cloud gives an endpoint, in seconds.
 TIMEOUT = 10.0
-# Shorter than the 5 s after which many servers close an idle connection: a request must not meet a closing one.
+# Less than the 5 s after which many servers close an idle connection, so that no request uses a closing one.
 _KEEPALIVE = 2.0
 _MAX_ANSWER = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back.
+    """The receiver's answer.
 
     Attributes:
         status: The HTTP status code; None without an answer.
-        reason: Why there is none, such as ``ClientConnectorError``; ``""`` with one.
-        seconds: How long it took.
-        headers: Of the answer, by lower-case name.
+        reason: Why there is no answer, such as ``ClientConnectorError``; otherwise ``""``.
+        seconds: The duration.
+        headers: The answer's headers, by lower-case name.
         body: The first 2,000 bytes of its body.
-        is_refused: Whether there was no connection to be had.
+        is_refused: Whether no connection could be made.
+        is_timeout: Whether there was no answer within `TIMEOUT`.
     """
 
     status: int | None
@@ -33,14 +34,15 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     is_refused: bool = False
+    is_timeout: bool = False
 
 
 class Sender:
-    """Posts events. Proxies are not used, and redirects not followed.
+    """Posts events, without proxies and without following redirects.
 
     Args:
-        user_agent: The header of that name.
-        concurrency: How many connections to open at most; 0 for any number.
+        user_agent: The User-Agent header.
+        concurrency: The maximum number of connections; 0 for no limit.
     """
 
     def __init__(self, user_agent: str, concurrency: int = 0) -> None:
@@ -49,12 +51,12 @@ class Sender:
         self._client: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Be ready; without this, the first post is."""
+        """Open the client session; otherwise the first post does."""
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=_KEEPALIVE),
                 headers={"Content-Type": "application/json", "User-Agent": self._user_agent},
-                # The deadline is one for the whole of a post, and below.
+                # The deadline is for the whole post; see below.
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -67,7 +69,7 @@ class Sender:
             self._client = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post ``body`` and return what came back within `TIMEOUT`; never raises."""
+        """Post ``body`` and return the answer, within `TIMEOUT`; never raise."""
         await self.open()
         assert self._client is not None
         started = time.perf_counter()
@@ -78,7 +80,7 @@ class Sender:
             ):
                 text = await response.content.read(_MAX_ANSWER)
                 answered = time.perf_counter() - started
-                # The connection is used again only if the answer is read to its end.
+                # A connection is reused only if the answer is read completely.
                 while await response.content.readany():
                     pass
                 return Answer(
@@ -93,4 +95,5 @@ class Sender:
                 seconds=time.perf_counter() - started,
                 reason="no answer in 10 s" if isinstance(error, TimeoutError) else type(error).__name__,
                 is_refused=isinstance(error, aiohttp.ClientConnectorError),
+                is_timeout=isinstance(error, TimeoutError),
             )

@@ -1,4 +1,4 @@
-"""A building's sensors, seeded: a daily wave, doors by day, desks in office hours, and one that loses contact."""
+"""Simulated sensors of a building, from a seed: a daily wave, office hours, and a sensor that loses contact."""
 
 import asyncio
 import heapq
@@ -19,17 +19,17 @@ from dt_cloud.ids import fixed_xid
 # Seconds, on the cloud's clock.
 HEARTBEAT = 900.0
 _DAY = 86_400.0
-# The first heartbeats come soon, so that there is something to see.
+# The first heartbeats come soon, so that the page shows data.
 _FIRST_WITHIN = 20.0
-# How long the sensor that loses contact is away, from 02:00 to 05:00 UTC.
+# How long the sensor without contact is offline, from 02:00 to 05:00 UTC.
 _AWAY = (2, 5)
-# Events in one commit; the rest follows after others had their turn.
+# Maximum events in one commit; the next ones follow after other tasks have run.
 _AT_ONCE = 200
-# Heartbeats of a new sensor's past: twelve hours.
+# Heartbeats in a new sensor's history: twelve hours.
 _PAST = 48
 
 _OFFICE, _COLD = PROJECTS
-# What a building has of each type, in 20 sensors; and what it is called.
+# The types of 20 sensors, and their names.
 _MIX = (
     *["temperature"] * 5, *["humidity"] * 3, *["contact"] * 2, *["motion"] * 2, *["deskOccupancy"] * 2, "co2",
     "proximity", "touch", "waterDetector", "proximityCounter", "touchCounter",
@@ -55,19 +55,19 @@ Events = Iterator[tuple[str, Fields]]
 
 @dataclass(slots=True)
 class Sensor:
-    """A sensor with a will of its own.
+    """A simulated sensor.
 
     Attributes:
-        device: What it is.
-        random: Its own numbers, so that each run of a seed is the same.
+        device: Its device.
+        random: Its random numbers, so that each run with a seed is the same.
         offset: How much warmer it is here than elsewhere, in °C.
-        loses_contact: Whether it does so each night.
-        has_begun: Whether it sent its first heartbeat, after which it takes its own place in the quarter of an hour.
-        state: Whether something is open, present or occupied.
-        total: What a counter counted.
+        loses_contact: Whether it is offline each night.
+        has_begun: Whether it sent its first heartbeat; later ones have its own offset in the quarter of an hour.
+        state: True for open, present or occupied.
+        total: The count of a counter.
         battery: In %.
-        stored: Readings of a time without contact, the oldest first.
-        last_status: When it last sent its battery's state.
+        stored: Readings stored while offline, oldest first.
+        last_status: When it last sent its battery status.
     """
 
     device: Device
@@ -82,14 +82,14 @@ class Sensor:
     last_status: float = -math.inf
 
     def heartbeat(self, now: float) -> Events:
-        """Yield what it sends every `HEARTBEAT`."""
+        """Yield the events of a heartbeat."""
         measured = list(_MEASURES[self.device.type](self, now))
         if self.loses_contact and _AWAY[0] <= now % _DAY / 3600 < _AWAY[1]:
             time = rfc3339(datetime.fromtimestamp(now, UTC))
             self.stored += [(name, {**fields, "updateTime": time, "isBackfilled": True}) for name, fields in measured]
             return
         yield from measured
-        # DT's sensors send the newest of what they stored first.
+        # DT's sensors send their stored readings newest first.
         while self.stored:
             yield self.stored.pop()
         if self.device.type == "ccon":
@@ -111,16 +111,16 @@ class Sensor:
             yield "batteryStatus", {"percentage": self.battery}
 
     def next_change(self, now: float) -> float:
-        """Return when its state changes next; infinite for one that only measures."""
+        """Return the time of the next change of state; infinite for a sensor that only measures."""
         mean = _CHANGES.get(self.device.type)
         if mean is None:
             return math.inf
-        # What is open is soon closed; whoever sits down stays.
+        # Doors close soon; desks stay occupied longer.
         wait = self.random.expovariate(1 / mean) * (_HOLDS.get(self.device.type, 0.15) if self.state else 1)
         return now + max(5.0, wait)
 
     def change(self, now: float) -> Events:
-        """Yield what it sends when its state changes; nothing if nobody is there to change it."""
+        """Yield the events of a change of state; none while the building is empty."""
         if not self.state and self.random.random() > _busy(now):
             return
         self.state = not self.state
@@ -128,13 +128,13 @@ class Sensor:
 
 
 def _busy(now: float) -> float:
-    """Return how busy a building is, 0 to 1: office hours, UTC, but not at weekends."""
+    """Return how busy a building is, 0 to 1: in office hours, UTC, except at weekends."""
     hour, is_weekday = now % _DAY / 3600, datetime.fromtimestamp(now, UTC).weekday() < 5
     return math.exp(-(((hour - 12.5) / 4.5) ** 4)) * (1.0 if is_weekday else 0.1)
 
 
 def _celsius(sensor: Sensor, now: float) -> float:
-    """Return a temperature: a daily wave, the coldest at five in the morning, and noise."""
+    """Return a temperature: a daily wave, coldest at five in the morning, with noise."""
     wave = math.sin((now % _DAY / _DAY - 11 / 24) * 2 * math.pi)
     mean, swing = (3.5, 0.6) if sensor.device.project_id == _COLD else (21.0, 1.8)
     return mean + sensor.offset + swing * wave + sensor.random.gauss(0, 0.12)
@@ -146,7 +146,7 @@ def _temperature(sensor: Sensor, now: float) -> Events:
 
 def _humidity(sensor: Sensor, now: float) -> Events:
     celsius = _celsius(sensor, now)
-    # Warmer air holds more: the same water is less of it.
+    # Warmer air can hold more water, so the relative humidity is lower.
     relative = 46 - 2.2 * (celsius - 21) if sensor.device.project_id == _OFFICE else 82 - 3 * (celsius - 3.5)
     relative = min(100.0, max(5.0, relative + sensor.random.gauss(0, 0.6)))
     yield "humidity", {"temperature": _number(celsius, 2), "relativeHumidity": _number(relative, 1)}
@@ -196,7 +196,7 @@ _CHANGES = {
     "waterDetector": 14 * _DAY,
     "touch": 7_200.0,
 }
-# For how much of that it stays so.
+# The share of that time in the active state.
 _HOLDS = {"deskOccupancy": 0.7, "proximity": 0.02, "waterDetector": 0.01}
 _MEASURES: dict[str, Callable[[Sensor, float], Events]] = {
     "temperature": _temperature,
@@ -210,15 +210,15 @@ _MEASURES: dict[str, Callable[[Sensor, float], Events]] = {
 
 
 class Building:
-    """Makes sensors and lets them send.
+    """Creates sensors and publishes their events.
 
     Attributes:
-        is_resting: Whether they send nothing now.
+        is_resting: Whether the sensors send nothing.
 
     Args:
-        cloud: Which gets them; a second start finds those of the first.
-        count: How many sensors, in both projects together; a gateway in each comes on top.
-        seed: The same seed makes the same sensors with the same values.
+        cloud: The cloud; a second start finds the sensors of the first.
+        count: The number of sensors, in both projects together, besides a gateway in each.
+        seed: The same seed creates the same sensors with the same values.
     """
 
     def __init__(self, cloud: Cloud, count: int, seed: int = 1) -> None:
@@ -253,7 +253,7 @@ class Building:
             self._remember(sensor)
 
     def _remember(self, sensor: Sensor) -> None:
-        """Give a new sensor a past: it was there before the cloud was, and its line is not empty."""
+        """Create a history for a new sensor, so that its line on the page is not empty."""
         now = self._clock.now()
         for age in range(_PAST, 0, -1):
             moment = now - age * HEARTBEAT
@@ -261,16 +261,16 @@ class Building:
                 self._publisher.record(sensor.device, event_type, fields, moment)
 
     async def run(self) -> None:
-        """Let them send, until cancelled."""
+        """Publish events until cancelled."""
         while self._due:
             wait = self._clock.real_seconds(self._due[0][0])
-            # Not longer: the clock may be set meanwhile.
+            # Not longer, because the clock may be changed meanwhile.
             await asyncio.sleep(min(wait, 0.2))
             if not self.is_resting:
                 self.send_due()
 
     def send_due(self) -> None:
-        """Send what is due."""
+        """Publish the events that are due."""
         now = self._clock.now()
         with self._database.transaction():
             for _ in range(min(_AT_ONCE, len(self._due))):
@@ -283,7 +283,7 @@ class Building:
                     continue
                 for event_type, fields in sensor.heartbeat(due) if is_heartbeat else sensor.change(due):
                     self._publisher.publish(sensor.device, event_type, fields)
-                # After a jump it goes on from now: nobody was there to send meanwhile.
+                # After a jump, continue from now: sensors send nothing for the skipped time.
                 share = sensor.random.uniform(0.98, 1.02) if sensor.has_begun else sensor.random.uniform(0.05, 1)
                 following = max(due, now - HEARTBEAT) + HEARTBEAT * share
                 sensor.has_begun |= is_heartbeat
@@ -293,6 +293,6 @@ class Building:
 
 
 def _number(value: float, digits: int) -> Any:
-    """Round as DT writes numbers: 27 and not 27.0."""
+    """Round to DT's form of numbers: 27 and not 27.0."""
     rounded = round(value, digits)
     return int(rounded) if rounded == int(rounded) else rounded

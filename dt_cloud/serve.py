@@ -1,12 +1,14 @@
-"""Runs a cloud with all that belongs to it, until SIGTERM or Ctrl-C."""
+"""Runs a cloud and its parts until SIGTERM or Ctrl-C."""
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import uvicorn
 
@@ -24,13 +26,13 @@ from dt_cloud.watch import Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What runs beside a cloud.
+    """The parts that run with a cloud.
 
     Attributes:
-        pace: Its speed.
-        building: Its sensors, if it has any of its own.
-        stored: Looks into the receiver's store, where that can be read.
-        receiver: The receiver, where that is ours to stop and start.
+        pace: The speed of its clock.
+        building: The simulated sensors, if any.
+        stored: Checks the receiver's store, if that is readable.
+        receiver: The receiver, if this program starts and stops it.
         next_secret: As in `dt_cloud.stage.Stage`.
     """
 
@@ -42,7 +44,7 @@ class Parts:
 
 
 def bind(port: int, setting: str = "DT_CLOUD_PORT") -> socket.socket:
-    """Return a socket on 127.0.0.1, or end the process with a sentence that names the port's setting."""
+    """Return a socket on 127.0.0.1, or exit with a message that names the port's setting."""
     listening = socket.socket()
     if sys.platform != "win32":
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,18 +57,27 @@ def bind(port: int, setting: str = "DT_CLOUD_PORT") -> socket.socket:
 
 
 def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callable[[], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C; then let what is under way end, and stop.
+    """Serve until SIGTERM or Ctrl-C; then finish attempts in progress, and stop.
 
     Args:
-        cloud: Which.
-        listening: Where.
-        parts: What runs beside it.
-        started: Called once it listens.
+        cloud: The cloud.
+        listening: The listening socket.
+        parts: The parts that run with it.
+        started: Called when it listens.
+
+    If the database file is moved, replaced or deleted meanwhile, the process ends at once, with exit code 1.
     """
-    # uvicorn raises SIGTERM once more when it has stopped cleanly: that is the end, and no error.
+    # uvicorn raises SIGTERM again after a clean stop: this is not an error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    cloud.database.on_lost = _end
     with contextlib.suppress(KeyboardInterrupt):
         run(_serve(cloud, listening, parts, started))
+
+
+def _end(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr, flush=True)
+    # At once: to stop in order means to write and to answer, and neither can be relied on any more.
+    os._exit(1)
 
 
 class _Server(uvicorn.Server):
@@ -82,7 +93,7 @@ class _Server(uvicorn.Server):
             self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The page and the streams keep connections open for as long as somebody looks.
+        # The page and the streams keep their connections open.
         self._desk.close()
         self._cloud.publisher.close()
         await super().shutdown(sockets)

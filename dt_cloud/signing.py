@@ -1,4 +1,4 @@
-"""Signs as DT Cloud does. PyJWT makes the tokens, so that the receiver is checked by code that is not ours."""
+"""Signs as DT Cloud does. PyJWT creates the tokens, so that the receiver is tested with independent code."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from dt_cloud.ids import encode_xid, xid
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-# As DT writes them; docs/protocol.md has what is known of each. Clouds change the case on the way.
+# DT's spelling; see docs/protocol.md. Some clouds change the case.
 HS256_HEADER = "X-Dt-Signature"
 ES256_HEADER = "DT-Asymmetric-Signature"
 HS256_LIFE = 3600
@@ -26,7 +26,7 @@ EXPIRED_FOR = 7200
 
 
 class Es256Key:
-    """A key of our own in the place of DT's, for a receiver that is told so by DT_JWKS.
+    """A key that replaces DT's, for a receiver that trusts it by DT_JWKS.
 
     Args:
         private: A key on the curve P-256.
@@ -35,17 +35,17 @@ class Es256Key:
     def __init__(self, private: "EllipticCurvePrivateKey") -> None:
         self._private = private
         public: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
-        # The thumbprint of RFC 7638, in the shape of DT's ids: the same key always has the same kid.
+        # The RFC 7638 thumbprint in the form of DT's ids: a key always has the same kid.
         thumbprint = hashlib.sha256(json.dumps(public, sort_keys=True, separators=(",", ":")).encode()).digest()
         self.kid = encode_xid(thumbprint[:12])
         self.jwks = {"keys": [{**public, "alg": "ES256", "use": "sig", "kid": self.kid}]}
 
     @classmethod
     def load(cls, path: Path) -> "Es256Key":
-        """Read the PEM file ``path``, which is made, readable to its owner alone, when it is not there.
+        """Read the PEM file ``path``; create it, readable only to its owner, if missing.
 
         Raises:
-            CloudError: It holds something else, or cannot be made.
+            CloudError: It has other content, or cannot be created.
         """
         try:
             from cryptography.hazmat.primitives import serialization
@@ -95,21 +95,21 @@ def hs256_token(secret: bytes, body: bytes, iat: int) -> str:
         "jti": xid(iat),
     }
     with warnings.catch_warnings():
-        # The receiver says at its start that its secret is short; here it would be said once per event.
+        # The receiver warns about a short secret at its start; here the warning would come once per event.
         warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
         return jwt.encode(claims, secret, "HS256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """Makes the signature headers of a delivery.
+    """Creates the signature headers of a delivery.
 
     Attributes:
         secret: The Data Connector's signature secret; None sends no X-Dt-Signature.
         key: Signs DT-Asymmetric-Signature; None sends none.
-        organization: The DT organization id that it is signed for.
-        issuer: Who issues DT-Asymmetric-Signature.
-        expired: Whether the tokens ran out `EXPIRED_FOR` seconds ago.
+        organization: The organization id in DT-Asymmetric-Signature.
+        issuer: The issuer of DT-Asymmetric-Signature.
+        expired: Whether the tokens expired `EXPIRED_FOR` seconds ago.
     """
 
     secret: bytes | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""Where a scenario plays: ten sensors, a connector of their own, and a clock that is moved from attempt to attempt."""
+"""What a scenario runs on: ten sensors, a connector, and a clock that moves from attempt to attempt."""
 
 import asyncio
 import json
@@ -13,23 +13,23 @@ from dt_cloud.delivery import LIFE
 from dt_cloud.devices import Device
 
 SENSORS = 10
-# Real seconds between looks at what is under way.
+# Real seconds between checks of attempts in progress.
 _POLL = 0.002
 _LEFT = "scenario"
-# The second project, so that the sensors of the first do not send into it.
+# The second project, because the sensors of the first would also send events.
 _PROJECT = tuple(PROJECTS)[1]
 
 
 @dataclass(slots=True)
 class Stage:
-    """Where a scenario plays.
+    """The sensors, connector and clock of a scenario.
 
     Attributes:
-        cloud: In which cloud.
-        url: The receiver.
+        cloud: The cloud.
+        url: The receiver's URL.
         secret: The receiver's signature secret.
-        next_secret: Another one that the receiver takes as well; ``""`` if there is none.
-        lines: What happened so far.
+        next_secret: A second secret that the receiver accepts; ``""`` if there is none.
+        lines: The steps so far.
         is_met: Whether all expectations so far were met.
         devices: The scenario's sensors.
     """
@@ -52,32 +52,32 @@ class Stage:
 
     @property
     def ledger(self) -> dict[str, Any]:
-        """What became of its events."""
+        """The outcomes of its events."""
         number = self.connector.connector_id
         return self.cloud.books.document(self.cloud.deliverer.waiting(number), number)
 
     def say(self, text: str) -> None:
-        """Tell what happens."""
+        """Add a step to `lines`."""
         self.lines.append(f"{datetime.fromtimestamp(self.cloud.clock.now(), UTC):%a %H:%M}  {text}")
 
     def expect(self, text: str, is_met: bool) -> None:
-        """Hold the cloud and the receiver to something."""
+        """Record an expectation, and whether it is met."""
         self.is_met = self.is_met and is_met
         self.say(f"{'as expected' if is_met else 'NOT AS EXPECTED'}: {text}")
 
     def expect_total(self, **counts: int) -> None:
-        """Expect numbers of the ledger, by their names."""
+        """Expect counts of the ledger, by name."""
         found = self.ledger
         for name, count in counts.items():
             is_met = found[name] == count
             self.expect(f"{name} {count}" if is_met else f"{name} {count}, not {found[name]}", is_met)
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass on the cloud's clock: from one attempt to the next, each when the one before has ended."""
+        """Advance the cloud's clock from one attempt to the next, each after the previous one has ended."""
         await self._pass(self.cloud.clock.now() + seconds)
 
     async def settle(self) -> None:
-        """Let time pass until nothing waits any more."""
+        """Advance the clock until no delivery is waiting."""
         await self._pass(self.cloud.clock.now() + 2 * LIFE, until_empty=True)
 
     async def _pass(self, until: float, *, until_empty: bool = False) -> None:
@@ -90,31 +90,31 @@ class Stage:
             due = min(deliverer.next_attempt(number) or until, until)
             clock.jump(due - clock.now())
             deliverer.wake()
-            # Whatever is due begins before it is asked whether it has ended.
+            # Due attempts must begin before the check whether they have ended.
             await asyncio.sleep(_POLL)
             if due == until and not deliverer.is_busy(number):
                 return
 
     async def publish_for(self, seconds: float, every: float) -> None:
-        """Have each sensor send, again and again, for so long."""
+        """Let each sensor publish repeatedly for a time."""
         until = self.cloud.clock.now() + seconds
         while self.cloud.clock.now() < until:
             self.publish()
             await self.sleep(every)
 
     def publish(self) -> None:
-        """Have each sensor send once."""
+        """Let each sensor publish once."""
         for device in self.devices:
             self._events += 1
             self.cloud.publisher.publish(device, "temperature", {"value": 3 + self._events % 10 / 10})
 
     def reach(self, is_reached: bool) -> None:
-        """Cut the way to the receiver, or mend it."""
+        """Disconnect the receiver, or reconnect it."""
         number = self.connector.connector_id
         (self.cloud.faults.unreachable.discard if is_reached else self.cloud.faults.unreachable.add)(number)
 
     def update(self, **given: Any) -> None:
-        """Change the connector, as a client of the API would."""
+        """Change the connector, as a client of the API does."""
         self.cloud.update(self.connector, given, None)
 
     async def __aenter__(self) -> "Stage":
@@ -140,7 +140,7 @@ class Stage:
 
 
 def clean_up(cloud: Cloud) -> None:
-    """Remove what a scenario made, also one of a process that was killed."""
+    """Remove what a scenario created, also in a process that was killed."""
     for each in json.loads(cloud.database.meta(_LEFT, "[]")):
         if connector := cloud.connectors.get(each):
             cloud.delete(connector)

@@ -1,4 +1,4 @@
-"""Whether what was delivered is in the receiver's store, where that is a file on this machine."""
+"""Checks that delivered events are in the receiver's store, if that is a file on this machine."""
 
 import asyncio
 import json
@@ -10,21 +10,21 @@ from core.event import event_key
 from dt_cloud.clock import Clock
 from dt_cloud.database import Database
 
-# Of `events.delivery` in schema.sql.
+# Values of `events.delivery` in schema.sql.
 DELIVERED = 1
 STORED = 2
 _EVERY = 0.5
 _AT_ONCE = 2_000
-# Real seconds after which what is still not there is missing: a receiver stores before it answers.
+# Real seconds after which an event that is not found counts as missing: a receiver stores before it answers.
 _GRACE = 2.0
 _STORED, _TWICE = "stored", "stored twice"
 
 
 class StoredCheck:
-    """Looks for each delivered event in the receiver's database, without ever writing to it.
+    """Looks up each delivered event in the receiver's database, read-only.
 
     Args:
-        database: Knows what was delivered.
+        database: Has the delivered events.
         clock: Dates it.
         path: The receiver's SQLite file.
     """
@@ -44,11 +44,11 @@ class StoredCheck:
                 self._is_readable = True
                 self.check()
             except sqlite3.Error:
-                # Not there yet, or just being moved: the page says that it cannot be read.
+                # The file does not exist yet, or is being moved: the page reports it as unreadable.
                 self._is_readable = False
 
     def check(self) -> None:
-        """Look for what was delivered and not yet found.
+        """Look for delivered events that were not found yet.
 
         Raises:
             sqlite3.Error: The store cannot be read.
@@ -59,7 +59,7 @@ class StoredCheck:
             self._last,
             _AT_ONCE,
         ).fetchall()
-        # Round and round: what is missing must not keep what comes after it from being found.
+        # In turns, so that missing events do not block the check of later ones.
         self._last = rows[-1][0] if len(rows) == _AT_ONCE else 0
         if not rows:
             return
@@ -76,7 +76,7 @@ class StoredCheck:
             self._database.set_meta(_TWICE, self._database.meta(_TWICE, 0) + twice)
 
     def document(self) -> dict[str, int | bool]:
-        """Return how many delivered events are stored, are stored twice, and are missing."""
+        """Return the numbers of delivered events that are stored, stored twice, and missing."""
         since = self._clock.now() - _GRACE * max(1.0, self._clock.speed)
         missing = self._database.value(
             "SELECT count(*) FROM events WHERE delivery = ? AND delivered_at < ?", DELIVERED, since

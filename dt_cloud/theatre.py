@@ -12,7 +12,7 @@ from dt_cloud.stage import Stage, clean_up
 
 
 async def play(stage: Stage, scenario: Scenario) -> bool:
-    """Run a scenario, and return whether all its expectations were met. It moves the clock itself."""
+    """Run a scenario, and return whether all its expectations were met. The scenario moves the clock."""
     clock = stage.cloud.clock
     is_paused = clock.speed == 0
     clock.pause()
@@ -32,9 +32,9 @@ class Theatre:
     """Runs one scenario at a time.
 
     Args:
-        cloud: In which cloud.
+        cloud: The cloud.
         next_secret: As in `Stage`.
-        building: Its sensors rest meanwhile.
+        building: Its sensors send nothing meanwhile.
     """
 
     def __init__(self, cloud: Cloud, next_secret: str = "", building: Building | None = None) -> None:
@@ -51,7 +51,7 @@ class Theatre:
         """Begin a scenario, and return the number of the run.
 
         Raises:
-            ApiError: 404, there is none of that name; 409, one is running; 400, there is no connector to take.
+            ApiError: 404, no such scenario; 409, one is running; 400, no active connector.
         """
         if name not in SCENARIOS:
             raise ApiError(404, f"no such scenario; the scenarios are {', '.join(SCENARIOS)}")
@@ -67,7 +67,7 @@ class Theatre:
         return self._run
 
     def stop(self) -> None:
-        """End what is running; what it made is removed."""
+        """Stop the running scenario, and remove what it created."""
         if self._task:
             self._task.cancel()
 
@@ -81,13 +81,13 @@ class Theatre:
                 self._building.is_resting = False
 
     async def close(self) -> None:
-        """End what is running."""
+        """Stop the running scenario."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def document(self) -> dict[str, Any] | None:
-        """Return what is running, or ran last; None before the first."""
+        """Return the scenario that runs or ran last; None before the first."""
         if self._stage is None or self._task is None:
             return None
         return {

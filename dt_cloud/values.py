@@ -1,4 +1,4 @@
-"""Values of every event type that move from one event to the next, for test events."""
+"""Changing values of every event type, for test events."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _random = random.SystemRandom()
 
 
 def all_fields() -> dict[str, Iterator[Fields]]:
-    """Return the endless fields of each event type's data, in the order of docs/protocol.md."""
+    """Return infinite iterators over the data of each event type, in the order of docs/protocol.md."""
     return {
         "touch": repeat({}),
         "temperature": ({"value": value} for value in walk(21.5, 0.3, -40, 85)),
@@ -62,12 +62,12 @@ def all_fields() -> dict[str, Iterator[Fields]]:
 
 
 def states(*names: str) -> Iterator[Fields]:
-    """Yield each state in turn, for ever."""
+    """Yield the states in turn, for ever."""
     return ({"state": name} for name in cycle(names))
 
 
 def walk(value: float, step: float, low: float, high: float, digits: int = 2) -> Iterator[float]:
-    """Walk at random. Whole numbers come as int, since DT Cloud writes 27 and not 27.0."""
+    """Yield a random walk. Whole numbers are int, because DT Cloud writes 27 and not 27.0."""
     while True:
         rounded = round(value, digits)
         yield int(rounded) if rounded == int(rounded) else rounded

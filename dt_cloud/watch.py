@@ -1,9 +1,11 @@
-"""What the page shows: the state of everything now, and what happened since the last look."""
+"""The page's data: the current state, and the events since the previous frame."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,15 +23,15 @@ from dt_cloud.scenarios import SCENARIOS, title
 from dt_cloud.stored import StoredCheck
 from dt_cloud.theatre import Theatre
 
-# Rows of one frame; more are counted.
+# Maximum rows of a frame; further ones are only counted.
 MAX_ROWS = 50
-# Seconds of the plots, in real time.
+# The range of the plots, in real seconds.
 HISTORY = 120
-# Changed devices of one frame, and lines; the rest comes with the next frame, or not at all.
+# Maximum changed devices, and lines, of a frame; further devices come with the next frame, further lines never.
 MAX_DEVICES = 60
 # Readings in a line.
 POINTS = 48
-# What is drawn of a device of each type: the event type, and its field.
+# The plotted event type and field of each device type.
 _MEASURED = {
     "temperature": ("temperature", "value"),
     "humidity": ("humidity", "relativeHumidity"),
@@ -39,15 +41,40 @@ _MEASURED = {
 }
 
 
-class Watch:
-    """Follows a cloud for its page.
+class Follower:
+    """Gets each change once, and what never changes with the first frame.
+
+    Attributes:
+        change: The number of the last change of a device that it got; 0 before the first frame.
 
     Args:
-        cloud: Which.
-        pace: Its speed.
+        watch: Of what.
+    """
+
+    def __init__(self, watch: "Watch") -> None:
+        self._watch = watch
+        self._number = 0
+        self.change = 0
+
+    def frame(self) -> dict[str, Any]:
+        """Return the state, and what happened since the frame before."""
+        frame = self._watch.frame(self._number)
+        if not self.change:
+            frame |= self._watch.constants()
+        self._number = frame["number"]
+        self.change, frame["devices"] = self._watch.devices(self.change)
+        return frame
+
+
+class Watch:
+    """Collects a cloud's data for the page.
+
+    Args:
+        cloud: The cloud.
+        pace: The speed of its clock.
         theatre: Runs its scenarios.
-        stored: Looks into the receiver's store, where that can be read.
-        receiver: The receiver, where that is ours to stop and start.
+        stored: Checks the receiver's store, if that is readable.
+        receiver: The receiver, if this program starts and stops it.
     """
 
     def __init__(
@@ -63,6 +90,7 @@ class Watch:
         self._seconds: deque[tuple[int, Counter[str], int]] = deque(maxlen=HISTORY)
         self._changes = 1
         self._changed: dict[str, int] = {}
+        self._followers: set[Follower] = set()
         self._values: dict[tuple[str, str], tuple[str, list[dict[str, Any]]]] = {}
         cloud.deliverer.listeners.append(self._add)
         cloud.devices.listeners.append(self._change)
@@ -73,10 +101,29 @@ class Watch:
         self._second()[1]["delivered" if attempt.state == "delivered" else "failed"] += 1
 
     async def run(self) -> None:
-        """Note each second's figures, also while nobody looks; until cancelled."""
+        """Record the figures of each second, also without a page; until cancelled."""
         while True:
             self._second()
+            self._forget()
             await asyncio.sleep(0.5)
+
+    @contextlib.contextmanager
+    def follow(self) -> Iterator[Follower]:
+        """Give somebody who follows."""
+        follower = Follower(self)
+        self._followers.add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+
+    def _forget(self) -> None:
+        """Forget devices that are gone, once everybody who follows was told."""
+        told = min((each.change for each in self._followers), default=self._changes)
+        gone = {each for each, number in self._changed.items() if number <= told and not self.cloud.devices.get(each)}
+        if gone:
+            self._changed = {each: number for each, number in self._changed.items() if each not in gone}
+            self._values = {each: found for each, found in self._values.items() if each[0] not in gone}
 
     def _change(self, device: Device) -> None:
         self._changes += 1
@@ -107,16 +154,15 @@ class Watch:
         }
 
     def frame(self, since: int) -> dict[str, Any]:
-        """Return the state, and the attempts after the one of that number.
+        """Return the state, and the attempts after a number.
 
         Args:
-            since: `attempts` of the frame before; 0 for the first.
+            since: The number in the previous frame; 0 for the first.
         """
         cloud, rows = self.cloud, [row for number, row in self.recent if number > since]
         self._second()
         return {
             "number": self.attempts,
-            "projects": dict(PROJECTS),
             "clock": {
                 "now": written(cloud.clock.now()),
                 "speed": cloud.clock.speed,
@@ -139,18 +185,25 @@ class Watch:
             "skipped": max(0, self.attempts - since - len(rows)),
             "plot": self.plot(),
             "faults": cloud.faults.document(),
-            "allFaults": faults.ALL,
             "scenario": self.theatre.document(),
-            "scenarios": [{"name": name, "title": title(each)} for name, each in SCENARIOS.items()],
             "receiver": self.receiver.document() if self.receiver else None,
         }
 
+    @staticmethod
+    def constants() -> dict[str, Any]:
+        """Return what stays the same for as long as the process lives."""
+        return {
+            "projects": dict(PROJECTS),
+            "allFaults": faults.ALL,
+            "scenarios": [{"name": name, "title": title(each)} for name, each in SCENARIOS.items()],
+        }
+
     def ledger(self) -> dict[str, Any]:
-        """Return what became of all events, and whether the store has them, where that can be read."""
+        """Return the outcomes of all events, and whether the store has them, if it is readable."""
         return self.cloud.ledger() | ({"store": self._stored.document()} if self._stored else {})
 
     def plot(self) -> dict[str, list[int | None]]:
-        """Return the plots' values, one a second, the newest last; None where nothing was known."""
+        """Return the plots' values, one per second, newest last; None where unknown."""
         by_second = {second: (counts, depth) for second, counts, depth in self._seconds}
         now = int(time.time())
         seconds = range(now - HISTORY + 1, now + 1)
@@ -162,10 +215,10 @@ class Watch:
         }
 
     def devices(self, since: int = 0) -> tuple[int, list[dict[str, Any]]]:
-        """Return the devices that changed after a number, at most `MAX_DEVICES`, and the number to ask with next.
+        """Return at most `MAX_DEVICES` devices that changed after a number, and the number for the next call.
 
         Args:
-            since: The number that came back before; 0 for all devices.
+            since: The number that the previous call returned; 0 for all devices.
         """
         found = [(number, each) for each, number in self._changed.items() if number > since]
         if not since:
@@ -180,7 +233,7 @@ class Watch:
         return max(last, since, 1), shown
 
     def series(self) -> dict[str, list[tuple[str, float]]]:
-        """Return the newest readings of each sensor that measures something, the oldest first, for a line each."""
+        """Return the newest readings of each measuring sensor, oldest first, for its line."""
         found = {}
         for device in self.cloud.devices.of(PROJECTS)[:MAX_DEVICES]:
             event_type, name = _MEASURED.get(device.type, (None, ""))
@@ -219,7 +272,7 @@ class Watch:
 
 
 def _read(device: Device, event_type: str, fields: Fields) -> list[dict[str, Any]]:
-    """Return the newest reading of each quantity, as receivers and their views read it."""
+    """Return the newest reading of each quantity, read as the receiver's views do."""
     now = datetime.now(UTC)
     event = event_document("x", device.project_id, device.device_id, event_type, {event_type: fields}, now)
     found: dict[str, Reading] = {}
@@ -232,5 +285,5 @@ def _read(device: Device, event_type: str, fields: Fields) -> list[dict[str, Any
 
 
 def written(seconds: float) -> str:
-    """Write a time as DT does."""
+    """Return a time in DT's format."""
     return rfc3339(datetime.fromtimestamp(seconds, UTC))

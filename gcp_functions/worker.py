@@ -1,153 +1,150 @@
-"""An example of a worker that processes the events of a subscription: replace `core.worker.print_readings`.
+"""An example of a worker that processes the events of a subscription; several may run concurrently.
 
-At least once: a message is acknowledged only after its event was processed, so a crash repeats the events that were not
-acknowledged. Google's client extends the deadline of those that it has, for up to an hour. Events are processed one
-after the other; to process several at a time, run several workers.
+Replace `process`. At least once: a message is acknowledged only after its event was processed, so a crash repeats up to
+a batch, after `HIDDEN` seconds. A batch that takes longer comes twice.
 
-Dead letters: an event that fails is given back, and the others go on. Pub/Sub delivers it again after a pause, by the
-subscription's retry policy. After as many deliveries as its dead-letter policy allows, 10 with the Terraform here,
-Pub/Sub moves it to the dead-letter topic, as it does with a message that the receiver did not publish. In a
-subscription with ordering, the later events of its device wait for it.
+Dead letters: an event that fails is given back, and Pub/Sub delivers it again after the subscription's delay, 10 to
+600 s in the deployment. After as many deliveries as its dead-letter policy allows, 10 in the deployment, Pub/Sub moves
+it to the topic of dead letters, as it does with a message that the receiver did not send.
 
-SIGTERM and SIGINT: the worker finishes the event that it processes, gives back those that it has not begun, and exits
-with 0, within seconds. If Pub/Sub is not available, Google's client connects again until it is.
-
-With ``DT_STORE=firestore`` there is no subscription: use Firestore's triggers (gcp_functions/README.md).
+SIGTERM and SIGINT: the worker finishes its batch, acknowledges what was processed, and exits with 0, within 6 s if
+there is no batch. If Pub/Sub fails, the worker logs that and tries again.
 """
 
 import argparse
 import os
-import re
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.pubsub_v1 import SubscriberClient
-from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
-from google.cloud.pubsub_v1.types import FlowControl
 
 from core.environment import Environment, SettingsError
-from core.event import Event, parse_stored, read_time
 from core.log import Log
 from core.worker import Process, attempt, print_readings, stop_on_signals
+from readers import ReaderError
+from readers.gcp import TIMEOUT, asked, reading
+from readers.pubsub import event_of
+from readers.rows import FOREIGN
 
-# Messages that the worker has at a time.
 BATCH = 10
-# Seconds for the last acknowledgements, for which Google's client tries for minutes.
-_STOPPING = 5.0
-_FORM = "projects/PROJECT/subscriptions/SUBSCRIPTION"
+# Seconds for which Pub/Sub hides received messages: the longest possible.
+HIDDEN = 600
+# Seconds to wait for messages, which SIGTERM does not end; and until Pub/Sub is called again after it failed, at most.
+_WAIT = 5.0
+_LONGEST_PAUSE = 30
+# Replace it: called with each event, and raises if that failed.
+process: Process = print_readings
+_ROLE = "roles/pubsub.subscriber on the subscription"
 _EXAMPLES = """\
 examples:
-  DT_SUBSCRIPTION="$(output subscription)" python -m gcp_functions.worker
-  DT_SUBSCRIPTION=projects/my-project/subscriptions/dt-receiver-events python -m gcp_functions.worker
+  python -m gcp_functions.worker projects/PROJECT/subscriptions/SUBSCRIPTION
+  DT_SUBSCRIPTION=projects/PROJECT/subscriptions/SUBSCRIPTION python -m gcp_functions.worker
 
-The subscription takes `subscription = true` in Terraform. Credentials are those of `gcloud auth application-default
-login`, GOOGLE_APPLICATION_CREDENTIALS or the machine's service account, with the role Pub/Sub Subscriber.
+Credentials are those of Google's tools: `gcloud auth application-default login`, GOOGLE_APPLICATION_CREDENTIALS, or the
+service account of the machine. They need the role Pub/Sub Subscriber on the subscription.
 """
 
 
-def work(subscriber: Any, subscription: str, process: Process, log: Log, stopping: threading.Event) -> None:
-    """Process until ``stopping`` is set, and finish the event that is being processed then.
+class Worker:
+    """Processes the messages of one subscription.
 
     Args:
-        subscriber: Google's client, which is closed at the end.
+        client: Google's client.
         subscription: Its full name.
         process: Called with each event. Raises if that failed.
         log: Gets failures.
-        stopping: Ends the worker.
-
-    Raises:
-        google.api_core.exceptions.GoogleAPICallError: Pub/Sub refuses the subscription.
     """
-    processing = threading.Lock()
 
-    def handle(message: Any) -> None:
-        with processing:
-            _handle(message, process, log)
+    def __init__(self, client: SubscriberClient, subscription: str, process: Process, log: Log) -> None:
+        self._client = client
+        self._subscription = subscription
+        self._what = f"the subscription {subscription}"
+        self._process = process
+        self._log = log
 
-    with subscriber:
-        received = subscriber.subscribe(
-            subscription,
-            handle,
-            flow_control=FlowControl(max_messages=BATCH),
-            scheduler=ThreadScheduler(ThreadPoolExecutor(1)),
-            await_callbacks_on_shutdown=True,
-        )
-        # It ends by itself only if Pub/Sub refuses.
-        received.add_done_callback(lambda _: stopping.set())
-        stopping.wait()
-        received.cancel()
-        with processing:
-            pass  # the event is finished
-        try:
-            received.result(_STOPPING)
-        except TimeoutError:
-            log.notice("WARNING", "Pub/Sub does not answer. Events that could not be acknowledged come again.")
+    def run(self, stopping: threading.Event) -> None:
+        """Process until ``stopping`` is set, and finish the batch then.
+
+        Raises:
+            ReaderError: The first call failed, so probably a setting is wrong.
+        """
+        messages = self._pull()
+        pause = 1
+        while True:
+            try:
+                self._finish(messages)
+                if stopping.is_set():
+                    return
+                messages = self._pull()
+                pause = 1
+            except ReaderError as error:
+                messages = []
+                self._log.notice("WARNING", f"{error} The worker tries again in {pause} s.")
+                stopping.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _pull(self) -> Sequence[Any]:
+        # The client's streaming pull takes more messages than it processes, and gives them back when it ends.
+        request = {"subscription": self._subscription, "max_messages": BATCH}
+        with reading(self._what, _ROLE):
+            try:
+                found = self._client.pull(request=request, timeout=_WAIT, retry=None).received_messages
+            except DeadlineExceeded:
+                return []
+        self._delay([one.ack_id for one in found], HIDDEN)
+        return list(found)
+
+    def _finish(self, messages: Sequence[Any]) -> None:
+        processed: list[str] = []
+        failed: list[str] = []
+        for one in messages:
+            (processed if self._is_processed(one.message) else failed).append(one.ack_id)
+        if processed:
+            request = {"subscription": self._subscription, "ack_ids": processed}
+            asked(lambda: self._client.acknowledge(request=request, timeout=TIMEOUT, retry=None), self._what, _ROLE)
+        self._delay(failed, 0)
+
+    def _delay(self, ack_ids: list[str], seconds: int) -> None:
+        if ack_ids:
+            request = {"subscription": self._subscription, "ack_ids": ack_ids, "ack_deadline_seconds": seconds}
+            change = self._client.modify_ack_deadline
+            asked(lambda: change(request=request, timeout=TIMEOUT, retry=None), self._what, _ROLE)
+
+    def _is_processed(self, message: Any) -> bool:
+        event = event_of(message)
+        if event.fault == FOREIGN:
+            self._log.notice("ERROR", f"{event.key} is {FOREIGN}, and is left to become a dead letter.")
+            return False
+        return attempt(self._process, event, self._log)
 
 
-def _handle(message: Any, process: Process, log: Log) -> None:
-    event = _event_of(message)
-    if event is None:
-        log.notice(
-            "ERROR",
-            f"Message {message.message_id} was not published by the receiver, and is left to become a dead letter.",
-        )
-    if event and attempt(process, event, log):
-        message.ack()
-    else:
-        message.nack()
-
-
-def _event_of(message: Any) -> Event | None:
-    attributes = message.attributes
-    received_at = read_time(attributes.get("receivedAt"))
-    if received_at is None or "key" not in attributes:
-        return None
-    event = parse_stored(message.data, received_at, attributes.get("signedBy") or "unknown")
-    return replace(event, key=attributes["key"])
-
-
-def main(arguments: Sequence[str] | None = None, process: Process = print_readings) -> None:
+def main(arguments: Sequence[str] | None = None, process: Process = process) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
     Raises:
-        SystemExit: A setting is missing or wrong, or Pub/Sub refuses; with a sentence.
+        SystemExit: A setting is missing or wrong, with a sentence.
     """
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "python -m gcp_functions.worker",
-        description="Process the events of the subscription that DT_SUBSCRIPTION names, each at least once. SIGTERM "
-        "ends it.",
+        description="Process the events of a subscription, each at least once. SIGTERM ends it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(arguments)
+    )
+    parser.add_argument("subscription", nargs="?", help="its full name; by default DT_SUBSCRIPTION")
+    subscription = parser.parse_args(arguments).subscription
+    environment = Environment(os.environ)
+    subscription = subscription or environment.required("DT_SUBSCRIPTION", "the full name of the subscription")
     stopping = stop_on_signals()
     try:
-        subscription = _subscription(Environment(os.environ))
-        work(SubscriberClient(), subscription, process, Log(), stopping)
-    except SettingsError as error:
+        environment.check()
+        with reading(f"the subscription {subscription}", _ROLE):
+            client = SubscriberClient()
+        with client:
+            Worker(client, subscription, process, Log()).run(stopping)
+    except (SettingsError, ReaderError) as error:
         raise SystemExit(str(error)) from None
-    except GoogleAuthError as error:
-        raise SystemExit(
-            f"No Google Cloud credentials: {type(error).__name__}. Run `gcloud auth application-default login`, or set "
-            "GOOGLE_APPLICATION_CREDENTIALS."
-        ) from None
-    except GoogleAPICallError as error:
-        raise SystemExit(
-            f"Pub/Sub refuses {subscription}: {type(error).__name__}. Check its name, and that your account has the "
-            "role Pub/Sub Subscriber on it."
-        ) from None
-
-
-def _subscription(environment: Environment) -> str:
-    name = environment.required("DT_SUBSCRIPTION", "the subscription, which the deployment prints as `subscription`")
-    if name and not re.fullmatch("projects/[^/]+/subscriptions/[^/]+", name):
-        environment.faults.append(f"DT_SUBSCRIPTION must have the form {_FORM}.")
-    environment.check()
-    return name
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
--- The events, and two views over them. Applied by release.py, which also builds the indexes; may be applied again at any
+-- The events, and two views of them. Applied by release.py, which also builds the indexes; may be applied again at any
 -- time, while events are written.
 
 CREATE TABLE IF NOT EXISTS events (
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS events (
     processed_at timestamptz             -- both for worker.py
 );
 
--- Only where it is missing: ALTER TABLE waits for all who read the table, and whoever comes after waits for it.
+-- Only if it is missing: ALTER TABLE waits for all readers of the table, and later ones wait for it.
 DO $$ BEGIN
     IF NOT EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = 'signed_by' AND NOT attisdropped
@@ -25,9 +25,9 @@ DO $$ BEGIN
     END IF;
 END $$;
 
--- A body as jsonb, or NULL where it is none. jsonb refuses \u0000 and lone surrogates, which JSON allows, say in a
--- label: U+FFFD stands in for them here, so that the rest of the event can be queried. The body keeps them. The first
--- lookbehind passes over escaped backslashes: "\\u0000" is text.
+-- A body as jsonb, or NULL if it is not JSON. jsonb rejects \u0000 and lone surrogates, which JSON allows, for example
+-- in a label: U+FFFD replaces them here, so that the rest of the event can be queried. The body keeps them. The first
+-- lookbehind skips escaped backslashes: "\\u0000" is text.
 CREATE OR REPLACE FUNCTION event_document(body bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 BEGIN
     RETURN convert_from(body, 'UTF8')::jsonb;
@@ -43,8 +43,8 @@ EXCEPTION WHEN others THEN
     END;
 END $$;
 
--- A time of RFC 3339, or NULL where it is none: one bad row must not end every query. As core.event.read_time: only
--- years that Python has, nanoseconds are cut off, and 23:59:60 is the second after it.
+-- An RFC 3339 time, or NULL if invalid: a bad row must not make every query fail. As core.event.read_time: only years
+-- that Python supports, nanoseconds are cut off, and 23:59:60 is the next second.
 CREATE OR REPLACE FUNCTION event_time(text) RETURNS timestamptz LANGUAGE plpgsql STABLE STRICT AS $$
 DECLARE
     time timestamptz;
@@ -64,7 +64,7 @@ EXCEPTION WHEN others THEN
     RETURN NULL;
 END $$;
 
--- Those of core/readings.py; a test compares them.
+-- The quantities of core/readings.py; a test compares them.
 CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('touch', NULL, 'touch', NULL),
     ('temperature', 'value', 'temperature', '°C'),
@@ -91,17 +91,17 @@ CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('connectionLatency', 'avgLatencyMillis', 'avgLatencyMillis', 'ms'),
     ('connectionLatency', 'minLatencyMillis', 'minLatencyMillis', 'ms'),
     ('connectionLatency', 'maxLatencyMillis', 'maxLatencyMillis', 'ms');
--- An inlined function reads with the rights of the caller. This is a constant list.
+-- An inlined function reads with the caller's rights. This is a constant list.
 GRANT SELECT ON quantities TO PUBLIC;
 
--- The samples of an event, of which `sent` is the time. This and sample_readings are functions of one query, which the
--- planner puts in place of each call. ATOMIC binds the names in it here, whatever search_path its caller has.
+-- The samples of an event; `sent` is its time. This and sample_readings are functions of one query, which the planner
+-- inlines. ATOMIC binds the names here, whatever the caller's search_path.
 CREATE OR REPLACE FUNCTION event_samples(event_type text, body bytea, sent timestamptz) RETURNS TABLE (
     sample int, fields jsonb, "time" timestamptz, is_backfilled boolean, name text
 ) LANGUAGE sql STABLE BEGIN ATOMIC
 SELECT
     (number - 1)::int, fields,
-    -- Most of these are the text that `sent` was read from, and a comparison is cheaper than event_time.
+    -- Most of these equal the text of `sent`, and a comparison is cheaper than event_time.
     coalesce(
         CASE WHEN fields ->> 'sampleTime' = timestamp THEN $3 ELSE event_time(fields ->> 'sampleTime') END,
         CASE WHEN payload ->> 'updateTime' = timestamp THEN $3 ELSE event_time(payload ->> 'updateTime') END,
@@ -109,8 +109,8 @@ SELECT
     ),
     coalesce(payload -> 'isBackfilled' = 'true', FALSE),
     CASE WHEN jsonb_typeof(label) = 'string' THEN label #>> '{}' END
--- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone. Each
--- OFFSET keeps what is in its parentheses from being computed more than once a row.
+-- DT sends the newest sample first, equal to the values beside it; events from before 2021 have only those values. Each
+-- OFFSET prevents its subquery from being computed more than once per row.
 FROM (
     SELECT payload, timestamp, label, fields, number
     FROM (SELECT event_document($2) AS document OFFSET 0) AS documents
@@ -151,17 +151,17 @@ WHERE
     AND CASE
         WHEN field IS NULL THEN TRUE
         WHEN unit IS NULL THEN type = 'string'
-        -- what double precision can hold; JSON can say 1e999
+        -- the range of double precision; JSON allows 1e999
         WHEN type = 'number' THEN abs(found::numeric) < 1e308
         ELSE FALSE
     END;
 END;
 
--- Those of each event. A bound on event_time is a bound on the index events_by_time.
+-- The readings of each event. A limit on event_time uses the index events_by_time.
 CREATE OR REPLACE VIEW readings AS
 SELECT
     key, device_id, project_id, event_type, sample, quantity, value, text, unit, time, received_at, is_backfilled, name,
-    -- CREATE OR REPLACE VIEW takes new columns at the end alone.
+    -- CREATE OR REPLACE VIEW accepts new columns only at the end.
     signed_by,
     coalesce(timestamp, received_at) AS event_time
 FROM events
@@ -169,7 +169,7 @@ CROSS JOIN LATERAL event_samples(event_type, body, timestamp) AS samples
 CROSS JOIN LATERAL sample_readings(event_type, fields) AS found
 WHERE parsed;
 
--- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
+-- The newest reading of each quantity of each device, by event time, so that a backfilled event never counts as new.
 -- It steps from one device to the next by the index events_by_device, and looks up each type of each device in
 -- events_of_device (https://wiki.postgresql.org/wiki/Loose_indexscan): its time grows with the devices, not with the
 -- events. By collation "C", because that index has it, which halves the cost of a step.
@@ -195,7 +195,7 @@ CROSS JOIN LATERAL (
     ) AS events
     CROSS JOIN LATERAL event_samples(types.event_type, body, timestamp) AS samples
     WHERE sample = 0
-    -- Without it, the planner would keep all bodies to look for equal ones (Memoize).
+    -- Without it, the planner would cache all bodies to find equal ones (Memoize).
     OFFSET 0
 ) AS newest
 CROSS JOIN LATERAL sample_readings(types.event_type, fields) AS found;

@@ -3,10 +3,9 @@
 import base64
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from core.event import Event, parse_stored, rfc3339
+from core.event import Event, rfc3339
 from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.capacity import Capacity
 from ibm_actions.databases import Databases
@@ -85,22 +84,6 @@ def document_id(event: Event) -> str:
     """Return the id of an event's document; the part before the first colon is the partition."""
     device = event.device_id if event.device_id and _ID(event.device_id) else "-"
     return f"{device}:{rfc3339(event.timestamp)}_{event.key}" if event.timestamp else f"{device}:{event.key}"
-
-
-def read_document(document: Mapping[str, Any]) -> Event:
-    """Return the event in a document.
-
-    Raises:
-        ValueError: The document is not an event, or was changed.
-    """
-    body, received_at, signed_by = (document.get(name) for name in ("body", "receivedAt", "signedBy"))
-    if type(body) is not str or type(received_at) is not str:
-        raise ValueError("no event")
-    arrival = datetime.fromisoformat(received_at)
-    if not arrival.tzinfo:
-        raise ValueError("no event")
-    content = base64.b64decode(body) if document.get("encoding") == "base64" else body.encode()
-    return parse_stored(content, arrival, signed_by if type(signed_by) is str else "unknown")
 
 
 def _document(event: Event) -> dict[str, Any]:

@@ -132,26 +132,6 @@ class Databases:
         return status
 
 
-def select(names: list[str], since: datetime, until: datetime | None = None) -> list[str]:
-    """Return the databases that may have events of this time, beyond those named after it.
-
-    If a database could not be created, `Databases.find` put its events into one of the same years, the last one before,
-    or the first of all. Events of years without databases may be in any.
-    """
-    if since.year not in YEARS or (until and until.year not in YEARS):
-        return names
-    first, last = f"{since.year}-01", f"{until.year}-12" if until else UNDATED
-    before = [name for name in names if _months(name)[1] < first]
-    chosen = {*(before[-1:] or names[:1]), UNDATED, *(name for name in names if touches(name, first, last))}
-    return [name for name in names if name in chosen]
-
-
-def touches(name: str, first: str, last: str) -> bool:
-    """Return whether a database has events between two months, such as ``2026-01``, or events without a time."""
-    begin, end = _months(name)
-    return name == UNDATED or (begin <= last and end >= first)
-
-
 def _covering(at: datetime | None) -> list[str]:
     """Return the possible names of databases for this time, shortest period first."""
     if not at:

@@ -3,7 +3,8 @@
 import base64
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from core.environment import Environment, is_secure_url
@@ -44,13 +45,40 @@ def build_store(environment: Environment) -> CloudantStore:
     Raises:
         core.environment.SettingsError: The environment is invalid.
     """
-    databases = _databases(environment)
+    databases = read_databases(environment)
     cloudant = build_service(environment)
     return CloudantStore(cloudant, Databases(cloudant, *databases), Capacity(cloudant))
 
 
 def build_service(environment: Environment) -> Service:
     """Build the Cloudant service, with the login from the environment; errors as above."""
+    cloudant = read_cloudant(environment)
+    return Service(cloudant.address, _login(cloudant))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Cloudant:
+    """The instance that the settings name, and who calls it: a user, or a trusted profile, or an API key.
+
+    Attributes:
+        address: The URL, without a database.
+        user: Of an Apache CouchDB, percent-encoded as in the setting; so is the password.
+        password: The user's.
+        profile: The id of the trusted profile.
+        api_key: The API key.
+        iam: IAM's address.
+    """
+
+    address: str
+    user: str
+    password: str
+    profile: str
+    api_key: str
+    iam: str
+
+
+def read_cloudant(environment: Environment) -> Cloudant:
+    """Read the settings of the instance; errors as above."""
     url = environment.required("DT_CLOUDANT", "the address of the Cloudant instance. ibm_actions/deploy sets it")
     found = _URL(url)
     scheme, user, password, host = found.groups() if found else ("", None, None, "")
@@ -59,19 +87,20 @@ def build_service(environment: Environment) -> Service:
         environment.faults.append(
             "DT_CLOUDANT must be an address such as https://INSTANCE.cloudantnosqldb.appdomain.cloud."
         )
-    login = _login(environment, user, password)
+    profile, key = environment.get("DT_TRUSTED_PROFILE"), environment.get("DT_CLOUDANT_API_KEY")
+    ways = {"DT_TRUSTED_PROFILE": profile, "DT_CLOUDANT_API_KEY": key, "a user in DT_CLOUDANT": user}
+    chosen = [name for name, value in ways.items() if value]
+    if len(chosen) != 1:
+        environment.faults.append(f"{_WAYS} Found: {' and '.join(chosen) or 'none'}.")
+    iam = environment.get("DT_IAM_URL", "https://iam.cloud.ibm.com")
+    if not user and not is_secure_url(iam):
+        environment.faults.append("DT_IAM_URL must be an https address; leave it out for IBM Cloud's public address.")
     environment.check()
-    return Service(f"{scheme}://{host}", login())
+    return Cloudant(f"{scheme}://{host}", user or "", password or "", profile, key, iam.rstrip("/"))
 
 
-def build_databases(environment: Environment, cloudant: Service) -> Databases:
-    """Build the `Databases` of an instance; errors as above."""
-    prefix, period = _databases(environment)
-    environment.check()
-    return Databases(cloudant, prefix, period)
-
-
-def _databases(environment: Environment) -> tuple[str, str]:
+def read_databases(environment: Environment) -> tuple[str, str]:
+    """Read the prefix and the period of the databases; add what is wrong to ``environment.faults``."""
     prefix = environment.get("DT_DATABASE_PREFIX", "events")
     period = environment.get("DT_DATABASE_PERIOD", "year")
     if not _PREFIX(prefix):
@@ -81,28 +110,12 @@ def _databases(environment: Environment) -> tuple[str, str]:
     return prefix, period
 
 
-def _login(environment: Environment, user: str | None, password: str | None) -> Callable[[], Login]:
-    """Choose the login; return a function that creates it."""
-    ways = {
-        "DT_TRUSTED_PROFILE": environment.get("DT_TRUSTED_PROFILE"),
-        "DT_CLOUDANT_API_KEY": environment.get("DT_CLOUDANT_API_KEY"),
-        "a user in DT_CLOUDANT": user,
-    }
-    chosen = [name for name, value in ways.items() if value]
-    if len(chosen) != 1:
-        environment.faults.append(f"{_WAYS} Found: {' and '.join(chosen) or 'none'}.")
-    iam = environment.get("DT_IAM_URL", "https://iam.cloud.ibm.com")
-    if not user and not is_secure_url(iam):
-        environment.faults.append("DT_IAM_URL must be an https address; leave it out for IBM Cloud's public address.")
+def _login(cloudant: Cloudant) -> Login:
+    if cloudant.user:
+        # In UTF-8, as CouchDB expects, or the raw bytes of the environment.
+        pair = b":".join(unquote_to_bytes(os.fsencode(part)) for part in (cloudant.user, cloudant.password))
+        return FixedLogin(f"Basic {base64.b64encode(pair).decode()}")
+    # Imported here: it takes longer than everything else, and CouchDB does not need it.
+    from ibm_actions.identity import iam_login
 
-    def login() -> Login:
-        if user:
-            # In UTF-8, as CouchDB expects, or the raw bytes of the environment.
-            pair = b":".join(unquote_to_bytes(os.fsencode(part)) for part in (user, password or ""))
-            return FixedLogin(f"Basic {base64.b64encode(pair).decode()}")
-        # Imported here: it takes longer than everything else, and CouchDB does not need it.
-        from ibm_actions.identity import iam_login
-
-        return iam_login(ways["DT_TRUSTED_PROFILE"] or None, ways["DT_CLOUDANT_API_KEY"] or None, iam.rstrip("/"))
-
-    return login
+    return iam_login(cloudant.profile or None, cloudant.api_key or None, cloudant.iam)

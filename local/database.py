@@ -38,12 +38,20 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
 
 
+# Those of the first version.
+_COLUMNS = {"key", "event_id", "event_type", "device_id", "project_id", "timestamp", "received_at", "parsed", "body"}
 _ROWS_AFTER = """
 SELECT key, event_id, event_type, device_id, project_id, timestamp, received_at, signed_by, parsed, body
 FROM events WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
 # The limit of rows that are carried over from a database that was moved while a reader had it open: about 50 MB.
 MAX_TAKEN = 50_000
+
+
+class ForeignTablesError(sqlite3.Error):
+    """The file has a table or view ``events`` of another program."""
+
+    sqlite_errorname = "foreign_tables"
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,10 @@ class Database:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         self._connection = sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None)
         try:
+            # Before the first change of the file.
+            columns = {column[1] for column in self._connection.execute("PRAGMA table_info(events)")}
+            if columns and not columns >= _COLUMNS:
+                raise ForeignTablesError
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self.apply_schema()
@@ -95,7 +107,7 @@ class Database:
             self._found: tuple[int, int, object] = (0, 0, None)
             with contextlib.suppress(sqlite3.Error):
                 self._found = self._in_file()
-        except (sqlite3.Error, OSError):
+        except Exception:
             self._connection.close()
             raise
 
@@ -139,6 +151,8 @@ class Database:
         self._connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
             return bool(self._value("PRAGMA quick_check(1)") == "ok")
+        except UnicodeDecodeError:  # SQLite quotes what is damaged
+            return False
         except sqlite3.Error as error:
             return error.sqlite_errorname == "SQLITE_INTERRUPT"
         finally:

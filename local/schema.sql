@@ -1,4 +1,4 @@
--- The events, and two views over them. Applied to a database that is of another version than database.py names.
+-- The events, and two views of them. Applied to a database with another version than in database.py.
 
 CREATE TABLE IF NOT EXISTS events (
     key         TEXT PRIMARY KEY NOT NULL,
@@ -13,8 +13,8 @@ CREATE TABLE IF NOT EXISTS events (
     body        BLOB NOT NULL     -- the bytes that DT signed
 );
 
--- When each device last sent each type, for `latest`. A trigger keeps it, so that it is right whoever inserts. An index
--- by device would cost each event a page of its own to write: docs/decisions/0024-indexes.md.
+-- When each device last sent each type, for `latest`. A trigger maintains it, for every program that inserts. With an
+-- index by device, each event would write a separate page: docs/decisions/0024-indexes.md.
 CREATE TABLE IF NOT EXISTS newest (
     device_id  TEXT NOT NULL,
     event_type TEXT NOT NULL,
@@ -64,10 +64,10 @@ WITH quantities (event_type, field, quantity, unit) AS (VALUES
 ),
 documents AS (
     -- [[payload, name]], so that json_each yields one row, or none, and each body is read once. json_valid, although
-    -- Python has parsed it: one body that only Python could read must not end every query.
+    -- Python has parsed it: a body that only Python can parse must not make every query fail.
     SELECT events.*, each.value AS document
     FROM events CROSS JOIN json_each(CASE WHEN parsed AND json_valid(CAST(body AS TEXT)) THEN '[' || json_extract(
-        -- SQLite ends a text at a NUL, and readers refuse half of a surrogate pair: U+FFFD stands in for each.
+        -- SQLite ends a text at a NUL, and readers reject half of a surrogate pair: U+FFFD replaces both.
         CASE WHEN instr(body, CAST('\u' AS BLOB)) THEN (
             WITH RECURSIVE escapes (clean, rest) AS (
                 SELECT '', CAST(body AS TEXT)
@@ -93,7 +93,7 @@ documents AS (
     ) || ']' ELSE '[]' END) AS each
 ),
 samples AS (
-    -- DT sends the newest sample first, equal to the values beside it; events of before 2021 have those values alone.
+    -- DT sends the newest sample first, equal to the values beside it; events from before 2021 have only those values.
     SELECT documents.*, each.key AS sample, each.value AS fields
     FROM documents CROSS JOIN json_each(
         CASE WHEN json_type(document, '$[0].samples[0]') = 'object'
@@ -115,13 +115,13 @@ SELECT
     unit,
     coalesce(
         CASE
-            -- As DT writes them; what is rarer takes longer.
+            -- DT's own format; rarer formats take longer.
             WHEN time GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-2][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z'
                 AND substr(time, 1, 4) > '0000' AND substr(time, 6, 2) BETWEEN '01' AND '12'
                 AND substr(time, 9, 2) BETWEEN '01' AND '28' AND substr(time, 12, 2) < '24'
                 THEN time
             ELSE (
-                -- RFC 3339 in its parts, since SQLite would round the fraction to milliseconds, and take 30 February for
+                -- RFC 3339 in parts, because SQLite would round the fraction to milliseconds, and take 30 February for
                 -- a day in March. A leap second, which it does not know, is the start of the next.
                 SELECT strftime('%Y-%m-%dT%H:%M:%S.', start || zone, iif(is_leap, '+1 second', '+0 seconds'))
                     || substr(ltrim(substr(written, 20, length(written) - 19 - length(zone)), '.') || '000000', 1, 6)
@@ -133,7 +133,7 @@ SELECT
                         upper(CASE WHEN substr(each.value, 18, 2) = '60' THEN substr(each.value, 1, 17) || '59'
                             ELSE substr(each.value, 1, 19) END) AS start
                     FROM json_each(
-                        -- Text alone: of 1e999 json_array would make what json_each refuses.
+                        -- Only text: from 1e999 json_array would make JSON that json_each rejects.
                         json_array(
                             iif(json_type(fields, '$.sampleTime') = 'text', json_extract(fields, '$.sampleTime'), NULL),
                             iif(
@@ -163,7 +163,7 @@ WHERE
     OR (unit IS NULL AND type = 'text')
     OR (unit IS NOT NULL AND type IN ('integer', 'real') AND abs(CAST(found AS REAL)) < 1e308);
 
--- The newest reading of each quantity of each device: by event time, so that a backfilled event never shows as news.
+-- The newest reading of each quantity of each device, by event time, so that a backfilled event never counts as new.
 CREATE VIEW latest AS
 SELECT readings.*
 FROM newest

@@ -41,6 +41,10 @@ _ADVICE = {
         "{database} does not exist, but its log {database}-wal does, and has acknowledged events. Move the database "
         "back, or move the log beside the moved database, with that database's name and -wal."
     ),
+    "foreign_tables": (
+        "{database} has tables of another program. Set DT_DATABASE to another file, which the receiver creates."
+    ),
+    "SQLITE_NOTADB": "{database} is not an SQLite database. Set DT_DATABASE to another, which the receiver creates.",
     "SQLITE_CORRUPT": (
         "{database} is damaged. Move it away together with {database}-wal, and recover what can be read: "
         "sqlite3 MOVED .recover"
@@ -234,6 +238,8 @@ class SqliteStore(GroupedStore):
                 self._mode = self._path.stat().st_mode & 0o777
             except OSError as error:
                 raise StoreUnavailableError(type(error).__name__) from None
+            except UnicodeDecodeError:  # SQLite quotes what is damaged
+                raise StoreUnavailableError("SQLITE_CORRUPT") from None
             except sqlite3.Error as error:
                 raise StoreUnavailableError(_name(error)) from None
             if not database.is_sound(_CHECK):

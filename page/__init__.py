@@ -1,9 +1,9 @@
-"""The page of dt_cloud, and the half of it that the local receiver has: plain HTML and ES modules, as they are."""
+"""The page of dt_cloud, and the local receiver's part: plain HTML and ES modules, without a build step."""
 
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-# Nothing from elsewhere, whatever a label or an answer says.
+# Nothing from other hosts, whatever a label or an answer contains.
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -21,7 +21,7 @@ FRAMES = 5
 
 
 def read(name: str) -> tuple[bytes, dict[str, str]] | None:
-    """Return a file of the page and its headers; None if there is none of that name."""
+    """Return a file of the page and its headers; None if the name is unknown."""
     path = STATIC / name
     if path.parent != STATIC or path.suffix not in _TYPES or not path.is_file():
         return None

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import ClassVar, NamedTuple, Self
 
 from core.event import Event, rfc3339
 from readers import ReaderError
-from readers.query import Query
+from readers.query import Query, newest_of_each
 from readers.rows import UNKNOWN_TIME
 
 # Events that are read, or given back, at a time.
@@ -68,17 +69,15 @@ class Reader(ABC):
         return islice(found, query.limit or None)
 
     def cost(self, query: Query) -> str | None:  # noqa: ARG002
-        """Return what a query reads and costs, as a sentence; None if it reads about as much as it returns."""
+        """Return what a query reads and about what that costs, as a sentence.
+
+        None if it costs nothing, or if the store finds what the query returns: then it reads little more.
+        """
         return None
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest event of each device and type that match, without regard to the limit."""
-        seen = set()
-        for event in self.matching(query):
-            place = event.device_id, event.event_type
-            if event.parsed and place not in seen and query.matches(event):
-                seen.add(place)
-                yield event
+        return newest_of_each(filter(query.matches, self.matching(replace(query, limit=0))))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` reads and costs, as `cost` does."""

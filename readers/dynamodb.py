@@ -13,8 +13,9 @@ from typing import Any
 from core.event import Event, read_time, rfc3339
 from readers import ReaderError
 from readers.aws import client, reading
-from readers.contract import Reader
-from readers.query import Query, event_time, newest_first
+from readers.contract import Batch, Reader
+from readers.dynamodb_stream import Marks, MarksLostError, Stream
+from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
 
 _KEYS = {"device": "HASH", "timestampKey": "RANGE"}
@@ -27,6 +28,8 @@ _PRICED = "in us-east-1 (https://aws.amazon.com/dynamodb/pricing/on-demand/)"
 # A unit reads 4 kB, or twice that if the read may miss the last second.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html
 _SCANNED = 8192
+_POSITIONS = 10
+_IMAGES = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 
 
 class DynamoDbReader(Reader):
@@ -56,8 +59,7 @@ class DynamoDbReader(Reader):
     def cost(self, query: Query) -> str | None:
         """Return what a scan costs, or a query that reads events of other types or labels."""
         if query.device_id is None:
-            is_everything = query == Query()
-            return None if is_everything else self._scan_cost()
+            return self._scan_cost()
         if not query.event_types and not query.labels:
             return None
         return (
@@ -68,13 +70,8 @@ class DynamoDbReader(Reader):
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
-            return super().latest(replace(query, limit=0))
-        newest: dict[tuple[str | None, str | None], Event] = {}
-        for event in filter(query.matches, self._scan(_conditions(query))):
-            place = event.device_id, event.event_type
-            if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
-                newest[place] = event
-        return newest_first(newest.values(), 0)
+            return super().latest(query)
+        return newest_of_each(filter(query.matches, self._scan(_conditions(query))))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` costs: it reads every event of the device, or of the table."""
@@ -90,16 +87,16 @@ class DynamoDbReader(Reader):
         condition = ("receivedAt >= :since", {":since": rfc3339(since)}) if since else ("", {})
         return self._scan([condition] if since else [])
 
-    def arrived_cost(self, since: datetime | None) -> str | None:
-        """Return what the scan costs, if it is not for everything."""
-        return self._scan_cost() if since else None
+    def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
+        """Return what the scan costs."""
+        return self._scan_cost()
 
     def _scan_cost(self) -> str:
         units = -(-self._bytes // _SCANNED)
         return (
-            f"DynamoDB reads and bills the whole table: {self._items:,} items of {self._bytes / 1e6:,.1f} MB in all, "
-            f"as DynamoDB counted them in the last hours, which are {units:,} read units or "
-            f"{units * _PRICE / 1e6:.4f} US$, at {_PRICE} US$ a million units {_PRICED}."
+            f"DynamoDB reads and bills the whole table, {self._items:,} items and {self._bytes / 1e6:,.1f} MB by its "
+            f"count of the last six hours: {units:,} read units or {units * _PRICE / 1e6:.4f} US$, at {_PRICE} US$ a "
+            f"million units {_PRICED}."
         )
 
     def _of_device(self, query: Query) -> Iterator[Event]:
@@ -152,6 +149,57 @@ class DynamoDbReader(Reader):
             parameters["ExclusiveStartKey"] = page["LastEvaluatedKey"]
             # A filter may leave little of each page.
             limit *= 2
+
+
+class FollowingDynamoDbReader(DynamoDbReader):
+    """Follows the table by its stream, within one process; a position of another process costs a scan.
+
+    Args:
+        dynamodb: As for `DynamoDbReader`; so are ``name`` and ``table``.
+        name: The table.
+        table: What DescribeTable says about it.
+        stream: The stream; the reader closes it.
+    """
+
+    poll_seconds = 2.0
+
+    def __init__(self, dynamodb: Any, name: str, table: dict[str, Any], stream: Stream) -> None:
+        super().__init__(dynamodb, name, table)
+        self._stream = stream
+        # By position: the last ones, because a caller may repeat one.
+        self._marks: dict[str, Marks] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._stream.close()
+        super().close()
+
+    def end(self) -> str:
+        """Return the position after everything that is stored now."""
+        return self._remembered(super().end(), self._stream.latest())
+
+    def follow(self, position: str | None = None) -> Iterator[Batch]:
+        """Yield what the stream has since a position of this reader; otherwise, what a scan finds."""
+        if not position or position not in self._marks:
+            yield from super().follow(position)
+            return
+        marks = dict(self._marks[position])
+        following = super().end()
+        try:
+            for items in self._stream.read(marks):
+                if items:
+                    yield Batch([_event(item) for item in items], position)
+            yield Batch((), self._remembered(following, marks))
+        except MarksLostError:
+            following = self.end()
+            for batch in super().follow(position):
+                yield Batch(batch.events, position)
+            yield Batch((), following)
+
+    def _remembered(self, position: str, marks: Marks) -> str:
+        self._marks[position] = marks
+        self._marks = dict(list(self._marks.items())[-_POSITIONS:])
+        return position
 
 
 def _types(query: Query) -> tuple[str, dict[str, str]]:
@@ -210,6 +258,9 @@ def open_reader(url: str) -> DynamoDbReader:
             raise ReaderError(
                 f"The table {name} is not the receiver's table of events. The deployment prints its name as `Table`."
             )
+        if table.get("StreamSpecification", {}).get("StreamViewType") in _IMAGES:
+            stream = Stream(client("dynamodbstreams"), table["LatestStreamArn"], name)
+            return FollowingDynamoDbReader(dynamodb, name, table, stream)
         return DynamoDbReader(dynamodb, name, table)
     except BaseException:
         dynamodb.close()

@@ -20,7 +20,7 @@ from core.event import Event
 from readers import ReaderError
 from readers.contract import Reader
 from readers.gcp import TIMEOUT, asked, reading
-from readers.query import Query, event_time, newest_first
+from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
 
 _URL = re.compile(r"firestore:(projects/([^/\s]+)/databases/(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]))").fullmatch
@@ -197,18 +197,13 @@ class UnindexedFirestoreReader(FirestoreReader):
     def cost(self, query: Query) -> str | None:
         """Return what a scan costs, or a query that reads events of other types or labels."""
         if query.device_id is None:
-            return None if query == Query() else self._scan_cost()
+            return self._scan_cost()
         return self._cost_of(query, "types") if query.event_types else super().cost(query)
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the database."""
-        newest: dict[tuple[str | None, str | None], Event] = {}
         events = self._scan() if query.device_id is None else super().matching(replace(query, limit=0))
-        for event in filter(query.matches, events):
-            place = event.device_id, event.event_type
-            if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
-                newest[place] = event
-        return newest_first(newest.values(), 0)
+        return newest_of_each(filter(query.matches, events))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what reading all events costs, of the device or of the database."""
@@ -218,9 +213,9 @@ class UnindexedFirestoreReader(FirestoreReader):
         """Yield what arrived, in no order, found by a scan."""
         return (event for event in self._scan() if since is None or event.received_at >= since)
 
-    def arrived_cost(self, since: datetime | None) -> str | None:
-        """Return what the scan costs, if it is not for everything."""
-        return self._scan_cost() if since else None
+    def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
+        """Return what the scan costs."""
+        return self._scan_cost()
 
     def _timed(self, events: Any, query: Query) -> Iterator[Event]:
         return super()._timed(events, replace(query, event_types=()))

@@ -56,5 +56,15 @@ def newest_first(events: Iterable[Event], limit: int) -> Iterator[Event]:
     return iter(heapq.nsmallest(limit, events, key=order) if limit else sorted(events, key=order))
 
 
+def newest_of_each(events: Iterable[Event]) -> Iterator[Event]:
+    """Return the newest event of each device and type, in any order given; only those are kept in memory."""
+    newest: dict[tuple[str | None, str | None], Event] = {}
+    for event in events:
+        place = event.device_id, event.event_type
+        if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
+            newest[place] = event
+    return newest_first(newest.values(), 0)
+
+
 def _has(labels: Mapping[str, str], name: str, value: str) -> bool:
     return labels.get(name) == value if value else name in labels

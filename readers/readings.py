@@ -1,20 +1,22 @@
 """Readings of a store, as rows."""
 
-import heapq
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count, islice
+from itertools import islice
 from typing import NamedTuple
 
 from core.event import Event, rfc3339
 from core.readings import Reading, readings
-from readers.contract import Reader
+from readers.contract import BATCH, Reader
 from readers.query import Query, event_time
 
 # How much newer than its event a reading may be. DT sets an event's time when it arrives, after the times in it, and
 # all captured deliveries agree; the rest is for a Cloud Connector whose clock is ahead.
 _AHEAD = timedelta(minutes=10)
+# Events that are merged at a time grow from this to BATCH: few rows need few events.
+_FIRST_BATCH = 8
 
 
 class ReadingRow(NamedTuple):
@@ -73,28 +75,25 @@ def _in_its_order(reader: Reader, query: Query) -> Iterator[ReadingRow]:
 
 def _newest_first(reader: Reader, query: Query) -> Iterator[ReadingRow]:
     """Merge: a reading is due once no event that follows can have a newer one."""
-    waiting: list[tuple[_Newest, int, ReadingRow]] = []
-    numbers = count()
-    for event in reader.events(query):
+    waiting: list[ReadingRow] = []
+    events, size = reader.events(query), _FIRST_BATCH
+    while batch := list(islice(events, size)):
+        size = min(size * 2, BATCH)
+        for event in batch:
+            waiting += rows_of(event)
+        waiting.sort(key=_time, reverse=True)
         try:
-            newest = rfc3339(event_time(event) + _AHEAD)
+            newest = rfc3339(event_time(batch[-1]) + _AHEAD)
         except OverflowError:
-            newest = "9999"
-        while waiting and waiting[0][0].time > newest:
-            yield heapq.heappop(waiting)[2]
-        for row in rows_of(event):
-            heapq.heappush(waiting, (_Newest(row.reading.time or ""), next(numbers), row))
-    while waiting:
-        yield heapq.heappop(waiting)[2]
+            continue
+        due = bisect_left(waiting, True, key=lambda row: _time(row) <= newest)
+        yield from waiting[:due]
+        del waiting[:due]
+    yield from waiting
 
 
-class _Newest(NamedTuple):
-    """Orders RFC 3339 times newest first."""
-
-    time: str
-
-    def __lt__(self, other: tuple[str, ...]) -> bool:
-        return self.time > other[0]
+def _time(row: ReadingRow) -> str:
+    return row.reading.time or ""
 
 
 def newest_rows(events: Iterator[Event]) -> Iterator[ReadingRow]:

@@ -89,6 +89,8 @@ class SqliteReader(Reader):
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError:  # SQLite quotes what is damaged
+            raise self._error("database disk image is malformed") from None
         except sqlite3.Error as error:
             raise self._error(str(error)) from None
 

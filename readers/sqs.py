@@ -31,9 +31,9 @@ _LATE = 3
 _BATCH = 10
 _REGION = re.compile(r"https://sqs(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws|api)\.").match
 _COUNTED = (
-    "SQS cannot show messages without receiving them: they are hidden from consumers until all are read and given "
-    "back, and each reading counts as a delivery, of which the redrive policy allows only so many (10 in the "
-    "template) before a message becomes a dead letter."
+    "SQS gives out messages and takes them back: consumers do not see them until all are read, and each reading counts "
+    "as a delivery, of which the queue's redrive policy allows only so many (10 in the template) before a message "
+    "becomes a dead letter."
 )
 
 

@@ -20,9 +20,6 @@ def pytest_configure() -> None:
     """Have SIGINT end what the tests start, which inherits it ignored from a shell that runs them in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # Coverage measures this process, but not the programs that the tests start.
-        os.environ.pop("COVERAGE_PROCESS_START", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

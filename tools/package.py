@@ -81,7 +81,7 @@ PACKAGES = _found()
 
 
 class PackageError(Exception):
-    """The package cannot be written. ``str()`` is for a person."""
+    """The package cannot be written. ``str()`` is for the user."""
 
 
 def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
@@ -101,7 +101,7 @@ def sources(package: Package) -> tuple[dict[str, Path], list[str]]:
             for name in sorted(names):
                 path = Path(parent, name)
                 place = path.relative_to(ROOT).as_posix()
-                if place in package.files:
+                if place in package.files or name in package.elsewhere:
                     continue
                 if path.suffix in SUFFIXES and not name.startswith(".") and not path.is_symlink():
                     found[place] = path

@@ -14,7 +14,7 @@ locals {
   alarm_actions = aws_sns_topic.alarms[*].arn
   of_function   = { FunctionName = aws_lambda_function.receiver.function_name }
 
-  # More than nothing within five minutes, and nothing known is no alarm.
+  # More than zero within five minutes; missing data is no alarm.
   alarms = merge(
     {
       failed = {
@@ -114,7 +114,7 @@ resource "aws_cloudwatch_metric_alarm" "more_than" {
   alarm_actions       = local.alarm_actions
 }
 
-# A pipe publishes no age of what it has still to copy:
+# A pipe has no metric for the age of what it has not copied yet:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-monitoring.html
 resource "aws_cloudwatch_metric_alarm" "pipe" {
   count               = local.has_pipe ? 1 : 0

@@ -1,4 +1,4 @@
-# The same as ../template.yaml, which says why each thing is as it is; here are the reasons that are Terraform's own.
+# The same as ../template.yaml, which has the reasons; the comments here are about Terraform only.
 
 data "aws_caller_identity" "current" {}
 data "aws_region" "current" {}
@@ -53,7 +53,7 @@ resource "aws_lambda_function" "receiver" {
     system_log_level      = "WARN"
   }
 
-  # It must not start without what it may do.
+  # It must not start without its permissions.
   depends_on = [aws_iam_role_policy.receiver]
 }
 
@@ -63,7 +63,7 @@ resource "aws_lambda_function_url" "receiver" {
 }
 
 # A public URL needs two permissions: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
-# This one aws_lambda_function_url adds as well, by a name of its own, but its documentation does not promise it.
+# aws_lambda_function_url also adds this one, under another name, but its documentation does not guarantee it.
 resource "aws_lambda_permission" "url" {
   statement_id           = "PublicUrl"
   action                 = "lambda:InvokeFunctionUrl"
@@ -169,9 +169,9 @@ resource "aws_secretsmanager_secret_version" "signature" {
   secret_string_wo_version = 1
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
-# Acknowledged events are nowhere else, so Terraform refuses whatever would destroy these tables and queues: `destroy`,
-# another store, another kind of queue. To go on, and leave them where they are, let Terraform forget them first:
+# ---- stores ----------------------------------------------------------------------------------------------------------
+# Acknowledged events are stored nowhere else, so Terraform refuses anything that would destroy these tables and queues: `destroy`,
+# another store, another kind of queue. To continue and keep them, remove them from the state first:
 #   terraform state list | grep -E '^aws_(dynamodb_table|sqs_queue[.](events|dead_letters))' | xargs terraform state rm
 
 resource "aws_dynamodb_table" "events" {
@@ -301,6 +301,7 @@ resource "aws_pipes_pipe" "events" {
         "projectId": <$.dynamodb.NewImage.projectId.S>,
         "timestamp": <$.dynamodb.NewImage.timestamp.S>,
         "receivedAt": <$.dynamodb.NewImage.receivedAt.S>,
+        "signedBy": <$.dynamodb.NewImage.signedBy.S>,
         "bodyBase64": <$.dynamodb.NewImage.body.B>
       }
     EOT

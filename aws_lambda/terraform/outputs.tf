@@ -18,6 +18,11 @@ output "queue_url" {
   value       = one(aws_sqs_queue.events[*].url)
 }
 
+output "source" {
+  description = "What to give to dtconn events --from."
+  value       = var.store == "dynamodb" ? "dynamodb:${aws_dynamodb_table.events[0].name}" : "sqs:${aws_sqs_queue.events[0].url}"
+}
+
 output "dashboard" {
   description = "The dashboard."
   value       = "https://${data.aws_region.current.name}.console.aws.amazon.com/cloudwatch/home?region=${data.aws_region.current.name}#dashboards/dashboard/${aws_cloudwatch_dashboard.receiver.dashboard_name}"

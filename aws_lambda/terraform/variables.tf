@@ -1,7 +1,7 @@
 variable "name" {
   type        = string
   default     = "dt-receiver"
-  description = "What the names of all resources begin with. Two receivers in one account need two names."
+  description = "The prefix of the names of all resources. Two receivers in one account need two names."
 
   validation {
     condition     = can(regex("^[A-Za-z][A-Za-z0-9-]{0,31}$", var.name))
@@ -12,15 +12,15 @@ variable "name" {
 variable "package" {
   type        = string
   default     = null
-  description = "The zip that `make package-aws` writes. Default: where it writes it, dist/aws_lambda.zip."
+  description = "The zip that `make package-aws` writes. Default: its path, dist/aws_lambda.zip."
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
+# ---- stores ----------------------------------------------------------------------------------------------------------
 
 variable "store" {
   type        = string
   default     = "dynamodb"
-  description = "Where an event is before it is acknowledged. dynamodb: a table, which keeps each event once. sqs: a queue, for your own consumers; an event can be in it twice, with the same key."
+  description = "Where an event is stored before it is acknowledged. dynamodb: a table, which keeps each event once. sqs: a queue, for your own consumers; an event can be in it twice, with the same key."
 
   validation {
     condition     = contains(["dynamodb", "sqs"], var.store)
@@ -35,7 +35,7 @@ variable "queue" {
 
   validation {
     condition     = !var.queue || var.store == "dynamodb"
-    error_message = "queue = true copies events out of the table. With store = \"sqs\" there is none: take queue = false."
+    error_message = "queue = true copies events out of the table. With store = \"sqs\" there is no table: set queue = false."
   }
 }
 
@@ -67,12 +67,12 @@ variable "keep_days" {
   }
 }
 
-# ---- whom to let in --------------------------------------------------------------------------------------------------
+# ---- authentication --------------------------------------------------------------------------------------------------
 
 variable "signature_policy" {
   type        = string
   default     = "any"
-  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+  description = "Which signatures a request must have. any: at least one configured here. hs256: the signature with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
 
   validation {
     condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
@@ -87,13 +87,13 @@ variable "signature_policy" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on, which takes a package that was made with --es256."
+  description = "The id of your organization at DT, or a JSON array of several. Turns on DT's asymmetric signature, which needs a package built with --es256."
 }
 
 variable "accept_expired_for" {
   type        = number
   default     = 0
-  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+  description = "Seconds after its expiry for which an otherwise valid signature is still accepted. After an outage of more than an hour, set 46800 if the log says \"refused: expired\"; then 0 again."
 
   validation {
     condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
@@ -118,7 +118,7 @@ variable "project_ids" {
 variable "architecture" {
   type        = string
   default     = "arm64"
-  description = "Processor of the function. A package that was made with --es256 runs on the one it was made for."
+  description = "Processor of the function. A package built with --es256 runs only on its processor."
 
   validation {
     condition     = contains(["arm64", "x86_64"], var.architecture)
@@ -134,8 +134,8 @@ variable "memory_size" {
 
 variable "reserved_concurrency" {
   type        = number
-  default     = 20
-  description = "How many requests may run at once, at most: a limit to what a flood costs. 0: no limit of its own. A new AWS account has a quota of 10 in all and cannot reserve any: take 0 there, or the deployment fails."
+  default     = 0
+  description = "Maximum concurrent requests, such as 20, which limits the cost of a flood. 0: no limit for the function. A new AWS account has a quota of 10 in total and cannot reserve any."
 
   validation {
     condition     = var.reserved_concurrency >= 0 && var.reserved_concurrency <= 1000
@@ -143,7 +143,7 @@ variable "reserved_concurrency" {
   }
 }
 
-# ---- watching it -----------------------------------------------------------------------------------------------------
+# ---- monitoring ------------------------------------------------------------------------------------------------------
 
 variable "alarm_email" {
   type        = string
@@ -154,7 +154,7 @@ variable "alarm_email" {
 variable "silence_minutes" {
   type        = number
   default     = 60
-  description = "Alarm when no event was stored for so many minutes, up to 1440. Until the first event has come it is in alarm."
+  description = "Alarm when no event was stored for this many minutes, up to 1440. Before the first event it is in alarm."
 
   # An alarm with a period of a minute can look back one day, no longer:
   # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html

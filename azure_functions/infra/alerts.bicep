@@ -25,10 +25,10 @@ param queueName string
 @description('Where alerts are sent. Empty: nowhere.')
 param email string
 
-@description('Alert when no event was acknowledged for so many minutes. 0: never.')
+@description('Alert when no event was acknowledged for this many minutes. 0: never.')
 param silenceMinutes int
 
-@description('Alert when more messages than that wait in the queue.')
+@description('Alert when more messages than this wait in the queue.')
 param waitingMessages int
 
 var ofLogs = {

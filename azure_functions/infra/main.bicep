@@ -1,27 +1,27 @@
-// The receiver on Azure: a function app on the Flex Consumption plan, its secret and its log. Where it puts events is
-// in store.bicep, what it may do in access.bicep, what watches it in alerts.bicep.
+// The receiver on Azure: a function app on the Flex Consumption plan, its secret and its log. The stores are in
+// store.bicep, its permissions in access.bicep, alerts in alerts.bicep.
 
 targetScope = 'resourceGroup'
 
-@description('Where all of it is. Not every region has the plan: az functionapp list-flexconsumption-locations')
+@description('The region of everything. Not every region has the plan: az functionapp list-flexconsumption-locations')
 param location string = resourceGroup().location
 
-// ---- where events go ------------------------------------------------------------------------------------------------
+// ---- stores ---------------------------------------------------------------------------------------------------------
 
-@description('Where an event is before it is acknowledged. service_bus: a queue, which takes each event once. storage_queue: a queue of Azure Storage; an event can be in it twice, with the same key. table: a table of Azure Storage, which keeps each event once. What another store holds stays where it is.')
+@description('Where an event is stored before it is acknowledged. service_bus: a queue, which takes each event once. storage_queue: a queue of Azure Storage; an event can be in it twice, with the same key. table: a table of Azure Storage, which keeps each event once. The data of another store is not deleted.')
 @allowed(['service_bus', 'storage_queue', 'table'])
 param store string = 'service_bus'
 
-@description('Copies of what is in the storage account. Standard_ZRS: in three zones of the region, where it has zones. Standard_LRS: in one. With service_bus the account has no events, and Standard_LRS is enough.')
+@description('Copies of the data in the storage account. Standard_ZRS: in three zones of the region, if it has zones. Standard_LRS: in one. With service_bus the account has no events, and Standard_LRS is enough.')
 @allowed(['Standard_ZRS', 'Standard_LRS'])
 param redundancy string = 'Standard_ZRS'
 
-@description('Whether what holds events is locked against deletion. Locks take the role Owner, or User Access Administrator.')
+@description('Whether the stores of events are locked against deletion. Locks need the role Owner or User Access Administrator.')
 param lock bool = true
 
-// ---- whom to let in -------------------------------------------------------------------------------------------------
+// ---- authentication -------------------------------------------------------------------------------------------------
 
-// Empty leaves the secret in Key Vault as it is, so a deployment neither blanks it nor takes a rotation back. azd has
+// An empty value keeps the secret in Key Vault, so a deployment neither deletes it nor reverts a rotation. azd has
 // it from the environment that it runs in and keeps it nowhere. A parameter without a default it would keep, and give
 // to each deployment again.
 @description('The signature secret of the Data Connector, for the first deployment. Empty: the one in Key Vault stays.')
@@ -32,14 +32,14 @@ param signatureSecret string = ''
 @allowed(['anonymous', 'function'])
 param authLevel string = 'anonymous'
 
-@description('Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: the asymmetric one of DT, which needs organizationId and no secret. both: both.')
+@description('Which signatures a request must have. any: at least one configured here. hs256: the signature with the secret. es256: the asymmetric one of DT, which needs organizationId and no secret. both: both.')
 @allowed(['any', 'hs256', 'es256', 'both'])
 param signaturePolicy string = 'any'
 
-@description('The id of your organization at DT, or a JSON array of several. Switches the asymmetric signature on.')
+@description('The id of your organization at DT, or a JSON array of several. Turns on the asymmetric signature.')
 param organizationId string = ''
 
-@description('Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says "refused: expired"; then 0 again.')
+@description('Seconds after its expiry for which an otherwise valid signature is still accepted. After an outage of more than an hour, set 46800 if the log says "refused: expired"; then 0 again.')
 @minValue(0)
 @maxValue(86400)
 param acceptExpiredFor int = 0
@@ -58,25 +58,25 @@ param instanceMemory int = 512
 
 // 40 was the least at first, and in some regions it still is: https://github.com/MicrosoftDocs/azure-docs/pull/128255
 // Azure has been seen to go beyond: https://github.com/Azure/azure-functions-host/issues/11790
-@description('How many instances there should be, at most: what a flood costs. A region may refuse less than 40.')
+@description('Maximum number of instances, which limits the cost of a flood. A region may refuse less than 40.')
 @minValue(1)
 @maxValue(1000)
 param maxInstances int = 40
 
-@description('Instances that are there always. 1 spares the first event after a pause the start of an instance, and is charged for all day.')
+@description('Instances that always run. 1 avoids a cold start for the first event after a pause, and is charged all day.')
 @minValue(0)
 param alwaysReady int = 0
 
-// ---- watching it ----------------------------------------------------------------------------------------------------
+// ---- monitoring -----------------------------------------------------------------------------------------------------
 
 @description('Where alerts are sent. Empty: they are shown in Azure Monitor only.')
 param alarmEmail string = ''
 
-@description('Alert when no event was acknowledged for so many minutes; until the first event has come it is in alarm. 0: no such alert.')
+@description('Alert when no event was acknowledged for this many minutes; before the first event it is in alarm. 0: no such alert.')
 @allowed([0, 15, 30, 45, 60, 120, 180, 240, 300, 360, 1440, 2880])
 param silenceMinutes int = 60
 
-@description('Alert when more messages than that wait in the queue.')
+@description('Alert when more messages than this wait in the queue.')
 @minValue(1)
 param waitingMessages int = 10000
 
@@ -85,7 +85,7 @@ param waitingMessages int = 10000
 @maxValue(730)
 param logRetentionDays int = 30
 
-@description('GB of log a day, at most: a limit to what a flood costs. What is above is lost, and alerts see nothing of it. -1: no limit.')
+@description('Maximum GB of log a day, which limits the cost of a flood. Further lines are lost, and alerts miss them. -1: no limit.')
 @minValue(-1)
 param logDailyCap int = 5
 
@@ -105,7 +105,7 @@ var seenTableName = 'seenKeys'
 // With a store in Azure Storage, each request has a thread of the worker's. With more requests than threads, some wait.
 var concurrency = 16
 
-// What is empty counts as not set.
+// An empty value counts as not set.
 var settings = {
   DT_STORE: store
   DT_AUTH_LEVEL: authLevel
@@ -197,7 +197,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       scmMinTlsVersion: '1.2'
     }
   }
-  // It must not start without what it may do.
+  // It must not start without its permissions.
   dependsOn: [access]
 }
 
@@ -215,7 +215,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   })
 }
 
-// Nobody publishes with a password: https://learn.microsoft.com/azure/app-service/configure-basic-auth-disable
+// No deployment with a password: https://learn.microsoft.com/azure/app-service/configure-basic-auth-disable
 resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
   parent: app
   name: 'ftp'
@@ -259,7 +259,7 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
   }
 }
 
-// ---- who it is ------------------------------------------------------------------------------------------------------
+// ---- identity -------------------------------------------------------------------------------------------------------
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: fullName
@@ -286,7 +286,7 @@ module access 'access.bicep' = {
 
 // ---- the secret -----------------------------------------------------------------------------------------------------
 
-// Purge protection: for seven days after the vault is deleted, nobody can do away with it, nor take its name.
+// Purge protection: for seven days after the vault is deleted, nobody can purge it or reuse its name.
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: 'dt-${suffix}'
   location: location
@@ -300,7 +300,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   }
 }
 
-// One secret as it is, or a JSON array of several. For a rotation, give it a new version: ["new","old"].
+// One secret, verbatim, or a JSON array of several. For a rotation, give it a new version: ["new","old"].
 resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(signatureSecret)) {
   parent: vault
   name: secretName
@@ -310,7 +310,7 @@ resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(sign
   }
 }
 
-// ---- where events go ------------------------------------------------------------------------------------------------
+// ---- stores ---------------------------------------------------------------------------------------------------------
 
 module place 'store.bicep' = {
   name: '${name}-store'
@@ -326,7 +326,7 @@ module place 'store.bicep' = {
   }
 }
 
-// ---- its log, and what watches it -----------------------------------------------------------------------------------
+// ---- log and alerts -------------------------------------------------------------------------------------------------
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   name: fullName
@@ -372,7 +372,7 @@ module alerts 'alerts.bicep' = {
   }
 }
 
-// ---- what comes out -------------------------------------------------------------------------------------------------
+// ---- outputs --------------------------------------------------------------------------------------------------------
 
 @description('The endpoint URL for the Data Connector, with its /events: at /, Azure itself may answer 200.')
 output url string = 'https://${app.properties.defaultHostName}/events'
@@ -394,6 +394,13 @@ output storage string = storage.name
 
 @description('The table of events; empty with another store.')
 output table string = store == 'table' ? tableName : ''
+
+@description('The store of events, for dtconn events --from.')
+output source string = store == 'service_bus'
+  ? 'servicebus:${serviceBusName}.servicebus.windows.net/${queueName}'
+  : store == 'storage_queue'
+      ? 'storage-queue:${storage.properties.primaryEndpoints.queue}${queueName}'
+      : 'azure-table:${storage.properties.primaryEndpoints.table}${tableName}'
 
 @description('The Application Insights component, which has the log.')
 output applicationInsights string = applicationInsights.name

@@ -1,1 +1,1 @@
-"""DT's REST API, for the official clients as they are: https://developer.disruptive-technologies.com/api."""
+"""DT's REST API, for the unmodified official clients: https://developer.disruptive-technologies.com/api."""

@@ -1,4 +1,4 @@
-"""Devices, their labels and their history; and the emulator, which makes, removes and speaks for them."""
+"""Devices, their labels and their history; and the emulator, which creates, deletes and publishes for them."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _NAME = re.compile(r"projects/([^/]+)/devices/([^/]+)").fullmatch
 
 
 def routes(cloud: Cloud) -> list[Route]:
-    """Return the routes. The emulator has a host of its own at DT, and paths that do not collide."""
+    """Return the routes. DT's emulator has a separate host, and paths that do not collide."""
     return [
         route(cloud, "POST", "/projects/{project}/devices:batchUpdate", "device.update", _batch_update),
         route(cloud, "GET", "/projects/{project}/devices", "device.read", _list),
@@ -40,7 +40,7 @@ async def _list(call: Call) -> Any:
 
 
 def wanted(call: Call, projects: tuple[str, ...]) -> Callable[[Device], bool]:
-    """Return whether a device is in one of ``projects`` and the query's filters let it through, as a function."""
+    """Return a function that tells whether a device is in one of ``projects`` and matches the query's filters."""
     if named := call.query_list("projects"):
         projects = tuple(project for project in projects if f"projects/{project}" in named)
     ids, types = call.query_list("deviceIds"), call.query_list("deviceTypes")
@@ -59,7 +59,7 @@ def wanted(call: Call, projects: tuple[str, ...]) -> Callable[[Device], bool]:
 
 
 def _has_label(device: Device, wanted: str) -> bool:
-    # The official client cannot leave out the "=": without a value, any will do.
+    # The official client cannot leave out the "=": without a value, any value matches.
     name, _, value = wanted.partition("=")
     return name in device.labels and (not value or device.labels[name] == value)
 
@@ -104,7 +104,7 @@ async def _create(call: Call) -> Any:
 
 
 async def _replace(call: Call) -> Any:
-    """DT's Terraform provider updates an emulator so; its labels are all that can change."""
+    """DT's Terraform provider updates an emulator this way; only its labels can change."""
     device, labels = _device(call), (await call.body()).get("labels") or {}
     if not device.device_id.startswith("emu"):
         raise ApiError(400, "invalid argument: only an emulated device can be replaced")
@@ -148,7 +148,7 @@ async def _batch_update(call: Call) -> Any:
 
 
 async def _events(call: Call) -> Any:
-    """The history of one device: the newest first, of the last day unless the query says otherwise."""
+    """The history of one device, newest first; the last day by default."""
     device, now = _device(call), call.cloud.clock.now()
     end = _time(call, "endTime", now)
     rows = call.cloud.database.execute(

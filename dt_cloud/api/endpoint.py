@@ -1,4 +1,4 @@
-"""What each call of the API has in common: who calls, what they may do, and how lists and errors look."""
+"""What all API calls share: authentication, permissions, and the form of lists and errors."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MAX_BODY = 1_000_000
 _PAGE = 100
-# Objects whose names are the user's and not ours.
+# Objects whose keys the user chooses.
 _FREE = ("labels", "addLabels", "headers")
 
 
@@ -27,9 +27,9 @@ class Call:
     """One authenticated request.
 
     Args:
-        request: As it came.
-        cloud: Answers it.
-        account: Who sent it.
+        request: The HTTP request.
+        cloud: The cloud that answers.
+        account: The sender's account.
     """
 
     def __init__(self, request: Request, cloud: Cloud, account: Account) -> None:
@@ -43,7 +43,7 @@ class Call:
         return value
 
     def require(self, permission: str) -> None:
-        """Refuse who may not do this.
+        """Refuse an account without this permission.
 
         Raises:
             ApiError: 403.
@@ -52,7 +52,7 @@ class Call:
             raise ApiError(403, f"permission denied: {self.account.role} has no {permission}")
 
     def projects(self, name: str = "project") -> tuple[str, ...]:
-        """Return the projects that the path names: one, or with ``-`` all that the account may see.
+        """Return the projects in the path: one, or with ``-`` all that the account may see.
 
         Raises:
             ApiError: 403 or 404.
@@ -67,18 +67,18 @@ class Call:
         return (project,)
 
     def query(self, name: str) -> str | None:
-        """Return a query parameter, in DT's spelling or in snake case; None if it is not there."""
+        """Return a query parameter, in DT's spelling or in snake case; None if absent."""
         values = self.query_list(name)
         return values[-1] if values else None
 
     def query_list(self, name: str) -> list[str]:
-        """Return all values of a query parameter, in either spelling; empty ones do not count."""
+        """Return all values of a query parameter, in either spelling, without empty ones."""
         found = self.request.query_params
         spellings = {name, re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", name)}
         return [value for spelling in spellings for value in found.getlist(spelling) if value]
 
     async def body(self) -> dict[str, Any]:
-        """Return the JSON object of the body, whatever its Content-Type says; curl says it is a form.
+        """Return the JSON object of the body, whatever its Content-Type; curl sends that of a form.
 
         Raises:
             ApiError: 400.
@@ -94,7 +94,7 @@ class Call:
         return document
 
     def page(self, key: str, items: Sequence[T], show: Callable[[T], Any], maximum: int = _PAGE) -> dict[str, Any]:
-        """Return one page of a list, with ``nextPageToken``, which is ``""`` on the last.
+        """Return one page of a list, with ``nextPageToken``, ``""`` on the last page.
 
         Raises:
             ApiError: 400.
@@ -118,11 +118,11 @@ def route(cloud: Cloud, method: str, path: str, permission: str | None, handle: 
     """Return the route of one call.
 
     Args:
-        cloud: Answers it.
+        cloud: The cloud that answers.
         method: The HTTP method.
         path: Below ``/v2``.
-        permission: What the account needs; None for nothing.
-        handle: Returns what the answer says, or the answer.
+        permission: The permission that the account needs; None for none.
+        handle: Returns the answer, or its JSON content.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -155,10 +155,10 @@ def authenticate(request: Request, cloud: Cloud) -> Account:
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body; an empty body is an empty one.
+    """Return the JSON object of a body; for an empty body an empty object.
 
     Raises:
-        ApiError: 400, it is something else, or nothing that JSON in UTF-8 could say again.
+        ApiError: 400, the body is not a JSON object, or cannot be written as JSON in UTF-8.
     """
     try:
         document = json.loads(text or b"{}")
@@ -177,7 +177,7 @@ async def show_error(_request: Request, error: Exception) -> Response:
 
 
 def _camel(value: Any) -> Any:
-    """Return JSON with names in DT's spelling: DT's gateway takes snake case as well."""
+    """Return JSON with names in DT's spelling: DT's gateway also accepts snake case."""
     if isinstance(value, list):
         return [_camel(each) for each in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Who is who: tokens for clients, and the keys by which receivers verify DT-Asymmetric-Signature."""
+"""Identity: tokens for clients, and the public keys for DT-Asymmetric-Signature."""
 
 import time
 from urllib.parse import parse_qs

@@ -1,4 +1,4 @@
-"""Organizations, projects, roles and permissions: what there is, and never changes."""
+"""Organizations, projects, roles and permissions, which never change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The event stream of a project: one JSON document a line, or server-sent events for whom asks for those."""
+"""The event stream of a project: one JSON document per line, or server-sent events if requested."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def routes(cloud: Cloud) -> list[Route]:
             call.require("device.read")
             projects = call.projects()
         except ApiError as error:
-            # The official client reads this form alone, and in one line.
+            # The official client reads only this form, on one line.
             return JSONResponse({"error": {"code": error.status, "message": error.reason}}, error.status)
         interval = _INTERVAL(call.query("pingInterval") or "")
         is_sse = "text/event-stream" in request.headers.get("accept", "")
@@ -51,7 +51,7 @@ async def _lines(call: Call, projects: tuple[str, ...], interval: float) -> Asyn
     ping_at = time.monotonic() + interval
     with call.cloud.publisher.stream() as events:
         while True:
-            # Events that the client does not want must not keep its pings from it.
+            # Events that the client filters out must not suppress its pings.
             if time.monotonic() >= ping_at:
                 ping_at = time.monotonic() + interval
                 yield _line(_ping(projects[0], call.cloud.clock.datetime()))

@@ -15,7 +15,7 @@ locals {
   oldest   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
   waiting  = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\""
 
-  # More than that within five minutes, and nothing known is no alert. Each condition is charged for, so there are few.
+  # More than this within five minutes; missing data is no alert. Each condition costs money, so there are few.
   alerts = merge(
     {
       failed = {

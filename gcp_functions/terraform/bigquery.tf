@@ -1,4 +1,4 @@
-# From the topic into a table, and views that show the readings in it. No code of anybody's runs between.
+# A table of the topic's messages, and views of their readings, without any code in between.
 
 locals {
   dataset  = local.has_bigquery ? "${var.project}.${google_bigquery_dataset.events[0].dataset_id}" : null
@@ -22,12 +22,12 @@ resource "google_bigquery_dataset" "events" {
 }
 
 # The columns are those that a subscription without a schema writes: https://cloud.google.com/pubsub/docs/bigquery
-# BYTES takes every body; JSON would refuse what is signed and no JSON.
+# BYTES accepts every body; JSON would reject signed bodies that are not JSON.
 resource "google_bigquery_table" "messages" {
   count               = local.has_bigquery ? 1 : 0
   dataset_id          = google_bigquery_dataset.events[0].dataset_id
   table_id            = "messages"
-  description         = "Each message of the topic as it came. An event that was published twice is in it twice."
+  description         = "Each message of the topic, unchanged. An event that was published twice is here twice."
   deletion_protection = true
 
   schema = jsonencode([

@@ -101,7 +101,7 @@ resource "google_cloudfunctions2_function" "receiver" {
     }
   }
 
-  # It must not start without what it may do.
+  # It must not start without its permissions.
   depends_on = [time_sleep.permissions]
 }
 
@@ -126,11 +126,11 @@ resource "google_storage_bucket" "source" {
   depends_on = [google_project_service.apis]
 }
 
-# ---- who may call it -------------------------------------------------------------------------------------------------
+# ---- permission to call ----------------------------------------------------------------------------------------------
 
 # google_cloudfunctions2_function has no argument for it:
 # https://github.com/hashicorp/terraform-provider-google/issues/23360
-# Again after each change of the function, whatever that leaves of it. Where nothing is left to do, it does nothing.
+# Repeated after each change of the function, which may remove the setting. If it is set, this does nothing.
 resource "terraform_data" "no_iam_check" {
   count = var.public_access == "no_iam_check" ? 1 : 0
 
@@ -151,7 +151,7 @@ resource "google_cloud_run_v2_service_iam_member" "everybody" {
   member   = "allUsers"
 }
 
-# ---- who it is -------------------------------------------------------------------------------------------------------
+# ---- identity --------------------------------------------------------------------------------------------------------
 
 resource "google_service_account" "receiver" {
   account_id   = var.name
@@ -261,13 +261,13 @@ resource "google_secret_manager_secret_version" "signature" {
   deletion_policy        = "ABANDON"
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
-# Acknowledged events are nowhere else, so Terraform refuses whatever would destroy these topics, subscriptions, tables
+# ---- stores ----------------------------------------------------------------------------------------------------------
+# Acknowledged events are stored nowhere else, so Terraform refuses anything that would destroy these topics, subscriptions, tables
 # and databases: `destroy`, another store, no BigQuery. To go on, and leave them where they are, let Terraform forget
 # them first:
 #   terraform state list | grep -E '^google_(bigquery_(dataset|table[.]messages)|firestore_database|pubsub_(topic|subscription)[.])' | xargs terraform state rm
 
-# No schema: a body that a schema refuses would be refused for 12 hours, and then be lost.
+# No schema: a body that a schema rejects would be refused for 12 hours, and then be lost.
 resource "google_pubsub_topic" "events" {
   count                      = local.in_topic ? 1 : 0
   name                       = "${var.name}-events"
@@ -284,8 +284,8 @@ resource "google_pubsub_topic" "events" {
   }
 }
 
-# Exactly-once delivery would promise that what was acknowledged does not come again, at a price in latency. It does not
-# see that the same event was published twice, so a consumer has to mind the key in any case, and then it needs no more.
+# Exactly-once delivery guarantees that an acknowledged message is not delivered again, and increases latency. It does
+# not detect an event that was published twice, so a consumer must check the key anyway, and that is enough.
 resource "google_pubsub_subscription" "events" {
   count                        = local.in_topic && var.subscription ? 1 : 0
   name                         = "${var.name}-events"
@@ -328,7 +328,7 @@ resource "google_pubsub_topic" "dead_letters" {
   }
 }
 
-# A topic that nobody subscribes to loses what it gets.
+# A topic without a subscription loses its messages.
 resource "google_pubsub_subscription" "dead_letters" {
   count                      = local.in_topic ? 1 : 0
   name                       = "${var.name}-dead-letters"

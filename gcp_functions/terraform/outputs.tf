@@ -48,6 +48,16 @@ output "database" {
   value       = one(google_firestore_database.events[*].name)
 }
 
+output "source" {
+  description = "What to give to dtconn events --from."
+  value = coalesce(
+    local.in_firestore ? "firestore:${google_firestore_database.events[0].id}" : null,
+    local.has_bigquery ? "bigquery:${local.messages}" : null,
+    local.in_topic && var.subscription ? "pubsub:${google_pubsub_subscription.events[0].id}" : null,
+    "none",
+  )
+}
+
 output "dashboard" {
   description = "The dashboard."
   value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${basename(google_monitoring_dashboard.receiver.id)}?project=${var.project}"

@@ -1,18 +1,18 @@
 variable "project" {
   type        = string
-  description = "The id of the Google Cloud project. Billing has to be enabled in it."
+  description = "The id of the Google Cloud project. Billing must be enabled."
 }
 
 variable "region" {
   type        = string
   default     = "europe-west1"
-  description = "Where all of it is: the function, the topic's messages, Firestore, BigQuery and the secret."
+  description = "The region of everything: the function, the topic's messages, Firestore, BigQuery and the secret."
 }
 
 variable "name" {
   type        = string
   default     = "dt-receiver"
-  description = "What the names of all resources begin with. Two receivers in one project need two names, and two of database."
+  description = "The prefix of the names of all resources. Two receivers in one project need two names, and two of database."
 
   # A service account's name has from 6 to 30 characters, and the one of the builds ends in "-build".
   validation {
@@ -24,15 +24,15 @@ variable "name" {
 variable "package" {
   type        = string
   default     = null
-  description = "The zip that `make package-gcp` writes. Default: where it writes it, dist/gcp_functions.zip."
+  description = "The zip that `make package-gcp` writes. Default: its path, dist/gcp_functions.zip."
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
+# ---- stores ----------------------------------------------------------------------------------------------------------
 
 variable "store" {
   type        = string
   default     = "pubsub"
-  description = "Where an event is before it is acknowledged. pubsub: a topic, for BigQuery and your own consumers; an event can be in it twice, with the same key. firestore: a database, which keeps each event once."
+  description = "Where an event is stored before it is acknowledged. pubsub: a topic, for BigQuery and your own consumers; an event can be in it twice, with the same key. firestore: a database, which keeps each event once."
 
   validation {
     condition     = contains(["pubsub", "firestore"], var.store)
@@ -43,7 +43,7 @@ variable "store" {
 variable "seen_keys" {
   type        = string
   default     = "firestore"
-  description = "Store pubsub only. firestore: what DT sends again is published once, because Firestore has the keys of what was. none: it is published again, with the same key, and nothing is written to Firestore."
+  description = "Store pubsub only. firestore: a repeated event is published once, because Firestore has the keys of published events. none: it is published again, with the same key, and nothing is written to Firestore."
 
   validation {
     condition     = contains(["firestore", "none"], var.seen_keys)
@@ -75,22 +75,22 @@ variable "bigquery" {
 variable "subscription" {
   type        = bool
   default     = false
-  description = "Store pubsub only. true: there is a subscription for a consumer of your own. An event that nobody takes out of it raises an alert after a day."
+  description = "Store pubsub only. true: creates a subscription for your own consumer. An event that is not consumed raises an alert after a day."
 
   validation {
     condition     = !var.subscription || var.store == "pubsub"
-    error_message = "subscription = true is for the topic. With store = \"firestore\" there is none: take subscription = false."
+    error_message = "subscription = true is for the topic. With store = \"firestore\" there is no topic: set subscription = false."
   }
   validation {
     condition     = var.store != "pubsub" || var.bigquery || var.subscription
-    error_message = "Events would be acknowledged and reach nobody: take bigquery = true, or subscription = true, or both."
+    error_message = "Events would be acknowledged and not processed: set bigquery = true, or subscription = true, or both."
   }
 }
 
 variable "retention_days" {
   type        = number
   default     = 7
-  description = "Store pubsub only. Days for which the topic keeps each message, acknowledged or not, so that it can be had again; and for which the subscriptions keep what was not taken yet. 1 to 31."
+  description = "Store pubsub only. Days for which the topic keeps each message, acknowledged or not, for a replay; and for which the subscriptions keep unacknowledged messages. 1 to 31."
 
   validation {
     condition     = var.retention_days >= 1 && var.retention_days <= 31 && floor(var.retention_days) == var.retention_days
@@ -101,7 +101,7 @@ variable "retention_days" {
 variable "database" {
   type        = string
   default     = "dt-events"
-  description = "The Firestore database to make. It must not be there yet."
+  description = "The Firestore database to create. It must not exist yet."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.database))
@@ -120,12 +120,12 @@ variable "keep_days" {
   }
 }
 
-# ---- whom to let in --------------------------------------------------------------------------------------------------
+# ---- authentication --------------------------------------------------------------------------------------------------
 
 variable "signature_policy" {
   type        = string
   default     = "any"
-  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+  description = "Which signatures a request must have. any: at least one configured here. hs256: the signature with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
 
   validation {
     condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
@@ -140,7 +140,7 @@ variable "signature_policy" {
 variable "secret_version" {
   type        = string
   default     = null
-  description = "The version of the secret to verify with, a number. Leave it out until you change the secret: then the first one, which Terraform makes. Never take it out again, or Terraform makes a new secret."
+  description = "The version of the secret to verify with, a number. Leave it out until you change the secret: until then it is the first version, which Terraform creates. Never remove it again, or Terraform creates a new secret."
 
   # Not "latest": what an instance has would depend on when it started.
   validation {
@@ -152,13 +152,13 @@ variable "secret_version" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on."
+  description = "The id of your organization at DT, or a JSON array of several. Turns on DT's asymmetric signature."
 }
 
 variable "accept_expired_for" {
   type        = number
   default     = 0
-  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+  description = "Seconds after its expiry for which an otherwise valid signature is still accepted. After an outage of more than an hour, set 46800 if the log says \"refused: expired\"; then 0 again."
 
   validation {
     condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
@@ -181,7 +181,7 @@ variable "project_ids" {
 variable "public_access" {
   type        = string
   default     = "no_iam_check"
-  description = "How DT, which has no account at Google, may call the function. no_iam_check: Cloud Run asks nobody who they are; works where an organization policy restricts sharing by domain, and needs gcloud where Terraform runs. all_users: allUsers may call it, if no such policy forbids that. none: nobody may, until you run what the output make_public says."
+  description = "How DT, which has no account at Google, may call the function. no_iam_check: Cloud Run does not check callers; works with an organization policy that restricts sharing by domain, and needs gcloud where Terraform runs. all_users: allUsers may call it, unless such a policy forbids that. none: nobody may, until you run the command in the output make_public."
 
   validation {
     condition     = contains(["no_iam_check", "all_users", "none"], var.public_access)
@@ -200,13 +200,13 @@ variable "memory" {
 variable "min_instances" {
   type        = number
   default     = 0
-  description = "Instances that are there always. 1 spares the first event after a pause the start of an instance, and is charged for all day."
+  description = "Instances that always run. 1 avoids a cold start for the first event after a pause, and is charged all day."
 }
 
 variable "max_instances" {
   type        = number
   default     = 10
-  description = "How many instances there may be, at most: a limit to what a flood costs."
+  description = "Maximum number of instances, which limits the cost of a flood."
 
   validation {
     condition     = var.max_instances >= 1 && var.max_instances >= var.min_instances
@@ -217,7 +217,7 @@ variable "max_instances" {
 variable "concurrency" {
   type        = number
   default     = 20
-  description = "Requests at once for each instance, which gets as many threads."
+  description = "Concurrent requests per instance, which gets as many threads."
 
   validation {
     condition     = var.concurrency >= 1 && var.concurrency <= 250
@@ -225,7 +225,7 @@ variable "concurrency" {
   }
 }
 
-# ---- watching it -----------------------------------------------------------------------------------------------------
+# ---- monitoring ------------------------------------------------------------------------------------------------------
 
 variable "alarm_email" {
   type        = string
@@ -236,7 +236,7 @@ variable "alarm_email" {
 variable "silence_minutes" {
   type        = number
   default     = 60
-  description = "Alert when no event was stored for so many minutes, up to 1410. Counted from the first event on."
+  description = "Alert when no event was stored for this many minutes, up to 1410. Counted from the first event."
 
   # A condition can look back 23 hours and 30 minutes, no longer.
   validation {

@@ -401,5 +401,8 @@ https://*) ;;
 *) die "It is deployed, but its address could not be read. Look: ibmcloud ce $ce get --name $name" ;;
 esac
 
+step "The source, for dtconn --from:"
+echo "cloudant:$cloudant_url/${DT_DATABASE_PREFIX:-events}"
+
 step "Done. The endpoint URL, for DT Studio > API Integrations > Data Connectors:"
 echo "$url"

@@ -1,10 +1,10 @@
-/** What one sees of the connection: a banner at once when it is lost, and everything greyed with its age. */
+/** The state of the connection on the page: when it is lost, a banner, and greyed data with its age. */
 
 import { byId, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { follow } from "./frames.js";
 
-/** Follow frames: `receive` gets each, `render` runs once a screen refresh, `lost` while none come, `found` after that. */
+/** Follow frames: `receive` gets each, `render` runs once per screen refresh, `lost` without frames, `found` after that. */
 export function connect(url, who, { receive, render, lost, found }) {
   let isWaiting = false;
   const banner = byId("connection");
@@ -22,7 +22,7 @@ export function connect(url, who, { receive, render, lost, found }) {
     onLost(seconds) {
       document.body.classList.add("is-stale");
       lost();
-      // The alert's text changes once, or it would be read aloud every second.
+      // The alert's text changes only once; otherwise a screen reader would read it every second.
       setText(banner, `Connection to ${who} lost. Connecting again…`);
       setText(age, `What you see is ${duration(seconds)} old.`);
     },

@@ -1,10 +1,10 @@
-/** The form of a Data Connector, as DT Studio has it. What a person edits, no frame overwrites. */
+/** The form of a Data Connector, as in DT Studio. Frames do not overwrite a form that is being edited. */
 
 import { byId, make, setText } from "./dom.js";
 import { EVENT_TYPES } from "./event-types.js";
 import { act } from "./requests.js";
 
-/** A form; `projects`, names by id, only where a new one is made. */
+/** A form; `projects`, names by id, only for a new connector. */
 export class ConnectorForm {
   constructor(action, projects = null) {
     this.node = byId("form-template").content.firstElementChild.cloneNode(true);
@@ -32,7 +32,7 @@ export class ConnectorForm {
     for (const [id, name] of Object.entries(projects ?? {})) this.fields.project.append(make("option", { value: id }, name));
   }
 
-  /** Show a connector, unless somebody edits. */
+  /** Show a connector, unless the form is being edited. */
   show(connector) {
     const { displayName, status, events, labels, httpConfig } = connector;
     const text = JSON.stringify([displayName, status, events, labels, httpConfig]);
@@ -53,7 +53,7 @@ export class ConnectorForm {
     fields.secret.value = httpConfig.signatureSecret;
   }
 
-  /** Return what is to be sent, or null if it cannot be. */
+  /** Return the fields to send, or null if they are invalid. */
   read() {
     const { fields } = this;
     const chosen = [...this.types.querySelectorAll("input:checked")].map((box) => box.value);
@@ -69,7 +69,7 @@ export class ConnectorForm {
     return {
       ...(this.isNew ? { project: fields.project.value } : {}),
       displayName: fields.displayName.value.trim(),
-      // Left alone, the state stays what it is, be it SYSTEM_DISABLED.
+      // Without a change, the state is kept, also SYSTEM_DISABLED.
       ...(fields.enabled.checked === wasEnabled ? {} : { status: fields.enabled.checked ? "ACTIVE" : "USER_DISABLED" }),
       events: isAll ? [] : chosen,
       labels: fields.labels.value.split(",").map((each) => each.trim()).filter(Boolean),
@@ -77,7 +77,7 @@ export class ConnectorForm {
     };
   }
 
-  /** Send it; return whether it was taken. An error stays at the form. */
+  /** Send the form; return whether it was accepted. The form shows an error. */
   async sending(request, what) {
     setText(this.error, "");
     const answer = await act(what, async () => {

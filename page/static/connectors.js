@@ -1,4 +1,4 @@
-/** The Data Connectors: a card for each, with its state in words, its figures and its form. */
+/** The Data Connectors: a card for each, with its state, its figures and its form. */
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { count, latency } from "./format.js";
@@ -17,7 +17,7 @@ export class Connectors {
 
   /** Show a frame's connectors. */
   render({ connectors, projects }) {
-    this.projects = projects ?? Object.fromEntries(connectors.map((each) => [each.project, each.projectName]));
+    this.projects = projects;
     const ids = new Set(connectors.map((each) => each.id));
     for (const [id, card] of this.cards) {
       if (ids.has(id)) continue;

@@ -1,4 +1,4 @@
-/** Time, the receiver, faults and scenarios: each button says which command does the same. */
+/** Time, the receiver, faults and scenarios. Each button shows the equivalent command. */
 
 import { byId, make, setAttribute, setText } from "./dom.js";
 import { count, day, timeOfDay, utc } from "./format.js";
@@ -6,7 +6,7 @@ import { act, send } from "./requests.js";
 
 const FACTOR = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
-/** The buttons that change what the cloud does. */
+/** The buttons that control the cloud. */
 export class Controls {
   constructor() {
     this.faults = new Map();
@@ -36,10 +36,8 @@ export class Controls {
   render({ clock, faults, allFaults, scenarios, scenario, receiver }) {
     this.renderClock(clock);
     this.renderReceiver(receiver);
-    byId("faults-section").hidden = !allFaults;
-    if (allFaults) this.renderFaults(allFaults, faults);
-    byId("scenarios-section").hidden = !scenarios;
-    if (scenarios) this.renderScenarios(scenarios, scenario);
+    this.renderFaults(allFaults, faults);
+    this.renderScenarios(scenarios, scenario);
   }
 
   renderClock(clock) {

@@ -15,12 +15,12 @@ const OUTCOMES = {
 const RECONCILE_EVERY = 2_000;
 const MAX_PAGES = 4;
 
-/** What became of a delivery: sign, word and kind. */
+/** The outcomes of a delivery: sign, word and kind. */
 export function outcome({ state, attempts }) {
   return state === "waiting" && !attempts ? { sign: "…", word: "Waits", kind: "off" } : OUTCOMES[state];
 }
 
-/** Make the list; `open(item)` shows a delivery's detail. */
+/** Create the list; `open(item)` shows a delivery's details. */
 export class Deliveries {
   constructor(open) {
     this.filter = { state: "", type: "", device: "" };
@@ -43,7 +43,7 @@ export class Deliveries {
     this.refilter();
   }
 
-  /** Take a frame's attempts. */
+  /** Add a frame's attempts. */
   receive(frame) {
     const items = frame.attempts.map((each) => ({ ...each, key: each.id, attempts: each.attempt }));
     this.list.add(items, frame.skipped);
@@ -54,14 +54,14 @@ export class Deliveries {
     this.reconcile();
   }
 
-  /** Begin anew, as after a lost connection: the next frame has attempts whose outcome may be old. */
+  /** Start again after a lost connection: the next frame has attempts whose outcome may be old. */
   reload() {
     this.lost = -1;
     this.reconciled = 0;
     this.refilter();
   }
 
-  /** Look up what expired or was dropped while it waited: that makes no attempt, and is in no frame. */
+  /** Look up waiting deliveries that expired or were dropped: there is no attempt, so no frame has this. */
   async reconcile() {
     for (const state of ["expired", "dropped"]) {
       let before = "";
@@ -83,7 +83,7 @@ export class Deliveries {
     try {
       return (await read(`/desk/deliveries?${query}`)).deliveries.map((each) => ({ ...each, key: each.id }));
     } catch {
-      return []; // The banner says it.
+      return []; // The banner reports it.
     }
   }
 
@@ -112,7 +112,7 @@ export class Deliveries {
     setText(byId("deliveries-older"), found.length ? "Older" : "No older ones");
   }
 
-  /** Learn the devices' names, by which one filters. */
+  /** Set the devices' names, for the filter. */
   learn(devices) {
     for (const { id, name } of devices) this.names.set(id, name);
   }

@@ -1,4 +1,4 @@
-/** The detail of one delivery: what was sent, what came back, and when. */
+/** The details of a delivery: requests, answers and times. */
 
 import { byId, copy, make, setText } from "./dom.js";
 import { outcome } from "./deliveries.js";
@@ -9,7 +9,7 @@ import { reason } from "./words.js";
 
 let shown = null;
 
-/** Make the dialog's buttons work; `onClose` runs when it is closed. */
+/** Set up the dialog's buttons; `onClose` runs when it is closed. */
 export function prepareDelivery(onClose) {
   const dialog = byId("delivery");
   byId("delivery-close").addEventListener("click", () => dialog.close());
@@ -41,7 +41,7 @@ export async function showDelivery(id) {
   if (!byId("delivery").open) byId("delivery").showModal();
 }
 
-/** Read a delivery again if it is the one that is shown. */
+/** Reload a delivery if it is shown. */
 export async function refresh(id) {
   if (shown?.id !== id) return;
   const document = await read(`/desk/deliveries/${id}`).catch(() => null);
@@ -71,7 +71,7 @@ function render(document) {
   addAttempts(document.attempts);
 }
 
-/** Add the attempts that are not there yet, the newest on top and open; those there stay as they are. */
+/** Add new attempts, the newest on top and expanded, without changing the others. */
 function addAttempts(attempts) {
   const list = byId("delivery-attempts");
   const known = new Set([...list.children].map((each) => each.dataset.number));
@@ -106,7 +106,7 @@ function facts(values) {
     .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
 }
 
-/** Write the last attempt as a command for a POSIX shell, byte for byte: the checksum is over the body as it is. */
+/** Return the last attempt as a command for a POSIX shell, with the exact body, which the checksum covers. */
 function curl({ url, body, attempts }) {
   const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const headers = { "Content-Type": "application/json", ...attempts.at(-1)?.headers };

@@ -1,11 +1,11 @@
-/** What the sensors say: the latest value, a line, and when each was last seen. */
+/** The sensors: the latest value, a line, and the time of the last event. */
 
 import { byId, make, setAttribute, setText } from "./dom.js";
 import { ago, count, duration, utc, valueText } from "./format.js";
 import { Sparkline } from "./plots.js";
 
 const MAX_ROWS = 200;
-// What every sensor sends about itself says little about the room it is in.
+// Types about the sensor itself, not about what it measures.
 const OWN = new Set(["touch", "networkStatus", "batteryStatus", "connectionStatus", "ethernetStatus", "cellularStatus",
   "connectionLatency", "probeWireStatus"]);
 
@@ -21,8 +21,12 @@ export class Devices {
     byId("devices-filter").addEventListener("input", () => this.relist());
   }
 
-  /** Take the devices that changed. */
-  receive(devices) {
+  /** Add changed devices; or replace all, to drop those that were deleted while the connection was lost. */
+  receive(devices, isAll = false) {
+    const ids = new Set(devices.map((each) => each.id));
+    for (const id of isAll ? [...this.all.keys()] : []) {
+      if (!ids.has(id)) this.isNew = this.all.delete(id);
+    }
     for (const device of devices) {
       if (device.isDeleted ? this.all.delete(device.id) : !this.all.has(device.id)) this.isNew = true;
       if (device.isDeleted) continue;

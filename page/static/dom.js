@@ -1,16 +1,16 @@
-/** Small helpers around the DOM. Whatever a label, an answer or a header says goes in as text. */
+/** Small helpers for the DOM. Labels, answers and headers are always inserted as text. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Find the element with an id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Make an element: attributes, properties that are functions as listeners, and children, strings as text. */
+/** Create an element with attributes, listeners (functions) and children; strings become text. */
 export function make(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** Make an SVG element likewise. */
+/** Create an SVG element in the same way. */
 export function makeSvg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -25,18 +25,18 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** Set a node's text, and leave the document alone if it says that already. */
+/** Set a node's text, if it changes. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Set an attribute likewise; null removes it. */
+/** Set an attribute, if it changes; null removes it. */
 export function setAttribute(node, name, value) {
   if (value == null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-/** Put text on the clipboard, and say so on the button for a moment. */
+/** Copy text to the clipboard, and show that on the button for a moment. */
 export async function copy(text, button) {
   const label = button.textContent;
   try {

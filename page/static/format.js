@@ -1,4 +1,4 @@
-/** How numbers, durations, times and values are written. */
+/** Formats of numbers, durations, times and values. */
 
 const NUMBER = new Intl.NumberFormat("en");
 const VALUE = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
@@ -7,13 +7,13 @@ const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric",
 
 const UNITS = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
 
-/** Write a whole number: 12,345. */
+/** Format a whole number: 12,345. */
 export const count = (number) => NUMBER.format(number);
 
-/** Write a number with its noun: "1 event", "2 events". */
+/** Format a number with its noun: "1 event", "2 events". */
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** Write seconds in the two largest units that matter: "4 d 21 h", "2 min 5 s", "8 s". */
+/** Format seconds in the two largest units: "4 d 21 h", "2 min 5 s", "8 s". */
 export function duration(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const first = UNITS.findIndex(([, size]) => left >= size);
@@ -27,30 +27,30 @@ export function duration(seconds) {
   return parts.join(" ");
 }
 
-/** Write how long ago something was. */
+/** Format the time since an event. */
 export const ago = (seconds) => (seconds < 0.5 ? "just now" : `${duration(seconds)} ago`);
 
-/** Write how long an answer took: "6 ms", "1.24 s". */
+/** Format a response time: "6 ms", "1.24 s". */
 export function latency(seconds) {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;
 }
 
-/** Write the time of day of an RFC 3339 time, in the local zone. */
+/** Format the time of day of an RFC 3339 time, in the local time zone. */
 export const timeOfDay = (text) => TIME.format(new Date(text));
 
-/** Write its day. */
+/** Format its date. */
 export const day = (text) => DAY.format(new Date(text));
 
-/** Write the whole time in UTC, for hovering. */
+/** Format the full time in UTC, for tooltips. */
 export const utc = (text) => `${text.replace("T", " ").replace(/\.?\d*Z$/, "")} UTC`;
 
-/** Write the value of a reading, a word in lower case if it is a state: "21.5 °C", "not present". */
+/** Format a reading's value; states in lower case: "21.5 °C", "not present". */
 export function valueText({ value, text, unit }) {
   if (value == null) return text ? text.toLowerCase().replaceAll("_", " ") : "";
   return `${VALUE.format(value)}${unit ? `\u00a0${unit}` : ""}`;
 }
 
-/** Write JSON over several lines; text that is no JSON stays as it is. */
+/** Format JSON over several lines; return other text unchanged. */
 export function pretty(text) {
   try {
     return JSON.stringify(typeof text === "string" ? JSON.parse(text) : text, null, 2);

@@ -1,11 +1,11 @@
-/** The stream of frames: says at once when it is lost, how old the last frame is, and connects again. */
+/** The stream of frames: reports a lost connection and the age of the last frame, and reconnects. */
 
 const STALE_AFTER = 2_000;
 const RETRY_AFTER = 1_000;
 const GIVE_UP_AFTER = 10_000;
 const LOOK_EVERY = 250;
 
-/** Follow a stream: `onFrame(frame)` for each, `onLost(seconds)` while there are none, `onFound()` when they are back. */
+/** Follow a stream: `onFrame(frame)` for each, `onLost(seconds)` without frames, `onFound()` when they are back. */
 export function follow(url, { onFrame, onLost, onFound }) {
   let source, last = Date.now(), opened = 0, isLost = false, retry = null;
 
@@ -34,7 +34,7 @@ export function follow(url, { onFrame, onLost, onFound }) {
     onLost((Date.now() - last) / 1000);
   }
 
-  // A process that hangs closes nothing. A connection that stays silent is given up after a while.
+  // A hanging process closes no connection. A silent connection is abandoned after a while.
   setInterval(() => {
     if (isLost || Date.now() - Math.max(last, opened) > STALE_AFTER) lose();
     if (retry === null && Date.now() - Math.max(last, opened) > GIVE_UP_AFTER) open();

@@ -1,4 +1,4 @@
-/** A table of the newest rows that holds still while somebody reads it. */
+/** A table of the newest rows that does not move while somebody reads it. */
 
 import { make, setAttribute, setText } from "./dom.js";
 import { count, plural } from "./format.js";
@@ -6,7 +6,7 @@ import { count, plural } from "./format.js";
 const MAX_ROWS = 200;
 
 /**
- * The newest rows on top, each in a node that is used again.
+ * The newest rows on top; their nodes are reused.
  *
  * Takes the elements `body` (a tbody), `scroller` around it, `fresh` (the button that says "n new") and `summary`; how
  * many `columns` a row has; `fill(cells, item)`, which writes a row; `accepts(item)`, the filter; and `open(item)`, for
@@ -29,13 +29,13 @@ export class HeldList {
     fresh.addEventListener("click", () => this.goLive());
   }
 
-  /** Whether somebody reads: the pointer or the focus is in the list, it is scrolled, or a row is selected. */
+  /** Whether somebody reads: the pointer or focus is in the list, it is scrolled, or a row is selected. */
   isHeld() {
     return this.isHovered || this.isOlder || this.selected !== null || this.scroller.scrollTop > 4 ||
       this.scroller.contains(document.activeElement);
   }
 
-  /** Take items with a `key`, the oldest first; `skipped` more were too many to be sent. */
+  /** Add items with a `key`, oldest first; `skipped` more were not sent. */
   add(items, skipped = 0) {
     this.unlisted += skipped;
     for (const item of items) {
@@ -50,14 +50,14 @@ export class HeldList {
     }
   }
 
-  /** Change an item where it stands, if it is listed. */
+  /** Update an item in place, if it is listed. */
   change(item) {
     const row = this.rows.get(item.key);
     if (row) this.write(row, item);
     if (this.pending.has(item.key)) this.pending.set(item.key, item);
   }
 
-  /** Show what is new, unless somebody reads. */
+  /** Show new items, unless somebody reads. */
   flush() {
     if (!this.isHeld()) {
       for (const item of this.pending.values()) this.insert(item);
@@ -69,7 +69,7 @@ export class HeldList {
     setText(this.summary, `${plural(this.rows.size, "row")}${rest}${this.isHeld() ? " · holding still" : ""}`);
   }
 
-  /** Append older items, the newest first; the list holds still from now on. */
+  /** Append older items, newest first; then the list does not move. */
   append(items) {
     this.isOlder = true;
     for (const item of items) {
@@ -81,7 +81,7 @@ export class HeldList {
     }
   }
 
-  /** Forget everything. */
+  /** Delete all items. */
   clear() {
     this.rows.clear();
     this.pending.clear();
@@ -92,7 +92,7 @@ export class HeldList {
     this.scroller.scrollTop = 0;
   }
 
-  /** Let go of what is read, and show the newest. */
+  /** Stop reading, and show the newest. */
   goLive() {
     this.select(null);
     this.isOlder = false;
@@ -102,7 +102,7 @@ export class HeldList {
     this.flush();
   }
 
-  /** Select the row `step` further down, or up; return its item. */
+  /** Select the row `step` rows further; return its item. */
   move(step) {
     const rows = [...this.body.children];
     const at = rows.findIndex((row) => row.item.key === this.selected);

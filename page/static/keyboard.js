@@ -1,12 +1,16 @@
-/** The keys: j and k, Enter, Escape, / and ?. */
+/** The keys: j and k, Enter, Escape, / and ?; and the help that names them. */
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
 
-/** Listen; `list` is a HeldList, `open(item)` shows one. */
-export function prepareKeyboard(list, open) {
-  const help = byId("help");
+/**
+ * Listen; `list` is a HeldList of what `noun` names.
+ *
+ * `open(item)` shows one, where there is more to show; `note` is a sentence more in the help.
+ */
+export function prepareKeyboard(list, noun, open = null, note = "") {
+  const help = makeHelp(noun, open !== null, note);
+  document.body.append(help);
   byId("help-button").addEventListener("click", () => help.showModal());
-  byId("help-close").addEventListener("click", () => help.close());
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const isTyping = event.target.closest("input, textarea, select");
@@ -29,4 +33,30 @@ export function prepareKeyboard(list, open) {
       help.showModal();
     }
   });
+}
+
+function makeHelp(noun, canOpen, note) {
+  const keys = [
+    ["j k", `next, previous ${noun}`],
+    canOpen && ["Enter", "show it"],
+    ["Esc", `${canOpen ? "close, and " : ""}follow the newest again`],
+    ["/", "filter by device"],
+    ["?", "this help"],
+  ];
+  const kbd = (names) => names.split(" ").flatMap((name) => [make("kbd", {}, name), " "]);
+  const rows = keys.filter(Boolean).map(([names, text]) =>
+    make("div", {}, make("dt", {}, ...kbd(names)), make("dd", {}, text)),
+  );
+  const text = "The list holds still while the pointer or the focus is in it, or a row is selected. " +
+    `Times are local; hover for UTC. ${note}`;
+  const close = () => help.close();
+  const help = make("dialog", { id: "help", "aria-labelledby": "help-title" },
+    make("header", {},
+      make("h2", { id: "help-title" }, "Keys"),
+      make("button", { type: "button", "aria-label": "Close", click: close }, "✕"),
+    ),
+    make("dl", { class: "keys" }, ...rows),
+    make("p", { class: "detail" }, text),
+  );
+  return help;
 }

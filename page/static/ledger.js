@@ -1,4 +1,4 @@
-/** The ledger: what became of all events, and what was lost by type. */
+/** The ledger: the outcomes of all events, and the lost events by type. */
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { count, duration } from "./format.js";
@@ -23,11 +23,11 @@ export function renderLedger({ ledger, connectors }) {
   renderStore(ledger);
 }
 
-/** Where the store can be read: is everything that was delivered in it? */
+/** If the store is readable: whether it has all delivered events. */
 function renderStore({ store }) {
-  const line = byId("ledger-store");
-  line.hidden = !store;
-  if (line.hidden) return;
+  byId("ledger-store").hidden = !store;
+  if (!store) return;
+  const line = byId("ledger-store-state");
   const { isReadable, stored, storedTwice, missing } = store;
   const isWhole = isReadable && !missing && !storedTwice;
   const faults = [!isReadable && "cannot be read", missing && `${count(missing)} missing`, storedTwice && `${count(storedTwice)} twice`];

@@ -1,4 +1,4 @@
-/** The local receiver's page: what its sensors say, and what it stores, live. */
+/** The local receiver's page: the sensors, and the stored events, live. */
 
 import { connect } from "./connection.js";
 import { Devices } from "./devices.js";
@@ -31,7 +31,7 @@ form.addEventListener("input", () => {
   list.add(kept);
   list.flush();
 });
-prepareKeyboard(list, () => {});
+prepareKeyboard(list, "event");
 connect("/frames", "the receiver", { receive, render, lost: () => show("▲ Not connected", "bad") });
 
 function receive(frame) {

@@ -1,4 +1,4 @@
-/** DT Cloud's page: takes frames, and shows them. */
+/** DT Cloud's page: receives frames, and shows them. */
 
 import { connect } from "./connection.js";
 import { Connectors } from "./connectors.js";
@@ -30,7 +30,7 @@ byId("depth").append(depth.node);
 deliveries.offer(EVENT_TYPES);
 prepareStatus();
 prepareDelivery(() => deliveries.list.goLive());
-prepareKeyboard(deliveries.list, open);
+prepareKeyboard(deliveries.list, "delivery", open, "Waits are on the cloud’s clock, which may run faster than yours.");
 
 connect("/desk/frames", "DT Cloud", { receive, render, lost: showLost, found: () => deliveries.reload() });
 setInterval(drawLines, SERIES_EVERY);
@@ -39,14 +39,15 @@ const linked = /^#delivery=(\d+)$/.exec(location.hash);
 if (linked) showDelivery(Number(linked[1]));
 
 function receive(next) {
-  // The lines need rows to be in.
+  // The lines are drawn in existing rows.
   if (!frame) setTimeout(drawLines, 500);
-  frame = next;
-  devices.receive(frame.devices);
+  // What never changes comes with the first frame of each connection, as do all devices.
+  frame = { ...frame, ...next };
+  devices.receive(frame.devices, "projects" in next);
   deliveries.learn(frame.devices);
   deliveries.receive(frame);
   for (const { id } of frame.attempts) refresh(id);
-  // Not in render: a tab in the background draws nothing, and its title counts most.
+  // Not in render, which does not run in a background tab, where only the title is visible.
   showState(frame);
 }
 
@@ -65,6 +66,6 @@ async function drawLines() {
   try {
     devices.draw(await read("/desk/series"));
   } catch {
-    // The banner says it.
+    // The banner reports it.
   }
 }

@@ -1,8 +1,8 @@
-/** Plots, as SVG. Where nothing is known nothing is drawn: a gap stays a gap. */
+/** Plots, as SVG. Unknown values are gaps. */
 
 import { make, makeSvg, setAttribute, setText } from "./dom.js";
 
-// A step this many times as long as the usual one is a gap.
+// A step this many times as long as the median is a gap.
 const GAP = 2.5;
 
 /** Split points [x, y] where y is null, or where the step is much longer than the median. */
@@ -23,7 +23,7 @@ export function segments(points) {
   return found;
 }
 
-/** A line without axes, for a row: [time in ms, value] pairs. */
+/** A line without axes, for a table row: [time in ms, value] pairs. */
 export class Sparkline {
   constructor(width = 96, height = 24) {
     this.size = [width, height];
@@ -35,7 +35,7 @@ export class Sparkline {
     );
   }
 
-  /** Draw points; the label says in words what there is to see. */
+  /** Draw points; the label describes them. */
   draw(points, label) {
     const [width, height] = this.size;
     const values = points.map(([, y]) => y).filter((y) => y !== null);
@@ -50,11 +50,11 @@ export class Sparkline {
 
 function line(points, x, y) {
   const [first, ...rest] = points.map(([time, value]) => `${x(time).toFixed(1)} ${y(value).toFixed(1)}`);
-  // A single reading between two gaps is a dot: round caps draw a line of no length.
+  // A single reading between two gaps is a dot: a line of length 0 with round caps.
   return `M${first}${rest.length ? rest.map((each) => `L${each}`).join("") : "h0"}`;
 }
 
-/** Bars by the second, stacked, with a scale: one class per series, whose values are given in this order. */
+/** Stacked bars per second, with a scale: one class per series, with values in this order. */
 export class Bars {
   constructor(title, names, width = 480, height = 72) {
     this.title = title;
@@ -67,13 +67,13 @@ export class Bars {
       { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": title },
       this.unknown, ...this.paths,
     );
-    // Words are HTML: an SVG that fits a narrow window would shrink them.
+    // Texts are HTML: an SVG in a narrow window would shrink them.
     this.top = make("span", { class: "most" });
     const scale = make("span", { class: "scale" }, make("span", {}, "2 min ago"), make("span", {}, "now"));
     this.node = make("div", { class: "plot" }, this.top, this.svg, scale);
   }
 
-  /** Draw lists of numbers of the same length, the newest last; null where nothing is known. */
+  /** Draw lists of numbers of the same length, newest last; null for unknown. */
   draw(lists) {
     const [width, bottom] = this.size;
     const step = width / lists[0].length;

@@ -1,13 +1,13 @@
-/** Requests to the desk, and the status line that says what came of them. */
+/** Requests to the desk, and the status line with their results. */
 
 import { byId, copy, setText } from "./dom.js";
 
-/** Read JSON. */
+/** Get JSON. */
 export async function read(path) {
   return answerOf(await fetch(path));
 }
 
-/** Change something. */
+/** Send a change. */
 export async function send(method, path, body = {}) {
   const headers = { "Content-Type": "application/json" };
   return answerOf(await fetch(path, { method, headers, body: JSON.stringify(body) }));
@@ -19,7 +19,7 @@ async function answerOf(response) {
   return answer;
 }
 
-/** Run a button's request, and show what it did with the command that does the same; return the answer, or null. */
+/** Run a button's request, and show its result and the equivalent command; return the answer, or null. */
 export async function act(what, request) {
   try {
     const answer = await request();
@@ -31,7 +31,7 @@ export async function act(what, request) {
   }
 }
 
-/** Say something in the status line. */
+/** Show a text in the status line. */
 export function report(text, command = null, isError = false) {
   const line = byId("status");
   line.hidden = false;
@@ -41,7 +41,7 @@ export function report(text, command = null, isError = false) {
   byId("status-command").hidden = byId("status-copy").hidden = !command;
 }
 
-/** Make the status line's buttons work. */
+/** Set up the status line's buttons. */
 export function prepareStatus() {
   byId("status-copy").addEventListener("click", (event) => copy(byId("status-command").textContent, event.target));
   byId("status-close").addEventListener("click", () => (byId("status").hidden = true));

@@ -6,14 +6,14 @@ import { reason } from "./words.js";
 
 const HEIGHT = 54, EDGE = 12;
 
-/** Draw attempts; a filled circle was acknowledged, a cross was not, an open circle is yet to come. */
+/** Draw attempts: a filled circle was acknowledged, a cross failed, an open circle is the next attempt. */
 export function timeline({ published, due, attempts, state }) {
-  // Drawn to scale, so that its words stay legible in a narrow window.
+  // Drawn in pixels, so that its texts stay legible in a narrow window.
   const width = Math.max(220, Math.min(640, innerWidth - 60));
   const start = Date.parse(published);
   const times = attempts.map((each) => Date.parse(each.started));
   const end = Math.max(start + 1000, ...times, due ? Date.parse(due) : 0);
-  // Waits double, so that early attempts need the room: a square root gives it to them.
+  // Delays double, so a square-root scale gives the early attempts more space.
   const x = (time) => EDGE + Math.sqrt(Math.max(0, time - start) / (end - start)) * (width - 2 * EDGE);
   const marks = attempts.map((each, index) => {
     const isLast = index === attempts.length - 1;

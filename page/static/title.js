@@ -1,4 +1,4 @@
-/** The state where one looks from elsewhere: the tab's title and icon, and the words for a screen reader. */
+/** The state outside the page's content: the tab's title and icon, and the text for screen readers. */
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { count } from "./format.js";
@@ -20,7 +20,7 @@ export function showState(frame) {
   setText(byId("counts"), countWords(frame));
 }
 
-/** Show that nothing is known. */
+/** Show that the state is unknown. */
 export const showLost = () => show("▲ Not connected", "bad");
 
 function show(text, kind) {

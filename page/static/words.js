@@ -1,8 +1,8 @@
-/** What is going on, in words, with what comes next. */
+/** The state in words, with the next step. */
 
 import { ago, count, duration, plural } from "./format.js";
 
-/** Say the state of a connector: how its last attempt went, when the next one is, and when DT gives up. */
+/** Describe a connector: the last attempt, the next one, and when DT gives up. */
 export function stateWords(connector) {
   const { status, failures, ledger, lastAttempt, nextAttemptIn, disabledIn } = connector;
   if (status !== "ACTIVE") return disabledWords(status, ledger.dropped);
@@ -38,7 +38,7 @@ const REASONS = {
   ClientPayloadError: "answer cut off",
 };
 
-/** Say why there was no answer. */
+/** Return the reason for a missing answer. */
 export function reason(note) {
   return note ? note.replace(/^[A-Za-z]+Error\b/, (name) => REASONS[name] ?? name) : "no answer";
 }
@@ -46,7 +46,7 @@ export function reason(note) {
 /** Whether a connector's last attempts failed. */
 export const isFailing = (connector) => connector.status === "ACTIVE" && connector.failingFor !== null;
 
-/** The state of one connector as a kind, which style and sign follow, and a word. */
+/** The state of a connector as a kind, for style and sign, and a word. */
 export function connectorState(connector) {
   if (connector.status === "SYSTEM_DISABLED") return { kind: "bad", sign: "✕", word: "Disabled by DT" };
   if (connector.status !== "ACTIVE") return { kind: "off", sign: "◼", word: "Disabled" };
@@ -56,7 +56,7 @@ export function connectorState(connector) {
 
 const WORST = ["bad", "warn", "off", "good"];
 
-/** The state of all connectors together, which is that of the worst. */
+/** The state of all connectors together: that of the worst. */
 export function overallState(connectors) {
   if (!connectors.length) return { kind: "off", sign: "◼", word: "No Data Connector" };
   const states = connectors.map(connectorState);
@@ -67,7 +67,7 @@ export function overallState(connectors) {
   return { ...first, word: first.word + rest };
 }
 
-/** The words that a screen reader hears: counts, and the state. */
+/** The text for screen readers: counts, and the state. */
 export function countWords(frame) {
   const { delivered, waiting, expired, dropped } = frame.ledger;
   return (

@@ -63,6 +63,7 @@ ADAPTERS: dict[str, Factory] = {
     **{f"AWS, {name}": _aws_lambda(front_door) for name, front_door in AWS_FRONT_DOORS.items()},
     "AWS, SQS": _aws_lambda(AWS_FRONT_DOORS["Function URL"], "sqs"),
 }
+OTHER_DOORS = [f"AWS, {name}" for name in AWS_FRONT_DOORS if f"AWS, {name}" != _FUNCTION_URL]
 PIPED_LOGS = [_FUNCTION_URL]
 FRONT_DOORS = {f"AWS, {name}": _aws(front_door) for name, front_door in AWS_FRONT_DOORS.items()}
 KEEP_LAST = [f"AWS, {name}" for name, front_door in AWS_FRONT_DOORS.items() if front_door.keeps_last]

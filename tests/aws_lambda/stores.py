@@ -130,7 +130,7 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 STORES = {
     "dynamodb": Entry(dynamodb, CLOUD_FAULTS, causes=CAUSES | {"throttled": "ThrottlingException"}, is_readable=True),
-    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True),
+    "sqs": Entry(_sqs(fifo=False), CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True, is_queue=True),
     # Not readable: while one message of a device is received, SQS withholds the others.
     "sqs fifo": Entry(_sqs(fifo=True), CLOUD_FAULTS - {"denied"}, refuses_copies=False, causes=CAUSES),
 }

@@ -13,9 +13,7 @@ from tests.support.ledger import Ledger
 from tests.support.load import posting
 from tests.support.moto import MotoServer
 from tests.support.sandbox import sandbox
-from tests.support.senders import LIMIT, outcome
-
-KILLS = 25
+from tests.support.senders import KILLS, LIMIT, outcome
 
 
 @pytest.mark.parametrize("store", ["dynamodb", "sqs"])

@@ -21,7 +21,7 @@ from core.stores.contract import AsyncStore, Outcome
 from core.stores.dedup import Deduplicated
 from tests.azure_functions.faults import SERVICE_BUS_CAUSES, STORAGE_CAUSES
 from tests.contract.store import CLOUD_FAULTS, Entry, Faults, Harness, Row, Waiting, proxy_faults, row
-from tests.support.azurite import Azurite, Storage, connection_string
+from tests.support.azurite import ACCOUNT, KEY, Azurite, Storage, connection_string
 from tests.support.proxy import Mode, Proxy
 from tests.support.service_bus import service_bus
 
@@ -37,13 +37,20 @@ def _azure_faults(proxy: Proxy) -> Faults:
 def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
     azurite: Azurite = request.getfixturevalue("azurite")
     proxy, there = Proxy(azurite.table_port), Storage(azurite)
+    request.getfixturevalue("monkeypatch").setenv("AZURE_STORAGE_KEY", KEY)
 
     def build() -> AsyncStore:
         connection = connection_string(azurite.queue_port, proxy.port)
         return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
 
     try:
-        yield Harness(build, lambda: [row(each) for each in there.entities()], _azure_faults(proxy))
+        yield Harness(
+            build,
+            lambda: [row(each) for each in there.entities()],
+            _azure_faults(proxy),
+            source=f"azure-table:http://127.0.0.1:{proxy.port}/{ACCOUNT}/{there.table}",
+            put_foreign=there.put_foreign_entity,
+        )
     finally:
         proxy.close()
 
@@ -53,6 +60,7 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
     """The queue is behind the proxy; the seen keys are in a table, without a fault."""
     azurite: Azurite = request.getfixturevalue("azurite")
     proxy, there = Proxy(azurite.queue_port), Storage(azurite)
+    request.getfixturevalue("monkeypatch").setenv("AZURE_STORAGE_KEY", KEY)
     taken: list[Row] = []
 
     def build() -> AsyncStore:
@@ -66,7 +74,13 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
         return sorted(taken, key=lambda row: str(row["received_at"]))
 
     try:
-        yield Harness(build, rows, _azure_faults(proxy))
+        yield Harness(
+            build,
+            rows,
+            _azure_faults(proxy),
+            source=f"storage-queue:http://127.0.0.1:{proxy.port}/{ACCOUNT}/{there.queue}",
+            put_foreign=there.put_foreign_message,
+        )
     finally:
         proxy.close()
 
@@ -76,6 +90,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
     with service_bus(folder, "events") as bus:
         proxy = Proxy(bus.port)
         connection = bus.connection_string.replace(str(bus.port), str(proxy.port))
+        request.getfixturevalue("monkeypatch").setenv("SERVICEBUS_CONNECTION_STR", connection)
 
         def ends() -> None:
             bus.set("normal")
@@ -96,6 +111,8 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
                 lambda: ServiceBusStore(connector(connection, None), "events"),
                 lambda: [row(each) for each in bus.messages()],
                 faults,
+                source=f"servicebus:127.0.0.1:{proxy.port}/events",
+                put_foreign=lambda: bus.send(b"theirs", "theirs"),
             )
         finally:
             proxy.close()
@@ -111,7 +128,14 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 
 STORES = {
-    "service bus": Entry(service_bus_queue, CLOUD_FAULTS, again=Outcome.STORED, causes=SERVICE_BUS_CAUSES),
+    "service bus": Entry(
+        service_bus_queue,
+        CLOUD_FAULTS,
+        again=Outcome.STORED,
+        causes=SERVICE_BUS_CAUSES,
+        is_readable=True,
+        is_queue=True,
+    ),
     "storage queue": Entry(storage_queue, CLOUD_FAULTS, refuses_copies=False, causes=STORAGE_CAUSES),
-    "table": Entry(table, CLOUD_FAULTS, causes=STORAGE_CAUSES),
+    "table": Entry(table, CLOUD_FAULTS, causes=STORAGE_CAUSES, is_readable=True),
 }

@@ -1,37 +1,140 @@
-"""Permissions, the secret, retention and alerts on Azure, in the compiled template."""
+"""What a deployment on Azure makes: resources, permissions, the secret, retention and alerts, as compiled."""
 
 import json
 import re
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from tests.support.bicep import (
-    BUS,
-    GROUP,
-    IDENTITY,
-    INSIGHTS,
-    LOCK,
-    RULES,
-    SECRET,
-    STORAGE,
-    STORES,
-    SUBSCRIPTION,
-    VAULT,
-    WORKSPACE,
-    Deployment,
-    deployment,
-    needs_bicep,
-    template,
-)
+from tests.support import bicep
+from tests.support.bicep import APP, GROUP, IDENTITY, INSIGHTS, NAME, SECRET, STORAGE, Deployment, deployment
 from tests.support.source import outcomes
 
-pytestmark = needs_bicep
+pytestmark = bicep.needs_bicep
+
+WORKSPACE = f"Microsoft.OperationalInsights/workspaces/{NAME}"
+BUS = f"Microsoft.ServiceBus/namespaces/{NAME}"
+QUEUE, TABLE = f"{STORAGE}/queueServices/default/queues/events", f"{STORAGE}/tableServices/default/tables"
+LOCK = "providers/Microsoft.Authorization/locks/holds-events"
+RULES, METRICS = "Microsoft.Insights/scheduledQueryRules/dt-receiver", "Microsoft.Insights/metricAlerts/dt-receiver"
+GROUPS = "Microsoft.Insights/actionGroups/dt-receiver-alerts"
+
+# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+BLOB_DATA_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
+METRICS_PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
+SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
+SERVICE_BUS_DATA_SENDER = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39"
+QUEUE_DATA_MESSAGE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
+TABLE_DATA_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
+PRINCIPAL = f"reference('{GROUP}/providers/{IDENTITY}', '2023-01-31').principalId"
 
 
-@pytest.fixture(params=STORES)
-def each(request: pytest.FixtureRequest) -> Deployment:
+def role(scope: str, definition: str) -> dict[str, Any]:
+    """Return an assignment to the function's identity."""
+    return {
+        f"{scope}: {definition}": {
+            "principalId": f"[{PRINCIPAL}]",
+            "principalType": "ServicePrincipal",
+            "roleDefinitionId": f"{bicep.SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{definition}",
+        }
+    }
+
+
+# Each resource, and its properties. Names never change: Azure would make another resource, and leave the old one.
+LOCKED = {"level": "CanNotDelete", "notes": ANY}
+NONE: None = None
+ALWAYS = {
+    f"Microsoft.Web/serverfarms/{NAME}": {"reserved": True},
+    APP: ANY,
+    f"{APP}/config/appsettings": ANY,
+    f"{APP}/basicPublishingCredentialsPolicies/ftp": {"allow": False},
+    f"{APP}/basicPublishingCredentialsPolicies/scm": {"allow": False},
+    STORAGE: {
+        "allowBlobPublicAccess": False,
+        "allowCrossTenantReplication": False,
+        "allowSharedKeyAccess": False,
+        "defaultToOAuthAuthentication": True,
+        "minimumTlsVersion": "TLS1_2",
+        "supportsHttpsTrafficOnly": True,
+    },
+    f"{STORAGE}/blobServices/default": NONE,
+    f"{STORAGE}/blobServices/default/containers/packages": {"publicAccess": "None"},
+    IDENTITY: NONE,
+    bicep.VAULT: {
+        "tenantId": bicep.WHERE["tenant-id"],
+        "sku": {"family": "A", "name": "standard"},
+        "enableRbacAuthorization": True,
+        "enableSoftDelete": True,
+        "enablePurgeProtection": True,
+        "softDeleteRetentionInDays": 7,
+    },
+    # A secure parameter stays an expression in the compiled template.
+    SECRET: {"value": "[parameters('signatureSecret')]", "contentType": ANY},
+    WORKSPACE: {
+        "sku": {"name": "PerGB2018"},
+        "retentionInDays": 30,
+        "workspaceCapping": {"dailyQuotaGb": 5},
+        "features": {"disableLocalAuth": True},
+    },
+    INSIGHTS: {
+        "Application_Type": "web",
+        "WorkspaceResourceId": f"{GROUP}/providers/{WORKSPACE}",
+        "DisableLocalAuth": True,
+    },
+    f"{RULES}-failed": ANY,
+    f"{RULES}-silence": ANY,
+    **role(STORAGE, BLOB_DATA_OWNER),
+    **role(INSIGHTS, METRICS_PUBLISHER),
+    **role(SECRET, SECRETS_USER),
+}
+OF_STORE = {
+    "service_bus": {
+        BUS: {"disableLocalAuth": True, "minimumTlsVersion": "1.2"},
+        f"{BUS}/queues/events": {
+            "requiresDuplicateDetection": True,
+            "enablePartitioning": False,
+            "requiresSession": False,
+            "duplicateDetectionHistoryTimeWindow": "P2D",
+            "defaultMessageTimeToLive": "P14D",
+            "deadLetteringOnMessageExpiration": True,
+            "lockDuration": "PT1M",
+            "maxDeliveryCount": 10,
+            "maxSizeInMegabytes": 5120,
+        },
+        f"{BUS}/{LOCK}": LOCKED,
+        f"{METRICS}-dead-letters": ANY,
+        f"{METRICS}-waiting": ANY,
+        **role(f"{BUS}/queues/events", SERVICE_BUS_DATA_SENDER),
+    },
+    "storage_queue": {
+        f"{STORAGE}/queueServices/default": NONE,
+        QUEUE: NONE,
+        f"{STORAGE}/tableServices/default": NONE,
+        f"{TABLE}/seenKeys": NONE,
+        f"{STORAGE}/{LOCK}": LOCKED,
+        f"{METRICS}-waiting": ANY,
+        **role(QUEUE, QUEUE_DATA_MESSAGE_SENDER),
+        **role(f"{TABLE}/seenKeys", TABLE_DATA_CONTRIBUTOR),
+    },
+    "table": {
+        f"{STORAGE}/tableServices/default": NONE,
+        f"{TABLE}/events": NONE,
+        f"{STORAGE}/{LOCK}": LOCKED,
+        **role(f"{TABLE}/events", TABLE_DATA_CONTRIBUTOR),
+    },
+}
+
+
+@pytest.fixture(params=bicep.STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def each(store: str) -> Deployment:
     """Each store, with nothing else that is optional."""
-    return deployment(store=request.param)
+    return deployment(store=store)
 
 
 @pytest.fixture
@@ -39,117 +142,85 @@ def bus() -> Deployment:
     return deployment(store="service_bus")
 
 
-def test_permissions_are_given_only_to_the_identity_of_the_function(each: Deployment) -> None:
-    """Which roles there are, and in what, is in test_resources_and_permissions.
+def test_resources_with_permissions_and_retention(each: Deployment, store: str) -> None:
+    assert {key: it.get("properties") for key, it in each.resources.items()} == ALWAYS | OF_STORE[store]
 
-    Azure refuses to give an assignment to another principal, such as that of an identity which was deleted and made
-    anew; so the principal is part of its name.
-    """
-    principal = f"reference('{GROUP}/providers/{IDENTITY}', '2023-01-31').principalId"
+
+SOURCES = {
+    "service_bus": f"servicebus:{NAME}.servicebus.windows.net/events",
+    "storage_queue": rf".*'storage-queue:\{{0\}}\{{1\}}'.*{STORAGE}'.*\.primaryEndpoints\.queue, 'events'.*",
+    "table": rf".*'azure-table:\{{0\}}\{{1\}}'.*{STORAGE}'.*\.primaryEndpoints\.table, 'events'.*",
+}
+
+
+def test_outputs(each: Deployment, store: str) -> None:
+    found = {name: it for name, it in each.outputs.items() if name not in ("url", "source")}
+    assert found == dict.fromkeys(("functionApp", "applicationInsights"), NAME) | {
+        "vault": bicep.VAULT.rpartition("/")[2],
+        "storage": STORAGE.rpartition("/")[2],
+        "serviceBus": NAME if store == "service_bus" else "",
+        "queue": "" if store == "table" else "events",
+        "table": "events" if store == "table" else "",
+    }
+    assert re.fullmatch(rf".*{APP}'.*defaultHostName.*", each.outputs["url"])
+    assert "https://{0}/events" in each.outputs["url"]
+    # An endpoint ends in a slash, and only Azure knows it.
+    assert re.fullmatch(SOURCES[store], each.outputs["source"])
+
+
+def test_names_of_role_assignments_have_the_principal(each: Deployment) -> None:
+    """Azure refuses to give an assignment to another principal, such as that of an identity that was made anew."""
     for key, it in each.resources.items():
         if it["type"] == "Microsoft.Authorization/roleAssignments":
-            assert it["properties"] == {
-                "principalId": f"[{principal}]",
-                "principalType": "ServicePrincipal",
-                "roleDefinitionId": (
-                    f"{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{key.rpartition(' ')[2]}"
-                ),
-            }
             assert it["name"].startswith("[guid(")
-            assert principal in it["name"]
+            assert PRINCIPAL in it["name"]
             assert key.partition(": ")[0] in each.resources, "nothing to be let in to"
 
 
-def test_access_by_key_and_public_access_are_off(each: Deployment) -> None:
-    assert each.properties(STORAGE) == {
-        "allowBlobPublicAccess": False,
-        "allowCrossTenantReplication": False,
-        "allowSharedKeyAccess": False,
-        "defaultToOAuthAuthentication": True,
-        "minimumTlsVersion": "TLS1_2",
-        "supportsHttpsTrafficOnly": True,
-    }
-    assert each.properties(f"{STORAGE}/blobServices/default/containers/packages") == {"publicAccess": "None"}
-    assert each.properties(INSIGHTS)["DisableLocalAuth"] is True
-    assert each.properties(WORKSPACE)["features"] == {"disableLocalAuth": True}
-    for it in each.of_type("Microsoft.ServiceBus/namespaces"):
-        assert it["properties"] == {"disableLocalAuth": True, "minimumTlsVersion": "1.2"}
+def test_optional_resources(each: Deployment, store: str) -> None:
+    email = deployment(store=store, alarmEmail="somebody@example.com").resources.keys()
+    assert (each.resources.keys() - email, email - each.resources.keys()) == (set(), {GROUPS})
+    less = deployment(store=store, silenceMinutes=0, lock=False, **LESS).resources.keys()
+    (lock,) = (key for key in OF_STORE[store] if key.endswith(LOCK))
+    assert (each.resources.keys() - less, less - each.resources.keys()) == ({f"{RULES}-silence", lock}, set())
 
 
-def test_key_vault_uses_rbac_and_purge_protection(bus: Deployment) -> None:
-    vault = bus.properties(VAULT)
-    assert vault["enableRbacAuthorization"] is True
-    assert (vault["enableSoftDelete"], vault["enablePurgeProtection"]) == (True, True)
-    assert vault["softDeleteRetentionInDays"] == 7
-    assert vault.keys() == {
-        *("tenantId", "sku", "enableRbacAuthorization", "enableSoftDelete", "enablePurgeProtection"),
-        "softDeleteRetentionInDays",
-    }
+LESS: dict[str, Any] = {"redundancy": "Standard_LRS", "logRetentionDays": 90, "logDailyCap": -1}
+
+
+def test_sizes_follow_the_parameters(bus: Deployment) -> None:
+    less = deployment(store="service_bus", silenceMinutes=0, lock=False, **LESS)
+    assert bus.one(BUS)["sku"]["name"] == "Standard", "Basic does not detect duplicates"
+    for found, redundancy, days, cap in ((bus, "Standard_ZRS", 30, 5), (less, *LESS.values())):
+        workspace = found.properties(WORKSPACE)
+        assert found.one(STORAGE)["sku"] == {"name": redundancy}
+        assert (workspace["retentionInDays"], workspace["workspaceCapping"]) == (days, {"dailyQuotaGb": cap})
 
 
 def test_secret_is_only_in_the_key_vault(each: Deployment) -> None:
-    """A secure parameter stays an expression in the compiled template."""
-    assert each.properties(SECRET)["value"] == "[parameters('signatureSecret')]"
+    """Without the parameter, the secret in the vault is not changed."""
     others = [it["properties"] for key, it in each.resources.items() if key != SECRET and "properties" in it]
     text = json.dumps([others, each.outputs])
     assert "signatureSecret" not in text
     assert "THE SECRET" not in text
-    inner = [it["properties"] for it in template()["resources"] if it["type"] == "Microsoft.Resources/deployments"]
-    given = [it["parameters"][name] for it in inner for name in it["parameters"]]
-    assert [it for it in given if "signatureSecret" in str(it)] == [
-        {"value": "[not(empty(parameters('signatureSecret')))]"}
-    ], "access.bicep is told whether there is one"
-
-
-# ---- how events are kept ---------------------------------------------------------------------------------------------
-
-
-def test_service_bus_detects_duplicates_and_retention_is_14_days(bus: Deployment) -> None:
-    assert bus.one(BUS)["sku"]["name"] == "Standard", "Basic does not detect duplicates"
-    assert bus.properties(f"{BUS}/queues/events") == {
-        "requiresDuplicateDetection": True,
-        "enablePartitioning": False,
-        "requiresSession": False,
-        "duplicateDetectionHistoryTimeWindow": "P2D",
-        "defaultMessageTimeToLive": "P14D",
-        "deadLetteringOnMessageExpiration": True,
-        "lockDuration": "PT1M",
-        "maxDeliveryCount": 10,
-        "maxSizeInMegabytes": 5120,
-    }
-
-
-def test_stores_have_a_delete_lock(each: Deployment) -> None:
-    """Where the lock is, the table of resources says."""
-    (key,) = (it for it in each.resources if it.endswith(LOCK))
-    assert each.properties(key)["level"] == "CanNotDelete"
-
-
-def test_storage_redundancy(bus: Deployment) -> None:
-    assert bus.one(STORAGE)["sku"] == {"name": "Standard_ZRS"}
-    assert deployment(redundancy="Standard_LRS").one(STORAGE)["sku"] == {"name": "Standard_LRS"}
-
-
-def test_log_retention_and_daily_cap(bus: Deployment) -> None:
-    assert bus.properties(INSIGHTS)["WorkspaceResourceId"] == f"{GROUP}/providers/{WORKSPACE}"
-    for found, days, cap in ((bus, 30, 5), (deployment(logRetentionDays=90, logDailyCap=-1), 90, -1)):
-        workspace = found.properties(WORKSPACE)
-        assert (workspace["retentionInDays"], workspace["workspaceCapping"]) == (days, {"dailyQuotaGb": cap})
-
-
-# ---- watching it -----------------------------------------------------------------------------------------------------
+    conditions = {key.partition(": ")[0]: it["condition"] for key, it in each.resources.items() if "condition" in it}
+    assert conditions == {SECRET: "[not(empty(parameters('signatureSecret')))]"}
+    modules = [it for it in bicep.template()["resources"] if it["type"] == "Microsoft.Resources/deployments"]
+    given = [it for module in modules for it in module["properties"]["parameters"].values()]
+    assert [it for it in given if "signatureSecret" in str(it)] == [{"value": conditions[SECRET]}], (
+        "access.bicep is told whether there is one"
+    )
 
 
 def test_alerts_query_what_the_receiver_logs(bus: Deployment) -> None:
-    """Which alerts there are, the table of resources says."""
-    silence, failed = (bus.properties(f"{RULES}-{it}") for it in ("silence", "failed"))
-    (condition,) = silence["criteria"]["allOf"]
-    assert set(re.findall(r'"(\w+)"', condition["query"])) == outcomes() - {"refused", "failed"}
-    assert (silence["windowSize"], condition["operator"], condition["threshold"]) == ("PT60M", "LessThan", 1)
-    (condition,) = failed["criteria"]["allOf"]
-    assert "".join(condition["query"].split()) == "requests|wheretoint(resultCode)>=500ortoint(resultCode)==0"
-    assert (failed["windowSize"], condition["operator"], condition["threshold"]) == ("PT5M", "GreaterThan", 0)
-    for rule in (silence, failed):
+    rules = [bus.properties(f"{RULES}-{it}") for it in ("silence", "failed")]
+    silence, failed = (it["criteria"]["allOf"][0] for it in rules)
+    assert set(re.findall(r'"(\w+)"', silence["query"])) == outcomes() - {"refused", "failed"}
+    assert (rules[0]["windowSize"], silence["operator"], silence["threshold"]) == ("PT60M", "LessThan", 1)
+    assert "".join(failed["query"].split()) == "requests|wheretoint(resultCode)>=500ortoint(resultCode)==0"
+    assert (rules[1]["windowSize"], failed["operator"], failed["threshold"]) == ("PT5M", "GreaterThan", 0)
+    for rule in rules:
+        assert len(rule["criteria"]["allOf"]) == 1
         assert rule["scopes"] == [f"{GROUP}/providers/{INSIGHTS}"]
         assert rule["skipQueryValidation"] is True, "a new component has no data to try a query on"
     metrics = [it["properties"]["criteria"]["allOf"][0] for it in bus.of_type("Microsoft.Insights/metricAlerts")]
@@ -157,16 +228,14 @@ def test_alerts_query_what_the_receiver_logs(bus: Deployment) -> None:
     assert all(it["dimensions"][0]["values"] == ["events"] for it in metrics)
 
 
-@pytest.mark.parametrize("email", ["", "somebody@example.com"])
-def test_alerts_go_to_the_address_if_there_is_one(email: str) -> None:
-    for store in STORES:
-        found = deployment(store=store, alarmEmail=email) if email else deployment(store=store)
-        groups = found.of_type("Microsoft.Insights/actionGroups")
-        for people in groups:
-            assert [it["emailAddress"] for it in people["properties"]["emailReceivers"]] == [email]
-        ids = [it["id"] for it in groups]
-        assert len(ids) == bool(email)
-        for rule in found.of_type("Microsoft.Insights/metricAlerts"):
-            assert rule["properties"]["actions"] == [{"actionGroupId": it} for it in ids]
-        for rule in found.of_type("Microsoft.Insights/scheduledQueryRules"):
-            assert rule["properties"]["actions"] == {"actionGroups": ids}
+@pytest.mark.parametrize("given", [{}, {"alarmEmail": "somebody@example.com"}])
+def test_alerts_go_to_the_address_if_there_is_one(store: str, given: dict[str, str]) -> None:
+    found = deployment(store=store, **given)
+    groups = found.of_type("Microsoft.Insights/actionGroups")
+    addresses = [it["emailAddress"] for people in groups for it in people["properties"]["emailReceivers"]]
+    assert addresses == list(given.values())
+    ids = [it["id"] for it in groups]
+    for rule in found.of_type("Microsoft.Insights/metricAlerts"):
+        assert rule["properties"]["actions"] == [{"actionGroupId": it} for it in ids]
+    for rule in found.of_type("Microsoft.Insights/scheduledQueryRules"):
+        assert rule["properties"]["actions"] == {"actionGroups": ids}

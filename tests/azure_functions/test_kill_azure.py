@@ -16,10 +16,8 @@ from tests.support.azure_host import azure_functions
 from tests.support.azurite import Storage, azurite, connection_string
 from tests.support.deliveries import SECRET
 from tests.support.processes import Program
-from tests.support.senders import SENDERS, kill_often, outcome, sending, store_outage
+from tests.support.senders import KILLS, SENDERS, kill_often, outcome, sending, store_outage
 from tests.support.service_bus import service_bus
-
-KILLS = 20
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("azure_functions_runtime") is None,
@@ -68,7 +66,7 @@ def kill(program: Program) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_function_killed_under_load(store: str, tmp_path: Path) -> None:
     with place(store, tmp_path) as there:
-        ledger = kill_often(lambda: azure_functions(there.environ, tmp_path), kill, KILLS)
+        ledger = kill_often(lambda: azure_functions(there.environ, tmp_path), kill)
         _, too_many = outcome(ledger, there.bodies())
         # A kill between the send and the mark costs one duplicate of each request in flight.
         assert too_many <= (KILLS * SENDERS if store == "storage_queue" else 0)

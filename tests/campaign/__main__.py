@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         print(table(campaign), end="\n\n", flush=True)
         return failures(campaign)
 
-    # As Ctrl-C.
+    # Like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found: list[str] = []
     with ThreadPoolExecutor(chosen.at_once) as pool:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from tests.support.ledger import Ledger, Post
 from tests.support.load import Load
 
-# Of so many deliveries one is sent twice on purpose.
+# One in this many deliveries is sent twice on purpose.
 DUPLICATES = 20
-# The deliveries of one fault in one round, where there are enough of them.
+# Deliveries per fault and round, if there are enough.
 SHARE = 15_000
-# Seconds in which everything is acknowledged once a fault is over.
+# Seconds within which everything is acknowledged after a fault.
 RECOVERY = 30.0
 
 Fault = Callable[[Ledger], object]
@@ -20,15 +20,15 @@ Fault = Callable[[Ledger], object]
 
 @dataclass
 class Target:
-    """A receiver that runs, and the hands on what is behind it.
+    """A running receiver, and access to its store.
 
     Attributes:
-        connect: Makes what one sender sends with.
-        stores: Reads the bodies in each place where events are.
-        faults: By their names. Each returns when it is over.
-        renew: Puts a receiver that does not recover on its feet again, for the next fault.
-        threads: How many deliveries are on their way at once.
-        is_unique: Whether the store promises that nothing is in it twice, whatever happens.
+        connect: Creates the connection of a sender.
+        stores: Reads the bodies in each store.
+        faults: The faults by name. Each returns when it is over.
+        renew: Restarts a receiver that does not recover, for the next fault.
+        threads: The number of concurrent deliveries.
+        is_unique: Whether the store guarantees that no event is stored twice.
     """
 
     connect: Callable[[], Post]
@@ -40,7 +40,7 @@ class Target:
 
 
 class Stopped(Exception):
-    """The campaign ends before all is sent."""
+    """The campaign ends before everything is sent."""
 
 
 @dataclass
@@ -48,13 +48,13 @@ class Campaign:
     """Sends, injects, and counts.
 
     Attributes:
-        name: Of the target.
-        target: As given.
-        ledger: What came of it.
-        say: Takes a line about how far it is.
+        name: The target's name.
+        target: The given target.
+        ledger: The outcomes.
+        say: Prints a line of progress.
         deadline: ``time.monotonic()`` seconds at which it stops.
-        stopping: Set to have it stop before.
-        problems: What went wrong that no column of the table shows.
+        stopping: Set this to stop earlier.
+        problems: Problems that the table does not show.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Campaign:
         for stored in self.target.stores():
             try:
                 self.ledger.count(stored)
-            except Exception as error:  # a database that cannot be read is a finding, and the others are read
+            except Exception as error:  # an unreadable database is a finding; read the others
                 self.problems.append(f"A store cannot be read: {error}")
         self.ledger.close()
 
     def _inject(self, fault: str, inject: Fault, until: int) -> None:
-        """Have the fault when a third of its deliveries is sent; return when all of them are acknowledged.
+        """Inject the fault when a third of its deliveries is sent; return when all of them are acknowledged.
 
-        The first third belongs to the fault too: they are what it may take along.
+        The first third belongs to the fault too, because the fault may lose these deliveries.
         """
         ledger = self.ledger
         ledger.begin(fault)
@@ -101,7 +101,7 @@ class Campaign:
         ledger.begin(fault)
         try:
             inject(ledger)
-        except Exception as error:  # what an earlier fault has left cannot be used
+        except Exception as error:  # an earlier fault has left an unusable state
             self._start_anew(f"{fault}: {error}.")
         if not self._wait(lambda: ledger.is_settled, RECOVERY):
             self._start_anew(f"{fault}: not all is acknowledged {RECOVERY:.0f} s after it.")
@@ -119,5 +119,5 @@ class Campaign:
                 raise Stopped(f"Stopped after {self.ledger.sent} deliveries.")
             if time.monotonic() > ends:
                 return False
-            time.sleep(0.005)  # short, so that the load goes on while the fault happens
+            time.sleep(0.005)  # short, so that the load continues during the fault
         return True

@@ -27,13 +27,13 @@ _EMULATORS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 class _Request:
-    """What the adapters' factories want of pytest."""
+    """The part of pytest that the adapters' factories need."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
 
     def getfixturevalue(self, name: str) -> Any:
-        """Return an emulator that has started."""
+        """Return a started emulator."""
         return self._stack.enter_context(_EMULATORS[name]())
 
 

@@ -29,9 +29,9 @@ from tests.support.moto import moto_server
 from tests.support.postgres import running
 
 NAMES = [name for name, entry in STORES.items() if "drip" in entry.faults]
-# Seconds that an answer may take.
+# The maximum response time, in seconds.
 SLOWEST = 8.5
-# Events at once beforehand, and afterwards: as many as a store has threads.
+# Concurrent events before and after: as many as a store has threads.
 AT_ONCE = 20
 SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "postgres": running,
@@ -45,7 +45,7 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 class Request:
-    """What the factories of stores take from pytest: servers, each started when it is first asked for."""
+    """The part of pytest that the stores' factories need: servers, each started when first requested."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -59,7 +59,7 @@ class Request:
 
 
 async def put(store: AsyncStore, event: Event) -> tuple[str, float]:
-    """Return the outcome or the cause of the refusal, and the seconds that it took."""
+    """Return the outcome or the cause of the refusal, and the duration in seconds."""
     started = time.monotonic()
     try:
         outcome = (await store.put(event, started + DEADLINE)).name
@@ -84,7 +84,7 @@ async def drip(harness: Harness, rate: int, seconds: int) -> tuple[str, bool]:
     found = await asyncio.gather(*puts)
     end()
     afterwards = await asyncio.gather(*(put(store, event()) for _ in range(AT_ONCE)))
-    # How many connections a pool keeps is chance, up to one a thread; attempts that leak would add more than that.
+    # The number of connections in a pool varies, up to one per thread; leaking attempts would add more than that.
     is_let_go, (threads, files) = await let_go(before, AT_ONCE), held()
     await store.close()
     causes, slowest = Counter(outcome for outcome, _ in found), max(took for _, took in found)
@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
     if unknown := set(asked.stores) - set(NAMES):
         parser.error(f"no store is called {', '.join(sorted(unknown))}")
     is_well = True
-    # As Ctrl-C, so that the servers end too.
+    # Like Ctrl-C, so that the servers stop too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as servers, tempfile.TemporaryDirectory() as folder:
         request: Any = Request(servers)

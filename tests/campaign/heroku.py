@@ -19,15 +19,15 @@ from tests.support.proxy import Proxy
 
 # As in the smallest plan: https://devcenter.heroku.com/articles/heroku-postgres-plans
 CONNECTIONS = 20
-# Rows that are read at once.
+# Rows per read.
 _PAGE = 20_000
-# What two apps are sent in opposite order: so many rounds of so many deliveries at once.
+# For two apps that get deliveries in opposite order: the rounds, and the concurrent deliveries.
 _ROUNDS, _CROSSING = 5, 100
 
 
 @contextmanager
 def heroku(folder: Path) -> Iterator[Target]:
-    """Give ``python -m heroku`` behind a proxy, and a second one that gets some of the deliveries."""
+    """Yield ``python -m heroku`` behind a proxy, and a second one that gets some of the deliveries."""
     with ExitStack() as stack:
         server = stack.enter_context(postgres.running(f"max_connections={CONNECTIONS}"))
         url = server.create_database()
@@ -105,14 +105,14 @@ def _database(server: Postgres, url: str) -> dict[str, Fault]:
             time.sleep(0.3)
 
     def indexed(_: Ledger) -> None:
-        """A unique index of the user's own, which 16 events fit, and no other."""
+        """A unique index by the user that accepts only 16 events."""
         since = datetime.now(UTC) + timedelta(seconds=0.1)
         execute(url, f"CREATE UNIQUE INDEX of_the_user ON events (right(event_id, 1)) WHERE received_at > '{since}'")
         time.sleep(4)
         execute(url, "DROP INDEX of_the_user")
 
     def swallowed(_: Ledger) -> None:
-        """A trigger of the user's own that keeps half of the rows out, without an error."""
+        """A trigger by the user that drops half of the rows, without an error."""
         execute(
             url,
             "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS "

@@ -15,12 +15,12 @@ from tests.support.deliveries import SECRET
 from tests.support.ledger import Ledger
 from tests.support.load import head
 
-# Deliveries whose second half never comes.
+# Deliveries whose second half never arrives.
 HALVES = 300
 
 
 class _Files:
-    """The database, and what is left of those that were here before."""
+    """The database, and the earlier ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,7 +30,7 @@ class _Files:
         self.kept: list[Path] = []
 
     def new(self) -> Path:
-        """Return a path where nothing is, outside of the receiver's folder."""
+        """Return an unused path outside the receiver's folder."""
         self._count += 1
         return self._folder / f"kept-{self._count}.db"
 
@@ -40,7 +40,7 @@ class _Files:
         self.path.rename(self.kept[-1])
 
     def back_up(self) -> Path:
-        """Return a backup, made as SQLite has it: https://www.sqlite.org/backup.html."""
+        """Return a backup, made in SQLite's way: https://www.sqlite.org/backup.html."""
         backup = self.new()
         with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(backup)) as copy:
             source.backup(copy)
@@ -53,7 +53,7 @@ class _Files:
 
     @contextmanager
     def overwriting(self, ledger: Ledger) -> Iterator[None]:
-        """Count what is there before the user overwrites it; what is acknowledged from here on until then may go."""
+        """Count the stored events before the user overwrites the file; events acknowledged until then may be lost."""
         period = ledger.periods[-1]
         period.is_overwritten = True
         ledger.wait_for_earlier()
@@ -70,7 +70,7 @@ def _bodies(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def local(folder: Path) -> Iterator[Target]:
-    """Give ``python -m local``, with access to its file and its log."""
+    """Yield ``python -m local``, with access to its file and its log."""
     files = _Files(folder)
     receiver = Receiver("local", {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": str(files.path)}, folder)
 
@@ -110,7 +110,7 @@ def local(folder: Path) -> Iterator[Target]:
             other.execute("ROLLBACK")
 
     def unmounted(_: Ledger) -> None:
-        """Another folder is in its place for a while, as under the mount point of a disk."""
+        """Another folder replaces it for a while, as under the mount point of a disk."""
         disk, below = files.new(), files.new()
         files.place.rename(disk)
         files.place.mkdir()
@@ -126,7 +126,7 @@ def local(folder: Path) -> Iterator[Target]:
         time.sleep(3)
         try:
             away.rename(files.place)
-        except OSError:  # the receiver has made another, which it must not
+        except OSError:  # the receiver has wrongly created another
             files.kept.append(away / files.path.name)
             raise
 
@@ -139,7 +139,7 @@ def local(folder: Path) -> Iterator[Target]:
         half = head(b"", 200_000) + bytes(100_000)
         with ExitStack() as stack:
             for _count in range(HALVES):
-                with suppress(OSError):  # to refuse one at once is right
+                with suppress(OSError):  # refusing a body at once is correct
                     connection = stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port)))
                     connection.setblocking(False)
                     connection.send(half)

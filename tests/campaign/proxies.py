@@ -1,4 +1,4 @@
-"""The faults of a network, by the proxies between a receiver and its store."""
+"""Network faults, caused by the proxies between a receiver and its store."""
 
 import time
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from tests.campaign.campaign import Fault
 from tests.support.proxy import Mode, Proxy
 
-# How long each lasts, in seconds: those in which nothing is answered, longer than an answer may take.
+# The durations of faults, in seconds; without answers, longer than an answer may take.
 _SECONDS = {"refuse": 4, "silent": 10, "slow": 7, "drip": 10}
-# How many answers are lost, and so many seconds apart.
+# The number of lost answers, and the seconds between them.
 _LOST, _APART = 20, 0.2
 
 
@@ -16,8 +16,8 @@ def network(proxies: Sequence[Proxy], throttled: bytes = b"") -> dict[str, Fault
     """Return the faults of these proxies.
 
     Args:
-        proxies: They all do it at once.
-        throttled: What the service answers, in HTTP, to whom it has too much to do for; none if it speaks no HTTP.
+        proxies: The proxies, which all have the fault at once.
+        throttled: The service's HTTP answer when it throttles; none if it does not use HTTP.
     """
 
     def behave(mode: Mode) -> None:

@@ -1,4 +1,4 @@
-"""A receiver in a subprocess, which can be killed, and whose log can be left unread."""
+"""A receiver in a subprocess that can be killed, and whose log can be left unread."""
 
 import os
 import signal

@@ -33,7 +33,7 @@ def test_token_is_valid_for_pyjwt() -> None:
 
 
 class Receiver:
-    """Acknowledges what it stores, except that a fault handles every tenth delivery once it is set."""
+    """Acknowledges what it stores; a fault, once set, handles every tenth delivery."""
 
     def __init__(self) -> None:
         self.stored: list[bytes] = []

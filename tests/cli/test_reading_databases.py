@@ -205,6 +205,16 @@ def test_postgres_without_a_table_is_reported(postgres: Postgres) -> None:
     assert "no events" in result.stderr
 
 
+def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    for name in ("readers.dynamodb", "readers.dynamodb_stream", "readers.aws"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    result = events("--from", "dynamodb:events")
+    assert result.exit_code == 1
+    assert "pip install 'data-connector-receiver[aws]'" in result.stderr
+    assert "make readers" in result.stderr
+
+
 def test_postgres_connection_failure_is_reported_without_the_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

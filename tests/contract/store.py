@@ -66,6 +66,7 @@ class Entry:
         again: What the store says of a second copy: Service Bus drops one without a word.
         causes: Why an event is refused during a fault, where that is always the same.
         is_readable: Whether its harness has a ``source`` and ``put_foreign``.
+        is_queue: Whether its reader has no history.
     """
 
     factory: Factory
@@ -75,6 +76,7 @@ class Entry:
     again: Outcome = Outcome.DUPLICATE
     causes: Mapping[str, str] = field(default_factory=dict)
     is_readable: bool = False
+    is_queue: bool = False
 
 
 # unavailable: cannot be reached. silent: takes the request and says nothing. slow: answers too late. drip: answers, a

@@ -55,5 +55,27 @@ def test_declarations_are_used_and_described(folder: Path) -> None:
     assert all(body.get("description") for body in [*variables.values(), *configuration.named("output").values()])
 
 
+def test_documented_command_forgets_what_is_protected_from_destroy(folder: Path) -> None:
+    configuration = Configuration(folder)
+    ((search, name),) = re.findall(
+        r"#   terraform state (?:list \| grep -E '(.*)' \| xargs terraform state rm|rm '(.*)')",
+        (folder / "main.tf").read_text(),
+    )
+    named = {it for it in configuration.resources if re.search(search or f"^{re.escape(name)}", f"{it}[0]")}
+    assert named == configuration.kept != set()
+
+
+def test_outputs_and_common_variables_are_the_same_everywhere(folder: Path) -> None:
+    configurations = [Configuration(it) for it in FOLDERS.values()]
+    assert {"url", "secret"} <= Configuration(folder).named("output").keys()
+    variables = [it.named("variable") for it in configurations]
+    common = set.intersection(*(set(it) for it in variables))
+    assert common >= {"signature_policy", "organization_id", "accept_expired_for", "event_types", "project_ids"}
+    own = Configuration(folder).named("variable")
+    for name in common - {"name"}:
+        for part in ("type", "default", "validation"):
+            assert own[name].get(part) == variables[0][name].get(part), name
+
+
 def test_no_dependency_cycle(folder: Path) -> None:
     TopologicalSorter(Configuration(folder).waits()).prepare()

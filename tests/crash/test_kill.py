@@ -4,7 +4,6 @@ Kill -9 ends the process, not the machine, and the kernel keeps its writes. So t
 for the disk; SQLite and PostgreSQL guarantee it with the settings that their tests assert.
 """
 
-import os
 import random
 import signal
 import sqlite3
@@ -19,9 +18,8 @@ from tests.support.ledger import Ledger
 from tests.support.load import Connection, Load
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import Program
-from tests.support.senders import LIMIT, outcome
+from tests.support.senders import KILLS, LIMIT, outcome
 
-KILLS = int(os.environ.get("KILLS") or 50)
 ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
 
 
@@ -32,13 +30,13 @@ def kill_often(module: str, environ: dict[str, str], folder: Path) -> Ledger:
     for number in range(KILLS):
         program = Program(module, environ, folder)
         ports.append(program.port)
-        if number % 10 == 0:
+        if number % 4 == 0:
             load.start()
             time.sleep(random.uniform(0, 0.6))
         else:
             program.wait_until_ready()
             load.start()
-            time.sleep(random.uniform(0, 0.06))
+            time.sleep(random.uniform(0, 0.2))
         program.stop(signal.SIGKILL)
         load.stop()
         program.close()

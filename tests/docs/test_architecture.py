@@ -1,4 +1,4 @@
-"""docs/architecture.md names files, and functions and classes in them, that are there."""
+"""The files, functions and classes named in docs/architecture.md exist."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ NAMED = re.findall(r"`([\w/]+\.py)`\s+`([\w.]+)`", PAGE)
 
 
 def defined(path: str) -> set[str]:
-    """Return what a module defines, as ``name`` or ``Class.name``."""
+    """Return the definitions of a module, as ``name`` or ``Class.name``."""
     found = set()
     for node in ast.parse((ROOT / path).read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -27,12 +27,12 @@ def test_every_step_names_something() -> None:
     assert len(NAMED) >= len(steps) >= 10
 
 
-# Of an adapter that a fork has removed, the page only tells.
+# A fork may have removed the adapter that the page describes.
 @pytest.mark.parametrize(("path", "name"), [each for each in NAMED if (ROOT / each[0]).parent.is_dir()])
 def test_name_is_in_its_file(path: str, name: str) -> None:
     assert name in defined(path)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:core|server|tests)/[\w/]+\.py)`", PAGE))))
-def test_file_is_there(path: str) -> None:
+def test_file_exists(path: str) -> None:
     assert (ROOT / path).is_file()

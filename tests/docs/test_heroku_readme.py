@@ -1,4 +1,4 @@
-"""What Heroku's README says is so: its queries, its columns and its commands."""
+"""Heroku's README is correct: its queries, its columns and its commands."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HEROKU = PAGES["heroku/README.md"]
 
 
-def test_its_queries_and_what_they_leave(request: pytest.FixtureRequest) -> None:
+def test_its_queries_and_their_results(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres")
     from heroku.postgres import PostgresStore
     from tests.support.postgres import execute
@@ -53,7 +53,7 @@ def test_its_queries_and_what_they_leave(request: pytest.FixtureRequest) -> None
     (dead,) = (rows for statement, rows in found.items() if "attempts >= 5" in statement and rows)
     assert [row["key"] for row in dead] == [failing]
     assert execute(url, "SELECT key FROM events WHERE attempts > 0") == []
-    # The newest of each type of the device that is silent, and all that is young.
+    # The newest event of each type of the silent device, and all recent events.
     newest = {event.event_type: event.key for event in sorted(old, key=lambda event: event.received_at)}
     left = {row["key"] for row in execute(url, "SELECT key FROM events")}
     assert left == {event.key for event in kept} | set(newest.values())
@@ -61,7 +61,7 @@ def test_its_queries_and_what_they_leave(request: pytest.FixtureRequest) -> None
 
 
 def device_events(device_id: str, hours: int = 0, days: int = 0) -> list[Event]:
-    """Return some events of two types that arrived so long ago, an hour apart."""
+    """Return events of two types that arrived this long ago, an hour apart."""
     device = Device(device_id, "ccol8iuk9smqiha4e8l0")
     times = [NOW - timedelta(hours=hours + number, days=days) for number in range(3)]
     return [
@@ -79,7 +79,7 @@ def test_the_columns_that_it_lists_are_those_of_the_view(request: pytest.Fixture
     assert re.findall(r"`(\w+)`", listed) == [row["column_name"] for row in rows]
 
 
-# Stands in for Heroku's command line: says what it was told, knows one secret, and has a repository to push to.
+# A stand-in for Heroku's CLI: prints its arguments, knows one secret, and has a repository to push to.
 FAKE_HEROKU = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
 case $1 in
@@ -91,7 +91,7 @@ esac
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
-    """Give what runs a script in a folder, with the heroku above, and returns what that was told."""
+    """Yield a function that runs a script in a folder with this heroku, and returns its arguments."""
     for program in ("git", "make", "openssl"):
         if not shutil.which(program):
             pytest.skip(f"needs {program}: install it")
@@ -128,7 +128,7 @@ def shell(tmp_path: Path) -> Any:
 
 
 def secret_set(call: str) -> Settings:
-    """Load what config:set was told."""
+    """Load the arguments of config:set."""
     match = re.fullmatch(r"config:set (DT_SIGNATURE_SECRET)=(.*) --app APP", call)
     assert match, call
     return Settings.load({match[1]: match[2]})
@@ -145,7 +145,7 @@ def test_the_first_commands_make_a_secret_that_is_long_enough(shell: Any) -> Non
     assert len(settings.verifier.secrets[0]) == 64
 
 
-def test_the_package_is_pushed_as_a_repository_of_its_own(shell: Any, tmp_path: Path) -> None:
+def test_package_is_pushed_as_a_separate_repository(shell: Any, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("core", "heroku", "tools"):
@@ -155,7 +155,7 @@ def test_the_package_is_pushed_as_a_repository_of_its_own(shell: Any, tmp_path: 
     shell('git init --quiet --bare "$REMOTE"; heroku login')
     script, *_ = HEROKU.of("sh", "Push the package")
     assert shell(script, checkout)[1:] == ["git:remote --app APP", "ps:type basic --app APP"]
-    # What is pushed once more, after a change, as the page says of a new version.
+    # The package is pushed again after a change, as the page says for a new version.
     (checkout / "heroku" / "worker.py").write_text("# Another\n")
     again = [
         line for line in script.splitlines() if line.startswith(("make ", "cd ", "git add", "git commit", "git push"))

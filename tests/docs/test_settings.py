@@ -1,4 +1,4 @@
-"""docs/settings.md is what `make settings` writes, and says what the code reads."""
+"""docs/settings.md equals the output of `make settings`, and lists the variables that the code reads."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ CORE = BY_FOLDER["core"]
 VARIABLES = {name for one in DECLARED for name in one.settings}
 
 
-def test_the_page_is_what_make_settings_writes() -> None:
+def test_page_equals_the_output_of_make_settings() -> None:
     assert PAGE.read_text() == page(), "make settings"
 
 
@@ -52,7 +52,7 @@ def _read(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.keyword) and node.arg == "envvar":
             values = node.value.elts if isinstance(node.value, ast.List) else [node.value]
         elif isinstance(node, ast.Constant):
-            # Our own, whichever way they are read.
+            # Our own variables, however they are read.
             values = [node] if re.fullmatch(r"DT_[A-Z0-9_]+", str(node.value)) else []
         found |= {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)}
     return found
@@ -64,17 +64,17 @@ def _is_environ(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("folder", ["core", "server", *(path.name for path in ADAPTER_FOLDERS)])
-def test_a_folder_declares_what_its_code_reads_and_nothing_else(folder: str) -> None:
-    """What core declares already, an adapter may read too."""
+def test_declared_settings_are_the_read_ones(folder: str) -> None:
+    """An adapter may also read what core declares."""
     settings = BY_FOLDER.get(folder, {}).keys()
     assert variables_read(ROOT / folder) - (set() if folder == "core" else CORE.keys()) == settings
 
 
-def test_dtconn_reads_what_is_declared() -> None:
+def test_dtconn_reads_declared_settings() -> None:
     assert variables_read(ROOT / "cli") <= VARIABLES
 
 
-def test_no_setting_is_taken_for_a_misspelt_other() -> None:
+def test_no_setting_looks_like_a_misspelt_other() -> None:
     for name in VARIABLES:
         assert nearest(name, VARIABLES - {name}) is None
 
@@ -114,14 +114,14 @@ def test_limits() -> None:
             Settings.load(BOTH | {name: str(limit + 1)})
 
 
-def test_what_settings_md_sets_is_accepted() -> None:
+def test_examples_in_settings_md_are_accepted() -> None:
     examples = [span.partition("=")[::2] for span in SETTINGS.spans if re.match(r"DT_\w+=", span)]
     assert {name for name, _ in examples} >= {name for name in VARIABLES if name.startswith("DT_")} - {"DT_JWKS"}
     for name, value in examples:
         Settings.load(({} if value == "unsigned" else BOTH) | {name: value})
     several = [value for _, value in examples if value.startswith("[")]
     assert len(several) >= 3
-    # The examples of the tables give no warning, such as of a short secret or an unknown event type.
+    # The examples in the tables cause no warning, for example about a short secret or an unknown event type.
     for one in DECLARED:
         for name, setting in one.settings.items():
             if setting.example and "$(" not in setting.example:
@@ -139,7 +139,7 @@ NEEDS = {
 }
 
 
-def test_what_each_policy_needs() -> None:
+def test_needs_of_each_policy() -> None:
     rows = SETTINGS.table("`DT_SIGNATURE_POLICY`", "needs", "lets in")
     assert [row[0].strip("`") for row in rows] == list(get_args(Policy))
     for policy, needs, _ in rows:

@@ -1,4 +1,4 @@
-"""What .github/ and .ci/run name is there: make's targets, paths, and files."""
+"""The make targets, paths and files named in .github/ and .ci/run exist."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.support.found import targets
 from tests.support.processes import ROOT
 
 FILES = [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".ci" / "run"]
-# A command, and no word of a comment.
+# A command, not a word in a comment.
 RUN = re.compile(r"""(?:run: |step |step env |["'])(?:\w+=\w+ )*make ((?:[a-z][a-z-]*(?: |$|\b))+)""")
 
 
@@ -18,15 +18,10 @@ def test_workflows_are_found() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_targets_exist(path: Path) -> None:
-    named = {name for found in RUN.findall(path.read_text()) for name in found.split()}
+def test_targets_and_paths_exist(path: Path) -> None:
+    text = path.read_text()
+    named = {name for found in RUN.findall(text) for name in found.split()}
     assert named <= targets()
     assert named or path.parent.name not in ("workflows", ".ci")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_paths_exist(path: Path) -> None:
-    text = path.read_text()
-    named = re.findall(r"(?:directory: |[ \"'(])/?((?:tests|tools|requirements|docs)/[\w./-]+|[A-Z]+\.md)", text)
-    for name in named:
-        assert (ROOT / name).exists(), name
+    paths = re.findall(r"(?:directory: |[ \"'(])/?((?:tests|tools|requirements|docs)/[\w./-]+|[A-Z]+\.md)", text)
+    assert [name for name in paths if not (ROOT / name).exists()] == []

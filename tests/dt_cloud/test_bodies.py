@@ -1,4 +1,4 @@
-"""What dtconn sends is what DT Cloud sends: known to the core in full, compact, and never twice the same."""
+"""dtconn sends events like DT Cloud's: fully parsed by the core, compact, and never the same twice."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ def parsed(body: bytes) -> event.Event:
     return event.parse(Verified(body, "hs256:0"), NOW)
 
 
-def test_there_is_every_type_but_ping() -> None:
+def test_every_type_except_ping_is_supported() -> None:
     assert set(EVENT_TYPES) == event.EVENT_TYPES - {"ping"}
 
 
@@ -39,7 +39,7 @@ def test_the_core_reads_every_field_of_every_event(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-def test_a_body_looks_as_on_the_wire(event_type: str) -> None:
+def test_body_has_the_wire_format(event_type: str) -> None:
     body = Device("emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0").body(event_type, NOW)
     document = json.loads(body)
     assert json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() == body
@@ -50,8 +50,8 @@ def test_a_body_looks_as_on_the_wire(event_type: str) -> None:
     assert document["metadata"]["productNumber"] == ""
 
 
-def test_an_id_is_an_xid_of_its_time() -> None:
-    # https://github.com/rs/xid: 20 characters, of which the last has one bit only.
+def test_id_is_an_xid_with_the_time() -> None:
+    # https://github.com/rs/xid: 20 characters, the last with only one bit.
     assert re.fullmatch(r"[0-9a-v]{19}[0g]", xid(NOW.timestamp()))
     assert xid(0x4D88E15B)[:6] == "9m4e2m"  # the time of the example there, 9m4e2mr0ui3e8a215n4g
     assert xid(0) != xid(0)
@@ -69,7 +69,7 @@ def test_samples_come_newest_first_and_the_first_is_the_value(event_type: str) -
     assert samples[0].items() - {("sampleTime", data["updateTime"])} <= data.items()
 
 
-def test_values_move() -> None:
+def test_values_change() -> None:
     device = Device("d", "p")
     values = [json.loads(device.body("temperature", NOW))["event"]["data"]["temperature"]["value"] for _ in range(50)]
     assert len(set(values)) > 1
@@ -77,7 +77,7 @@ def test_values_move() -> None:
     assert not any(isinstance(value, float) and value.is_integer() for value in values)  # DT Cloud writes 27, not 27.0
 
 
-def test_one_tampered_byte_is_another_event() -> None:
+def test_tampered_body_is_another_valid_event() -> None:
     body = Device("d", "p").body("touch", NOW)
     changed = tampered(body)
     assert len(changed) == len(body)
@@ -87,5 +87,5 @@ def test_one_tampered_byte_is_another_event() -> None:
     assert tampered(changed) != changed
 
 
-def test_an_id_is_made_in_any_year() -> None:
+def test_id_can_be_created_in_any_year() -> None:
     assert xid(2**32 + 0x4D88E15B)[:6] == xid(0x4D88E15B)[:6]

@@ -1,4 +1,4 @@
-"""What the documents leave open, set otherwise: one test for each choice."""
+"""Options for what the documents do not define: one test for each."""
 
 import time
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ NEW = {"type": "HTTP_PUSH", "httpConfig": {"url": "http://127.0.0.1:9/"}}
 
 @pytest.fixture
 def chosen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DtCloud]:
-    """A cloud with the options that a test names."""
+    """A cloud with a test's options."""
     with dt_cloud(tmp_path, *request.param) as server:
         yield server
 
 
 @pytest.mark.parametrize("chosen", [["--signs", "once"]], indirect=True)
-def test_signs_once(chosen: DtCloud, receiver: Loopback) -> None:
+def test_option_signs_once_repeats_the_signature(chosen: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     chosen.connector(receiver.url, httpConfig={"signatureSecret": "s" * 32})
     chosen.clock(isPaused=True)
     chosen.publish(chosen.sensor())
     attempts = chosen.stepped(chosen.deliveries()[0]["id"], 3)
     assert len({str(each["headers"]) for each in attempts}) == 1
-    # The first signature outlives a restart.
+    # The first signature survives a restart.
     assert chosen.stop() == 0
     chosen.start()
     chosen.clock(jump=HOUR)
@@ -36,7 +36,7 @@ def test_signs_once(chosen: DtCloud, receiver: Loopback) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["--success", "200"]], indirect=True)
-def test_success_is_200_alone(chosen: DtCloud, receiver: Loopback) -> None:
+def test_option_success_accepts_only_200(chosen: DtCloud, receiver: Loopback) -> None:
     receiver.answering = always(201)
     chosen.connector(receiver.url)
     chosen.publish(chosen.sensor())
@@ -45,7 +45,7 @@ def test_success_is_200_alone(chosen: DtCloud, receiver: Loopback) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["--creators", "admin"]], indirect=True)
-def test_only_administrators_create(chosen: DtCloud) -> None:
+def test_option_creators_allows_only_administrators(chosen: DtCloud) -> None:
     with pytest.raises(Refused) as refused:
         chosen.call("POST", CONNECTORS, NEW, "project.developer")
     assert refused.value.status == 403
@@ -75,7 +75,7 @@ def test_the_tables_back_off(chosen: DtCloud, receiver: Loopback) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["--hidden-for", "4"]], indirect=True)
-def test_a_new_connector_is_404_for_a_moment(chosen: DtCloud) -> None:
+def test_option_hidden_for_answers_404(chosen: DtCloud) -> None:
     path = f"/{chosen.call('POST', CONNECTORS, NEW)['name']}"
     began = time.monotonic()
     with pytest.raises(Refused) as refused:
@@ -87,7 +87,7 @@ def test_a_new_connector_is_404_for_a_moment(chosen: DtCloud) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["--max-connectors", "2"]], indirect=True)
-def test_how_many_connectors(chosen: DtCloud) -> None:
+def test_option_max_connectors(chosen: DtCloud) -> None:
     for _ in range(2):
         chosen.call("POST", CONNECTORS, NEW)
     with pytest.raises(Refused, match="at most 2"):

@@ -1,4 +1,4 @@
-"""The curl lines of DT's documentation, as one pastes them: only host, keys, ids and the endpoint are replaced."""
+"""The curl commands of DT's documentation: only host, keys, ids and the endpoint are replaced."""
 
 import json
 import os
@@ -14,13 +14,13 @@ import pytest
 from tests.support.dt_cloud import CONNECTORS, DEVELOPER, FIRST_PROJECT, DtCloud
 
 DOCUMENTS = Path(os.environ.get("DT_DOCUMENTS", Path(__file__).parents[3] / "shared" / "docs"))
-# A command ends where no backslash continues it; one page goes on in the same line, behind the last quotation mark.
+# A command ends at a line without a backslash; on one page, text follows on the same line, after the last quote.
 _COMMAND = re.compile(r"^curl -X (?:.*\\\n)+.*$", re.MULTILINE)
 _REST = re.compile(r"(['\"])Once the package is installed.*")
 
 
 def commands() -> list[str]:
-    """Return each distinct command of the documents, in their order."""
+    """Return each distinct command of the documents, in order."""
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in sorted(DOCUMENTS.glob("*.txt")))
     found = [_REST.sub(r"\1", each) for text in texts for each in _COMMAND.findall(text)]
     # Indentation differs from page to page.
@@ -53,7 +53,7 @@ def run(command: str, shared: DtCloud, connector: str) -> Any:
         ("https://webhook.site/<RANDOM_ID>", "http://127.0.0.1:9/hook"),
     ):
         command = command.replace(found, put)
-    # One line of the documents lacks its last quotation mark.
+    # One command in the documents lacks its last quote.
     command += "'" if command.count("'") % 2 else ""
     done = subprocess.run(
         ["/bin/sh", "-c", command.replace("curl ", "curl -s --noproxy '*' ", 1)],
@@ -68,7 +68,7 @@ def run(command: str, shared: DtCloud, connector: str) -> Any:
 @pytest.mark.skipif(not COMMANDS, reason="DT's documents are not here: set DT_DOCUMENTS to the folder of their texts")
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: install it")
 @pytest.mark.parametrize("command", COMMANDS, ids=id_of)
-def test_a_line_of_the_documents(command: str, shared: DtCloud, connector: str) -> None:
+def test_curl_command_of_the_documents_works(command: str, shared: DtCloud, connector: str) -> None:
     answer = run(command, shared, connector)
     found = shared.call("GET", f"{CONNECTORS}/{connector}")
     if ":metrics" in command:

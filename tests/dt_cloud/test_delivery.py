@@ -1,4 +1,4 @@
-"""Deliveries as DT's documents have them; times are read on the cloud's own clock, which stands between attempts."""
+"""Deliveries as in DT's documents; times are on the cloud's clock, which is paused between attempts."""
 
 import json
 import time
@@ -26,18 +26,18 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 def events(receiver: Loopback) -> list[dict[str, Any]]:
-    """Return the bodies that came."""
+    """Return the received bodies."""
     return [json.loads(call.body) for call in receiver.calls]
 
 
 def starts(attempts: list[dict[str, Any]]) -> list[int]:
-    """Return when attempts began, in seconds after the first."""
+    """Return the start times of attempts, in seconds after the first."""
     times = [datetime.fromisoformat(each["started"]) for each in attempts]
     return [round((each - times[0]).total_seconds()) for each in times]
 
 
 def settled(cloud: DtCloud, least: int = 1) -> None:
-    """Wait until so many events were published and none waits."""
+    """Wait until this many events were published and none is waiting."""
     until(lambda: cloud.books()[0] >= least and not cloud.books()[2])
 
 
@@ -62,12 +62,12 @@ def test_one_post_per_event_and_active_connector(cloud: DtCloud, receiver: Loopb
         "deviceId": sensor, "projectId": FIRST_PROJECT, "deviceType": "temperature", "productNumber": "",
     }  # fmt: skip
     assert next(each for each in events(receiver) if each["labels"] == {})["event"]["eventType"] == "touch"
-    # What a connector does not get while it is disabled is counted as dropped; what its filter withholds is not.
+    # Events for a disabled connector are counted as dropped; filtered events are not.
     assert cloud.books(off) == (2, 0, 0, 0, 2)
     assert cloud.ledger()["filtered"] == 1
 
 
-def test_a_label_edited_is_an_event(cloud: DtCloud, receiver: Loopback) -> None:
+def test_label_change_publishes_an_event(cloud: DtCloud, receiver: Loopback) -> None:
     sensor = cloud.sensor(name="old")
     cloud.connector(receiver.url, labels=["name"])
     cloud.call("POST", f"{DEVICES}:batchUpdate", {"devices": [f"projects/{FIRST_PROJECT}/devices/{sensor}"],
@@ -94,7 +94,7 @@ def test_a_backfilled_reading_has_its_own_time(cloud: DtCloud, receiver: Loopbac
 BACKOFF = [0, 8, 24, 56, 120, 248, 504, 1016, 2040, 4088, *(4088 + 3600 * n for n in range(1, 11))]
 
 
-def test_the_back_off_and_the_12_hours_of_an_events_life(cloud: DtCloud, receiver: Loopback) -> None:
+def test_retry_delays_within_the_12_hours(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     connector = cloud.connector(receiver.url)
     cloud.clock(isPaused=True)
@@ -108,7 +108,7 @@ def test_the_back_off_and_the_12_hours_of_an_events_life(cloud: DtCloud, receive
     assert len(cloud.attempts(delivery["id"])) == len(BACKOFF)
 
 
-def test_an_event_expires_though_its_next_attempt_is_later(cloud: DtCloud, receiver: Loopback) -> None:
+def test_event_expires_before_its_next_attempt(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     cloud.connector(receiver.url)
     cloud.publish(cloud.sensor())
@@ -119,7 +119,7 @@ def test_an_event_expires_though_its_next_attempt_is_later(cloud: DtCloud, recei
     assert len(receiver.calls) == 1
 
 
-def test_the_wait_is_at_least_four_times_the_answers_time(cloud: DtCloud, receiver: Loopback) -> None:
+def test_delay_is_at_least_four_times_the_response_time(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = always(500, 2.5)
     cloud.connector(receiver.url)
     cloud.clock(isPaused=True)
@@ -159,7 +159,7 @@ def _sensor(cloud: DtCloud) -> str:
     return cloud.sensor()
 
 
-def test_a_connection_that_breaks_or_is_refused_is_a_failure(cloud: DtCloud, receiver: Loopback) -> None:
+def test_broken_or_refused_connection_is_a_failure(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = lambda _: DROPPED
     cloud.connector(receiver.url)
     cloud.connector("http://127.0.0.1:9/")
@@ -196,7 +196,7 @@ def test_disabled_by_the_system_after_5_days_without_a_success(cloud: DtCloud, r
     until(lambda: cloud.books(connector) == (6, 1, 0, 1, 4))
 
 
-def test_a_success_in_between_starts_the_5_days_anew(cloud: DtCloud, receiver: Loopback) -> None:
+def test_success_restarts_the_5_days(cloud: DtCloud, receiver: Loopback) -> None:
     connector, sensor = cloud.connector(receiver.url), cloud.sensor()
     cloud.clock(isPaused=True)
     for status in (500, 200, 500):
@@ -226,9 +226,7 @@ def test_the_queue_is_dropped_and_nothing_queues_while_disabled(cloud: DtCloud, 
     assert len(receiver.calls) == 1
 
 
-def test_an_attempt_under_way_when_the_connector_was_disabled_is_not_repeated(
-    cloud: DtCloud, receiver: Loopback
-) -> None:
+def test_attempt_in_progress_is_not_repeated_after_disabling(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = always(500, 1)
     connector = cloud.connector(receiver.url)
     cloud.publish(cloud.sensor())
@@ -282,7 +280,7 @@ def test_metrics_are_of_the_last_3_hours(cloud: DtCloud, receiver: Loopback) -> 
     assert (metrics()["successCount"], metrics()["errorCount"]) == (0, 2)
 
 
-def test_speed_makes_waits_shorter_and_nothing_else(cloud: DtCloud, receiver: Loopback) -> None:
+def test_speed_shortens_only_delays(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     cloud.connector(receiver.url)
     cloud.clock(speed=100)
@@ -296,7 +294,7 @@ def test_speed_makes_waits_shorter_and_nothing_else(cloud: DtCloud, receiver: Lo
     assert all(8 * 2**n <= wait < 8 * 2**n + 120 for n, wait in enumerate(waits))
 
 
-def test_retries_are_counted_though_they_come_faster_than_commits(cloud: DtCloud, receiver: Loopback) -> None:
+def test_retries_faster_than_commits_are_counted(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     cloud.connector(receiver.url)
     cloud.clock(speed=10_000)
@@ -307,7 +305,7 @@ def test_retries_are_counted_though_they_come_faster_than_commits(cloud: DtCloud
     assert 5 < len(attempts) <= len(BACKOFF)
 
 
-def test_what_a_connector_takes_can_be_sent(cloud: DtCloud, receiver: Loopback) -> None:
+def test_accepted_headers_and_urls_can_be_sent(cloud: DtCloud, receiver: Loopback) -> None:
     headers = {"X-Key": "\xe9\t!", "Content-Type": "text/x", "user-agent": "mine", "Accept-Encoding": "identity"}
     cloud.connector(f"{receiver.url}/%zz/ø?a=b c#d".replace(" ", ""), httpConfig={"headers": headers})
     for url in ("http://[::1]:9/", "https://127.0.0.1:9/", "HTTP://LOCALHOST:9/%"):

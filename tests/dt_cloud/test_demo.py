@@ -1,4 +1,4 @@
-"""`make demo`, and the commands that do what its page's buttons do."""
+"""`make demo`, and the commands for its page's buttons."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.processes import ROOT, Program, Requesting
 
 
 class Page(Requesting):
-    """The demo's page, asked for JSON."""
+    """The JSON API of the demo's page."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -29,7 +29,7 @@ class Page(Requesting):
         return json.loads(self.request("GET", path).body)
 
     def wait_for(self, is_so: Callable[[Any], bool]) -> Any:
-        """Return the ledger once it says so."""
+        """Return the ledger when it has these counts."""
         deadline = time.monotonic() + 30
         while not is_so(found := self.get("/ledger")):
             assert time.monotonic() < deadline, found
@@ -39,7 +39,7 @@ class Page(Requesting):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Give the page of a demo that runs."""
+    """Yield the page of a running demo."""
     page = Page(free_port())
     program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(page.port)}, tmp_path_factory.mktemp("demo"))
     try:
@@ -59,14 +59,14 @@ def dtconn(page: Page, *arguments: str, exit_code: int = 0) -> str:
     return result.output
 
 
-def test_everything_that_is_published_is_stored_once(page: Page) -> None:
+def test_every_published_event_is_stored_once(page: Page) -> None:
     found = page.wait_for(lambda ledger: ledger["delivered"] > 100)
     assert found["published"] == found["delivered"] + found["waiting"]
     page.wait_for(lambda ledger: ledger["store"]["stored"] > 100)
     assert found["store"]["storedTwice"] == 0
 
 
-def test_a_receiver_that_is_stopped_and_started_loses_nothing(page: Page) -> None:
+def test_restart_of_the_receiver_loses_nothing(page: Page) -> None:
     dtconn(page, "cloud", "receiver", "stop")
     dtconn(page, "cloud", "jump", "16m")
     page.wait_for(lambda ledger: ledger["waiting"] > 100)
@@ -84,7 +84,7 @@ def test_a_lost_answer_is_delivered_twice_and_stored_once(page: Page) -> None:
     assert found["store"]["storedTwice"] == 0
 
 
-def test_the_clock_stands_still_runs_and_jumps(page: Page) -> None:
+def test_clock_pauses_resumes_and_jumps(page: Page) -> None:
     def now() -> str:
         found: str = page.get("/desk/frame")["clock"]["now"]
         return found
@@ -102,14 +102,14 @@ def test_the_clock_stands_still_runs_and_jumps(page: Page) -> None:
     dtconn(page, "cloud", "speed", "60")
 
 
-def test_an_event_of_ones_own_is_delivered(page: Page) -> None:
+def test_event_of_the_publish_command_is_delivered(page: Page) -> None:
     device = next(each for each in page.get("/desk/devices")["devices"] if each["type"] == "touch")
     before = page.get("/ledger")["published"]
     dtconn(page, "cloud", "publish", device["id"], "touch")
     page.wait_for(lambda ledger: ledger["delivered"] > before)
 
 
-def test_a_scenario_prints_what_happens_and_whether_it_went_well(page: Page) -> None:
+def test_scenario_prints_its_steps_and_result(page: Page) -> None:
     listed = dtconn(page, "scenario")
     assert "outage-12h" in listed
     output = dtconn(page, "scenario", "secret-rotated")
@@ -126,20 +126,20 @@ def test_a_scenario_prints_what_happens_and_whether_it_went_well(page: Page) -> 
         (("cloud", "publish", "nobody", "touch"), "no such device"),
     ],
 )
-def test_what_is_not_there_is_one_sentence(page: Page, arguments: tuple[str, ...], says: str) -> None:
+def test_unknown_names_are_one_sentence(page: Page, arguments: tuple[str, ...], says: str) -> None:
     output = dtconn(page, *arguments, exit_code=1)
     assert says in output
     assert len(output.splitlines()) == 1
 
 
-def test_a_cloud_that_is_not_there_or_not_here_is_one_sentence() -> None:
+def test_unreachable_or_remote_cloud_is_one_sentence() -> None:
     absent = CliRunner().invoke(app, ["cloud", "ledger", "--cloud", f"http://127.0.0.1:{free_port()}"])
     assert (absent.exit_code, "make demo" in absent.output) == (1, True)
     elsewhere = CliRunner().invoke(app, ["cloud", "ledger", "--cloud", "https://api.d21s.com"])
     assert (elsewhere.exit_code, "not on this machine" in elsewhere.output) == (2, True)
 
 
-def test_a_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_demo_continues_after_a_restart(tmp_path: Path) -> None:
     page, least = Page(free_port()), 50
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         program = Program("dt_cloud.demo", {"DT_CLOUD_PORT": str(page.port)}, tmp_path)
@@ -151,7 +151,7 @@ def test_a_demo_goes_on_where_it_stopped(tmp_path: Path) -> None:
         finally:
             program.stop(number)
             program.close()
-        # However it ended, it left no receiver behind.
+        # It leaves no receiver, however it ended.
         deadline = time.monotonic() + 30
         while _is_listening(program.port):
             assert time.monotonic() < deadline
@@ -174,7 +174,7 @@ def _is_listening(port: int) -> bool:
         ((), {"DT_CLOUD_PORT": "8123", "PORT": "8123"}, "cannot have the same port"),
     ],
 )
-def test_what_a_demo_cannot_start_with(
+def test_invalid_options_of_the_demo(
     arguments: tuple[str, ...], environ: dict[str, str], says: str, tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -192,7 +192,7 @@ def test_what_a_demo_cannot_start_with(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_filter_of_the_users_own_receiver_is_not_the_demos(tmp_path: Path) -> None:
+def test_demo_ignores_the_users_filter(tmp_path: Path) -> None:
     page = Page(free_port())
     environ = {"DT_CLOUD_PORT": str(page.port), "DT_PROJECT_ID": "myrealproject", "DT_EVENT_TYPES": "temperature"}
     program = Program("dt_cloud.demo", environ, tmp_path)
@@ -205,7 +205,7 @@ def test_a_filter_of_the_users_own_receiver_is_not_the_demos(tmp_path: Path) -> 
         program.close()
 
 
-def test_a_scenario_says_its_own_end_or_that_another_was_started(page: Page) -> None:
+def test_scenario_reports_its_end_or_another_scenario(page: Page) -> None:
     first = page.request("POST", "/desk/scenarios/disabled-day", {"content-type": "application/json"}, b"{}")
     run = json.loads(first.body)["run"]
     assert page.get("/desk/frame")["scenario"]["run"] == run

@@ -1,4 +1,4 @@
-"""What bad input gets: DT's own errors, in DT's form."""
+"""Errors for invalid input, in DT's form."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from tests.support.dt_cloud import CONNECTORS, DEVICES, FIRST_PROJECT, PROJECTS,
 
 URL = "http://127.0.0.1:9/events"
 OTHER_PROJECT = list(PROJECTS)[1]
-# Each account has a limit of its own.
+# Each account has a separate limit.
 ROLES_IN_TURN = itertools.cycle(["project.developer", "project.admin", "organization.admin"])
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
@@ -31,7 +31,7 @@ def connector(shared: DtCloud) -> Iterator[str]:
 
 
 def refusal(shared: DtCloud, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, str]:
-    """Return status and reason of a refusal, which is in DT's form."""
+    """Return status and reason of a refusal in DT's form."""
     with pytest.raises(Refused) as refused:
         shared.call(method, path, body, next(ROLES_IN_TURN), **query)
     document = refused.value.document
@@ -44,7 +44,7 @@ def refusal(shared: DtCloud, method: str, path: str, body: Any = None, **query: 
 @pytest.mark.parametrize(
     "authorization", ["", "Basic", "Basic !", "Basic eDp5", "Bearer x", "Bearer ", "Digest x", "Basic //79"]
 )
-def test_401_to_whom_it_does_not_know(shared: DtCloud, authorization: str) -> None:
+def test_401_for_unknown_clients(shared: DtCloud, authorization: str) -> None:
     status, document, _ = shared.send("GET", "/projects", role=None, headers={"Authorization": authorization})
     assert (status, document["code"]) == (401, 401)
 
@@ -52,7 +52,7 @@ def test_401_to_whom_it_does_not_know(shared: DtCloud, authorization: str) -> No
 @pytest.mark.parametrize(
     "change", [None, "kid", "secret", "iss", "aud", "exp", "iat", "life", "none", "grant", "array"]
 )
-def test_the_token_endpoint_takes_what_is_right_alone(shared: DtCloud, change: str | None) -> None:
+def test_token_endpoint_accepts_only_valid_requests(shared: DtCloud, change: str | None) -> None:
     account, now = shared.accounts["project.user"], int(time.time())
     endpoint = f"{shared.url}/oauth2/token"
     claims: dict[str, Any] = {"iat": now, "exp": now + 3600, "aud": endpoint, "iss": account.email}
@@ -86,7 +86,7 @@ def test_the_token_endpoint_takes_what_is_right_alone(shared: DtCloud, change: s
         assert account.secret not in answer.body.decode()
 
 
-# What each role may do, by the status of the first account below it that may not.
+# Permissions of each role, checked with the highest account that lacks them.
 CALLS: list[tuple[str, str, Any, str]] = [
     ("GET", CONNECTORS, None, "project.user"),
     ("GET", DEVICES, None, "project.user"),
@@ -103,7 +103,7 @@ CALLS: list[tuple[str, str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "least"), CALLS, ids=[f"{each[0]} {each[1]}" for each in CALLS])
-def test_403_to_whose_role_is_too_low(shared: DtCloud, method: str, path: str, body: Any, least: str) -> None:
+def test_403_for_insufficient_roles(shared: DtCloud, method: str, path: str, body: Any, least: str) -> None:
     for number, role in enumerate(ROLES):
         try:
             shared.call(method, path, body, role)
@@ -180,7 +180,9 @@ PATCHES = [
 
 
 @pytest.mark.parametrize(("body", "mask", "changed"), [each[1:] for each in PATCHES], ids=[each[0] for each in PATCHES])
-def test_patch_in_three_manners(shared: DtCloud, connector: str, body: Any, mask: str | None, changed: Any) -> None:
+def test_patch_with_and_without_a_mask(
+    shared: DtCloud, connector: str, body: Any, mask: str | None, changed: Any
+) -> None:
     def flat(document: Any) -> dict[str, Any]:
         return {**document, **document["httpConfig"], "httpConfig": None}
 
@@ -211,7 +213,7 @@ def test_patch_in_three_manners(shared: DtCloud, connector: str, body: Any, mask
         ({"httpConfig": {"headers": []}}, None),
     ],
 )
-def test_a_patch_that_is_refused_changes_nothing(shared: DtCloud, connector: str, body: Any, mask: str | None) -> None:
+def test_refused_patch_changes_nothing(shared: DtCloud, connector: str, body: Any, mask: str | None) -> None:
     before = shared.call("GET", connector)
     assert (
         refusal(shared, "PATCH", connector, {"displayName": "new", **body}, **({"updateMask": mask} if mask else {}))[0]
@@ -221,7 +223,7 @@ def test_a_patch_that_is_refused_changes_nothing(shared: DtCloud, connector: str
 
 
 REFUSED_URLS = [
-    # Whether it is this machine is up to a name server.
+    # A name server decides whether this is loopback.
     "https://a.localhost",
     "https://example.com/", "ftp://127.0.0.1/", "http://user:password@127.0.0.1/", "http://user@127.0.0.1/",
     "http://127.0.0.1:0/", "http://127.0.0.1:99999/", "http:///path", "127.0.0.1:8000", "", "http://127.0.0.1/a b",
@@ -231,7 +233,7 @@ REFUSED_URLS = [
 
 
 @pytest.mark.parametrize("url", REFUSED_URLS)
-def test_a_connector_url_that_is_refused(shared: DtCloud, url: str) -> None:
+def test_refused_connector_urls(shared: DtCloud, url: str) -> None:
     body = {"type": "HTTP_PUSH", "httpConfig": {"url": url}}
     status, reason = refusal(shared, "POST", CONNECTORS, body)
     assert status == 400
@@ -241,7 +243,7 @@ def test_a_connector_url_that_is_refused(shared: DtCloud, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [URL, "https://localhost/", "http://[::1]:8000/x?y=z", "http://127.9.9.9/"])
-def test_a_connector_url_that_is_taken(shared: DtCloud, url: str) -> None:
+def test_accepted_connector_urls(shared: DtCloud, url: str) -> None:
     made = shared.call("POST", CONNECTORS, {"type": "HTTP_PUSH", "httpConfig": {"url": url}})
     assert shared.call("DELETE", f"/{made['name']}", role="project.admin") == {}
 
@@ -265,12 +267,12 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:20]))
 @pytest.mark.parametrize("path", [CONNECTORS, DEVICES])
-def test_a_body_that_is_refused(shared: DtCloud, path: str, body: bytes) -> None:
+def test_refused_bodies(shared: DtCloud, path: str, body: bytes) -> None:
     assert refusal(shared, "POST", path, body)[0] == 400
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "", "application/json"])
-def test_json_is_read_whatever_its_content_type(shared: DtCloud, connector: str, kind: str) -> None:
+def test_json_is_read_with_any_content_type(shared: DtCloud, connector: str, kind: str) -> None:
     found = shared.call("PATCH", connector, {"displayName": kind}, headers={"Content-Type": kind})
     assert found["displayName"] == kind
 
@@ -287,7 +289,7 @@ EVENTS: list[Any] = [
 ]  # fmt: skip
 
 
-def test_events_that_are_refused_are_not_published(shared: DtCloud) -> None:
+def test_refused_events_are_not_published(shared: DtCloud) -> None:
     number = shared.sensor()
     for event in EVENTS:
         assert refusal(shared, "POST", f"{DEVICES}/{number}:publish", event)[0] == 400, event
@@ -301,7 +303,7 @@ def test_an_11th_connector_is_refused(cloud: DtCloud) -> None:
     assert (status, "at most 10" in reason) == (400, True)
 
 
-def test_no_answer_of_the_error_kind_repeats_a_secret(shared: DtCloud, connector: str) -> None:
+def test_no_error_repeats_a_secret(shared: DtCloud, connector: str) -> None:
     _, reason = refusal(shared, "PATCH", connector, {"httpConfig": {"signatureSecret": 5, "headers": {"a": "hush\n"}}})
     assert "hush" not in reason
     assert FIRST_PROJECT not in reason
@@ -321,7 +323,7 @@ def test_no_answer_of_the_error_kind_repeats_a_secret(shared: DtCloud, connector
         ("POST", "/clock", {"jump": -1}),
     ],
 )
-def test_strange_json_at_the_desk(shared: DtCloud, method: str, path: str, body: object) -> None:
+def test_malformed_json_at_the_desk(shared: DtCloud, method: str, path: str, body: object) -> None:
     with pytest.raises(Refused) as caught:
         shared.desk(method, path.replace("DEVICE", shared.sensor()), body)
     assert caught.value.status == 400

@@ -1,4 +1,4 @@
-"""Each fault on request: it happens as often as it was asked for, and the books balance afterwards."""
+"""Each fault on request: it happens the requested number of times, and the ledger balances afterwards."""
 
 import json
 from collections import Counter
@@ -13,19 +13,19 @@ SECRET = "s" * 32
 
 
 def ids(receiver: Loopback) -> Counter[str]:
-    """Return how often each event came."""
+    """Return how often each event arrived."""
     return Counter(json.loads(call.body)["event"]["eventId"] for call in receiver.calls)
 
 
 @pytest.fixture
 def sensor(cloud: DtCloud, receiver: Loopback) -> str:
-    """A sensor, of which a connector sends the events."""
+    """A sensor whose events a connector sends."""
     cloud.connector(receiver.url, httpConfig={"signatureSecret": SECRET})
     return cloud.sensor()
 
 
 def fault(cloud: DtCloud, name: str, count: int = 1) -> None:
-    """Ask for a fault."""
+    """Request a fault."""
     assert cloud.desk("POST", f"/faults/{name}", {"count": count})["command"].startswith(
         f"dtconn cloud fault {name} --count {count}"
     )
@@ -127,7 +127,7 @@ def test_a_backfill_comes_newest_first(cloud: DtCloud, receiver: Loopback, senso
     assert cloud.call("GET", f"{DEVICES}/{sensor}")["reported"]["temperature"]["value"] == 30
 
 
-def test_faults_that_cannot_be(cloud: DtCloud) -> None:
+def test_impossible_faults_are_refused(cloud: DtCloud) -> None:
     for name, body, status in (
         ("nothing", {}, 404),
         ("slow", {"count": -1}, 400),
@@ -140,7 +140,7 @@ def test_faults_that_cannot_be(cloud: DtCloud) -> None:
         assert refused.value.status == status
 
 
-def test_one_can_be_switched_off(cloud: DtCloud, receiver: Loopback, sensor: str) -> None:
+def test_fault_can_be_turned_off(cloud: DtCloud, receiver: Loopback, sensor: str) -> None:
     for name in COUNTED:
         fault(cloud, name, 5)
         fault(cloud, name, 0)

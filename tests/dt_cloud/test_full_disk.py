@@ -1,4 +1,4 @@
-"""A database that cannot be written for a while: nothing is promised that is not kept, and all goes on afterwards."""
+"""A database that cannot be written for a while: no promise is broken, and everything continues afterwards."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,12 @@ def publish_for_ever(cloud: Cloud, device: Device) -> NoReturn:
 
 
 def is_balanced(ledger: dict[str, Any]) -> bool:
-    """Return whether the ledger is right."""
+    """Return whether the ledger balances."""
     after = ("delivered", "waiting", "expired", "dropped")
     return bool(ledger["published"] == sum(ledger[name] for name in after))
 
 
-def test_a_transaction_that_is_rolled_back_queues_nothing(tmp_path: Path) -> None:
+def test_rolled_back_transaction_queues_nothing(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
     device = furnish(cloud, "http://127.0.0.1:9")
     with contextlib.suppress(RuntimeError), cloud.database.transaction():
@@ -42,13 +42,13 @@ def test_a_transaction_that_is_rolled_back_queues_nothing(tmp_path: Path) -> Non
     cloud.database.close()
 
 
-def test_deliveries_go_on_once_there_is_space_again(tmp_path: Path) -> None:
+def test_deliveries_continue_after_a_full_disk(tmp_path: Path) -> None:
     async def run() -> None:
         port = free_port()
         async with served_cloud(tmp_path, port) as cloud:
             device = furnish(cloud, f"http://127.0.0.1:{free_port()}/")
             cloud.publisher.publish(device, "touch", {})
-            # SQLite takes the present size for the least.
+            # SQLite uses the current size as the minimum.
             cloud.database.execute("PRAGMA max_page_count = 1")
             with pytest.raises(sqlite3.OperationalError, match="full"):
                 publish_for_ever(cloud, device)
@@ -75,7 +75,7 @@ def test_the_clock_does_not_run_back_after_a_kill(tmp_path: Path) -> None:
     device = furnish(cloud, "http://127.0.0.1:9")
     cloud.clock.jump(86_400)
     event = cloud.publisher.publish(device, "touch", {})
-    # A kill closes nothing in order, and loses nothing that is committed.
+    # A kill closes nothing cleanly, and loses nothing committed.
     cloud.database.close()
     again = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
     assert again.clock.datetime().isoformat() >= event["timestamp"].removesuffix("Z")

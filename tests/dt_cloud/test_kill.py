@@ -12,7 +12,7 @@ from tests.support.dt_cloud import DEVICES, Call, DtCloud, Loopback, Reply, ok, 
 from tests.support.loopback import SILENT
 
 KILLS = 20
-# Each account has a limit of requests of its own.
+# Each account has a separate request limit.
 PUBLISHERS = ("project.developer", "project.admin", "organization.admin")
 
 
@@ -40,7 +40,7 @@ def test_killed_20_times_it_loses_nothing(cloud: DtCloud, receiver: Loopback) ->
         cloud.clock(speed=100)
         for connector in (kept, dropping):
             published, *_ = cloud.books(connector)
-            # An event may be written although the answer did not come any more: one for each of who published.
+            # An event may be stored although its answer was lost: at most one per publisher.
             assert len(accepted) <= published <= len(accepted) + len(PUBLISHERS) * (number + 1)
     receiver.answering = ok
     cloud.drain(kept)
@@ -52,7 +52,7 @@ def test_killed_20_times_it_loses_nothing(cloud: DtCloud, receiver: Loopback) ->
     assert cloud.books(dropping)[4] > 0
 
 
-def test_killed_while_an_attempt_to_a_disabled_connector_is_under_way(cloud: DtCloud, receiver: Loopback) -> None:
+def test_kill_during_an_attempt_to_a_disabled_connector(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = lambda _: SILENT
     connector, gone = cloud.connector(receiver.url), cloud.connector(receiver.url)
     cloud.publish(cloud.sensor())
@@ -70,7 +70,7 @@ def _mostly(call: Call) -> Reply:
 
 
 def _publisher(cloud: DtCloud, sensor: str, role: str, accepted: list[int]) -> threading.Thread:
-    """Publish by the API, on a thread, until the cloud is gone; ``accepted`` gets the number of each event it took."""
+    """Publish through the API on a thread until the cloud is killed; ``accepted`` gets each accepted event's number."""
 
     def publish() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""published = delivered + waiting + expired + dropped, whatever happens, at any moment that one looks."""
+"""published = delivered + waiting + expired + dropped, at any moment."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from tests.support.loopback import DROPPED
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_books_balance_at_any_moment(cloud: DtCloud, receiver: Loopback, seed: int) -> None:
+def test_ledger_balances_at_any_moment(cloud: DtCloud, receiver: Loopback, seed: int) -> None:
     chance = random.Random(seed)
     answers, is_well = random.Random(seed + 100), threading.Event()
 
@@ -57,7 +57,7 @@ def test_the_books_balance_at_any_moment(cloud: DtCloud, receiver: Loopback, see
     assert {name: sum(types.values()) for name, types in before["lostByType"].items()} == {
         name: before[name] for name in ("expired", "dropped")
     }
-    # It outlives the program, and connectors that are gone.
+    # It survives restarts and deleted connectors.
     assert cloud.stop() == 0
     cloud.start()
     assert cloud.ledger() == before
@@ -67,7 +67,7 @@ def test_the_books_balance_at_any_moment(cloud: DtCloud, receiver: Loopback, see
 
 
 def _looking(cloud: DtCloud) -> Callable[[], int]:
-    """Look at the books until told to stop; return a function that does so and says how often they were seen."""
+    """Check the ledger until stopped; return a function that stops and returns the number of checks."""
     done, seen = threading.Event(), []
 
     def look() -> None:
@@ -80,14 +80,14 @@ def _looking(cloud: DtCloud) -> Callable[[], int]:
     def stop() -> int:
         done.set()
         thread.join()
-        # The first that did not balance ended the thread.
+        # The first imbalance ended the thread.
         cloud.books()
         return len(seen)
 
     return stop
 
 
-def test_one_look_at_a_time_of_each_connector(cloud: DtCloud, receiver: Loopback) -> None:
+def test_ledger_per_connector(cloud: DtCloud, receiver: Loopback) -> None:
     first, second = cloud.connector(receiver.url), cloud.connector(receiver.url, events=["touch"])
     sensor = cloud.sensor()
     cloud.publish(sensor)

@@ -16,7 +16,7 @@ URL = "http://127.0.0.1:9/events"
 
 @pytest.fixture
 def connector(shared: DtCloud, client: ModuleType) -> Iterator[Any]:
-    """A connector that the client made."""
+    """A connector created by the client."""
     config = client.DataConnector.HttpPushConfig(url=URL, signature_secret="s" * 32, headers={"a": "b"})
     made = client.DataConnector.create_data_connector(
         FIRST_PROJECT, config, "made by the client", "ACTIVE", ["temperature"], ["name"]
@@ -27,7 +27,7 @@ def connector(shared: DtCloud, client: ModuleType) -> Iterator[Any]:
 
 @pytest.fixture
 def device(shared: DtCloud, client: ModuleType) -> Iterator[Any]:
-    """An emulated sensor that the client made."""
+    """An emulated sensor created by the client."""
     made = client.Emulator.create_device(FIRST_PROJECT, "temperature", "Fridge", {"floor": "2"})
     yield made
     shared.call("DELETE", f"{DEVICES}/{made.device_id}")
@@ -40,7 +40,7 @@ def test_projects_organizations_roles_and_permissions(client: ModuleType) -> Non
     assert [each.project_id for each in client.Project.list_projects()] == [FIRST_PROJECT]
     assert client.Project.list_projects(organization_id=ORGANIZATION, query="no such name") == []
     assert "dataconnector.create" in client.Project.list_permissions(FIRST_PROJECT)
-    # A project's developer is no member of the organization.
+    # A project's developer is not a member of the organization.
     assert client.Organization.list_organizations() == []
     assert client.Organization.get_organization(ORGANIZATION).organization_id == ORGANIZATION
     assert client.Organization.list_permissions(ORGANIZATION) == []
@@ -102,7 +102,7 @@ def test_devices_and_their_labels(client: ModuleType, device: Any) -> None:
         ({"order_by": "-reported.temperature.value"}, True),
     ],
 )
-def test_devices_are_found_by(client: ModuleType, device: Any, filters: Any, is_found: bool) -> None:
+def test_device_queries(client: ModuleType, device: Any, filters: Any, is_found: bool) -> None:
     found = [each.device_id for each in client.Device.list_devices(FIRST_PROJECT, **filters)]
     assert (device.device_id in found) is is_found
     if is_found:
@@ -134,7 +134,7 @@ EVENTS = [
 
 
 def of_client(client: ModuleType, event_type: str, given: dict[str, Any]) -> Any:
-    """Return an event as a user of the client makes it."""
+    """Return an event as the client's users create it."""
     events, now = client.events, datetime.now(UTC)
     given = dict(given)
     if "samples" in given:
@@ -207,7 +207,7 @@ def test_rule_2_every_list_has_a_next_page_token(shared: DtCloud) -> None:
         assert found["nextPageToken"] == ""
 
 
-def test_rule_3_every_field_is_always_there(shared: DtCloud) -> None:
+def test_rule_3_every_field_is_present(shared: DtCloud) -> None:
     made = shared.call("POST", CONNECTORS, {"type": "HTTP_PUSH", "httpConfig": {"url": URL}})
     shared.call("DELETE", f"/{made['name']}")
     made.pop("name")
@@ -282,10 +282,10 @@ def test_rule_8_answers_come_within_the_clients_3_s(client: ModuleType, shared: 
     shared.desk("DELETE", f"/connectors/{made.data_connector_id}")
 
 
-def test_rule_9_a_token_is_given_to_who_names_this_token_endpoint(client: ModuleType, shared: DtCloud) -> None:
+def test_rule_9_assertions_must_name_this_token_endpoint(client: ModuleType, shared: DtCloud) -> None:
     assert client.default_auth.get_token().startswith("Bearer ")
     auth = _with_secret(client, shared, client.default_auth.secret)
-    # The client signs the address that it sends to; this one leads here, and is not named so.
+    # The client signs the address that it sends to; this address leads here under another name.
     auth.token_endpoint = f"{shared.url}/oauth2/token?"
     with pytest.raises(client.errors.Unauthorized):
         client.Project.list_projects(auth=auth)

@@ -1,4 +1,4 @@
-"""The scenarios that the page and dtconn play, against receivers that are real: published equals stored, once."""
+"""The scenarios that the page and dtconn play, against real receivers: each published event is stored once."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def test_published_equals_stored_in_every_scenario(
 
 @pytest.mark.parametrize(("accepted_for", "is_met"), [("46800", True), ("0", False)])
 def test_retries_that_keep_their_first_signature(tmp_path: Path, accepted_for: str, is_met: bool) -> None:
-    """The receiver's clock is the cloud's, or no signature would expire in the seconds that this takes."""
+    """The receiver uses the cloud's clock; otherwise no signature would expire in the seconds of this test."""
 
     async def run() -> None:
         cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1", choices=Choices(signs="once"))
@@ -90,7 +90,7 @@ def test_retries_that_keep_their_first_signature(tmp_path: Path, accepted_for: s
     asyncio.run(run())
 
 
-def test_a_hanging_connector_of_somebody_elses_does_not_hold_a_scenario_up(tmp_path: Path) -> None:
+def test_hanging_user_connector_does_not_block_a_scenario(tmp_path: Path) -> None:
     async def run() -> None:
         port = free_port()
         store = SqliteStore(tmp_path / "events.db")
@@ -99,7 +99,7 @@ def test_a_hanging_connector_of_somebody_elses_does_not_hold_a_scenario_up(tmp_p
             cloud = Cloud(tmp_path / "cloud.db", "http://127.0.0.1:1")
             async with serving(app, port):
                 await cloud.open()
-                # It takes connections and never answers.
+                # It accepts connections and never answers.
                 url = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
                 given = {"type": "HTTP_PUSH", "httpConfig": {"url": url}}
                 cloud.connectors.create(SECOND_PROJECT, given, cloud.clock.now())

@@ -1,4 +1,4 @@
-"""Sensors that a person believes, and that are the same in each run."""
+"""Sensors are plausible, and the same in each run."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from dt_cloud.events import SUPPORTED
 from dt_cloud.sensors import HEARTBEAT, Building
 
 DAY = 86_400.0
-# A Monday, at midnight, far ahead: a clock never runs back.
+# A Monday, at midnight, far in the future, because a clock never runs back.
 START = datetime(2040, 1, 2, tzinfo=UTC).timestamp()
 
 Event = dict[str, Any]
@@ -26,7 +26,7 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
-    """Give all that forty sensors sent in a day and a half."""
+    """Yield the events of forty sensors in a day and a half."""
     return list(sent(tmp_path_factory.mktemp("day"), 40, 1.5 * DAY))
 
 
@@ -63,13 +63,13 @@ def at(hours: range, measured: list[tuple[float, float]]) -> float:
     return mean(value for time, value in measured if int(time % DAY // 3600) in hours)
 
 
-def test_every_type_of_device_sends_what_it_supports_in_both_projects(day: list[Event]) -> None:
+def test_every_device_type_sends_its_event_types_in_both_projects(day: list[Event]) -> None:
     assert {event["type"] for event in day} == set(SUPPORTED)
     assert {event["targetName"].split("/")[1] for event in day} == set(PROJECTS)
     assert all(event["eventType"] in SUPPORTED[event["type"]] for event in day)
 
 
-def test_a_seed_makes_the_same_events(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_events(tmp_path: Path) -> None:
     def run(name: str, seed: int) -> list[Any]:
         return [(each["device"], each["data"]) for each in sent(tmp_path / name, 20, DAY / 12, seed)]
 
@@ -85,7 +85,7 @@ def test_temperature_has_a_daily_wave_and_noise(day: list[Event]) -> None:
         assert 0 < mean(steps) < 0.5
 
 
-def test_humidity_falls_where_temperature_rises(day: list[Event]) -> None:
+def test_humidity_falls_when_temperature_rises(day: list[Event]) -> None:
     warmth = values(day, "humidity", "temperature", "humidity")
     for device, measured in values(day, "humidity", "relativeHumidity", "humidity").items():
         assert (at(range(15, 19), measured) < at(range(3, 7), measured)) == (
@@ -94,7 +94,7 @@ def test_humidity_falls_where_temperature_rises(day: list[Event]) -> None:
 
 
 @pytest.mark.parametrize("event_type", ["contact", "motion", "deskOccupancy"])
-def test_people_come_by_day(day: list[Event], event_type: str) -> None:
+def test_people_are_present_by_day(day: list[Event], event_type: str) -> None:
     hours = [datetime.fromisoformat(each["timestamp"]).hour for each in day if each["eventType"] == event_type]
     assert sum(8 <= hour < 18 for hour in hours) > 5 * sum(hour < 5 for hour in hours)
 
@@ -106,7 +106,7 @@ def test_heartbeats_come_every_quarter_of_an_hour_with_jitter(day: list[Event]) 
         assert len(set(steps)) > 1
 
 
-def test_a_sensor_that_loses_contact_sends_what_it_stored_newest_first(day: list[Event]) -> None:
+def test_sensor_sends_stored_readings_newest_first(day: list[Event]) -> None:
     backfilled = [each for each in day if each["data"].get(each["eventType"], {}).get("isBackfilled")]
     assert len({each["device"] for each in backfilled}) == 1
     measured = [datetime.fromisoformat(each["data"][each["eventType"]]["updateTime"]) for each in backfilled]
@@ -114,7 +114,7 @@ def test_a_sensor_that_loses_contact_sends_what_it_stored_newest_first(day: list
     assert len(first_night) >= 11
     assert first_night == sorted(first_night, reverse=True)
     assert {time.hour for time in first_night} == {2, 3, 4}
-    # They arrive at five, and are dated by when they were measured.
+    # They arrive at five, with the times of measurement.
     assert all(each["timestamp"] == each["data"][each["eventType"]]["updateTime"] for each in backfilled)
 
 

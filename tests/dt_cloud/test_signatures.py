@@ -1,4 +1,4 @@
-"""The signatures on the wire, verified by what receives them: the product's core, and PyJWT."""
+"""The signatures of real requests, verified by the product's core and by PyJWT."""
 
 import hashlib
 import io
@@ -21,7 +21,7 @@ SECRET = "a signature secret of the tests, 40 bytes"
 
 
 class Store:
-    """Takes everything."""
+    """Accepts everything."""
 
     def put(self, event: Event, deadline: float) -> Outcome:
         return Outcome.STORED
@@ -54,7 +54,7 @@ def test_the_core_verifies_them_by_discovery(cloud: DtCloud, receiver: Loopback,
     receiver.answering = answer
     delivered(cloud, receiver)
     until(lambda: cloud.books() == (1, 1, 0, 0, 0))
-    # Rotated: the receiver does not know the new secret yet, and the cloud tries again.
+    # Rotated: the receiver does not know the new secret yet, and the cloud retries.
     (connector,) = cloud.ledger()["connectors"]
     cloud.call("PATCH", f"{CONNECTORS}/{connector}", {"httpConfig": {"signatureSecret": "n" * 32}})
     cloud.publish(cloud.sensor())
@@ -87,7 +87,7 @@ def test_without_a_secret_there_is_no_x_dt_signature(cloud: DtCloud, receiver: L
     assert "dt-asymmetric-signature" in headers
 
 
-def test_signatures_are_in_real_time_however_fast_the_clock_is(cloud: DtCloud, receiver: Loopback) -> None:
+def test_signatures_use_real_time_at_any_speed(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     cloud.clock(isPaused=True)
     delivered(cloud, receiver)

@@ -95,7 +95,7 @@ def test_no_secret_in_a_repr(tmp_path: Path) -> None:
     assert repr(Signer(secret=SECRET, key=key)) == f"Signer(organization='', issuer='{ISSUER}', expired=False)"
 
 
-def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_key_is_created_once_and_private(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "key.pem"
     made = Es256Key.load(path)
     assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
@@ -120,17 +120,17 @@ def test_another_key_is_refused(tmp_path: Path, content: bytes | str) -> None:
         content = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     path = tmp_path / "key.pem"
     path.write_bytes(content)
-    with pytest.raises(CloudError, match="no unencrypted P-256 private key"):
+    with pytest.raises(CloudError, match="not an unencrypted P-256 private key"):
         Es256Key.load(path)
 
 
-def test_a_key_that_cannot_be_made(tmp_path: Path) -> None:
+def test_key_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CloudError, match="Move it away"):
         Es256Key.load(tmp_path / "file" / "key.pem")
 
 
-def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cryptography_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
     with pytest.raises(CloudError, match="pip install cryptography"):
         Es256Key.load(tmp_path / "key.pem")

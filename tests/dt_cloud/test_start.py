@@ -1,4 +1,4 @@
-"""Starting and stopping: what it prints, what it refuses in one sentence, and whom it answers."""
+"""Starting and stopping: its output, its error messages, and who has access."""
 
 import http.client
 import os
@@ -18,12 +18,12 @@ from tests.support.loopback import SILENT
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
-# Seconds: two, and as much again for a busy machine.
+# Seconds: two, and two more for a busy machine.
 STOPPED = 4
 
 
 def refused(folder: Path, *arguments: str, port: int | None = None, database: Path | None = None) -> str:
-    """Start it in vain, and return what it says."""
+    """Start it, expect a failure, and return its message."""
     done = subprocess.run(
         [sys.executable, "-m", "dt_cloud", *arguments],
         cwd=folder,
@@ -47,7 +47,7 @@ def refused(folder: Path, *arguments: str, port: int | None = None, database: Pa
 
 
 def sqlite(path: Path, *statements: str) -> None:
-    """Make or change a database."""
+    """Create or change a database."""
     connection = sqlite3.connect(path, isolation_level=None)
     for statement in statements:
         connection.execute(statement)
@@ -55,7 +55,7 @@ def sqlite(path: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["foreign database", "other version", "no database", "a folder"])
-def test_a_file_that_it_cannot_use_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+def test_unusable_database_is_not_changed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "cloud.db"
     if kind == "foreign database":
         sqlite(path, "CREATE TABLE theirs (a)", "INSERT INTO theirs VALUES (1)")
@@ -103,12 +103,12 @@ def test_a_port_in_use(cloud: DtCloud, tmp_path: Path) -> None:
         (["--what"], "--what"),
     ],
 )
-def test_options_that_it_does_not_know(tmp_path: Path, arguments: list[str], says: str) -> None:
+def test_unknown_options_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
     assert says in refused(tmp_path, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_prints_what_to_paste(shared: DtCloud) -> None:
+def test_start_prints_the_exports(shared: DtCloud) -> None:
     account, url = shared.accounts["project.developer"], shared.url
     found = dict(re.findall(r"^export (\w+)=(\S+)$", shared.output(), re.MULTILINE))
     assert found["DT_API_URL"] == found["DT_EMULATOR_URL"] == url
@@ -120,7 +120,7 @@ def test_it_prints_what_to_paste(shared: DtCloud) -> None:
     assert "DT_PROJECT_ID" not in found
 
 
-def test_the_three_lines_of_python_point_the_client_at_it(shared: DtCloud, tmp_path: Path) -> None:
+def test_printed_python_lines_configure_the_client(shared: DtCloud, tmp_path: Path) -> None:
     pytest.importorskip("disruptive", reason="needs disruptive: make test installs it")
     lines = re.findall(r"^#   (.*)$", shared.output(), re.MULTILINE)
     assert len(lines) == 3
@@ -138,13 +138,13 @@ def test_the_three_lines_of_python_point_the_client_at_it(shared: DtCloud, tmp_p
     assert done.stdout == f"{FIRST_PROJECT}\n"
 
 
-def test_sigterm_ends_it_in_2_s_and_it_goes_on_with_its_queue(cloud: DtCloud, receiver: Loopback) -> None:
+def test_sigterm_stops_within_2_s_and_the_queue_continues(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     connector = cloud.connector(receiver.url)
     sensor = cloud.sensor()
     cloud.publish(sensor)
     cloud.attempts(cloud.deliveries()[0]["id"], 1)
-    # One is under way, to a receiver that says nothing.
+    # One attempt is in progress, to a receiver that does not answer.
     receiver.answering = lambda _: SILENT
     cloud.publish(sensor)
     until(lambda: len(receiver.calls) == 2)
@@ -162,7 +162,7 @@ def test_sigterm_ends_it_in_2_s_and_it_goes_on_with_its_queue(cloud: DtCloud, re
 
 
 @pytest.mark.parametrize("path", ["/desk/frames", f"/v2{DEVICES}:stream"])
-def test_sigterm_ends_it_in_2_s_though_somebody_watches(cloud: DtCloud, path: str) -> None:
+def test_sigterm_stops_within_2_s_with_open_streams(cloud: DtCloud, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
     connection.request("GET", path, headers={"Authorization": cloud.basic(cloud.accounts["project.user"])})
     response = connection.getresponse()
@@ -174,12 +174,12 @@ def test_sigterm_ends_it_in_2_s_though_somebody_watches(cloud: DtCloud, path: st
     assert "Traceback" not in cloud.output()
 
 
-def test_sigint_ends_it_too(cloud: DtCloud) -> None:
+def test_sigint_stops_it(cloud: DtCloud) -> None:
     assert cloud.stop(signal.SIGINT) == 0
     assert "Traceback" not in cloud.output()
 
 
-def test_its_time_never_runs_back(cloud: DtCloud, receiver: Loopback) -> None:
+def test_time_never_runs_back(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = down
     connector = cloud.connector(receiver.url)
     cloud.publish(cloud.sensor())
@@ -192,7 +192,7 @@ def test_its_time_never_runs_back(cloud: DtCloud, receiver: Loopback) -> None:
     assert cloud.books(connector) == (1, 0, 0, 1, 0)
 
 
-def test_it_listens_on_loopback_alone(shared: DtCloud) -> None:
+def test_listens_only_on_loopback(shared: DtCloud) -> None:
     hosts = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         local, state = line.split()[1], line.split()[3]
@@ -204,18 +204,18 @@ def test_it_listens_on_loopback_alone(shared: DtCloud) -> None:
 
 
 @pytest.mark.parametrize("host", ["example.com", "cloud.example:80", "127.0.0.1.example.com", ""])
-def test_a_host_of_another_name_is_refused(shared: DtCloud, host: str) -> None:
+def test_other_host_names_are_refused(shared: DtCloud, host: str) -> None:
     for path in ("/", "/ledger", "/v2/projects", "/desk/frame"):
         assert shared.request("GET", path, {"Host": host}).status == 400
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_the_desk_takes_json_alone(shared: DtCloud, kind: str) -> None:
+def test_desk_accepts_only_json(shared: DtCloud, kind: str) -> None:
     answer = shared.request("POST", "/desk/clock", {"Content-Type": kind}, b'{"jump": 1}')
     assert answer.status == 400
     assert b"application/json" in answer.body
 
 
-def test_the_database_and_the_key_are_for_their_owner_alone(shared: DtCloud) -> None:
+def test_database_and_key_are_private(shared: DtCloud) -> None:
     for path in shared.database.parent.iterdir():
         assert path.stat().st_mode & 0o077 == 0, path

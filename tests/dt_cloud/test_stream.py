@@ -1,4 +1,4 @@
-"""The event stream on the wire: one document a line, or server-sent events, and pings whatever else happens."""
+"""The event stream on the wire: one document per line, or server-sent events, and pings under any load."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from tests.support.processes import Answer
 
 @contextmanager
 def stream(cloud: DtCloud, query: str, accept: str = "") -> Iterator[http.client.HTTPResponse]:
-    """Give an open stream."""
+    """Yield an open stream."""
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
     account = cloud.accounts["project.user"]
     grant = cloud.basic(account)
@@ -23,7 +23,7 @@ def stream(cloud: DtCloud, query: str, accept: str = "") -> Iterator[http.client
         connection.close()
 
 
-def test_one_document_a_line_and_pings_though_others_are_busy(shared: DtCloud) -> None:
+def test_one_document_per_line_and_pings_under_load(shared: DtCloud) -> None:
     busy, quiet = shared.sensor(), shared.sensor()
     done = threading.Event()
 
@@ -46,7 +46,7 @@ def test_one_document_a_line_and_pings_though_others_are_busy(shared: DtCloud) -
     assert event["targetName"].endswith(quiet)
 
 
-def test_server_sent_events_to_whom_asks_for_them(shared: DtCloud) -> None:
+def test_server_sent_events_on_request(shared: DtCloud) -> None:
     with stream(shared, "pingInterval=0.1s", "text/event-stream") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         line, blank = response.readline(), response.readline()
@@ -54,7 +54,7 @@ def test_server_sent_events_to_whom_asks_for_them(shared: DtCloud) -> None:
     assert blank == b"\n"
 
 
-def test_errors_are_in_one_line_in_the_form_that_the_client_reads(shared: DtCloud) -> None:
+def test_errors_are_one_line_in_the_clients_form(shared: DtCloud) -> None:
     answer: Answer = shared.request("GET", f"/v2{DEVICES}:stream")
     assert answer.status == 401
     assert set(json.loads(answer.body)) == {"error"}

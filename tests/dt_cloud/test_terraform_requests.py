@@ -1,4 +1,4 @@
-"""The requests of DT's Terraform provider, of which an object is sent whole, and only 200 counts."""
+"""The requests of DT's Terraform provider, which sends complete objects, and accepts only 200."""
 
 import json
 import time
@@ -16,7 +16,7 @@ OTHER_TYPES = {"azureServiceBusConfig": None, "azureEventHubConfig": None, "pubs
 
 @pytest.fixture(scope="module")
 def bearer(shared: DtCloud) -> dict[str, str]:
-    """A token had as the provider has it: no ``typ``, ``aud`` an array, ``iat`` 5 s ago."""
+    """A token requested like the provider's: no ``typ``, ``aud`` an array, ``iat`` 5 s ago."""
     account, now = shared.accounts[DEVELOPER], int(time.time()) - 5
     endpoint = f"{shared.url}/oauth2/token"
     claims = {"iat": now, "exp": now + 3600, "aud": [endpoint], "iss": account.email}
@@ -46,7 +46,7 @@ def test_a_data_connector(shared: DtCloud, bearer: dict[str, str]) -> None:
     changed = {**whole, "name": name, "displayName": "tf 2", "httpConfig": {**config, "headers": {"c": "d"}}}
     found = send(shared, bearer, "PATCH", f"/{name}", changed)
     assert found == {key: changed[key] for key in found} == send(shared, bearer, "GET", f"/{name}")
-    # It has no argument for the status, and sends back what it read.
+    # It has no argument for the status, and sends back the status that it read.
     shared.call("PATCH", f"/{name}", {"status": "USER_DISABLED"})
     kept = send(shared, bearer, "PATCH", f"/{name}", {**changed, "status": "USER_DISABLED"})
     assert kept["status"] == "USER_DISABLED"

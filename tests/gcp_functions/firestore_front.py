@@ -4,7 +4,7 @@ The emulator answers every query. Firestore refuses one that needs an index whic
 of https://cloud.google.com/firestore/docs/query-data/index-overview for the kinds of queries that the reader makes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -80,9 +80,7 @@ def needed(query: StructuredQuery) -> Index:
     return scope, (*(f"{name} ASCENDING" for name in equal), *(f"{name} {order}" for name, order in orders.items()))
 
 
-def made(
-    indexes: Mapping[str, Mapping[str, Any]], fields: Mapping[str, Mapping[str, Any]]
-) -> tuple[set[Index], set[str]]:
+def made(indexes: Iterable[Mapping[str, Any]], fields: Iterable[Mapping[str, Any]]) -> tuple[set[Index], set[str]]:
     """Return Terraform's indexes of events, and the fields that have no index of Firestore's own.
 
     Args:
@@ -94,10 +92,10 @@ def made(
             each.get("query_scope", "COLLECTION"),
             tuple(f"{field['field_path']} {field['order']}" for field in each["fields"]),
         )
-        for each in indexes.values()
+        for each in indexes
         if each["collection"] == "events"
     }
-    of_events = [each for each in fields.values() if each["collection"] == "events"]
+    of_events = [each for each in fields if each["collection"] == "events"]
     for each in of_events:
         for index in each["index_config"][0].get("indexes", []):
             found.add((index["query_scope"], (f"{each['field']} {index['order']}",)))

@@ -111,6 +111,6 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
 
 STORES = {
     "firestore": Entry(firestore, CLOUD_FAULTS, causes=CAUSES, is_readable=True),
-    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True),
+    "pubsub": Entry(pubsub, CLOUD_FAULTS, refuses_copies=False, causes=CAUSES, is_readable=True, is_queue=True),
 }
 DATABASES = {"bigquery": _view}

@@ -12,9 +12,8 @@ import pytest
 from tests.support.deliveries import SECRET
 from tests.support.google import Emulator, Firestore, PubSub, emulator
 from tests.support.processes import ROOT, Program, running
-from tests.support.senders import SENDERS, kill_often, outcome, sending, store_outage
+from tests.support.senders import KILLS, SENDERS, kill_often, outcome, sending, store_outage
 
-KILLS = 20
 # gunicorn's worker would live on for a moment without the process that started it: the whole group is to die at once.
 SITECUSTOMIZE = "import os\nos.setsid()\n"
 
@@ -48,7 +47,7 @@ def test_function_killed_under_load(store: str, pubsub: Emulator, firestore: Emu
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     environ = environment(store, topic, database, pubsub, firestore)
     environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), str(ROOT)))
-    ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill, KILLS)
+    ledger = kill_often(lambda: running("functions_framework", environ, tmp_path), kill)
     _, too_many = outcome(ledger, bodies(store, topic, database))
     # A kill between the send and the mark costs one duplicate of each request in flight.
     assert too_many <= (0 if store == "firestore" else KILLS * SENDERS)

@@ -92,7 +92,7 @@ from gcp_functions.service import connect
 service = connect(sys.argv[1], None)
 for _ in range(int(sys.argv[2])):
     try:
-        print("answer", service.call("POST", "/v1/t", time.monotonic() + 8, {"a": "b"}))
+        print("answer", service.call("POST", "/v1/t", time.monotonic() + 60, {"a": "b"}))
     except StoreUnavailableError as error:
         print("cause", error.reason)
         traceback.print_exc()

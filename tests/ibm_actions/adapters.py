@@ -56,6 +56,7 @@ ADAPTERS: dict[str, Factory] = {
     "IBM, OpenWhisk": _ibm("OpenWhisk"),
     "IBM, application": _ibm(None),
 }
+OTHER_DOORS = ["IBM, OpenWhisk"]
 PIPED_LOGS = ["IBM, Code Engine", "IBM, application"]
 SERVERS = ["IBM, application"]
 FRONT_DOORS = {f"IBM, {name}": _ibm_params(front_door) for name, front_door in IBM_FRONT_DOORS.items()}

@@ -34,6 +34,8 @@ def cloudant(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
             lambda: Waiting(build_store(Environment(settings))),
             lambda: [row(each) for each in there.documents()],
             faults,
+            source=f"cloudant:{settings['DT_CLOUDANT']}/{there.prefix}",
+            put_foreign=lambda: there.put({"_id": "-:note", "text": "theirs"}),
         )
     finally:
         proxy.close()
@@ -45,4 +47,4 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
     return {"IAM": lambda: store.put(fresh_event(), time.monotonic() + DEADLINE)}
 
 
-STORES = {"cloudant": Entry(cloudant, CLOUD_FAULTS | {"no quorum"}, causes=CAUSES)}
+STORES = {"cloudant": Entry(cloudant, CLOUD_FAULTS | {"no quorum"}, causes=CAUSES, is_readable=True)}

@@ -14,8 +14,9 @@ import pytest
 from core.environment import Environment
 from core.event import Event
 from core.stores.contract import Outcome
-from ibm_actions.cloudant import CloudantStore, document_id, read_document
+from ibm_actions.cloudant import CloudantStore, document_id
 from ibm_actions.wiring import build_store
+from readers.ibm import event_of
 from tests.ibm_actions.cloudant_calls import delivered, put
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import body
@@ -114,7 +115,7 @@ def test_database_is_the_year_of_the_event_in_utc(
     found, document = only(couchdb, there)
     assert found == year
     assert document["_id"] == (f"{DEVICE}:{document['timestamp']}_{KEY}" if one.timestamp else f"{DEVICE}:{KEY}")
-    assert read_document(document) == one
+    assert event_of(document) == one
 
 
 def test_retry_in_the_next_year_is_a_duplicate(there: Events, store: CloudantStore) -> None:
@@ -172,7 +173,7 @@ def test_invalid_partition_key_falls_back_to_dash(
     assert document["_id"].startswith("-:")
     # An id that is empty, longer than 256 or unprintable is None for every store.
     assert document.get("deviceId") == one.device_id == (device if device not in ("", "a\n", "x" * 257) else None)
-    assert read_document(document).body == one.body
+    assert event_of(document).body == one.body
 
 
 def test_longest_device_id_and_key_are_stored(there: Events, store: CloudantStore) -> None:
@@ -230,46 +231,9 @@ def test_body_is_read_back_unchanged(
     expected = (base64.b64encode(content).decode(), "base64") if is_base64 else (content.decode(), None)
     assert (document["body"], document.get("encoding")) == expected
     # The fields are parsed from the body again, and are the same.
-    assert read_document(document) == one
+    assert event_of(document) == one
     # A document with its revisions is at most 1 MiB.
     assert len(json.dumps(document, ensure_ascii=False).encode()) < 700_000
-
-
-AT = "2026-11-21T09:00:00Z"
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {},
-        {"body": "{}"},
-        {"receivedAt": AT},
-        {"body": None, "receivedAt": AT},
-        {"body": 1, "receivedAt": AT},
-        {"body": ["{}"], "receivedAt": AT},
-        {"body": "\ud800", "receivedAt": AT},
-        {"body": "{}", "receivedAt": "yesterday"},
-        {"body": "{}", "receivedAt": "2026-11-21T09:00:00"},
-        {"body": "{}", "receivedAt": "0000-00-00T00:00:00Z"},
-        {"body": "{}", "receivedAt": "12000-01-01T00:00:00Z"},
-        {"body": "{}", "receivedAt": 1},
-        {"body": "a", "encoding": "base64", "receivedAt": AT},
-        {"body": "ø", "encoding": "base64", "receivedAt": AT},
-        {"body": 1, "encoding": "base64", "receivedAt": AT},
-    ],
-    ids=ascii,
-)
-def test_document_that_is_not_an_event_is_not_parsed(document: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - whichever it is
-        read_document(document)
-
-
-@pytest.mark.parametrize(
-    ("stored", "read"), [("hs256:1", "hs256:1"), (None, "unknown"), (1, "unknown"), ({}, "unknown")], ids=repr
-)
-def test_signer_is_read_back(stored: object, read: str) -> None:
-    """Documents of an older version have no signer."""
-    assert read_document({"body": "{}", "receivedAt": AT, "signedBy": stored}).signed_by == read
 
 
 # The same key again.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from core.log import Log
 from core.service.attempts import READ_TIMEOUT
 from core.stores.contract import Outcome, StoreUnavailableError
 from ibm_actions.cloudant import CloudantStore, document_id
-from ibm_actions.consumer import Consumer
-from ibm_actions.databases import YEARS, select
-from ibm_actions.history import History
-from ibm_actions.wiring import build_databases, build_service, build_store
+from ibm_actions.databases import YEARS
+from ibm_actions.wiring import build_service, build_store, read_cloudant
+from ibm_actions.worker import Worker, connect
+from readers.cloudant import open_reader
+from readers.query import Query
 from tests.ibm_actions.cloudant_calls import delivered, listed, on, put, said, service, written
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body, fresh_body
@@ -63,12 +65,13 @@ class Instance:
     def names(self) -> list[str]:
         return [name.removeprefix(f"{self.events.prefix}-") for name in self.events.databases()]
 
-    def history(self) -> History:
-        cloudant = build_service(Environment(self.environ))
-        return History(cloudant, build_databases(Environment(self.environ), cloudant))
+    def read(self, **conditions: Any) -> list[bytes]:
+        """Return the bodies that the reader finds."""
+        with open_reader(f"cloudant:{self.environ['DT_CLOUDANT']}/{self.events.prefix}") as reader:
+            return [event.body for event in reader.events(Query(**conditions))]
 
-    def consumed(self, count: int, since: datetime) -> list[str | None]:
-        """Return the ids of the first events that a consumer processes."""
+    def processed(self, count: int, since: datetime) -> list[str | None]:
+        """Return the ids of the first events that a worker processes."""
         stopping, found = threading.Event(), list[str | None]()
 
         def process(event: Event) -> None:
@@ -76,9 +79,8 @@ class Instance:
             if len(found) == count:
                 stopping.set()
 
-        cloudant = build_service(Environment(self.environ))
-        following = Consumer(cloudant, build_databases(Environment(self.environ), cloudant), "tests", Log(), process)
-        following.run(since, stopping)
+        instance = connect(read_cloudant(Environment(self.environ)))
+        Worker(instance, self.events.prefix, "tests", process, Log()).run(since, stopping)
         return found
 
 
@@ -160,11 +162,11 @@ def test_database_limit_fallback_stores_the_event_once(at: str) -> None:
         assert put(there.store(), one) == DUPLICATE
         assert there.names() == ["2026-08", "2026-10"]
         assert [document["body"] for document in there.events.documents()] == [one.body]
-        assert [each.body for each in there.history().everything(DEVICE)] == [one.body]
+        assert there.read(device_id=DEVICE) == [one.body]
         if one.timestamp:
             day = one.timestamp.replace(hour=0)
-            assert [each.body for each in there.history().between(DEVICE, day, day.replace(hour=23))] == [one.body]
-        assert there.consumed(1, since=datetime(2026, 11, 1, tzinfo=UTC)) == ["e"]
+            assert there.read(device_id=DEVICE, since=day, until=day.replace(hour=23)) == [one.body]
+        assert there.processed(1, since=datetime(2026, 11, 1, tzinfo=UTC)) == ["e"]
         # The next year has a new database.
         assert put(there.store(), of("2028-01-01T00:00:00Z")) == STORED
         assert "2028" in there.names()
@@ -226,33 +228,6 @@ def test_timeout_of_the_list_of_databases_refuses_all_waiters_in_time() -> None:
 
         assert sorted(threads.map(cause, range(4))) == ["ReadTimeoutError", "deadline", "deadline", "deadline"]
         assert time.monotonic() - started < 4
-
-
-# Which may hold events of a time.
-
-SOME = ["2024", "2025-01", "2025-03", "2025-q3", "2026", "2027-01", "undated"]
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "expected"),
-    [
-        ("2026-05-01", "2026-06-01", ["2025-q3", "2026", "undated"]),
-        ("2025-05-01", "2025-06-01", ["2024", "2025-01", "2025-03", "2025-q3", "undated"]),
-        ("2026-12-31", "2027-01-01", ["2025-q3", "2026", "2027-01", "undated"]),
-        ("2024-01-01", "2024-01-02", ["2024", "undated"]),
-        ("2030-01-01", "2030-01-02", ["2027-01", "undated"]),
-        ("2026-05-01", "", ["2025-q3", "2026", "2027-01", "undated"]),
-        ("0001-01-01", "2024-01-02", SOME),
-        ("2026-01-01", "9999-01-01", SOME),
-    ],
-)
-def test_select_databases_of_a_period_with_fallbacks(since: str, until: str, expected: list[str]) -> None:
-    end = datetime.fromisoformat(until) if until else None
-    assert select(SOME, datetime.fromisoformat(since), end) == expected
-
-
-def test_select_databases_of_an_empty_instance() -> None:
-    assert select([], datetime(2026, 1, 1, tzinfo=UTC)) == []
 
 
 # The warning.

@@ -66,6 +66,7 @@ def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> No
 
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
+    assert f"cloudant:https://{HOST}/events" in done.output.splitlines()
     for command, expected in MADE.items():
         argv = done.one(command.replace("FORM", form))
         assert has(argv, expected.replace("FORM", form)), argv
@@ -136,14 +137,13 @@ def test_settings_from_the_environment_are_passed_on(desk: Desk) -> None:
     assert found.keys() <= strings("DT_[A-Z_]+", "core/settings.py", "ibm_actions/wiring.py")
 
 
-# ---- the secret ------------------------------------------------------------------------------------------------------
-
-
 def given_secret(done: Run) -> str:
     """Return the secret that Code Engine received: in a private file, never in an argument or the log."""
     (call,) = (it for it in done.calls if "content" in it)
     assert (call["key"], call["mode"]) == ("DT_SIGNATURE_SECRET", "0o600")
     assert not Path(call["path"]).exists(), "the file is gone"
+    later = done.calls[done.calls.index(call) + 1 :]
+    assert not any(it["has_secret"] for it in later), "no later command inherits it"
     found: str = call["content"]
     assert found not in done.output + done.errors
     assert not any(found in argument for it in done.calls for argument in [*it["argv"], it["read"]])
@@ -151,46 +151,36 @@ def given_secret(done: Run) -> str:
 
 
 @pytest.mark.parametrize("form", OF_FORM)
-def test_secret_from_the_environment(desk: Desk, form: str) -> None:
-    done = desk.run("--form", form, secret=SECRET)
-    assert given_secret(done) == SECRET
-    assert not done.calls[-1]["has_secret"], "no later command inherits it"
-    assert list(desk.temporary.iterdir()) == []
-
-
 @pytest.mark.parametrize(
-    ("secret", "end"),
+    ("secret", "typed"),
     [
-        *((SECRET, end) for end in ("", "\n", "\nnot this\n")),
-        (f'["{SECRET}","the one before, also of 32 characters"]', "\n"),
-        (f" \\n{SECRET}$x`y`%s ", "\n"),
+        (SECRET, None),  # in the environment
+        *((SECRET, SECRET + end) for end in ("", "\n", "\nnot this\n")),
+        *((it, f"{it}\n") for it in (f'["{SECRET}","the one before, also of 32 characters"]', f" \\n{SECRET}$x`y`%s ")),
     ],
 )
-def test_secret_from_standard_input_is_passed_unchanged(desk: Desk, secret: str, end: str) -> None:
-    assert given_secret(desk.run(typed=secret + end)) == secret
+def test_secret_is_passed_unchanged(desk: Desk, form: str, secret: str, typed: str | None) -> None:
+    given = {"typed": typed} if typed is not None else {"secret": secret}
+    assert given_secret(desk.run("--form", form, **given)) == secret
+    assert list(desk.temporary.iterdir()) == []
 
 
 def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
     master, terminal = pty.openpty()
-    try:
-        with subprocess.Popen(
+    shown = b""
+    with (
+        os.fdopen(master, "r+b", buffering=0) as keyboard,
+        subprocess.Popen(
             desk.command(), env=desk.environ(), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as script:
-            assert script.stdout is not None
-            shown = b""
-            while b"(it is not shown): " not in shown:
-                read = os.read(script.stdout.fileno(), 4096)
-                assert read, shown
-                shown += read
-            os.write(master, f"{SECRET}\n".encode())
-            shown += script.stdout.read()
+        ) as script,
+    ):
+        assert script.stdout
+        while b"(it is not shown): " not in shown:
+            shown += os.read(script.stdout.fileno(), 4096) or pytest.fail(str(shown))
+        keyboard.write(f"{SECRET}\n".encode())
+        shown += script.stdout.read()
         os.set_blocking(master, False)
-        try:
-            shown += os.read(master, 4096)
-        except BlockingIOError:
-            pass
-    finally:
-        os.close(master)
+        shown += keyboard.read() or b""
         os.close(terminal)
 
     assert script.returncode == 0, shown
@@ -198,26 +188,32 @@ def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
     assert given_secret(Run(0, shown.decode(), "", desk.calls())) == SECRET
 
 
-def test_secret_is_changed_only_when_asked(desk: Desk) -> None:
-    desk.account([*READY, "project", "secret"])
-    assert not any("content" in it for it in desk.run(secret=SECRET).calls)
-    done = desk.run("--change-secret", secret=SECRET)
-    assert given_secret(done) == SECRET
-    assert options(done.one("ce secret update"), "--name") == ["dt-receiver-signature"]
+ES256 = {"DT_SIGNATURE_POLICY": "es256", "DT_ORGANIZATION_ID": "one"}
 
 
-def test_secret_only(desk: Desk) -> None:
-    done = desk.run("--secret-only", "--build-source", "/nowhere", typed=SECRET)
-    assert (done.returncode, given_secret(done)) == (0, SECRET)
-    assert done.calls[-1]["argv"][:3] == ["ce", "secret", "create"]
-    assert done.called("resource") == done.called("iam") == []
-
-
-def test_es256_only_needs_no_secret(desk: Desk) -> None:
-    done = desk.run(DT_SIGNATURE_POLICY="es256", DT_ORGANIZATION_ID="one")
+@pytest.mark.parametrize(
+    ("there", "arguments", "environ", "command"),
+    [
+        (["project", "secret"], [], {}, None),
+        (["project", "secret"], ["--change-secret"], {}, "ce secret update"),
+        ([], ["--secret-only", "--build-source", "/nowhere"], {}, "ce secret create"),
+        ([], [], ES256, None),
+    ],
+)
+def test_secret_is_written_only_when_needed_or_asked(
+    desk: Desk, there: list[str], arguments: list[str], environ: dict[str, str], command: str | None
+) -> None:
+    desk.account([*READY, *there])
+    done = desk.run(*arguments, secret="" if environ else SECRET, **environ)
     assert done.returncode == 0, done.errors
-    assert done.called("ce secret create") == []
-    assert "--env-from-secret" not in done.one("ce application create")
+    assert [it["argv"][:3] for it in done.calls if "content" in it] == ([command.split()] if command else [])
+    if command:
+        assert given_secret(done) == SECRET
+        assert options(done.one(command), "--name") == ["dt-receiver-signature"]
+    if "--secret-only" in arguments:
+        assert done.called("resource") == done.called("iam") == done.called("ce application") == []
+    else:
+        assert ("--env-from-secret" in done.one("ce application create")) is not bool(environ)
 
 
 def test_short_secret_is_a_warning(desk: Desk) -> None:
@@ -230,9 +226,6 @@ def test_secret_leaves_no_file_when_the_command_fails(desk: Desk) -> None:
     done = desk.run(secret=SECRET)
     assert (done.returncode, list(desk.temporary.iterdir())) == (1, [])
     assert SECRET not in done.output + done.errors
-
-
-# ---- the build alone -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("form", "bundle"), [("application", "app:2"), ("function", "function-dt-receiver-build:2")])
@@ -254,35 +247,34 @@ def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bun
         assert "--env-from-secret" not in create
 
 
-# ---- what goes wrong -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "environ", "complaint"),
     [
-        (["--form", "job"], "--form is application or function, not job."),
-        (["--name", "DT"], "--name DT: a lower-case letter"),
-        (["--name", "dt-"], "no hyphen last"),
-        (["--name", "d" * 51], "50 characters at most"),
-        (["--name"], "--name takes a value: see --help."),
-        (["--name", ""], "--name takes a value: see --help."),
-        (["--region", "x", "--rebuild"], "--rebuild is not known here: see --help."),
-        (["--form", "function", "--min-scale", "1"], "Code Engine scales a function by itself"),
-        (["--build-source", "/nowhere"], "make package-ibm"),
+        (["--form", "job"], {}, "--form is application or function, not job."),
+        (["--name", "DT"], {}, "--name DT: a lower-case letter"),
+        (["--name", "dt-"], {}, "no hyphen last"),
+        (["--name", "d" * 51], {}, "50 characters at most"),
+        (["--name"], {}, "--name takes a value: see --help."),
+        (["--name", ""], {}, "--name takes a value: see --help."),
+        (["--region", "x", "--rebuild"], {}, "--rebuild is not known here: see --help."),
+        (["--form", "function", "--min-scale", "1"], {}, "Code Engine scales a function by itself"),
+        (["--build-source", "/nowhere"], {}, "make package-ibm"),
+        ([], {"DT_SIGNATURE_POLICY": "unsigned"}, "unset it"),
+        ([], {"PATH": "/usr/bin:/bin"}, "Install the IBM Cloud CLI: https://"),
     ],
 )
 def test_invalid_arguments_are_refused_before_anything_is_done(
-    desk: Desk, arguments: list[str], complaint: str
+    desk: Desk, arguments: list[str], environ: dict[str, str], complaint: str
 ) -> None:
-    done = desk.run(*arguments, secret=SECRET)
+    done = desk.run(*arguments, secret=SECRET, **environ)
     assert (done.returncode, done.output, done.calls) == (1, "", [])
     assert complaint in done.errors
 
 
-def test_unsigned_policy_is_refused(desk: Desk) -> None:
-    done = desk.run(DT_SIGNATURE_POLICY="unsigned")
-    assert (done.returncode, done.calls) == (1, [])
-    assert "unset it" in done.errors
+def test_missing_region_is_named(desk: Desk) -> None:
+    command = [*desk.shell, str(SCRIPT)]
+    done = subprocess.run(command, env=desk.environ(), capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "ibmcloud regions" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +295,6 @@ def test_missing_resources_are_named(
     assert done.returncode == 1
     assert complaint in done.errors
     assert done.called(not_called) == []
-
-
-def test_missing_cli_and_missing_region_are_named(desk: Desk) -> None:
-    (desk.bin / "ibmcloud").unlink()
-    assert "Install the IBM Cloud CLI: https://" in desk.run(secret=SECRET).errors
-    command = [*desk.shell, str(SCRIPT)]
-    done = subprocess.run(command, env=desk.environ(), capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, "ibmcloud regions" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +319,6 @@ def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: st
     desk.account([it for it in account if not it.startswith("fails")])
     again = desk.run(secret=SECRET)
     assert (again.returncode, again.output.splitlines()[-1]) == (0, URL), again.errors
-
-
-# ---- the script ------------------------------------------------------------------------------------------------------
 
 
 def test_help_names_every_option(desk: Desk) -> None:

@@ -13,9 +13,7 @@ from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import SECRET
 from tests.support.ibm import ibm_function
 from tests.support.processes import Program, running
-from tests.support.senders import kill_often, outcome, sending, store_outage
-
-KILLS = 20
+from tests.support.senders import KILLS, kill_often, outcome, sending, store_outage
 
 Fault = Callable[[CouchDb], tuple[Callable[[], None], Callable[[], None]]]
 Start = Callable[[], AbstractContextManager[Program]]
@@ -44,7 +42,7 @@ def bodies(events: Events) -> list[bytes]:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_receiver_killed_under_load(program: str, couchdb: CouchDb, tmp_path: Path) -> None:
     events = Events(couchdb)
-    ledger = kill_often(starting(program, couchdb, events, tmp_path), kill, KILLS)
+    ledger = kill_often(starting(program, couchdb, events, tmp_path), kill)
     _, too_many = outcome(ledger, bodies(events))
     assert too_many == 0
     # The database of the first event was created once, despite the kills.
@@ -60,7 +58,7 @@ def test_receiver_killed_at_the_database_limit(tmp_path: Path) -> None:
         asked = urllib.request.Request(f"{server.url}/{other}?partitioned=true", method="PUT")
         asked.add_header("Authorization", f"Basic {base64.b64encode(server.login.encode()).decode()}")
         urllib.request.urlopen(asked, timeout=30).close()
-        senders = kill_often(start, kill, KILLS // 4)
+        senders = kill_often(start, kill, (KILLS + 3) // 4)
         acknowledged, too_many = outcome(senders, bodies(events))
         assert acknowledged > 0
         assert too_many == 0

@@ -8,7 +8,7 @@ import pytest
 
 from core.environment import Environment, SettingsError
 from core.stores.contract import Outcome, StoreUnavailableError
-from ibm_actions.wiring import build_databases, build_service, build_store
+from ibm_actions.wiring import build_service, build_store, read_cloudant, read_databases
 from tests.ibm_actions.cloudant_calls import listed, put, written
 from tests.support.events import event, soon
 from tests.support.loopback import Loopback, in_turn, loopback, success
@@ -51,6 +51,7 @@ RIGHT = {
 def test_valid_settings(environ: dict[str, str]) -> None:
     assert SECRET not in repr(build_store(Environment(environ)))
     assert SECRET not in repr(vars(build_service(Environment(environ))))
+    assert SECRET not in repr(read_cloudant(Environment(environ)))
 
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
@@ -141,8 +142,9 @@ def test_invalid_host_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["a", "a" * 100])
 def test_database_prefix_is_used_unchanged(prefix: str) -> None:
-    cloudant = build_service(Environment(CLOUDANT | KEY))
-    assert build_databases(Environment({"DT_DATABASE_PREFIX": prefix}), cloudant).full_name("2026") == f"{prefix}-2026"
+    environment = Environment({"DT_DATABASE_PREFIX": prefix})
+    assert read_databases(environment) == (prefix, "year")
+    environment.check()
 
 
 def test_prefix_setting_names_the_database() -> None:

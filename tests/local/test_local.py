@@ -15,6 +15,7 @@ import pytest
 
 from local.database import Database
 from tests.support.deliveries import SECRET, fresh_body, signed
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, Answer, Program, running
 
 ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
@@ -33,7 +34,7 @@ def stored(path: Path) -> list[bytes]:
 
 def run_to_its_end(environ: dict[str, str], folder: Path) -> str:
     """Run a receiver that does not start; return its message."""
-    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": "0"}
+    basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": str(free_port())}
     found = subprocess.run(
         [sys.executable, "-m", "local"], env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=60
     )
@@ -79,6 +80,9 @@ def test_configured_secret_is_used(tmp_path: Path) -> None:
         ({"DT_SIGNATURE_POLICY": "es256"}, "DT_ORGANIZATION_ID"),
         ({"DT_SIGNATURE_SECRET": "[1]"}, "DT_SIGNATURE_SECRET"),
         ({"PORT": "http"}, "PORT must be a number"),
+        ({"PORT": "99999"}, "from 1 to 65535"),
+        ({"PORT": "0"}, "from 1 to 65535"),
+        ({"PORT": "\u0663"}, "from 1 to 65535"),
         ({"DT_DATABASE": "/dev/null/events.db"}, "Set DT_DATABASE"),
         ({"DT_DATABASE": "postgres://u:hidden@127.0.0.1/d"}, "DT_DATABASE is a URL"),
         ({"DT_DATABASE": "jdbc:postgresql://u:hidden@127.0.0.1/d"}, "DT_DATABASE is a URL"),
@@ -95,9 +99,48 @@ def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with running("local", ENVIRON, tmp_path) as program:
         second = Program("local", ENVIRON, tmp_path, port=program.port)
         assert second.process.wait(20) != 0
-        assert "address already in use" in second.output()
+        assert f"Port {program.port} is in use, perhaps by another receiver." in second.output()
         assert "Listening" not in second.output()
         second.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"not a database, but long enough for one" * 100, "is not an SQLite database"),
+        (b"CREATE TABLE events (theirs)", "has tables of another program"),
+        (b"CREATE VIEW events AS SELECT 1 AS key", "has tables of another program"),
+    ],
+)
+def test_file_of_another_program_is_not_changed(content: bytes, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "e.db"
+    if content.startswith(b"CREATE"):
+        connection = sqlite3.connect(path)
+        connection.execute(content.decode())
+        connection.commit()
+        connection.close()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    said = run_to_its_end(ENVIRON | {"DT_DATABASE": str(path)}, tmp_path)
+    assert f"{path} {sentence}" in said
+    assert path.read_bytes() == before
+
+
+def test_secret_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file")
+    said = run_to_its_end({}, tmp_path)
+    assert "var/signature-secret cannot be read or written" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_welcome_has_the_commands_that_reach_it(tmp_path: Path) -> None:
+    with running("local", ENVIRON | {"DT_DATABASE": "my events.db"}, tmp_path) as program:
+        output = program.output()
+    assert "The signature secret is in DT_SIGNATURE_SECRET." in output
+    assert f"make send ARGS=http://127.0.0.1:{program.port} " in output
+    assert "DT_DATABASE='my events.db' make events " in output
+    assert "if DT_SIGNATURE_SECRET is set there too" in output
 
 
 def test_listens_on_loopback_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real browser before a real cloud and a real receiver."""
+"""A real browser with a real cloud and a real receiver."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """The browser of a file's tests; each has a context of its own.
+    """The browser of a file's tests; each test has a separate context.
 
-    Playwright has an event loop on this thread for as long as it runs, and other tests in this process need their own.
+    Playwright has an event loop on this thread while it runs, and other tests in this process need their own.
     """
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
@@ -33,14 +33,14 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def receiver_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where deliveries are stored."""
+    """The URL of a receiver."""
     with receiver(tmp_path_factory.mktemp("receiver")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def dead_url() -> str:
-    """Where nobody listens."""
+    """A URL where nothing listens."""
     return f"http://127.0.0.1:{free_port()}/"
 
 
@@ -53,7 +53,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.fixture(scope="module")
 def modules(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
-    """The page, opened once, for tests of functions that touch nothing on it."""
+    """The page, opened once, for tests of functions that do not change it."""
     page = browser.new_page()
     page.goto(cloud.url)
     yield page
@@ -62,7 +62,7 @@ def modules(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
 
 @pytest.fixture
 def page(browser: "Browser", cloud: Desk) -> Iterator["Page"]:
-    """The page, opened anew; it may not log or throw anything, nor fetch from elsewhere."""
+    """A newly opened page; it must not log, throw, or load anything from other hosts."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.set_default_timeout(10_000)

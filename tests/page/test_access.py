@@ -1,4 +1,4 @@
-"""For everybody: keys, screen readers, both colour schemes, less motion, narrow and enlarged."""
+"""Accessibility: keys, screen readers, colour schemes, reduced motion, narrow windows and zoom."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SIZES = {"wide": (1280, 800), "narrow": (320, 640)}
 
 @pytest.fixture(autouse=True, scope="module")
 def filled(cloud: Desk, receiver_url: str, dead_url: str) -> None:
-    """Something of everything."""
+    """A page with every kind of content."""
     cloud.connector(receiver_url, "Office")
     cloud.connector(dead_url, "A connector with a long name that nobody answers", events=["temperature"])
     off = cloud.connector(dead_url, "Off", events=["touch"])
@@ -30,7 +30,7 @@ def filled(cloud: Desk, receiver_url: str, dead_url: str) -> None:
 
 @pytest.fixture
 def opened(browser: Browser, cloud: Desk) -> Iterator[Any]:
-    """Opens pages with options of their own."""
+    """A function that opens pages with options."""
     contexts = []
 
     def open_it(**options: Any) -> Page:
@@ -52,7 +52,7 @@ def test_axe_finds_nothing_serious(opened: Any, scheme: str, size: str) -> None:
     if not AXE.exists():
         pytest.skip("no axe-core: install Node.js 20 or newer with npm, then `make test` installs it")
     width, height = SIZES[size]
-    # The page's policy lets no script in but its own.
+    # The page's policy allows only its own scripts.
     page = opened(color_scheme=scheme, viewport={"width": width, "height": height}, bypass_csp=True)
     page.add_script_tag(path=str(AXE))
     page.get_by_role("button", name="Edit").first.click()
@@ -70,7 +70,7 @@ def test_axe_finds_nothing_serious(opened: Any, scheme: str, size: str) -> None:
 
 
 def serious(page: Page, part: str) -> list[str]:
-    # Colours on their way would be measured halfway.
+    # Otherwise colours would be measured during a transition.
     page.wait_for_timeout(250)
     result = page.evaluate("(part) => axe.run(part)", part)
     assert len(result["passes"]) > 10
@@ -143,7 +143,7 @@ def test_the_page_does_not_scroll_sideways_at_320_pixels(opened: Any) -> None:
 
 
 def test_nothing_is_cut_off_at_200_percent(opened: Any) -> None:
-    # What zoom does: half as many CSS pixels, twice as dense.
+    # Like zoom: half as many CSS pixels, twice as dense.
     page = opened(viewport={"width": 640, "height": 400}, device_scale_factor=2)
     assert page.evaluate("document.documentElement.scrollWidth") == 640
     for button in page.locator("header.top button").all():
@@ -160,7 +160,7 @@ def test_both_schemes_differ(opened: Any) -> None:
     assert colours == {"light": "rgb(244, 245, 247)", "dark": "rgb(16, 19, 23)"}
 
 
-def test_nothing_moves_where_less_motion_is_wanted(opened: Any) -> None:
+def test_reduced_motion_is_respected(opened: Any) -> None:
     page = opened(reduced_motion="reduce")
     moving = page.evaluate(
         """() => [...document.querySelectorAll("*")].filter((node) => {
@@ -171,13 +171,13 @@ def test_nothing_moves_where_less_motion_is_wanted(opened: Any) -> None:
     assert moving == 0
 
 
-def test_each_colour_has_a_sign_beside_it(page: Page) -> None:
+def test_each_colour_has_a_sign(page: Page) -> None:
     texts = page.locator("[class*=kind-]:visible").all_text_contents()
     assert len(texts) > 10
     assert [text for text in texts if not re.match("[✓▲◼✕↻⌛…] ", text)] == []
 
 
-def test_no_part_comes_from_elsewhere_or_stands_in_the_document(page: Page) -> None:
+def test_no_inline_code_and_no_other_hosts(page: Page) -> None:
     for path in files.STATIC.iterdir():
         text = path.read_text()
         assert not re.search(r"""(src|href|url\(|import|from|fetch\()\s*=?\s*["']?(https?:)?//""", text), path.name

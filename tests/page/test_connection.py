@@ -1,4 +1,4 @@
-"""The connection lost: said at once, data greyed with its age, and back again."""
+"""A lost connection: reported at once, data greyed with its age, and reconnected."""
 
 import re
 import signal
@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from dt_cloud.accounts import PROJECTS
+from dt_cloud.database import Database
+from dt_cloud.devices import Devices
+from dt_cloud.faults import ALL
+from dt_cloud.scenarios import SCENARIOS
 from tests.support.desk import Desk, desk
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Desk]:
-    """A cloud that a test may end."""
+    """A cloud that a test may stop."""
     with desk(tmp_path) as started:
         yield started
 
@@ -34,7 +39,7 @@ def is_live(page: Page, cloud: Desk, text: str) -> None:
     expect(page.locator("#devices-body")).to_contain_text(text)
 
 
-def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
+def test_reconnects_after_a_restart(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "Before")
     cloud.stop()
     expect(page.get_by_role("alert").first).to_contain_text("lost", timeout=5_000)
@@ -46,8 +51,30 @@ def test_a_cloud_that_ends_and_comes_back(page: Page, cloud: Desk) -> None:
     is_live(page, cloud, "After")
 
 
-def test_a_cloud_that_hangs(page: Page, cloud: Desk) -> None:
+def test_hanging_cloud_is_reported(page: Page, cloud: Desk) -> None:
     cloud.server.process.send_signal(signal.SIGSTOP)
     is_grey(page)
     cloud.server.process.send_signal(signal.SIGCONT)
     is_live(page, cloud, "After")
+
+
+def test_what_was_deleted_meanwhile_is_gone_and_all_else_is_as_before(page: Page, cloud: Desk) -> None:
+    kept, deleted = cloud.device(name="Kept"), cloud.device(name="Deleted")
+    for each in (kept, deleted):
+        cloud.publish(each)
+    expect(page.locator("#devices-body")).to_contain_text("Deleted")
+    cloud.stop()
+    database = Database(cloud.server.database)
+    devices = Devices(database)
+    device = devices.get(deleted)
+    assert device
+    devices.delete(device)
+    database.close()
+    cloud.start()
+    is_live(page, cloud, "After")
+    expect(page.locator("#devices-body")).not_to_contain_text("Deleted")
+    expect(page.locator("#devices-body")).to_contain_text("Kept")
+    expect(page.locator("#faults li")).to_have_count(len(ALL))
+    expect(page.locator("#scenario option")).to_have_count(len(SCENARIOS))
+    page.get_by_role("button", name="Add Data Connector").click()
+    assert page.get_by_label("Project").locator("option").all_text_contents() == list(PROJECTS.values())

@@ -1,4 +1,4 @@
-"""One form per connector, as DT Studio has it."""
+"""One form per connector, as in DT Studio."""
 
 import re
 
@@ -78,7 +78,7 @@ def test_all_event_types_are_offered(page: Page, cloud: Desk, receiver_url: str)
     expect(form.get_by_role("alert")).to_contain_text("Choose at least one event type")
 
 
-def test_no_frame_overwrites_what_is_edited(page: Page, cloud: Desk, receiver_url: str) -> None:
+def test_no_frame_overwrites_an_edited_form(page: Page, cloud: Desk, receiver_url: str) -> None:
     connector = cloud.connector(receiver_url, "Edited")
     form = opened(page, "Edited")
     name, labels = form.get_by_label("Display name"), form.get_by_label("Labels sent along")
@@ -106,7 +106,7 @@ def test_the_secret_is_shown_on_request(page: Page, cloud: Desk, receiver_url: s
     expect(secret).to_have_attribute("type", "password")
 
 
-def test_it_is_synchronized_and_its_figures_count(page: Page, cloud: Desk, receiver_url: str, dead_url: str) -> None:
+def test_sync_is_counted(page: Page, cloud: Desk, receiver_url: str, dead_url: str) -> None:
     device = cloud.device(name="Synchronized")
     cloud.publish(device)
     connector = cloud.connector(receiver_url, "Synced")

@@ -1,4 +1,4 @@
-"""Buttons for time, faults, scenarios and the receiver; each shows the command that does the same."""
+"""Buttons for time, faults, scenarios and the receiver; each shows the equivalent command."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.desk import Desk
 
 @pytest.fixture(autouse=True)
 def real_time(cloud: Desk) -> Iterator[None]:
-    """Time as it was."""
+    """Restore real time after the test."""
     yield
     cloud.call("POST", "/desk/clock", {"isPaused": False})
     cloud.call("POST", "/desk/clock", {"speed": 1})
@@ -36,7 +36,7 @@ def test_speed(page: Page, cloud: Desk, button: str, command: str, factor: str) 
     page.get_by_role("button", name=button, exact=True).click()
     expect(page.locator("#status-command")).to_contain_text(f"dtconn cloud {command}")
     expect(page.get_by_role("button", name=button, exact=True)).to_have_attribute("aria-pressed", "true")
-    # The true factor, which is measured.
+    # The measured factor.
     expect(page.locator("#factor")).to_have_text(re.compile(f"^runs {factor}"))
 
 
@@ -96,12 +96,12 @@ def test_a_scenario_is_followed_to_its_end(page: Page, cloud: Desk, receiver_url
     page.locator("#scenario").select_option("outage-12h")
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#status-command")).to_contain_text("dtconn scenario outage-12h")
-    expect(page.locator("#scenario-step")).to_contain_text("as expected", timeout=30_000)
+    expect(page.locator("#scenario-step")).to_contain_text("as expected", timeout=120_000)
     expect(page.locator("#scenario-lines")).to_contain_text("the receiver is back")
-    # Its sensors are gone again.
+    # Its sensors are deleted.
     expect(page.locator("#devices-body")).not_to_contain_text("Scenario 1")
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_a_cloud_without_a_receiver_of_its_own_does_not_offer_to_stop_one(page: Page) -> None:
+def test_no_stop_button_without_a_receiver(page: Page) -> None:
     expect(page.get_by_role("button", name="Stop the receiver")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""The live list of deliveries, and the detail of one."""
+"""The live list of deliveries, and the details of one."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_the_newest_is_on_top(page: Page, cloud: Desk, device: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["pointer", "focus", "scrolled", "selected"])
-def test_it_holds_still_while_one_reads(page: Page, cloud: Desk, device: str, how: str) -> None:
+def test_list_does_not_move_while_read(page: Page, cloud: Desk, device: str, how: str) -> None:
     publish(cloud, device, 30)
     expect(rows(page).nth(25)).to_be_visible()
     page.wait_for_timeout(500)
@@ -147,7 +147,7 @@ def test_a_waiting_delivery_is_resent_and_all_attempts_are_on_a_time_line(
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_what_expires_while_it_waits_is_shown_so(page: Page, cloud: Desk, dead_url: str) -> None:
+def test_expired_deliveries_are_shown(page: Page, cloud: Desk, dead_url: str) -> None:
     connector = cloud.connector(dead_url, "Expiring", events=["waterPresent"])
     cloud.publish(cloud.device("waterDetector", name="Leak"), {"waterPresent": {"state": "PRESENT"}})
     row = rows(page).filter(has_text="Leak")
@@ -158,7 +158,7 @@ def test_what_expires_while_it_waits_is_shown_so(page: Page, cloud: Desk, dead_u
 
 
 def test_rows_are_capped_and_the_rest_is_counted(page: Page, cloud: Desk, device: str) -> None:
-    # A frame has 50 rows at most, so that more at once would be counted and not listed.
+    # A frame has at most 50 rows; further ones would be counted and not listed.
     for _ in range(7):
         publish(cloud, device, 40)
         page.wait_for_timeout(300)

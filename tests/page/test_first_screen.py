@@ -1,4 +1,4 @@
-"""The first screen answers, without a click: is it delivering, what waits, what was lost, what do the sensors say."""
+"""The first screen shows the state, the waiting and lost events, and the readings, without a click."""
 
 import re
 from pathlib import Path
@@ -63,12 +63,12 @@ FAILING = {
         ),
     ],
 )
-def test_the_state_is_words_with_what_comes_next(modules: Page, given: dict[str, Any], words: str) -> None:
+def test_state_and_next_step_are_in_words(modules: Page, given: dict[str, Any], words: str) -> None:
     said = modules.evaluate("async (state) => (await import('/page/words.js')).stateWords(state)", {**STATE, **given})
     assert said == words
 
 
-def test_nothing_there_yet_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
+def test_empty_page_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
     with desk(tmp_path) as cloud:
         page = browser.new_page()
         page.goto(cloud.url)
@@ -78,7 +78,7 @@ def test_nothing_there_yet_says_what_to_do(browser: Browser, tmp_path: Path) -> 
         page.close()
 
 
-def test_it_says_that_it_is_delivering(page: Page, cloud: Desk, receiver_url: str) -> None:
+def test_page_says_delivering(page: Page, cloud: Desk, receiver_url: str) -> None:
     delivered = cloud.ledger()["delivered"]
     connector = cloud.connector(receiver_url, "Office")
     cloud.publish(cloud.device(name="Fridge"))
@@ -92,9 +92,9 @@ def test_it_says_that_it_is_delivering(page: Page, cloud: Desk, receiver_url: st
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_it_says_what_fails_what_waits_and_what_comes_next(page: Page, cloud: Desk, receiver_url: str) -> None:
+def test_page_shows_failures_waiting_and_next_attempt(page: Page, cloud: Desk, receiver_url: str) -> None:
     connector = cloud.connector(receiver_url, "Wrong", f"not {SECRET}", config={"headers": {"x-a": "b"}})
-    # The asymmetric signature is another key's, since the receiver knows of none: the answer is 401.
+    # The asymmetric signature has a key that the receiver does not know: the answer is 401.
     cloud.publish(cloud.device(name="Freezer"))
     words = page.locator(".connector", has_text="Wrong").locator('[data-part="words"]')
     expect(words).to_have_text(
@@ -110,7 +110,7 @@ def test_it_says_what_fails_what_waits_and_what_comes_next(page: Page, cloud: De
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_it_says_what_was_lost_and_of_which_type(page: Page, cloud: Desk, dead_url: str) -> None:
+def test_page_shows_losses_by_type(page: Page, cloud: Desk, dead_url: str) -> None:
     before = cloud.ledger()
     connector = cloud.connector(dead_url, "Dead")
     device = cloud.device()
@@ -129,7 +129,7 @@ def test_it_says_what_was_lost_and_of_which_type(page: Page, cloud: Desk, dead_u
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
-def test_it_says_what_the_sensors_say(page: Page, cloud: Desk) -> None:
+def test_page_shows_readings(page: Page, cloud: Desk) -> None:
     device = cloud.device("humidity", name="Meeting room", description="2nd floor")
     row = page.locator("#devices-body tr", has_text=device)
     cloud.publish(device, {"humidity": {"temperature": 21.5, "relativeHumidity": 40}})
@@ -141,7 +141,7 @@ def test_it_says_what_the_sensors_say(page: Page, cloud: Desk) -> None:
     expect(row.locator(".seen")).to_have_attribute("title", re.compile(r"^\d{4}-.* UTC$"))
 
 
-def test_a_label_that_changes_is_shown(page: Page, cloud: Desk) -> None:
+def test_label_change_is_shown(page: Page, cloud: Desk) -> None:
     device = cloud.device(name="Old name")
     cloud.publish(device)
     row = page.locator("#devices-body tr", has_text=device)
@@ -150,7 +150,7 @@ def test_a_label_that_changes_is_shown(page: Page, cloud: Desk) -> None:
     expect(row.locator(".name")).to_have_text("<b>New</b>")
 
 
-def test_all_is_above_the_fold(page: Page) -> None:
+def test_everything_is_above_the_fold(page: Page) -> None:
     for selector in (
         "#overall",
         "#ledger-waiting",

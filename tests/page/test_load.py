@@ -1,4 +1,4 @@
-"""With 1,000 sensors and hundreds of attempts a second the page stays fluid, and shows what it leaves out."""
+"""With 1,000 sensors and hundreds of attempts a second the page is fluid, and shows how many rows it omits."""
 
 import re
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ SENSORS = 1_000
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Desk]:
-    """A cloud with many sensors, each of which has said something."""
+    """A cloud with many sensors, each with an event."""
     database = Database(tmp_path / "cloud.db")
     devices = Devices(database)
-    # The API takes 25 requests in 5 s.
+    # The API accepts 25 requests in 5 s.
     with database.transaction():
         for number in range(SENSORS):
             devices.create(FIRST_PROJECT, "temperature", {"name": f"Sensor {number}"}, 0.0, f"emu{number:020}")

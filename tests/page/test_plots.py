@@ -1,4 +1,4 @@
-"""Plots: deliveries per second by outcome, queue depth, and a line per sensor in which a gap stays a gap."""
+"""Plots: deliveries per second by outcome, queue depth, and a line per sensor with gaps."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ def test_deliveries_per_second_and_queue_depth_are_drawn(
     expect(rates.locator(".bar-delivered")).to_have_attribute("d", re.compile("^M"))
     expect(rates.locator(".bar-failed")).to_have_attribute("d", re.compile("^M"))
     expect(depth.locator(".bar-waiting")).to_have_attribute("d", re.compile("^M"))
-    # Before the cloud was started, nothing is known, and that does not look like zero.
+    # Before the cloud's start values are unknown, which must not look like zero.
     expect(rates.locator(".unknown")).to_have_attribute("d", re.compile("^M"))
     expect(rates.get_by_role("img")).to_have_attribute(
         "aria-label",

@@ -1,10 +1,9 @@
 """Azure's worker behind our own HTTP server, which stands in for Azure's host.
 
-Real is Microsoft's own library of the worker, azure-functions-runtime: how the app is found and indexed, how a request
-becomes a `func.HttpRequest`, on what thread the function runs, and what becomes of its answer. The host, a program of
-.NET, takes seconds to start and is not to be had everywhere; this server takes its place where many are started. What
-it makes of a request is held to the host's own answers by tests/azure_functions/test_azure_host.py. Keys and host.json
-are not run.
+Microsoft's own worker library is real, azure-functions-runtime: it finds and indexes the app, converts a request to a
+`func.HttpRequest`, chooses the function's thread, and converts the answer. The host is a .NET program that takes
+seconds to start and is not available everywhere; this server replaces it in tests that start many.
+tests/azure_functions/test_azure_host.py compares its answers with the host's. Keys and host.json are ignored.
 
     AzureWebJobsScriptRoot=dist/azure_functions PORT=8080 python -m tests.support.azure_host
 """
@@ -27,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from tests.support.processes import ROOT, Program, running
 
-# What the worker takes for its own lines, and keeps from the log of the function.
+# The prefixes of the worker's own log lines, which are not the function's.
 _SYSTEM = ("azure.functions", "azure_functions")
 
 
@@ -48,7 +47,7 @@ class _StatusResult(SimpleNamespace):
 
 
 class _Protos:
-    """The messages that worker and host exchange, as much of them as the library touches."""
+    """The messages between worker and host, with the parts that the library uses."""
 
     TypedData = _Data
     StatusResult = _StatusResult
@@ -64,7 +63,7 @@ def _request(**content: Any) -> SimpleNamespace:
 
 
 class _Lines(logging.Handler):
-    """Prints what the function logs, and nothing of the worker's own."""
+    """Prints the function's log lines, without the worker's own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not record.name.startswith(_SYSTEM):
@@ -73,7 +72,7 @@ class _Lines(logging.Handler):
 
 
 class _Worker:
-    """The library, in an event loop of its own, as the real worker has it."""
+    """The library, in a separate event loop, as in the real worker."""
 
     def __init__(self, folder: str) -> None:
         import azure_functions_runtime as runtime
@@ -92,7 +91,7 @@ class _Worker:
         self.function: Any = next(iter(found.function_metadata_results or ()), None)
 
     def invoke(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Any:
-        """Invoke the function; return what the host is told."""
+        """Invoke the function; return the worker's response to the host."""
         http = SimpleNamespace(
             method=method, url=url, headers=headers, body=_Data(bytes=body), params={}, query={}, identities=[]
         )
@@ -185,8 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _handle
 
 
-# What Kestrel takes of a request line and of a head, and the host of a body. A body that brings less than 240 bytes a
-# second is waited for 5 s:
+# Kestrel's limits for a request line and a head, and the host's for a body. For a body with less than 240 bytes a
+# second it waits 5 s:
 # https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
 _MAX_LINE = 8_192
 _MAX_HEAD = 32_768
@@ -198,12 +197,12 @@ def _path(target: str) -> str:
     """Return the path that the function gets: dot segments resolved, escapes normalized.
 
     Raises:
-        ValueError: Kestrel takes no such path.
+        ValueError: Kestrel rejects the path.
     """
     path = target.partition("?")[0]
     if "%00" in path or "#" in path or not path.isascii():
         raise ValueError("not a path")
-    # A slash stays escaped, and so does what is no UTF-8.
+    # A slash stays escaped, and so do bytes that are not UTF-8.
     path = re.sub("(?:%(?!2f)[0-9a-f]{2})+", _unescaped, path, flags=re.IGNORECASE)
     segments: list[str] = []
     for segment in (parts := path.split("/")[1:]):
@@ -237,7 +236,7 @@ def main() -> None:
 
 @contextmanager
 def azure_functions(environ: Mapping[str, str], folder: Path) -> Iterator[Program]:
-    """Give this repository's function app, laid out as the package is, and end it."""
+    """Yield this repository's function app, with the package's layout, and stop it afterwards."""
     root = folder / "wwwroot"
     root.mkdir(exist_ok=True)
     shutil.copy(ROOT / "azure_functions" / "function_app.py", root)

@@ -20,13 +20,13 @@ from tests.support.ports import free_port, wait_for
 from tests.support.processes import StandIn, spawn
 
 _FOLDER = Path(__file__).with_name("node")
-# Azurite's only account, which its documentation names, with the key that it has everywhere.
-_ACCOUNT = "devstoreaccount1"
-_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+# Azurite's only account, with its well-known key.
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class Azurite(StandIn):
-    """A server of one's own; what it holds lies in files, so that it outlives a kill."""
+    """A server whose data is in files, so that it survives a kill."""
 
     def __init__(self) -> None:
         self.queue_port = free_port()
@@ -34,27 +34,27 @@ class Azurite(StandIn):
         self._folder = tempfile.TemporaryDirectory()
 
     def start(self) -> None:
-        """Start it; after a `kill`, with its data."""
+        """Start the server; after a `kill`, with its data."""
         node = shutil.which("node")
         program = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
         if not node or not program.is_file():
             pytest.skip("no Azurite: install Node.js 20 or newer with npm, then `make test` installs it")
         hosts = [f"--{service}Host=127.0.0.1" for service in ("blob", "queue", "table")]
         ports = [f"--blobPort={free_port()}", f"--queuePort={self.queue_port}", f"--tablePort={self.table_port}"]
-        # The SDKs are newer than the newest API that it knows.
+        # The SDKs use a newer API version than Azurite knows.
         options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", f"--location={self._folder.name}"]
         self.process = spawn([node, str(program), *hosts, *ports, *options], stdout=subprocess.DEVNULL)
         for port in (self.queue_port, self.table_port):
             wait_for(port, self.process)
 
     def close(self) -> None:
-        """End it, and delete what it holds."""
+        """Stop the server, and delete its data."""
         super().close()
         self._folder.cleanup()
 
 
 class Storage:
-    """A queue and two tables of one's own, read past the receiver."""
+    """A new queue and two new tables, read without the receiver."""
 
     def __init__(self, azurite: Azurite) -> None:
         self._azurite = azurite
@@ -68,18 +68,26 @@ class Storage:
         self._seen.create_table()
 
     def messages(self) -> list[dict[str, Any]]:
-        """Take all messages out of the queue, their bodies as DT signed them."""
+        """Take all messages from the queue, with the bodies that DT signed."""
         found = [json.loads(str(message.content)) for message in self._queue.receive_messages(messages_per_page=32)]
         return [{**fields, "body": _body(fields)} for fields in found]
 
     def entities(self) -> list[dict[str, Any]]:
-        """Return the events' entities, their bodies as DT signed them."""
+        """Return the events' entities, with the bodies that DT signed."""
         found = [dict(entity) for entity in self._table.list_entities()]
         names = ["body", *(f"body{number}" for number in range(1, 16))]
         return [{**fields, "body": b"".join(fields.get(name, b"") for name in names)} for fields in found]
 
+    def put_foreign_entity(self) -> None:
+        """Put an entity that the receiver did not write."""
+        self._table.create_entity({"PartitionKey": "theirs", "RowKey": "theirs", "key": 7, "body": "text"})
+
+    def put_foreign_message(self) -> None:
+        """Put a message that the receiver did not send."""
+        self._queue.send_message('{"key": "theirs"}')
+
     def seen(self) -> list[str]:
-        """Return the keys that were marked."""
+        """Return the marked keys."""
         return [str(entity["PartitionKey"]) for entity in self._seen.list_entities()]
 
 
@@ -93,15 +101,15 @@ def _body(fields: dict[str, Any]) -> bytes:
 
 
 def connection_string(queue_port: int, table_port: int) -> str:
-    """Return the connection string of an Azurite at these ports, or of a proxy before it."""
+    """Return the connection string of an Azurite at these ports, or of a proxy in front."""
     endpoints = (("QueueEndpoint", queue_port), ("TableEndpoint", table_port))
-    urls = ";".join(f"{name}=http://127.0.0.1:{port}/{_ACCOUNT}" for name, port in endpoints)
-    return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{urls};"
+    urls = ";".join(f"{name}=http://127.0.0.1:{port}/{ACCOUNT}" for name, port in endpoints)
+    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{urls};"
 
 
 @contextmanager
 def azurite() -> Iterator[Azurite]:
-    """Give a new server, or skip if it is not installed."""
+    """Yield a new server, or skip if it is not installed."""
     server = Azurite()
     try:
         server.start()

@@ -1,7 +1,7 @@
-"""azure_functions/infra as Microsoft's own Bicep compiler reads it: the ARM template, and a snapshot of a deployment.
+"""azure_functions/infra compiled by Microsoft's Bicep compiler: the ARM template, and a snapshot of a deployment.
 
-A snapshot has each resource as it would be sent to Azure, with all parameters, conditions and loops evaluated. What
-Azure alone knows (a principal, a host name) stays an expression such as ``[reference(...).principalId]``.
+A snapshot has each resource as it would be sent to Azure, with all parameters, conditions and loops evaluated. Values
+that only Azure knows (a principal, a host name) stay expressions such as ``[reference(...).principalId]``.
 
 The compiler is ``bicep`` on the PATH, or among the tools beside the repository.
 """
@@ -38,7 +38,7 @@ WHERE = {
 
 
 STORES = ("service_bus", "storage_queue", "table")
-# Names never change: Azure would make another resource, and leave the one with the events behind. The last part is
+# Names never change: otherwise Azure would create another resource, and leave the one with the events. The last part is
 # unique to the resource group, and the same with every deployment to it.
 SUFFIX = "k2z5hjdedlhp6"
 NAME = f"dt-receiver-{SUFFIX}"
@@ -48,14 +48,9 @@ VAULT = f"Microsoft.KeyVault/vaults/dt-{SUFFIX}"
 SECRET = f"{VAULT}/secrets/signature-secret"
 IDENTITY = f"Microsoft.ManagedIdentity/userAssignedIdentities/{NAME}"
 INSIGHTS = f"Microsoft.Insights/components/{NAME}"
-WORKSPACE = f"Microsoft.OperationalInsights/workspaces/{NAME}"
-BUS = f"Microsoft.ServiceBus/namespaces/{NAME}"
-QUEUE, TABLE = f"{STORAGE}/queueServices/default/queues/events", f"{STORAGE}/tableServices/default/tables"
-LOCK = "providers/Microsoft.Authorization/locks/holds-events"
-RULES, METRICS = "Microsoft.Insights/scheduledQueryRules/dt-receiver", "Microsoft.Insights/metricAlerts/dt-receiver"
 
 
-def bicep(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def compiler(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environ = os.environ | {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
     command = [str(COMPILER), *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
@@ -64,36 +59,29 @@ def bicep(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @cache
 def template() -> dict[str, Any]:
     """Return the ARM template of all files; a warning of the compiler is an error."""
-    done = bicep("build", str(MAIN), "--stdout")
+    done = compiler("build", str(MAIN), "--stdout")
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def snapshot(folder: Path, parameters: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
-    """Have the compiler write folder/main.snapshot.json."""
-    lines = [f"using '{os.path.relpath(MAIN, folder)}'"]
-    for name, value in parameters.items():
-        text = json.dumps(value) if not isinstance(value, str) else "'" + value.replace("'", "\\'") + "'"
-        lines.append(f"param {name} = {text}")
-    (folder / "main.bicepparam").write_text("\n".join(lines))
-    where = [it for name, value in WHERE.items() for it in (f"--{name}", value)]
-    return bicep("snapshot", str(folder / "main.bicepparam"), "--mode", "overwrite", *where)
-
-
 class Deployment:
-    """What a deployment with some parameters sends to Azure.
+    """The resources that a deployment sends to Azure.
 
     Attributes:
-        resources: By the id in the resource group; role assignments by ``SCOPE: ROLE``, since their names are hashes.
-        outputs: By name.
+        resources: By id in the resource group; role assignments by ``SCOPE: ROLE``, because their names are hashes.
+        outputs: The outputs by name.
     """
 
     def __init__(self, **parameters: Any) -> None:
+        lines = [f"param {name} = {_literal(it)}" for name, it in parameters.items()]
         with tempfile.TemporaryDirectory() as folder:
-            done = snapshot(Path(folder), parameters)
+            file = Path(folder) / "main.bicepparam"
+            file.write_text("\n".join([f"using '{os.path.relpath(MAIN, folder)}'", *lines]))
+            where = [it for name, value in WHERE.items() for it in (f"--{name}", value)]
+            done = compiler("snapshot", str(file), "--mode", "overwrite", *where)
             assert (done.returncode, done.stderr) == (0, "")
-            found = json.loads((Path(folder) / "main.snapshot.json").read_text())
+            found = json.loads(file.with_suffix(".snapshot.json").read_text())
         assert found["diagnostics"] == []
         self.outputs: dict[str, Any] = found["outputs"]
         self.predicted: list[dict[str, Any]] = found["predictedResources"]
@@ -116,6 +104,10 @@ class Deployment:
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [it for it in self.predicted if it["type"] == kind]
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else "'" + value.replace("'", "\\'") + "'"
 
 
 @cache

@@ -1,6 +1,6 @@
 """Unusual bodies that DT could sign, for every store, view, listing, export and worker.
 
-Ours have a body for each kind. A folder of further bodies is read too, if there is one.
+There is a body for each kind here. A folder of further bodies is read too, if set.
 """
 
 import json
@@ -78,7 +78,7 @@ SAMPLES: dict[str, Any] = {
 
 
 def _event(event_type: str = "temperature", payload: Any = None, label: Any = "Møterom 3 & <lab>", **of: Any) -> bytes:
-    """Return a body with the fields ``of`` in its event; in ASCII, so that halves of surrogate pairs can be in it."""
+    """Return a body with the fields ``of`` in its event; in ASCII, so that it can have halves of surrogate pairs."""
     data = {event_type: {"value": 21.5, "updateTime": TIME} if payload is None else payload}
     document = json.loads(body())
     document["event"] |= {"eventType": event_type, "data": data, **of}
@@ -181,7 +181,7 @@ def _own() -> dict[str, bytes]:
             payload={"value": 21, "updateTime": TIME, "samples": [{"value": 21, "sampleTime": 7}]}
         ).replace(b'"sampleTime":7', b'"sampleTime":1e999'),
     }
-    # Each under a key of its own, and each its device's latest.
+    # Each has a different key, and is its device's latest.
     usual, device = b'"eventId":"cpbg96qngr7ai7ldarrg"', rb'(devices/|"deviceId":")emucdd6ef2eu277bo8f52vg'
     return {
         name: re.sub(device, rb"\1emu%020d" % place, content.replace(usual, b'"eventId":"case%016d"' % place))

@@ -14,7 +14,7 @@ def certificate(*hosts: str) -> tuple[bytes, bytes]:
     """Return a self-signed certificate and its key, both in PEM, valid for a day.
 
     Args:
-        hosts: The names, or IP addresses, that it is for; 127.0.0.1 if there is none.
+        hosts: The names or IP addresses of the certificate; 127.0.0.1 by default.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])

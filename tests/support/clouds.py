@@ -1,4 +1,4 @@
-"""DT Cloud on your desk within a test's own event loop, for what has to look inside."""
+"""DT Cloud on your desk within a test's event loop, for tests that inspect its state."""
 
 import asyncio
 import shutil
@@ -31,7 +31,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def served_cloud(folder: Path, port: int, **options: Any) -> AsyncIterator[Cloud]:
-    """Give a cloud that is open, and whose keys can be fetched."""
+    """Yield an open cloud whose keys can be fetched."""
     cloud = Cloud(folder / "cloud.db", f"http://127.0.0.1:{port}", **options)
     async with serving(build_app(cloud, cloud.ledger), port):
         yield cloud
@@ -39,7 +39,7 @@ async def served_cloud(folder: Path, port: int, **options: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def twin(original: Cloud, folder: Path, **options: Any) -> AsyncIterator[Cloud]:
-    """Give another cloud, with a clock of its own. It signs as ``original`` does, which is one folder up."""
+    """Yield another cloud, with a separate clock. It signs as ``original`` does, which is one folder up."""
     folder.mkdir()
     source = folder.parent / "cloud-es256-key.pem"
     shutil.copy(source, folder / source.name)

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,17 +26,17 @@ _FOLDER = Path(__file__).with_name("node")
 
 
 class CouchDb(StandIn):
-    """A server of one's own; what it holds lies in files, so that it outlives a kill.
+    """A server whose data is in files, so that it survives a kill.
 
     Args:
-        login: ``user:password``, if it is to ask for them.
-        token: What is let in as ``Authorization: Bearer``, as IAM's tokens are; it asks for a login or this.
-        limit: How many databases there may be, if that is limited.
+        login: ``user:password``, if a login is required.
+        token: A token that is accepted as ``Authorization: Bearer``, like IAM's, instead of a login.
+        limit: The maximum number of databases, if limited.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
+        port: Its port on 127.0.0.1.
         url: The same, for Cloudant's SDK or the settings.
-        login: As given.
+        login: The given login.
     """
 
     def __init__(self, login: str = "", token: str = "", limit: int | None = None) -> None:
@@ -46,37 +47,43 @@ class CouchDb(StandIn):
         self._limit = [str(limit)] if limit else []
         self._folder = tempfile.TemporaryDirectory()
 
+    def counts(self) -> dict[str, int]:
+        """Return the reads and the global queries so far, as Cloudant would count them."""
+        with urllib.request.urlopen(f"{self.url}/_counts") as answer:
+            counts: dict[str, int] = json.load(answer)
+        return counts
+
     def start(self) -> None:
-        """Start it; after a `kill`, with its data."""
+        """Start the server; after a `kill`, with its data."""
         node = shutil.which("node")
         if not node or not (_FOLDER / "node_modules" / "express-pouchdb").is_dir():
             pytest.skip("no express-pouchdb: install Node.js 20 or newer with npm, then `make test` installs it")
         program = [node, str(_FOLDER / "couchdb.mjs"), str(self.port), self._folder.name, self.login, self._token]
         program += self._limit
-        # Whatever it may write beside its databases is written into the same folder.
+        # All its other files are also written into this folder.
         self.process = spawn(program, cwd=self._folder.name, stdout=subprocess.DEVNULL)
         wait_for(self.port, self.process)
 
     def close(self) -> None:
-        """End it, and delete what it holds."""
+        """Stop the server, and delete its data."""
         super().close()
         self._folder.cleanup()
 
 
 class Events:
-    """Databases of one's own, read past the receiver, by IBM's own SDK: what that cannot read was not stored.
+    """New databases, read with IBM's own SDK, without the receiver.
 
     Attributes:
-        prefix: What their names begin with, as the setting has it.
+        prefix: The prefix of their names, as in the setting.
     """
 
     def __init__(self, server: CouchDb) -> None:
-        # A name begins with a letter, and has no capitals.
+        # A name begins with a letter, and has no capital letters.
         self.prefix = f"e{uuid.uuid4().hex}"
         user, _, password = server.login.partition(":")
         self._cloudant = CloudantV1(BasicAuthenticator(user, password) if user else NoAuthAuthenticator())
         self._cloudant.set_service_url(server.url)
-        # No proxy and no .netrc of this machine comes between.
+        # Ignore this machine's proxy and .netrc.
         self._cloudant.http_client.trust_env = False
 
     def databases(self) -> list[str]:
@@ -86,13 +93,17 @@ class Events:
         return found
 
     def documents(self) -> list[dict[str, Any]]:
-        """Return the events' documents of all databases in the order of their arrival, their bodies as DT signed."""
+        """Return the events' documents of all databases in order of arrival, with the bodies that DT signed."""
         found = []
         for database in self.databases():
             rows = self._cloudant.post_all_docs(database, include_docs=True).get_result()["rows"]
             found += [row["doc"] for row in rows if not row["id"].startswith("_design/")]
         found = [{**document, "body": _body(document)} for document in found]
         return sorted(found, key=lambda document: str(document["receivedAt"]))
+
+    def put(self, document: dict[str, Any]) -> None:
+        """Put a document that is not an event into the last database."""
+        self._cloudant.post_document(self.databases()[-1], document)
 
 
 def _body(document: dict[str, Any]) -> bytes:
@@ -102,7 +113,7 @@ def _body(document: dict[str, Any]) -> bytes:
 
 @contextmanager
 def couchdb(login: str = "", token: str = "", limit: int | None = None) -> Iterator[CouchDb]:
-    """Give a new server, or skip if it is not installed."""
+    """Yield a new server, or skip if it is not installed."""
     server = CouchDb(login, token, limit)
     try:
         server.start()

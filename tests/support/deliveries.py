@@ -54,7 +54,7 @@ def body(**changes: Any) -> bytes:
 
 
 def fresh_body() -> bytes:
-    """Return the body of an event that was never sent before."""
+    """Return the body of a new event."""
     return body(eventId=os.urandom(10).hex())
 
 

@@ -1,4 +1,4 @@
-"""DT Cloud on this machine: the real program, on a free port, with a database of its own."""
+"""DT Cloud on this machine: the real program, on a free port, with a new database."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], seconds: float = 30) -> T:
-    """Return what ``condition`` gives once that is true."""
+    """Return the value of ``condition`` when it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not in {seconds:g} s"
@@ -38,7 +38,7 @@ def until(condition: Callable[[], T | None], seconds: float = 30) -> T:
 
 
 class Refused(Exception):
-    """An answer that is no 200."""
+    """An answer that is not 200."""
 
     def __init__(self, status: int, document: Any, headers: Mapping[str, str]) -> None:
         super().__init__(f"{status}: {document}")
@@ -48,11 +48,11 @@ class Refused(Exception):
 
 
 class DtCloud(Printing, Requesting):
-    """The server, which a test may kill and start again.
+    """The server, which a test may kill and restart.
 
     Args:
-        folder: Has its database.
-        arguments: Its options.
+        folder: The folder of its database.
+        arguments: Its command-line options.
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
@@ -61,14 +61,14 @@ class DtCloud(Printing, Requesting):
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = folder / "cloud.db"
         self.arguments = arguments
-        # While it runs, nobody else can read the secrets.
+        # Read before the start: while it runs, the database is locked.
         database = Database(self.database)
         self.accounts: dict[str, Account] = {each.role: each for each in Accounts(database, Choices(), ()).all}
         database.close()
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         self.process = spawn(
             [sys.executable, "-m", "dt_cloud", *self.arguments],
             cwd=self.database.parent,
@@ -92,12 +92,12 @@ class DtCloud(Printing, Requesting):
             return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and return its exit code."""
+        """Stop it, and return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(30)
 
     def close(self) -> None:
-        """End it, in whatever state it is."""
+        """Stop it in any state."""
         self.process.kill()
         self.process.wait()
         super().close()
@@ -140,7 +140,7 @@ class DtCloud(Printing, Requesting):
         """Return the document of a 200; wait as a 429 says.
 
         Raises:
-            Refused: It is another status.
+            Refused: The status is not 200.
         """
         while True:
             status, document, answered = self.send(method, path, body, role, headers, **query)
@@ -150,7 +150,7 @@ class DtCloud(Printing, Requesting):
                 raise Refused(status, document, answered)
             time.sleep(int(answered["retry-after"]))
 
-    # ---- what is not limited to 25 requests in 5 s ----
+    # ---- requests without the limit of 25 in 5 s ----
 
     def desk(self, method: str, path: str, body: Any = None) -> Any:
         """Make one request below ``/desk``."""
@@ -174,13 +174,13 @@ class DtCloud(Printing, Requesting):
         return (published, *rest)
 
     def connector(self, url: str, **given: Any) -> str:
-        """Make a connector and return its id."""
+        """Create a connector and return its id."""
         config = {"url": url, **given.pop("httpConfig", {})}
         made = self.desk("POST", "/connectors", {"project": FIRST_PROJECT, "httpConfig": config, **given})
         return str(made["name"].rpartition("/")[2])
 
     def sensor(self, kind: str = "temperature", **labels: str) -> str:
-        """Make an emulated device and return its id."""
+        """Create an emulated device and return its id."""
         made = self.call("POST", DEVICES, {"type": kind, "labels": labels})
         return str(made["name"].rpartition("/")[2])
 
@@ -189,7 +189,7 @@ class DtCloud(Printing, Requesting):
         self.desk("POST", f"/devices/{device}:publish", event or {"touch": {}})
 
     def drain(self, connector: str | None = None) -> None:
-        """Let an hour after the other go by until nothing waits."""
+        """Advance the clock by hours until no delivery is waiting."""
         deadline = time.monotonic() + 20
         while self.books(connector)[2]:
             assert time.monotonic() < deadline, self.ledger()
@@ -201,12 +201,12 @@ class DtCloud(Printing, Requesting):
         self.desk("POST", "/clock", given)
 
     def deliveries(self, **query: Any) -> list[dict[str, Any]]:
-        """Return the newest deliveries, the oldest first."""
+        """Return the newest deliveries, oldest first."""
         found = self.desk("GET", f"/deliveries?{urlencode(query)}")["deliveries"]
         return list(reversed(found))
 
     def attempts(self, number: int, least: int = 0) -> list[dict[str, Any]]:
-        """Return a delivery's attempts, once there are so many."""
+        """Return a delivery's attempts when there are at least this many."""
 
         def found() -> list[dict[str, Any]] | None:
             attempts: list[dict[str, Any]] = self.desk("GET", f"/deliveries/{number}")["attempts"]
@@ -215,7 +215,7 @@ class DtCloud(Printing, Requesting):
         return until(found) if least else found() or []
 
     def stepped(self, number: int, count: int) -> list[dict[str, Any]]:
-        """Return a delivery's first ``count`` attempts, on a clock that stands still between them."""
+        """Return a delivery's first ``count`` attempts, on a clock that is paused between them."""
         for done in range(1, count):
             self.attempts(number, done)
             self.clock(step=True)
@@ -224,7 +224,7 @@ class DtCloud(Printing, Requesting):
 
 @contextmanager
 def dt_cloud(folder: Path, *arguments: str) -> Iterator[DtCloud]:
-    """Give a server that runs, and end it."""
+    """Yield a running server, and stop it afterwards."""
     server = DtCloud(folder, *arguments)
     try:
         yield server
@@ -233,7 +233,7 @@ def dt_cloud(folder: Path, *arguments: str) -> Iterator[DtCloud]:
 
 
 def always(status: int, seconds: float = 0) -> Answering:
-    """Answer with this status after so many seconds."""
+    """Answer with this status after some seconds."""
 
     def answer(_: Call) -> Reply:
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""A key of the tests in the place of DT's, and tokens signed with it."""
+"""A test key in place of DT's, and tokens signed with it."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ PRIVATE = ec.generate_private_key(ec.SECP256R1())
 
 
 def jwks(private: ec.EllipticCurvePrivateKey = PRIVATE, kid: str = KID, **changes: Any) -> dict[str, Any]:
-    """Return the key set that DT would publish; ``changes`` replace fields of its one key, None removes one."""
+    """Return the key set as DT publishes it; ``changes`` replace fields of its one key, None removes one."""
     public = jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
     key = {**public, "alg": "ES256", "use": "sig", "kid": kid} | changes
     return {"keys": [{name: value for name, value in key.items() if value is not None}]}

@@ -1,4 +1,4 @@
-"""The event of `tests.support.deliveries.body`, what a store keeps of it, and how a write of it fails."""
+"""The event of `tests.support.deliveries.body`, its stored attributes, and the failures of its write."""
 
 import hashlib
 import time
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
 DEVICE, PROJECT = "emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0"
 TIME = "2024-05-29T10:34:03.970415Z"
 KEY = f"cpbg96qngr7ai7ldarrg.temperature.{DEVICE}"
-# What is kept beside the body, when it is received `NOW`.
+# The attributes stored with the body, if it is received `NOW`.
 ATTRIBUTES = {
     "key": KEY,
     "eventId": "cpbg96qngr7ai7ldarrg",
@@ -27,7 +27,7 @@ ATTRIBUTES = {
     "receivedAt": "2026-11-21T09:00:00.123456Z",
     "signedBy": "unknown",
 }
-# An event without id, device, project and time, and the same of it.
+# An event without id, device, project and time, and its attributes.
 POLLEN = b'{"event":{"eventType":"pollen"}}'
 
 

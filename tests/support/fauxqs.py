@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).with_name("node")
 
 @contextmanager
 def fauxqs() -> Iterator[str]:
-    """Give the address of a new server, or skip if it is not installed."""
+    """Yield the address of a new server, or skip if it is not installed."""
     node = shutil.which("node")
     if not node or not (_FOLDER / "node_modules" / "fauxqs").is_dir():
         pytest.skip("no fauxqs: install Node.js 20 or newer with npm, then `make test` installs it")

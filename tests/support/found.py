@@ -7,7 +7,7 @@ from types import ModuleType
 
 from tests.support.processes import ROOT
 
-# An adapter is a folder that wires the core to a platform.
+# An adapter is a folder with a wiring.py.
 ADAPTER_FOLDERS = sorted(path.parent for path in ROOT.glob("*/wiring.py"))
 
 
@@ -18,6 +18,6 @@ def found(name: str) -> list[ModuleType]:
 
 
 def targets() -> set[str]:
-    """Return what ``make`` lists."""
+    """Return the targets that ``make`` lists."""
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, check=True, text=True)
     return set(re.findall(r"^ +make ([a-z-]+) ", done.stdout, re.MULTILINE))

@@ -1,7 +1,7 @@
-"""AWS's front doors: the event that each makes of an HTTP request, and the HTTP answer that it makes of a result.
+"""AWS's front doors: how each converts an HTTP request to an event, and a result to an HTTP answer.
 
-Written from AWS's documentation (the pages that `aws_lambda.http` names), for no gateway of AWS's can be run here.
-Each does what AWS does with a result that it does not understand: a Function URL takes it for a 200.
+Written from AWS's documentation (the pages named in `aws_lambda.http`), because AWS's gateways cannot run here. Each
+handles an invalid result as AWS does: a Function URL answers 200.
 """
 
 import base64
@@ -18,12 +18,12 @@ _TEXT = ("text/", "application/json", "application/javascript", "application/xml
 
 @dataclass(frozen=True)
 class FrontDoor:
-    """One way into a Lambda function.
+    """One front door of a Lambda function.
 
     Attributes:
-        event: Makes the event of a method, a path, headers and a body.
-        answer: Makes the answer of that event and the function's result.
-        keeps_last: Whether of a repeated header only the last value comes through.
+        event: Converts a method, a path, headers and a body to an event.
+        answer: Converts that event and the function's result to an answer.
+        keeps_last: Whether only the last value of a repeated header is passed on.
     """
 
     event: Callable[[str, str, Headers, bytes], dict[str, Any]]
@@ -50,7 +50,7 @@ def _lists(headers: Headers) -> dict[str, list[str]]:
 
 
 def _body(headers: Headers, body: bytes, always_base64: bool = False) -> dict[str, Any]:
-    """Give the body as text if its content type is text.
+    """Return the body as text if its content type is text.
 
     Text that is not UTF-8 comes as base64 here. AWS replaces invalid bytes by U+FFFD, so the signature fails; DT sends
     UTF-8.
@@ -86,7 +86,7 @@ def payload_2(stage: str) -> Callable[[str, str, Headers, bytes], dict[str, Any]
 
 
 def payload_1(always_base64: bool, **more: str) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
-    """Payload 1.0: names as they came, the last value and all values, null where there is no body or no header."""
+    """Payload 1.0: unchanged names, the last value and all values, null without a body or headers."""
 
     def event(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
         return {
@@ -128,21 +128,21 @@ def _answer(result: Any, headers: dict[str, str]) -> Answer:
 
 
 def lenient(result: Any) -> Answer:
-    """Answer as payload 2.0 does: what has no statusCode is the body of a 200."""
+    """Answer as payload 2.0 does: a result without statusCode is the body of a 200."""
     if type(result) is dict and "statusCode" in result:
         return _answer(result, result.get("headers") or {})
     return Answer(200, {"content-type": "application/json"}, json.dumps(result).encode())
 
 
 def strict(result: Any) -> Answer:
-    """Answer as payload 1.0 does: what has no statusCode is a malformed result, 502."""
+    """Answer as payload 1.0 does: a result without statusCode is malformed, 502."""
     if type(result) is not dict or type(result.get("statusCode")) is not int:
         return Answer(502, {}, b"")
     return _answer(result, result.get("headers") or {})
 
 
 def strict_multi_value(result: Any) -> Answer:
-    """Answer as a load balancer with multi-value headers does: from `headers` it takes none."""
+    """Answer as a load balancer with multi-value headers does: it ignores `headers`."""
     if type(result) is not dict or type(result.get("statusCode")) is not int:
         return Answer(502, {}, b"")
     return _answer(result, {name: values[-1] for name, values in (result.get("multiValueHeaders") or {}).items()})

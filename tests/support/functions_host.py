@@ -1,11 +1,11 @@
 """Azure's own Functions host with Microsoft's Python worker, in front of a function app.
 
-It is whatever command serves an app on a port of 127.0.0.1 until it is ended:
+It can be any command that serves an app on a port of 127.0.0.1 until it is stopped:
 
     DT_AZURE_HOST APP PORT PYTHON [NAME=VALUE ...]
 
-APP is the app's folder, PYTHON an interpreter with its libraries and the worker's, the rest its settings. Without
-DT_AZURE_HOST it is ``azure-functions-host``, on the PATH or among the tools beside the repository.
+APP is the app's folder, PYTHON an interpreter with the libraries of the app and the worker; the settings follow.
+Without DT_AZURE_HOST it is ``azure-functions-host``, on the PATH or among the tools beside the repository.
 """
 
 import os
@@ -37,7 +37,7 @@ def command() -> str:
 
 
 class FunctionsHost(Printing, Requesting):
-    """A host that serves one app.
+    """A Functions host that serves one app.
 
     Args:
         app: The app's folder.
@@ -55,12 +55,12 @@ class FunctionsHost(Printing, Requesting):
             env={**os.environ, "AZURE_FUNCTIONS_HOST_HOME": str(folder)},
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            # Its worker outlives it, and is ended with the group.
+            # Its worker survives it, and is killed with the process group.
             start_new_session=True,
         )
 
     def wait_until_ready(self, status: int = 200) -> "FunctionsHost":
-        """Return once the app answers; ``status`` is what it answers at /healthz then."""
+        """Return when the app answers /healthz with ``status``."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
@@ -73,7 +73,7 @@ class FunctionsHost(Printing, Requesting):
         raise AssertionError(self.output())
 
     def worker(self) -> int:
-        """Return the id of the worker that is the host's at the moment."""
+        """Return the process id of the host's current worker."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -87,7 +87,7 @@ class FunctionsHost(Printing, Requesting):
         raise AssertionError(self.output())
 
     def close(self) -> None:
-        """End the host and its worker."""
+        """Stop the host and its worker."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -98,7 +98,7 @@ class FunctionsHost(Printing, Requesting):
 
 @contextmanager
 def functions_host(app: Path, environ: Mapping[str, str], folder: Path) -> Iterator[FunctionsHost]:
-    """Give a host whose function is loaded, and end it."""
+    """Yield a host with the function loaded, and stop it afterwards."""
     host = FunctionsHost(app, environ, folder)
     try:
         yield host.wait_until_ready()

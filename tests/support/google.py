@@ -1,7 +1,7 @@
-"""Google's own emulators of Pub/Sub and Firestore, each in a process that can be frozen, killed and started again.
+"""Google's own emulators of Pub/Sub and Firestore, each in a process that can be frozen, killed and restarted.
 
-They come with gcloud (``gcloud components install pubsub-emulator cloud-firestore-emulator``) and need Java. What is in
-them is in memory, so it is gone after ``kill``. They know no IAM and no quota.
+They come with gcloud (``gcloud components install pubsub-emulator cloud-firestore-emulator``) and need Java. Their
+data is in memory, so it is lost after ``kill``. They have no IAM and no quotas.
 """
 
 import base64
@@ -45,7 +45,7 @@ class Emulator(StandIn):
     """One emulator.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
+        port: Its port on 127.0.0.1.
         host: The same, for PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST.
     """
 
@@ -55,17 +55,27 @@ class Emulator(StandIn):
         self.host = f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start, and return once it listens."""
+        """Start it, and return when it listens."""
         jar, main = find_jar(self._name), _MAIN.get(self._name)
         program = ["-cp", str(jar), main] if main else ["-jar", str(jar)]
+        # Compiled in one step and collected by one thread: a test run is too short for more to pay.
         # In English: Firestore's emulator lacks other translations.
         self.process = spawn(
-            ["java", "-Xmx256m", "-Duser.language=en", *program, "--host=127.0.0.1", f"--port={self.port}"],
+            [
+                "java",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xmx256m",
+                "-Duser.language=en",
+                *program,
+                "--host=127.0.0.1",
+                f"--port={self.port}",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         wait_for(self.port, self.process)
-        # The first write takes as long as Java takes to load, longer than the receiver waits for one.
+        # The first write takes longer than the receiver's time-out, because Java loads its code.
         if self._name == "pubsub":
             topic = PubSub(self.host).topic
             call(self.host, "POST", f"{topic}:publish", {"messages": [{"data": "e30="}]})
@@ -78,7 +88,7 @@ class Emulator(StandIn):
 
 @contextmanager
 def emulator(name: str) -> Iterator[Emulator]:
-    """Give a new emulator, ``pubsub`` or ``firestore``, or skip if it is not installed."""
+    """Yield a new emulator, ``pubsub`` or ``firestore``, or skip if it is not installed."""
     if find_jar(name) is None or not shutil.which("java"):
         pytest.skip(f"no {name} emulator: install gcloud with its emulators, and Java; or set CLOUDSDK_ROOT_DIR")
     started = Emulator(name)
@@ -90,11 +100,11 @@ def emulator(name: str) -> Iterator[Emulator]:
 
 
 class PubSub:
-    """A topic and a subscription of one's own in an emulator, and what is in them.
+    """A new topic and subscription in an emulator, and their content.
 
     Attributes:
         topic: The topic's full name.
-        subscription: The subscription's.
+        subscription: The subscription's full name.
     """
 
     def __init__(self, host: str) -> None:
@@ -110,7 +120,7 @@ class PubSub:
         call(self._host, "PUT", self.subscription, {"topic": self.topic, "enableMessageOrdering": True})
 
     def delete_topic(self) -> None:
-        """Delete the topic; `create` makes another."""
+        """Delete the topic; `create` creates another."""
         call(self._host, "DELETE", self.topic)
         call(self._host, "DELETE", self.subscription)
 
@@ -119,7 +129,7 @@ class PubSub:
         call(self._host, "POST", f"{self.topic}:publish", {"messages": list(messages)})
 
     def messages(self) -> list[dict[str, Any]]:
-        """Take all messages out of the subscription; each has its attributes, and ``body`` in bytes."""
+        """Take all messages from the subscription; each has its attributes, and ``body`` in bytes."""
         found = []
         pull = {"maxMessages": 1000, "returnImmediately": True}
         while received := call(self._host, "POST", f"{self.subscription}:pull", pull).get("receivedMessages"):
@@ -135,7 +145,7 @@ class PubSub:
 
 
 class Firestore:
-    """A database of one's own in an emulator, and what is in it.
+    """A new database in an emulator, and its content.
 
     Attributes:
         database: Its full name.
@@ -143,11 +153,11 @@ class Firestore:
 
     def __init__(self, host: str) -> None:
         self._host = host
-        # The emulator keeps one database for each project that is asked for.
+        # The emulator creates a database for each project.
         self.database = f"projects/p{uuid.uuid4().hex[:20]}/databases/(default)"
 
     def documents(self, collection: str = "events") -> list[dict[str, Any]]:
-        """Return all documents of the collections of that name, with plain values, in the order of their arrival."""
+        """Return all documents of the collections of that name, as plain values, in order of arrival."""
         query = {"structuredQuery": {"from": [{"collectionId": collection, "allDescendants": True}]}}
         rows = call(self._host, "POST", f"{self.database}/documents:runQuery", query)
         found = [self._plain(row["document"]) for row in rows if "document" in row]
@@ -165,7 +175,7 @@ class Firestore:
 
 
 def call(host: str, method: str, path: str, document: Any = None) -> Any:
-    """Make a request of an emulator's REST API, past the adapter, and return the document that comes back."""
+    """Make a request to an emulator's REST API, without the adapter, and return the answer's document."""
     body = None if document is None else json.dumps(document).encode()
     headers = {"Content-Type": "application/json", "Authorization": "Bearer owner"}
     request = urllib.request.Request(f"http://{host}/v1/{path}", body, headers, method=method)

@@ -1,10 +1,10 @@
 """The parameters of a function on IBM Cloud, and the HTTP answer of its result.
 
 Written from IBM's page on Code Engine and from the code of OpenWhisk's web actions (`ibm_actions.http` names both),
-for neither can be run here. What Code Engine refuses by itself, such as a body that is said to be JSON and is none, is
-let through.
+because neither can run here. Requests that Code Engine itself refuses, such as invalid JSON with the content type of
+JSON, are passed on.
 
-``python -m tests.support.ibm`` serves a function over HTTP as one of them would.
+``python -m tests.support.ibm`` serves a function over HTTP as one of them does.
 """
 
 import base64
@@ -27,7 +27,7 @@ _TEXT = ("text/", "application/x-www-form-urlencoded")
 
 
 def _text(body: bytes) -> str:
-    """Give a body that is text; one that is not UTF-8, which neither platform says anything of, is base64 here."""
+    """Return a text body; if it is not UTF-8, which neither platform documents, it is base64 here."""
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -39,11 +39,11 @@ def _escaped(body: bytes) -> str:
 
 
 def code_engine(text: Callable[[bytes], str] = _text) -> Callable[[str, str, Headers, bytes], dict[str, Any]]:
-    """Code Engine: canonical names of headers, a body as base64 unless its type is text, none where there is none.
+    """Code Engine: canonical header names, a base64 body unless its type is text, no body if empty.
 
     Args:
-        text: Makes the parameter of a body that is text. The page says that special characters are escaped, and not
-            whether a function sees that.
+        text: Converts a text body to the parameter. The page says that special characters are escaped, but not
+            whether a function sees this.
     """
 
     def params(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def code_engine(text: Callable[[bytes], str] = _text) -> Callable[[str, str, Hea
 
 
 def _spread(body: bytes) -> dict[str, Any]:
-    """Return what else is beside: of a JSON object each member, by its own name."""
+    """Return the additional parameters: each member of a JSON object."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -71,7 +71,7 @@ def _spread(body: bytes) -> dict[str, Any]:
 
 
 def openwhisk(method: str, path: str, headers: Headers, body: bytes) -> dict[str, Any]:
-    """A raw web action: names in lower case, the last of repeated headers, an empty body where there is none."""
+    """A raw web action: lower-case names, the last of repeated headers, an empty string without a body."""
     lower = {name.lower(): value for name, value in headers}
     is_text = lower.get("content-type", "application/octet-stream").startswith(_TEXT)
     return {
@@ -96,12 +96,12 @@ def _answer(result: Any, default: int) -> Answer:
 
 
 def code_engine_answer(result: Any) -> Answer:
-    """Answer as Code Engine does: what has no statusCode is a 200."""
+    """Answer as Code Engine does: a result without statusCode is a 200."""
     return _answer(result if type(result) is dict else {}, 200)
 
 
 def openwhisk_answer(result: Any) -> Answer:
-    """Answer as OpenWhisk does: what has no statusCode is a 204 without a body, and what is an error a 502."""
+    """Answer as OpenWhisk does: a result without statusCode is a 204 without a body, and an error a 502."""
     if type(result) is not dict or "error" in result:
         return Answer(502, {}, b"")
     return _answer(result, 200 if result.get("body") else 204)
@@ -119,14 +119,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     front_door: FrontDoor
     main: Callable[[Any], Any]
-    # An instance is given one request at a time.
+    # An instance gets one request at a time.
     lock = Lock()
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         params = self.front_door.event(self.command, self.path.partition("?")[0], list(self.headers.items()), body)
         with self.lock:
-            # By way of JSON, as between a platform and its runtime.
+            # Through JSON, as between a platform and its runtime.
             result = type(self).main(json.loads(json.dumps(params)))
         answer = self.front_door.answer(json.loads(json.dumps(result)))
         self.send_response_only(answer.status)
@@ -147,7 +147,7 @@ class _Server(ThreadingHTTPServer):
 def main() -> None:
     """Serve until the process ends."""
     path = Path(os.environ["FUNCTION"], "__main__.py")
-    # What the runtimes do: https://github.com/apache/openwhisk-runtime-python
+    # As the runtimes do: https://github.com/apache/openwhisk-runtime-python
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("main__", path)
     assert spec
@@ -161,7 +161,7 @@ def main() -> None:
 
 @contextmanager
 def ibm_function(front_door: str, environ: Mapping[str, str], folder: Path) -> Iterator[Program]:
-    """Give this repository's function, laid out as the package is, behind one of `IBM_FRONT_DOORS`, and end it."""
+    """Yield this repository's function, with the package's layout, behind one of `IBM_FRONT_DOORS`."""
     root = folder / "function"
     root.mkdir(exist_ok=True)
     shutil.copy(ROOT / "ibm_actions" / "__main__.py", root)

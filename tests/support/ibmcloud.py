@@ -1,7 +1,7 @@
-"""A stand-in for the IBM Cloud CLI, of an account that has what a test says it has.
+"""A stand-in for the IBM Cloud CLI, with an account whose content each test defines.
 
-It records each call and answers from a table. What is not validated: whether the real one knows these commands and
-options, and what a name that it does not know would do.
+It records each call and answers from a table. Not validated: whether the real CLI knows these commands and options,
+and how it handles unknown names.
 """
 
 import json
@@ -36,7 +36,7 @@ RECEIVER = {
     "endpoint": "https://%NAME.xyz.eu-de.codeengine.appdomain.cloud",
 }
 BUILD = {"output_image": "private.de.icr.io/ce--1/app:2", "output_secret": "ce-auto-icr-private-eu-de"}
-# How a command begins; what has to be there; what is there afterwards; what is printed. %NAME is the option --name.
+# The beginning of a command; what must exist; what exists afterwards; the output. %NAME is the option --name.
 ANSWERS: list[tuple[str, str, str, Any]] = [
     ("plugin show code-engine", "plug-in", "", ""),
     ("account show", "login", "", ""),
@@ -107,7 +107,7 @@ sys.exit("FAILED\nThere is no such thing." if known else "The stand-in does not 
 
 @dataclass
 class Run:
-    """What the script printed, and the calls that it made."""
+    """The script's output, and its calls."""
 
     returncode: int
     output: str
@@ -115,7 +115,7 @@ class Run:
     calls: list[dict[str, Any]]
 
     def called(self, start: str) -> list[list[str]]:
-        """Return the arguments of the calls that begin so."""
+        """Return the arguments of the calls with this beginning."""
         return [it["argv"] for it in self.calls if " ".join(it["argv"]).startswith(start)]
 
     def one(self, start: str) -> list[str]:

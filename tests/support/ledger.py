@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 
 from tests.support.numbered import number_of, numbered
 
-# Sends a body, signed, and returns the answer's status.
+# Signs and sends a body, and returns the answer's status.
 Post = Callable[[bytes], int]
-# Seconds until a delivery that was not acknowledged is sent again, and how many may wait for that.
+# Seconds until an unacknowledged delivery is sent again, and the maximum number that wait for it.
 PAUSE = 0.2
 WAITING = 256
 
 
 @dataclass
 class Period:
-    """A time with one fault, and what became of the attempts that began in it.
+    """A period with one fault, and the outcomes of the attempts that began in it.
 
     Attributes:
-        fault: Its name, or nothing.
-        is_overwritten: Whether a user's own action deletes what is acknowledged in it.
-        statuses: How often each was answered; None is a connection that broke, or an answer that did not come.
-        slowest: The seconds that the slowest answer took.
-        acknowledged: The deliveries whose last 200 belongs here.
-        lost: Those of them that are not in the store.
-        twice: Those of them that are in one store more than once.
-        waiting: The attempts that are not answered yet.
+        fault: The fault's name, or an empty text.
+        is_overwritten: Whether a user's action deletes the events acknowledged in it.
+        statuses: The number of answers by status; None is a broken connection or a missing answer.
+        slowest: The time of the slowest answer, in seconds.
+        acknowledged: The deliveries whose last 200 is in this period.
+        lost: Those of them that are missing in the store.
+        twice: Those of them that are stored more than once in one store.
+        waiting: The unanswered attempts.
     """
 
     fault: str
@@ -42,17 +42,17 @@ class Period:
 
 
 class Ledger:
-    """Hands out numbers of deliveries, and keeps four bytes about each; safe to use from several threads.
+    """Assigns numbers to deliveries, and stores four bytes for each; thread-safe.
 
     Args:
-        limit: How many deliveries there are at most.
-        duplicates: Each so many deliveries one is sent twice on purpose; 0: none is.
+        limit: The maximum number of deliveries.
+        duplicates: One in this many deliveries is sent twice on purpose; 0: none.
 
     Attributes:
-        allowed: How many of them may be sent by now.
+        allowed: How many may be sent so far.
         sent: How many were sent at least once.
-        periods: The faults so far; the last is the one at present.
-        altered: How many stored bodies are none that was sent.
+        periods: The periods so far; the last is the current one.
+        altered: The number of stored bodies that were not sent.
     """
 
     def __init__(self, limit: int, duplicates: int = 0) -> None:
@@ -69,12 +69,12 @@ class Ledger:
 
     @property
     def acknowledged(self) -> int:
-        """Return how many deliveries were answered 200."""
+        """Return the number of deliveries answered 200."""
         return len(self._acknowledged) - self._acknowledged.count(0)
 
     @property
     def statuses(self) -> Counter[int | None]:
-        """Return how often each status was answered."""
+        """Return the number of answers by status."""
         return sum((period.statuses for period in self.periods), Counter())
 
     def begin(self, fault: str, is_overwritten: bool = False) -> None:
@@ -93,7 +93,7 @@ class Ledger:
         return self._send(number, post, place)
 
     def take(self, count: int) -> range:
-        """Return fresh numbers for `send`, as many as are allowed."""
+        """Return new numbers for `send`, as many as are allowed."""
         with self._lock:
             first = self.sent
             self.sent = min(first + count, self.allowed)
@@ -110,7 +110,7 @@ class Ledger:
         period, started = self.periods[place], time.monotonic()
         try:
             status: int | None = post(numbered(number))
-        except Exception:  # the receiver is dead, or dies, or says what is no answer
+        except Exception:  # the receiver is dead, dies, or sends an invalid answer
             status = None
         ended = time.monotonic()
         with self._lock:
@@ -142,7 +142,7 @@ class Ledger:
             return self.sent >= self.allowed and not self._again and not any(each.waiting for each in self.periods)
 
     def wait_for_earlier(self) -> None:
-        """Return once everything that was sent in an earlier period is answered."""
+        """Return when everything that was sent in earlier periods is answered."""
         while any(period.waiting for period in self.periods[:-1]):
             time.sleep(0.01)
 
@@ -159,7 +159,7 @@ class Ledger:
             seen[number] = self._stored[number] = 1
 
     def close(self) -> None:
-        """Find the lost events, once everything is counted."""
+        """Find the lost events, after all stores are counted."""
         for number in range(self.sent):
             if self._acknowledged[number]:
                 period = self.periods[self._period[number]]

@@ -10,12 +10,12 @@ from tests.support.ledger import Ledger, Post
 from tests.support.numbered import sign
 from tests.support.processes import Answer
 
-# Seconds that an answer is waited for. DT Cloud waits for 10; what is later than the promised 8.5 is to be seen.
+# The time-out of an answer, in seconds. DT Cloud's is 10; answers after the promised 8.5 must be visible.
 PATIENCE = 15.0
 
 
 class Server(Protocol):
-    """What an event is sent to."""
+    """The receiver of the events."""
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
         """Make one request."""
@@ -33,10 +33,10 @@ def posting(server: Callable[[], Server]) -> Callable[[], Post]:
 
 
 class Connection:
-    """A connection that is kept as long as both sides like, spoken to as cheaply as Python can.
+    """A persistent connection with little overhead.
 
     Args:
-        port: Returns where on 127.0.0.1 the receiver listens at the moment.
+        port: Returns the receiver's current port on 127.0.0.1.
     """
 
     def __init__(self, port: Callable[[], int]) -> None:
@@ -47,7 +47,7 @@ class Connection:
         """Send a body, and return the answer's status.
 
         Raises:
-            Exception: There was no answer, or none of HTTP's.
+            Exception: There was no answer, or it was not HTTP.
         """
         try:
             if self._socket is None:
@@ -95,12 +95,12 @@ def _received(connection: socket.socket) -> bytes:
 
 
 class Load:
-    """Sends from several threads until it is told to stop.
+    """Sends from several threads until stopped.
 
     Args:
-        ledger: What there is to send, and what came of it.
-        connect: Makes what a thread sends with.
-        threads: How many deliveries are on their way at once.
+        ledger: The deliveries and their outcomes.
+        connect: Creates a thread's sender.
+        threads: The number of concurrent deliveries.
     """
 
     def __init__(self, ledger: Ledger, connect: Callable[[], Post], threads: int = 8) -> None:
@@ -111,7 +111,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin, or go on."""
+        """Start, or continue."""
         self._stopping.clear()
         self._threads = [threading.Thread(target=self._run) for _ in range(self._count)]
         for thread in self._threads:

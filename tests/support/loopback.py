@@ -1,4 +1,4 @@
-"""An HTTP server in the place of a cloud's service, with scripted answers and recorded calls."""
+"""An HTTP server in place of a cloud's service, with scripted answers and recorded calls."""
 
 import json
 import socket
@@ -16,16 +16,16 @@ from urllib.parse import parse_qsl
 
 @dataclass
 class Call:
-    """One request that came.
+    """One received request.
 
     Attributes:
-        operation: The operation of AWS, such as ``PutItem``; empty elsewhere.
-        parameters: Its parameters, as they crossed the wire: the body, if that is JSON or a form.
+        operation: AWS's operation, such as ``PutItem``; empty otherwise.
+        parameters: The parsed body, if it is JSON or a form.
         method: The HTTP method.
         path: Path and query.
         headers: The headers, by names in lower case.
         began: ``time.monotonic()`` at its arrival.
-        body: The body, as it came.
+        body: The exact body.
     """
 
     operation: str
@@ -44,8 +44,7 @@ class Reply:
     Attributes:
         status: The status.
         content: The body.
-        headers: What is sent beside Content-Length, a Content-Type of JSON, and to an operation of AWS a request id,
-            unless it has those.
+        headers: Additional headers. Content-Length, a JSON Content-Type and, for AWS, a request id are defaults.
     """
 
     status: int
@@ -53,7 +52,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-# The connection is closed without an answer; there is none for as long as the server lives.
+# The connection is closed without an answer; there is no answer while the server lives.
 DROPPED = None
 SILENT = Reply(0)
 
@@ -72,7 +71,7 @@ def google_fault(status: int, code: str, message: str = "") -> Reply:
 
 
 def success(**document: Any) -> Reply:
-    """Return a result."""
+    """Return the answer with a result."""
     return Reply(200, json.dumps(document).encode())
 
 
@@ -83,7 +82,7 @@ def in_turn(*replies: Reply | None) -> Answering:
 
 
 class Drops(bytes):
-    """The body of an answer that comes a byte at a time, one each 0.07 s."""
+    """The body of an answer that arrives a byte at a time, every 0.07 s."""
 
 
 class Loopback(ThreadingHTTPServer):
@@ -92,12 +91,12 @@ class Loopback(ThreadingHTTPServer):
     Attributes:
         url: Its address.
         host: The same, without the scheme.
-        calls: What came so far.
+        calls: The calls so far.
         connections: How many connections were accepted so far.
     """
 
     daemon_threads = True
-    # 20 threads may come at once.
+    # 20 threads may connect at once.
     request_queue_size = 128
 
     def __init__(self, answering: Answering, tls: ssl.SSLContext | None = None) -> None:
@@ -110,7 +109,7 @@ class Loopback(ThreadingHTTPServer):
         self.closing = threading.Event()
         self._sockets: list[socket.socket] = []
         if tls:
-            # The handshake is for the thread of the connection: this one accepts the next.
+            # The handshake is done in the connection's thread, because this one accepts the next.
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -138,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"] or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        # http.server makes one slash of two at the beginning.
+        # http.server replaces two leading slashes by one.
         self.path = self.requestline.split()[1]
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         call = Call(operation, _parameters(headers, content), self.command, self.path, headers, body=content)
@@ -170,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _parameters(headers: Mapping[str, str], content: bytes) -> Any:
-    """Return the fields of a form, or what the JSON holds; None if it is neither."""
+    """Return the fields of a form, or the JSON value; None otherwise."""
     if headers.get("content-type") == "application/x-www-form-urlencoded":
         return dict(parse_qsl(content.decode()))
     try:
@@ -181,7 +180,7 @@ def _parameters(headers: Mapping[str, str], content: bytes) -> Any:
 
 @contextmanager
 def loopback(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
-    """Give a server that runs, and end it."""
+    """Yield a running server, and stop it afterwards."""
     server = Loopback(answering, tls)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
@@ -193,7 +192,7 @@ def loopback(answering: Answering, tls: ssl.SSLContext | None = None) -> Iterato
 
 
 def assert_no_leak(error: Exception, secret: str) -> None:
-    """Assert that an error has nothing that was sent or answered, and no chained error that would show it."""
+    """Assert that an error has nothing of the request or the answer, and no chained error with it."""
     assert (error.__cause__, error.__context__) == (None, None)
     assert secret not in "".join(traceback.format_exception(error))
     assert secret not in repr(vars(error))

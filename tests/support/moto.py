@@ -1,4 +1,4 @@
-"""moto_server in a subprocess, which can be frozen, killed and started again. It stands in for AWS.
+"""moto_server in a subprocess, as a stand-in for AWS; it can be frozen, killed and restarted.
 
 It stores in memory, so ``kill`` loses everything. It differs from AWS: every permission is granted unless
 ``enforce_iam`` is called, CloudFormation ignores unknown types, and invoking a function needs Docker.
@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
-import botocore.session
 from botocore.config import Config
 
-from tests.support.aws import REGION, environment
+from tests.support.aws import REGION, environment, session
 from tests.support.ports import free_port
 from tests.support.processes import StandIn, spawn
 
@@ -25,12 +24,12 @@ ACCOUNT = "123456789012"
 
 
 class MotoServer(StandIn):
-    """One server. ``restart`` starts it again on the same port, with nothing in it.
+    """One server. ``restart`` starts it again on the same port, empty.
 
     Attributes:
         port: Where it listens, on 127.0.0.1 only.
         url: The same, for AWS_ENDPOINT_URL.
-        process: The process, or None while there is none.
+        process: The process; None if it does not run.
     """
 
     def __init__(self) -> None:
@@ -40,11 +39,11 @@ class MotoServer(StandIn):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what tools of AWS need in their environment to talk to this server, and to nothing else."""
+        """Return the environment for AWS's tools to use only this server."""
         return environment(self.url)
 
     def start(self) -> None:
-        """Start, and return once it answers."""
+        """Start it, and return when it answers."""
         self.process = spawn(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
             stdout=self._log,
@@ -67,17 +66,17 @@ class MotoServer(StandIn):
 
     @property
     def log(self) -> str:
-        """What the server wrote, a line for each request."""
+        """The server's output, a line for each request."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
     def restart(self) -> None:
-        """Start again on the same port, with nothing in it."""
+        """Start again on the same port, empty."""
         super().close()
         self.start()
 
     def close(self) -> None:
-        """End it, and forget what it wrote."""
+        """Stop it, and delete its log."""
         super().close()
         self._log.close()
 
@@ -94,11 +93,11 @@ class MotoServer(StandIn):
         """Return a botocore client of this server.
 
         Args:
-            service: As botocore names it.
-            credentials: As STS returns them, with AccessKeyId, SecretAccessKey and SessionToken; none: the root user.
+            service: The service's name in botocore.
+            credentials: As from STS, with AccessKeyId, SecretAccessKey and SessionToken; default: the root user.
         """
         credentials = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
-        return botocore.session.Session().create_client(
+        return session().create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
@@ -114,7 +113,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @contextmanager
 def moto_server() -> Iterator[MotoServer]:
-    """Give a new server."""
+    """Yield a new server."""
     server = MotoServer()
     try:
         server.start()

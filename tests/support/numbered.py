@@ -1,4 +1,4 @@
-"""Deliveries made from a number: cheap to make, sign and recognize, for senders that need many."""
+"""Deliveries created from a number: cheap to create, sign and recognize, for many deliveries."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ def numbered(number: int) -> bytes:
 
 
 def number_of(content: bytes) -> int | None:
-    """Return the number that made a body, or None if that is not what it made."""
+    """Return the number of a body, or None if the body is not the one of its number."""
     try:
         number = int(content[_AT : _AT + 20], 16)
     except ValueError:

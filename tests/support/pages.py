@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
 
 class Page:
-    """One Markdown file, taken apart."""
+    """One parsed Markdown file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class Page:
         self.spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", self.prose)]
 
     def of(self, language: str, heading: str | None = None) -> list[str]:
-        """Return the texts of the blocks in a language, below a heading if one is given; there must be one."""
+        """Return the texts of the blocks in a language, below a heading if given; at least one must exist."""
         found = [
             block.text
             for block in self.blocks
@@ -70,7 +70,7 @@ class Page:
         return found
 
     def table(self, *header: str) -> list[list[str]]:
-        """Return the rows of the table that has this header."""
+        """Return the rows of the table with this header."""
         lines = iter(self.prose.splitlines())
         for line in lines:
             if _cells(line) == list(header):
@@ -85,7 +85,7 @@ class Page:
         raise AssertionError(f"{self.name} has no table {header}")
 
     def commands(self) -> list[str]:
-        """Return the lines of its shell blocks, without comments, and the code in its prose."""
+        """Return the lines of the shell blocks, without comments, and the inline code of the prose."""
         lines = [line for block in self.blocks if block.language == "sh" for line in block.text.splitlines()]
         return [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines] + self.spans
 
@@ -99,7 +99,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _pages() -> dict[str, Page]:
-    # Not those that begin with a dot: pytest puts a README.md of its own into one.
+    # Without folders that begin with a dot: pytest writes a README.md into one.
     paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[!.]*/README.md")]
     return {page.name: page for page in map(Page, sorted(set(paths)))}
 

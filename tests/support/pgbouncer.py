@@ -1,4 +1,4 @@
-"""PgBouncer between a store and the tests' PostgreSQL, where it is installed."""
+"""PgBouncer between a store and the tests' PostgreSQL, if it is installed."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from tests.support.ports import free_port, wait_for
 from tests.support.postgres import owner
 
-# Debian installs it where the PATH of most users does not look.
+# Debian installs it in a folder that is not on most users' PATH.
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
 needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no PgBouncer on this machine: apt-get install pgbouncer")
@@ -20,12 +20,12 @@ needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no PgBouncer on th
 
 @contextmanager
 def pgbouncer(port: int, mode: str, folder: Path) -> Iterator[int]:
-    """Give the port of a PgBouncer with its defaults and four sessions.
+    """Yield the port of a PgBouncer with its defaults and four sessions.
 
     Args:
-        port: PostgreSQL's.
-        mode: ``session`` or ``transaction``: what a client has a session of PostgreSQL for.
-        folder: Where it may write.
+        port: PostgreSQL's port.
+        mode: PgBouncer's pool mode: ``session`` or ``transaction``.
+        folder: The folder for its files.
     """
     assert PROGRAM
     user = owner()
@@ -36,7 +36,7 @@ def pgbouncer(port: int, mode: str, folder: Path) -> Iterator[int]:
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {listen}\nunix_socket_dir =\n"
         f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 4\n"
     )
-    # It refuses root, and another user may not enter a folder of pytest's: it reads from a file that is open.
+    # It refuses root, and other users cannot enter pytest's folders: it reads an open file.
     with settings.open() as opened, (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [PROGRAM, "/dev/stdin"], stdin=opened, stdout=log, stderr=log, user=user, cwd="/", start_new_session=True

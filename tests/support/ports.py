@@ -5,14 +5,14 @@ import socket
 import subprocess
 import time
 
-# Below those that the system gives to outgoing connections: one might take the port before its server does, and one to
-# a port where nobody listens yet might meet itself. https://docs.kernel.org/networking/ip-sysctl.html
+# Below the ephemeral ports: an outgoing connection could take the port before its server does, and a connection to an
+# ephemeral port without a listener can connect to itself. https://docs.kernel.org/networking/ip-sysctl.html
 # (ip_local_port_range).
 _FIRST, _LAST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """Return a free port that another process is not likely to get too."""
+    """Return a free port that another process is unlikely to take."""
     while True:
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         with socket.socket() as probe:
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return once ``process`` accepts connections."""
+    """Return when ``process`` accepts connections."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, f"it ended with {process.returncode}"

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the tests' own, which can be frozen, killed and started again."""
+"""A real PostgreSQL server for the tests, which can be frozen, killed and restarted."""
 
 import asyncio
 import importlib.util
@@ -44,8 +44,8 @@ class Postgres:
     """One server, with its own durable settings.
 
     Attributes:
-        port: Where it listens.
-        speaks_tls: Whether this build can. If so, TLS is on, and the user heroku must use it, as all must on Heroku.
+        port: Its port.
+        speaks_tls: Whether this build has TLS. If so, TLS is on and required for the user heroku, as on Heroku.
     """
 
     def __init__(self, binaries: Path, folder: Path, *settings: str) -> None:
@@ -62,7 +62,7 @@ class Postgres:
         self.speaks_tls = self._is_tls_built_in()
         self._make_certificate()
         rules = folder / "data" / "pg_hba.conf"
-        # The first rule that fits decides.
+        # The first matching rule applies.
         rules.write_text(f"hostnossl all heroku all reject\nhostssl all heroku all trust\n{rules.read_text()}")
 
     def _run(self, *command: str) -> None:
@@ -75,7 +75,7 @@ class Postgres:
         )
 
     def _is_tls_built_in(self) -> bool:
-        """Ask for the value of a setting, which a build without TLS (that in the wheel) refuses to take."""
+        """Try a setting that a build without TLS (the one in the wheel) rejects."""
         try:
             self._run("postgres", "-D", str(self._folder / "data"), "-c", "ssl=on", "-C", "ssl")
         except subprocess.CalledProcessError:
@@ -92,11 +92,11 @@ class Postgres:
                 shutil.chown(path, self._owner)
 
     def start(self) -> None:
-        """Start, and return once it takes connections."""
+        """Start it, and return when it accepts connections."""
         deadline = time.monotonic() + 30
         while not self._is_ready():
             if self._process is None or self._process.poll() is not None:
-                # After kill -9 the old server's shared memory may still be there for a moment.
+                # After kill -9 the old server's shared memory may exist for a moment.
                 self._process = self._spawn()
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
@@ -123,13 +123,13 @@ class Postgres:
         return subprocess.run(command, check=False).returncode == 0
 
     def url(self, database: str = "postgres", user: str = "postgres", host: str = "127.0.0.1") -> str:
-        """Return the URL of a database, as Heroku writes them."""
+        """Return the URL of a database in Heroku's form."""
         return f"postgres://{user}@{host}:{self.port}/{database}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and all of its processes."""
         assert self._process is not None
-        # Each backend is a group leader of its own, so the session is walked and not the group.
+        # Each backend leads its own process group, so all processes of the session get the signal.
         for pid in [self._process.pid, *_children(self._process.pid)]:
             try:
                 os.kill(pid, number)
@@ -137,7 +137,7 @@ class Postgres:
                 pass
 
     def kill(self) -> None:
-        """Kill -9: what a power cut is to the processes, though not to the disk."""
+        """Kill -9, like a power cut for the processes, but not for the disk."""
         self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
@@ -152,7 +152,7 @@ class Postgres:
             self._process = None
 
     def create_database(self) -> str:
-        """Return the URL of a new database with our schema."""
+        """Return the URL of a new database with the schema."""
         self._databases += 1
         name = f"test_{self._databases}"
         self.execute("postgres", f"CREATE DATABASE {name}")
@@ -185,7 +185,7 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def running(*settings: str) -> Iterator[Postgres]:
-    """Give a new server, with settings such as ``fsync=off``."""
+    """Yield a new server, with settings such as ``fsync=off``."""
     binaries = find_binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))

@@ -24,13 +24,13 @@ _LIBC = ctypes.CDLL(None)
 
 
 def spawn(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a server that ends when the thread that starts it does, so that no killed test run leaves one behind.
+    """Start a server that ends with the thread that starts it, so that a killed test run leaves no servers.
 
-    Only Linux has that; elsewhere the server ends when the test closes it.
+    Only Linux supports this; elsewhere the server ends when the test closes it.
 
     Args:
-        command: What to run.
-        options: Those of `subprocess.Popen`.
+        command: The command to run.
+        options: Options of `subprocess.Popen`.
     """
     return subprocess.Popen(command, preexec_fn=_end_with_parent if sys.platform == "linux" else None, **options)
 
@@ -41,7 +41,7 @@ def _end_with_parent() -> None:
 
 @dataclass
 class Answer:
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: dict[str, str]
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Printing:
-    """A process whose output is kept."""
+    """A process with captured output."""
 
     process: subprocess.Popen[bytes]
 
@@ -57,7 +57,7 @@ class Printing:
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - close() closes it
 
     def output(self) -> str:
-        """Return all that it printed."""
+        """Return its output."""
         self._log.seek(0)
         return self._log.read().decode()
 
@@ -67,19 +67,19 @@ class Printing:
         return [line for line in lines if line.get("outcome") != "health"]
 
     def wait_for_lines(self, count: int) -> list[dict[str, Any]]:
-        """Return its log lines once there are ``count``: an answer may arrive before its line."""
+        """Return its log lines when there are ``count``: an answer may arrive before its line."""
         deadline = time.monotonic() + 30
         while len(self.lines()) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         return self.lines()
 
     def close(self) -> None:
-        """Forget what it printed."""
+        """Delete its output."""
         self._log.close()
 
 
 class Requesting:
-    """What listens on a port of this machine."""
+    """A server on a port of this machine."""
 
     port: int
 
@@ -95,16 +95,16 @@ class Requesting:
 
 
 class StandIn:
-    """A process in the place of a cloud's service, to be frozen and killed; whoever starts it sets ``process``."""
+    """A process in place of a cloud's service, to be frozen and killed; subclasses set ``process``."""
 
     process: subprocess.Popen[bytes] | None = None
 
     def freeze(self) -> None:
-        """Freeze it: it accepts connections and answers nothing."""
+        """Freeze it: it accepts connections and does not answer."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Thaw it. It then handles the requests that came meanwhile, even if the clients have gone."""
+        """Continue it. It then handles the requests that arrived meanwhile, even if the clients have disconnected."""
         self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -114,7 +114,7 @@ class StandIn:
         self.process = None
 
     def close(self) -> None:
-        """End it in any state."""
+        """Stop it in any state."""
         if self.process:
             self.kill()
 
@@ -144,13 +144,13 @@ class Program(Printing, Requesting):
     """One server in a subprocess.
 
     Args:
-        module: What ``python -m`` runs.
-        environ: Its environment; nothing of the tests' own leaks in.
+        module: The module for ``python -m``.
+        environ: Its whole environment: nothing is inherited from the tests.
         folder: Its working directory.
-        root: Where the code is; this repository unless it is a staged package.
+        root: The folder of the code: this repository by default, or a staged package.
         python: The interpreter.
-        port: Where it listens; a free one if None.
-        stdout: Where it prints, if that is not kept.
+        port: Its port; a free one if None.
+        stdout: The file for its output, if it is not captured.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Program(Printing, Requesting):
     ) -> None:
         super().__init__()
         self.port = port or free_port()
-        # Warnings are errors there too.
+        # Warnings are errors in the program too.
         basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
         self.process = spawn(
             [python, "-m", module],
@@ -176,7 +176,7 @@ class Program(Printing, Requesting):
         )
 
     def wait_until_ready(self) -> "Program":
-        """Return once it answers."""
+        """Return when it answers."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
@@ -188,7 +188,7 @@ class Program(Printing, Requesting):
         raise AssertionError(self.output())
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and return its exit code."""
+        """Stop it, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(30)
@@ -196,7 +196,7 @@ class Program(Printing, Requesting):
 
 @contextmanager
 def running(module: str, environ: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Program]:
-    """Give a program that is ready, and end it."""
+    """Yield a ready program, and stop it afterwards."""
     program = Program(module, environ, folder, **options)
     try:
         yield program.wait_until_ready()

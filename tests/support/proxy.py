@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on request, to stand between a store and the real service."""
+"""A TCP proxy that misbehaves on request, between a store and the real service."""
 
 import asyncio
 import threading
@@ -6,25 +6,25 @@ from enum import Enum
 
 
 class Mode(Enum):
-    """What the proxy does with what passes."""
+    """The proxy's behaviour."""
 
     PASS = "pass"
-    # New connections and those that exist are closed at once.
+    # New and existing connections are closed at once.
     REFUSE = "refuse"
-    # Everything is taken and nothing is passed on, in either direction.
+    # Everything is read and nothing is passed on, in either direction.
     SILENT = "silent"
-    # The next answer of the service is swallowed and its connection dropped; then all passes again.
+    # The next answer of the service is discarded and its connection closed; then everything passes again.
     LOSE_ANSWER = "lose answer"
-    # Each answer of the service comes 3 seconds late.
+    # Each answer of the service is delayed by 3 seconds.
     SLOW = "slow"
-    # Each answer of the service comes a byte a second.
+    # Each answer of the service arrives at a byte a second.
     DRIP = "drip"
-    # Nothing is passed on; `Proxy.canned` is the answer to whatever comes.
+    # Nothing is passed on; `Proxy.canned` is the answer to every request.
     CANNED = "canned"
 
 
 class Proxy:
-    """Passes bytes between a port of its own and ``port``, both on 127.0.0.1, on a thread of its own."""
+    """Passes bytes between a new port and ``port``, both on 127.0.0.1, on a separate thread."""
 
     def __init__(self, port: int) -> None:
         self._target = port

@@ -1,8 +1,11 @@
-"""template.yaml as SAM translates it, and what there should be of it in each variant."""
+"""template.yaml as SAM translates and resolves it, and AWS's tools that check it."""
 
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,69 +14,67 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "aws_lambda" / "template.yaml"
 TOOLS = Path(os.environ.get("DT_AWS_TOOLS") or ROOT / ".venv-aws" / "bin")
-INSTALL = "make aws-tools"
-
-MISSING = f"no sam, cfn-lint and parliament in {TOOLS}: {INSTALL}; or set DT_AWS_TOOLS to the folder that has them"
+MISSING = f"no sam, cfn-lint and parliament in {TOOLS}: make aws-tools; or set DT_AWS_TOOLS to the folder that has them"
 TOOLS_ARE_THERE = all((TOOLS / name).exists() for name in ("sam", "cfn-lint", "parliament", "python"))
-
 needs_tools = pytest.mark.skipif(not TOOLS_ARE_THERE, reason=MISSING)
-
-IN_TABLE = {"Store": "dynamodb"}
-WITH_PIPE = {"Store": "dynamodb", "Queue": "yes"}
-IN_QUEUE = {"Store": "sqs"}
-IN_FIFO = {"Store": "sqs", "Fifo": "yes"}
-VARIANTS = {"table": IN_TABLE, "table and pipe": WITH_PIPE, "queue": IN_QUEUE, "fifo": IN_FIFO}
-
-ALARM = "AWS::CloudWatch::Alarm"
-OF_TYPE = {
-    "Receiver": "Lambda::Function",
-    "ReceiverUrl": "Lambda::Url",
-    "ReceiverUrlPublicPermissions": "Lambda::Permission",
-    "ReceiverURLInvokeAllowPublicAccess": "Lambda::Permission",
-    "ReceiverRole": "IAM::Role",
-    "ReceiverLogs": "Logs::LogGroup",
-    "SignatureSecret": "SecretsManager::Secret",
-    "Dashboard": "CloudWatch::Dashboard",
-}
-ALWAYS = {name: f"AWS::{kind}" for name, kind in OF_TYPE.items()}
-ALWAYS |= dict.fromkeys((f"{it}Alarm" for it in ("Silence", "Failed", "Errors", "Throttles", "Url5xx")), ALARM)
-QUEUE = dict.fromkeys(("EventQueue", "EventDeadLetters"), "AWS::SQS::Queue")
-QUEUE |= dict.fromkeys(("QueueAgeAlarm", "DeadLettersAlarm"), ALARM)
-PIPE = {"EventPipe": "AWS::Pipes::Pipe", "EventPipeRole": "AWS::IAM::Role", "PipeDeadLetters": "AWS::SQS::Queue"}
-PIPE |= dict.fromkeys(("PipeAlarm", "PipeDeadLettersAlarm"), ALARM)
-EVENTS, SEEN = {"Events": "AWS::DynamoDB::Table"}, {"SeenKeys": "AWS::DynamoDB::Table"}
-RESOURCES = {
-    "table": ALWAYS | EVENTS,
-    "table and pipe": ALWAYS | EVENTS | QUEUE | PIPE,
-    "queue": ALWAYS | SEEN | QUEUE,
-    "fifo": ALWAYS | SEEN | QUEUE,
-}
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 # Runs where SAM's own tools are. `sam deploy` would put the S3 address in, so we do. No managed policy is used.
-TRANSLATE = """
+# A reference to a resource becomes "<ID>", and to an attribute "<ID ATTRIBUTE>": Fn::Sub would split it at a dot.
+RESOLVE = """
 import json, sys
+from copy import deepcopy
 from types import SimpleNamespace
+from samcli.lib.intrinsic_resolver.intrinsic_property_resolver import IntrinsicResolver
+from samcli.lib.intrinsic_resolver.intrinsics_symbol_table import IntrinsicsSymbolTable
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
-template = yaml_parse(sys.stdin.read())
+
+template = yaml_parse(open(sys.argv[1]))
 template["Resources"]["Receiver"]["Properties"]["CodeUri"] = "s3://code/aws_lambda.zip"
-print(json.dumps(transform(template, {}, SimpleNamespace(load=dict))))
+template = transform(template, {}, SimpleNamespace(load=dict))
+names = {"Ref": lambda name: f"<{name}>" if name in template["Resources"] else name}
+for attribute in ("Arn", "StreamArn", "QueueName", "FunctionUrl"):
+    names[attribute] = lambda name, attribute=attribute: f"<{name} {attribute}>"
+nothing = "AWS::NoValue"
+
+def kept(value):
+    if isinstance(value, dict):
+        return {name: kept(it) for name, it in value.items() if it != nothing}
+    return [kept(it) for it in value if it != nothing] if isinstance(value, list) else value
+
+for line in sys.stdin:
+    parameters, known = json.loads(line)
+    chosen = deepcopy(template)
+    for name, it in chosen["Parameters"].items():
+        it["Default"] = parameters.get(name, str(it["Default"]))
+    sam = IntrinsicResolver(chosen, IntrinsicsSymbolTable(chosen, {nothing: nothing, **known}, {"": {}}, names))
+    resolve = lambda value: sam.intrinsic_property_resolver(value, False)
+    holds = lambda it: "Condition" not in it or resolve({"Fn::If": [it["Condition"], True, False]})
+    rules = {name: resolve(rule) for name, rule in chosen["Rules"].items()}
+    violated = [
+        name for name, rule in rules.items()
+        if rule["RuleCondition"] and not all(it["Assert"] for it in rule["Assertions"])
+    ]
+    resources = {name: kept(resolve(it)) for name, it in chosen["Resources"].items() if holds(it)}
+    outputs = {name: kept(resolve(it["Value"])) for name, it in chosen["Outputs"].items() if holds(it)}
+    print(json.dumps({"resources": resources, "outputs": outputs, "violated": violated}), flush=True)
 """
 
 
+@dataclass
 class Chosen:
-    """The translated template for given parameters: conditions decided, parameters put in, references left."""
+    """The translated template for given parameters, resolved by SAM.
 
-    def __init__(self, template: dict[str, Any], parameters: dict[str, str]) -> None:
-        self.parameters = {name: str(it["Default"]) for name, it in template["Parameters"].items()} | parameters
-        self._conditions = template["Conditions"]
-        self._rules = template["Rules"]
-        self.resources: dict[str, Any] = {
-            name: self._put_in(resource)
-            for name, resource in template["Resources"].items()
-            if "Condition" not in resource or self.holds({"Condition": resource["Condition"]})
-        }
+    Attributes:
+        resources: By logical id.
+        outputs: By name.
+        violated: The names of the rules that refuse the parameters.
+    """
+
+    resources: dict[str, Any]
+    outputs: dict[str, Any]
+    violated: list[str]
 
     def properties(self, name: str) -> Any:
         return self.resources[name]["Properties"]
@@ -81,58 +82,34 @@ class Chosen:
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: it["Properties"] for name, it in self.resources.items() if it["Type"] == kind}
 
-    def holds(self, test: Any) -> bool:
-        ((function, value),) = test.items()
-        match function:
-            case "Condition":
-                return self.holds(self._conditions[value])
-            case "Fn::Equals":
-                left, right = (self._put_in(one) for one in value)
-                return str(left) == str(right)
-            case "Fn::And":
-                return all(self.holds(one) for one in value)
-            case "Fn::Or":
-                return any(self.holds(one) for one in value)
-            case "Fn::Not":
-                return not self.holds(value[0])
-        raise AssertionError(f"a condition that the tests cannot read: {function}")
 
-    def violated(self) -> set[str]:
-        return {
-            name
-            for name, rule in self._rules.items()
-            if self.holds(rule["RuleCondition"]) and not all(self.holds(one["Assert"]) for one in rule["Assertions"])
-        }
-
-    def _put_in(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [one for one in (self._put_in(it) for it in value) if one is not NOTHING]
-        if not isinstance(value, dict):
-            return value
-        if "Fn::If" in value:
-            condition, yes, no = value["Fn::If"]
-            return self._put_in(yes if self.holds({"Condition": condition}) else no)
-        if set(value) == {"Ref"}:
-            name = value["Ref"]
-            return NOTHING if name == "AWS::NoValue" else self.parameters.get(name, value)
-        put_in = {name: self._put_in(it) for name, it in value.items()}
-        return {name: it for name, it in put_in.items() if it is not NOTHING}
+Choose = Callable[..., Chosen]
 
 
-NOTHING = object()
+@contextmanager
+def resolving() -> Iterator[Choose]:
+    """Yield a function that resolves the template for parameters, and for names of resources that are known."""
+    if not TOOLS_ARE_THERE:
+        pytest.skip(MISSING)
+    command = [str(TOOLS / "python"), "-c", RESOLVE, str(TEMPLATE)]
+    environ = {"PATH": "/usr/bin:/bin", "AWS_DEFAULT_REGION": "eu-north-1"}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sam:
 
+        def choose(parameters: Mapping[str, str], names: Mapping[str, Mapping[str, str]] | None = None) -> Chosen:
+            assert sam.stdin
+            assert sam.stdout
+            sam.stdin.write(json.dumps([parameters, names or {}]) + "\n")
+            sam.stdin.flush()
+            return Chosen(**json.loads(sam.stdout.readline()))
 
-def arn(name: str, attribute: str = "Arn") -> dict[str, list[str]]:
-    return {"Fn::GetAtt": [name, attribute]}
+        yield choose
 
 
 def statements(role: Any) -> list[Any]:
     return [one for policy in role["Policies"] for one in policy["PolicyDocument"]["Statement"]]
 
 
-def run(
-    tool: str, *arguments: str, folder: Path, given: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run(tool: str, *arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     environ = {
         "PATH": f"{TOOLS}:/usr/bin:/bin",
         "HOME": str(folder),
@@ -142,9 +119,7 @@ def run(
         **environment,
     }
     command = [str(TOOLS / tool), *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environ, input=given, capture_output=True, text=True, check=False, timeout=120
-    )
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=120)
 
 
 def unknown_permissions(granted: list[Any], folder: Path) -> set[str]:

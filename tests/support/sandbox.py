@@ -1,7 +1,7 @@
-"""A Lambda sandbox: AWS's own runtime client in its process, our Runtime API and a front door before it.
+"""A Lambda sandbox: AWS's own runtime client in its process, behind our Runtime API and a front door.
 
-Not Lambda itself: no freeze between requests, no limit on CPU, not Amazon Linux. What is real is the client,
-awslambdaric, and all that it runs. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html has the API.
+Not Lambda itself: no freeze between requests, no limit on CPU, not Amazon Linux. The client, awslambdaric, and what it
+runs are real. The API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import json
@@ -35,7 +35,7 @@ class _Invocation:
 
 
 class _RuntimeApi(ThreadingHTTPServer):
-    """Hands out invocations one at a time, as Lambda does to a sandbox."""
+    """Passes invocations one at a time, as Lambda does to a sandbox."""
 
     daemon_threads = True
 
@@ -93,13 +93,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Sandbox(Printing):
-    """One process of the runtime, and a front door to it.
+    """One runtime process and its front door.
 
     Args:
-        environ: Its environment, with AWS's region and credentials; nothing of the tests' own leaks in.
+        environ: Its environment, with AWS's region and credentials: nothing is inherited from the tests.
         folder: Its working directory.
-        front_door: How requests come to it.
-        root: Where the code is; this repository unless it is a staged package.
+        front_door: The front door for requests.
+        root: The folder of the code: this repository by default, or a staged package.
         python: The command of the interpreter.
     """
 
@@ -139,7 +139,7 @@ class Sandbox(Printing):
         """Invoke the function, and return its result.
 
         Raises:
-            AssertionError: It raised instead, or ended.
+            AssertionError: The function raised an error, or the process ended.
         """
         invocation = _Invocation(event)
         self._api.waiting.put(invocation)
@@ -151,13 +151,13 @@ class Sandbox(Printing):
         return invocation.result
 
     def request(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """Make one HTTP request by way of the front door."""
-        # What a client of HTTP sends, and a gateway adds.
+        """Make one HTTP request through the front door."""
+        # Headers of an HTTP client, and of a gateway.
         all_headers = [("Host", "example.com"), ("X-Forwarded-For", "192.0.2.1"), *(headers or {}).items()]
         return self._front_door.answer(self.invoke(self._front_door.event(method, path, all_headers, body)))
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self.process.kill()
         self.process.wait(30)
         self._api.shutdown()
@@ -167,7 +167,7 @@ class Sandbox(Printing):
 
 @contextmanager
 def sandbox(environ: Mapping[str, str], folder: Path, front_door: FrontDoor, **options: Any) -> Iterator[Sandbox]:
-    """Give a sandbox, and end it."""
+    """Yield a sandbox, and stop it afterwards."""
     started = Sandbox(environ, folder, front_door, **options)
     try:
         yield started

@@ -1,7 +1,7 @@
-"""A stand-in for Azure Service Bus, in a process that can be frozen, killed and started again.
+"""A stand-in for Azure Service Bus, in a process that can be frozen, killed and restarted.
 
-What it is and how it can behave is in `tests.support.service_bus_peer`: our own AMQP 1.0 server, not Microsoft's. What
-was stored outlives ``kill``.
+`tests.support.service_bus_peer` describes it: our own AMQP 1.0 server, not Microsoft's. Stored messages survive
+``kill``.
 """
 
 import base64
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from tests.support.certificates import certificate
 from tests.support.ports import free_port, wait_for
@@ -29,20 +30,30 @@ class ServiceBus(StandIn):
     """One namespace.
 
     Args:
-        folder: Where it keeps what is stored.
-        queues: The queues that there are; any, if none is named.
-        tls: Speak TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
-            ``sb://`` with `namespace` as its ``custom_endpoint_address``, for it knows one port only.
-        idle: The seconds without a frame after which it drops a connection.
+        folder: The folder for stored messages.
+        queues: The existing queues; any queue if empty.
+        tls: Use TLS. The SDK then needs `certificate` as its ``connection_verify``, ``TransportType.Amqp``, and
+            ``sb://`` with `namespace` as its ``custom_endpoint_address``, because it knows only one port.
+        idle: The seconds without a frame after which it closes a connection.
+        lock: The seconds for which a message is locked.
+        deliveries: The number of failed deliveries after which a message is a dead letter.
 
     Attributes:
-        port: Where it listens.
-        namespace: The same with the host, as the SDK wants it.
-        connection_string: What the SDK connects with, without TLS.
-        certificate: What a client has to trust.
+        port: Its port.
+        namespace: Host and port, as the SDK expects them.
+        connection_string: The SDK's connection string, without TLS.
+        certificate: The certificate that clients must trust.
     """
 
-    def __init__(self, folder: Path, *queues: str, tls: bool = False, idle: float = 240) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *queues: str,
+        tls: bool = False,
+        idle: float = 240,
+        lock: float = 60,
+        deliveries: int = 10,
+    ) -> None:
         self.port = free_port()
         self.namespace = f"127.0.0.1:{self.port}"
         self.connection_string = (
@@ -52,11 +63,12 @@ class ServiceBus(StandIn):
         self.certificate = folder / "certificate.pem"
         self._file = folder / f"service-bus-{self.port}.jsonl"
         self._options = [f"--port={self.port}", f"--file={self._file}", f"--idle={idle}", *queues]
+        self._options += [f"--lock={lock}", f"--deliveries={deliveries}"]
         if tls:
             self._options += [f"--certificate={self.certificate}", f"--key={_certify(self.certificate)}"]
 
     def start(self) -> None:
-        """Start, with what was stored before, and return once it listens."""
+        """Start it, with earlier stored messages, and return when it listens."""
         self.process = spawn(
             [sys.executable, "-m", "tests.support.service_bus_peer", *self._options],
             cwd=ROOT,
@@ -70,8 +82,8 @@ class ServiceBus(StandIn):
 
         Args:
             mode: As in `tests.support.service_bus_peer`.
-            times: After how many messages it is normal again; 0: never.
-            seconds: How late it is, when it is slow.
+            times: The number of messages after which the mode is normal again; 0: never.
+            seconds: The delay in the mode ``slow``.
         """
         line = f"{mode} {times} {seconds}\n".encode()
         process = self._running()
@@ -92,15 +104,27 @@ class ServiceBus(StandIn):
         return found
 
     def tokens(self) -> list[dict[str, str]]:
-        """Return all tokens that were put, each with its ``type`` and its ``audience``."""
+        """Return all received tokens, each with its ``type`` and its ``audience``."""
         return self._lines(".tokens")
+
+    def send(self, body: bytes, identifier: str, properties: dict[Any, Any] | None = None) -> None:
+        """Send a message to the queue ``events``."""
+        with (
+            ServiceBusClient.from_connection_string(self.connection_string, retry_total=0) as client,
+            client.get_queue_sender("events", keep_alive=0) as sender,
+        ):
+            sender.send_messages(ServiceBusMessage(body, message_id=identifier, application_properties=properties))
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return the id of each message that was delivered and settled, or not in time, and the outcome."""
+        return [(line["messageId"], line["outcome"]) for line in self._lines(".outcomes")]
 
     def _lines(self, suffix: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._file.with_suffix(suffix).read_text().splitlines()]
 
 
 def _certify(path: Path) -> Path:
-    """Write a certificate of 127.0.0.1, and its key beside it; return where that is."""
+    """Write a certificate for 127.0.0.1 and its key; return the certificate's path."""
     public, private = certificate()
     path.write_bytes(public)
     path.with_suffix(".key").write_bytes(private)
@@ -109,13 +133,13 @@ def _certify(path: Path) -> Path:
 
 @contextmanager
 def service_bus(folder: Path, *queues: str, **options: Any) -> Iterator[ServiceBus]:
-    """Give a new, started one, or skip if the AMQP library is not installed."""
+    """Yield a new, running one, or skip if the AMQP library is not installed."""
     if importlib.util.find_spec("proton") is None:
         pytest.skip("no python-qpid-proton: install a C compiler, then `make test` installs it")
     bus = ServiceBus(folder, *queues, **options)
     bus.start()
     with warnings.catch_warnings():
-        # The SDK leaves the sockets of connections that failed to the collector, and its log records hold them.
+        # The SDK leaves the sockets of failed connections to the garbage collector, and its log records reference them.
         warnings.simplefilter("ignore", ResourceWarning)
         logging.disable()
         try:

@@ -1,12 +1,11 @@
-"""A provider's terraform/, worked out by Terraform itself, without the provider.
+"""A platform's terraform/, evaluated by Terraform itself, without the provider.
 
-What stands in for the provider, which is not to be had here: each resource becomes a local value, an object of its
-arguments and of the attributes in ``computed``, and Terraform works out all of them for a set of variables, with every
-function, condition, count, for_each and dynamic block. So each reference resolves, to an argument or to one of those
-attributes.
+The provider is replaced: each resource becomes a local value, an object of its arguments and of the attributes in
+``computed``, and Terraform evaluates all of them for a set of variables, with every function, condition, count,
+for_each and dynamic block. So each reference resolves, to an argument or to one of those attributes.
 
-Not validated: whether the provider knows a resource and its arguments by these names and takes these values, whether
-the cloud does, and whether a permission is enough.
+Not validated: whether the provider and the cloud accept the names of resources and arguments and these values, and
+whether the permissions are sufficient.
 """
 
 import json
@@ -20,68 +19,60 @@ from typing import Any
 
 import hcl2
 import pytest
+from hcl2.utils import SerializationOptions
 
 ROOT = Path(__file__).parents[2]
 TERRAFORM = shutil.which("terraform")
 
 needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer")
 
-META = {"count", "for_each", "depends_on", "lifecycle", "provisioner", "__is_block__", "__comments__"}
-BLOCKS = ("data", "ephemeral", "resource")
+PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False)
+META = {"count", "for_each", "depends_on", "lifecycle", "provisioner"}
 
 
 class Configuration:
-    """A folder of Terraform's files, read.
+    """A parsed folder of Terraform files.
 
     Args:
         source: The folder.
         computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
-        computed_in: The same within a block of a type.
     """
 
-    def __init__(
-        self,
-        source: Path,
-        computed: Mapping[str, Mapping[str, str]] | None = None,
-        computed_in: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
-    ) -> None:
+    def __init__(self, source: Path, computed: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.source = source
         self._computed = computed or {}
-        self._computed_in = computed_in or {}
         self.files: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(source.glob("*.tf")):
-            for kind, blocks in hcl2.loads(path.read_text()).items():
-                if kind != "__comments__":
-                    self.files.setdefault(kind, []).extend(blocks)
-        self.required: dict[str, Any] = {
-            name: it
-            for name, it in self.files["terraform"][0]["required_providers"][0].items()
-            if not name.startswith("__")
-        }
+            for kind, blocks in hcl2.loads(path.read_text(), serialization_options=PLAIN).items():
+                self.files.setdefault(kind, []).extend(blocks)
+        self.required: dict[str, Any] = self.files["terraform"][0]["required_providers"][0]
         providers = "|".join([*self.required, "terraform"])
         self.reference = re.compile(rf"(?<![\w.\"])(?:(?:data|ephemeral)\.)?((?:{providers})_\w+)\.(\w+)")
-        self.locals = {
-            name: value for block in self.files["locals"] for name, value in block.items() if not name.startswith("__")
-        }
+        self.locals = {name: value for block in self.files["locals"] for name, value in block.items()}
         self.resources: dict[str, dict[str, Any]] = {}
-        for kind in BLOCKS:
-            for block in self.files.get(kind, []):
-                for of_type, names in block.items():
-                    for name, body in names.items():
-                        address = f"{of_type}.{name}".replace('"', "")
-                        assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
-                        self.resources[address] = body
+        for block in (it for kind in ("data", "ephemeral", "resource") for it in self.files.get(kind, [])):
+            for of_type, names in block.items():
+                for name, body in names.items():
+                    address = f"{of_type}.{name}".replace('"', "")
+                    assert address not in self.resources, f"{address} is declared twice: call one of them otherwise"
+                    self.resources[address] = body
+
+    @property
+    def kept(self) -> set[str]:
+        """Return the resources that Terraform refuses to destroy."""
+        lifecycles = {address: body.get("lifecycle", [{}])[0] for address, body in self.resources.items()}
+        return {address for address, it in lifecycles.items() if it.get("prevent_destroy") is True}
 
     def named(self, kind: str) -> dict[str, Any]:
         """Return the blocks of a kind with one name: variables, outputs."""
-        return {name.strip('"'): body for block in self.files[kind] for name, body in block.items() if name[0] == '"'}
+        return {name.strip('"'): body for block in self.files[kind] for name, body in block.items()}
 
     def referred(self, text: str) -> set[str]:
-        """Return the resources that a text refers to, as ``type.name``."""
+        """Return the resources referenced in a text, as ``type.name``."""
         return {f"{of_type}.{name}" for of_type, name in self.reference.findall(text)}
 
     def waits(self) -> dict[str, set[str]]:
-        """Return the references of each resource and local value, depends_on included, which the twin leaves out."""
+        """Return the references of each resource and local value, including depends_on, which the twin omits."""
         waits = {}
         for address, body in ({f"local.{name}": value for name, value in self.locals.items()} | self.resources).items():
             text = json.dumps(body)
@@ -90,12 +81,11 @@ class Configuration:
         return waits
 
     def _expression(self, value: Any) -> str:
-        """Write what python-hcl2 read as an expression."""
+        """Convert a value of python-hcl2 to an expression."""
         if isinstance(value, dict):
-            plain = {key: it for key, it in value.items() if key != "dynamic" and not key.startswith("__")}
-            lines = [f"{key} = {self._expression(it)}" for key, it in plain.items()]
+            lines = [f"{key} = {self._expression(it)}" for key, it in value.items() if key != "dynamic"]
             for block in value.get("dynamic", []):
-                ((name, body),) = ((key.strip('"'), it) for key, it in block.items() if not key.startswith("__"))
+                ((name, body),) = ((key.strip('"'), it) for key, it in block.items())
                 content = re.sub(rf"\b{name}\.(key|value)\b", rf"{name}_\1", self._expression(body["content"][0]))
                 each = self._expression(body["for_each"])
                 lines.append(f"{name} = [for {name}_key, {name}_value in {each} : {content}]")
@@ -114,14 +104,9 @@ class Configuration:
         for address, body in self.resources.items():
             of_type, name = address.split(".")
             arguments = {key: value for key, value in body.items() if key not in META}
-            for (where, block), added in self._computed_in.items():
-                if where == of_type:
-                    arguments[block] = [arguments[block][0] | added]
-            computed = {
-                key: re.sub(r"\bself\b", "arguments", value) for key, value in self._computed.get(of_type, {}).items()
-            }
-            made = f"merge(arguments, {self._expression(computed)})"
-            text = f"[for arguments in [{self._expression(arguments)}] : {made}][0]"
+            computed = self._expression({**self._computed.get(of_type, {})})
+            computed = re.sub(r"\bself\b", "arguments", computed)
+            text = f"[for arguments in [{self._expression(arguments)}] : merge(arguments, {computed})][0]"
             if "count" in body:
                 text = f"[for place in range({self._expression(body['count'])}) : {text}]"
             if "for_each" in body:
@@ -130,7 +115,7 @@ class Configuration:
             lines.append(f"{of_type}__{name} = {text}")
         lines += ["}", 'output "_resources" {', "value = {"]
         lines += [f'"{address}" = local.{address.replace(".", "__")}' for address in self.resources]
-        lines += ["}", "sensitive = true", "}"]  # a plan's JSON shows it all the same
+        lines += ["}", "sensitive = true", "}"]  # a plan's JSON shows it anyway
         for name, body in self.named("output").items():
             lines += [f'output "{name}" {{', f"value = {self._expression(body['value'])}", "}"]
         return "\n".join(lines)
@@ -140,9 +125,9 @@ class Terraform:
     """Terraform in a folder.
 
     Args:
-        folder: Where its files are.
-        config: What it reads for ~/.terraformrc.
-        environ: Variables besides its own.
+        folder: The folder of its files.
+        config: The file to use as ~/.terraformrc.
+        environ: Additional variables.
     """
 
     def __init__(self, folder: Path, config: str = os.devnull, environ: Mapping[str, str] | None = None) -> None:
@@ -183,12 +168,12 @@ def options(variables: Mapping[str, str]) -> list[str]:
 
 
 class Workspace(Terraform):
-    """A folder with the twin, where Terraform plans it.
+    """A folder in which Terraform plans the twin.
 
     Args:
-        folder: An empty one.
-        configuration: What to plan.
-        given: Variables that have no default.
+        folder: An empty folder.
+        configuration: The configuration to plan.
+        given: Values of variables without a default.
     """
 
     def __init__(self, folder: Path, configuration: Configuration, given: Mapping[str, str]) -> None:
@@ -210,8 +195,28 @@ class Workspace(Terraform):
         return Planned({name: it.get("value") for name, it in outputs.items()}, self.configuration)
 
 
+def workspace(configuration: Configuration, **given: str) -> Any:
+    """Return a fixture, to be called ``workspace``, of a configuration with the variables that have no default."""
+
+    @pytest.fixture(scope="module", name="workspace")
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+        return Workspace(tmp_path_factory.mktemp("terraform"), configuration, given)
+
+    return fixture
+
+
+def plan(**variables: str) -> Any:
+    """Return a fixture of what Terraform makes of some variables."""
+
+    @pytest.fixture(scope="module")
+    def planned(workspace: Workspace) -> Planned:
+        return workspace.planned(**variables)
+
+    return planned
+
+
 class Planned:
-    """What Terraform made of a set of variables."""
+    """Terraform's plan for a set of variables."""
 
     def __init__(self, outputs: dict[str, Any], configuration: Configuration) -> None:
         self._declared = configuration.resources
@@ -225,25 +230,21 @@ class Planned:
         assert isinstance(found, dict)
         return found
 
-    def instances(self, of_type: str) -> dict[str, dict[str, Any]]:
-        """Return what there is of a type, counted and each-ed, by a name that shows which."""
-        instances: dict[str, dict[str, Any]] = {}
+    def instances(self, of_type: str) -> list[dict[str, Any]]:
+        """Return the instances of a type, including count and for_each."""
+        instances: list[dict[str, Any]] = []
         for address, found in self.resources.items():
             if address.split(".")[0] == of_type:
-                if isinstance(found, list):
-                    instances |= {f"{address}[{place}]": it for place, it in enumerate(found)}
-                elif "for_each" in self._declared[address]:
-                    instances |= {f"{address}[{key}]": it for key, it in found.items()}
-                else:
-                    instances[address] = found
+                several = found.values() if "for_each" in self._declared[address] else found
+                instances += several if several is not found or isinstance(found, list) else [found]
         return instances
 
     @property
     def grants(self) -> set[tuple[str, str, str]]:
-        """Every grant of a permission: resource, role, member."""
+        """Return every grant of a permission: resource, role, member."""
         found = set()
         for of_type in {it.split(".")[0] for it in self._declared if it.split(".")[0].endswith("_iam_member")}:
-            for it in self.instances(of_type).values():
+            for it in self.instances(of_type):
                 where = ("dataset_id", "table_id", "topic", "subscription", "secret_id", "name", "project")
                 on = "/".join(str(it[key]) for key in where if it.get(key))
                 found.add((on, it["role"], it["member"]))

@@ -14,7 +14,7 @@ locals {
   cloudant_host  = var.cloudant == null ? ibm_cloudant.events[0].extensions["endpoints.public"] : data.ibm_cloudant.given[0].extensions["endpoints.public"]
   cloudant_url   = "https://${local.cloudant_host}"
 
-  # What is empty counts as not set.
+  # An empty value counts as not set.
   settings = { for key, value in {
     DT_CLOUDANT           = local.cloudant_url
     DT_TRUSTED_PROFILE    = ibm_iam_trusted_profile.receiver.id
@@ -95,7 +95,7 @@ resource "ibm_code_engine_app" "receiver" {
     }
   }
 
-  # It must not start without what it may do, and what it reads.
+  # It must not start without its permissions and its secret.
   depends_on = [
     ibm_code_engine_secret.signature,
     ibm_iam_trusted_profile_link.receiver,
@@ -142,7 +142,7 @@ resource "ibm_code_engine_function" "receiver" {
   ]
 }
 
-# ---- who it is -------------------------------------------------------------------------------------------------------
+# ---- identity --------------------------------------------------------------------------------------------------------
 
 resource "ibm_iam_trusted_profile" "receiver" {
   name        = var.name
@@ -187,9 +187,9 @@ resource "ibm_code_engine_secret" "signature" {
   data       = { DT_SIGNATURE_SECRET = var.signature_secret }
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
+# ---- stores ----------------------------------------------------------------------------------------------------------
 
-# Acknowledged events are nowhere else, so Terraform refuses whatever would destroy it. To go on, and leave it where it
+# Acknowledged events are stored nowhere else, so Terraform refuses anything that would destroy it. To go on, and leave it where it
 # is, let Terraform forget it first:
 #   terraform state rm 'ibm_cloudant.events[0]'
 resource "ibm_cloudant" "events" {

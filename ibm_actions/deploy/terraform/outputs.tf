@@ -8,6 +8,11 @@ output "cloudant" {
   value       = local.cloudant_url
 }
 
+output "source" {
+  description = "What to give to dtconn events --from."
+  value       = "cloudant:${local.cloudant_url}/${var.database_prefix}"
+}
+
 output "trusted_profile" {
   description = "The id of the trusted profile that the receiver is to Cloudant."
   value       = ibm_iam_trusted_profile.receiver.id

@@ -1,12 +1,12 @@
 variable "region" {
   type        = string
-  description = "Where all of it is: the project, Cloudant, and the Cloud Logs instance, if there is one. Such as eu-de."
+  description = "The region of everything, such as eu-de: the project, Cloudant, and the Cloud Logs instance, if any."
 }
 
 variable "name" {
   type        = string
   default     = "dt-receiver"
-  description = "What everything is called that is made here. Two receivers in one account need two names."
+  description = "The name of all created resources. Two receivers in one account need two names."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,48}[a-z0-9]$", var.name))
@@ -20,12 +20,12 @@ variable "resource_group" {
   description = "The name of the resource group for the project and Cloudant. Default: the account's default one."
 }
 
-# ---- what runs -------------------------------------------------------------------------------------------------------
+# ---- program ---------------------------------------------------------------------------------------------------------
 
 variable "form" {
   type        = string
   default     = "application"
-  description = "application: a container. function: a function of Code Engine, which the platform may answer for before it has finished."
+  description = "application: a container. function: a function of Code Engine, for which the platform may answer before it has finished."
 
   validation {
     condition     = contains(["application", "function"], var.form)
@@ -35,25 +35,25 @@ variable "form" {
 
 variable "reference" {
   type        = string
-  description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --region REGION --build-only` (and --form function) builds it, and prints this, registry_secret and project_id. Or any image of dist/ibm_actions/ in a registry of yours."
+  description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --region REGION --build-only` (and --form function) builds it, and prints this, registry_secret and project_id. Or an image of dist/ibm_actions/ in your own registry."
 }
 
 variable "registry_secret" {
   type        = string
   default     = null
-  description = "The secret of the project that reference is pulled with. Default: none, because it is public."
+  description = "The project's secret for pulling the reference. Default: none, for a public image."
 }
 
 variable "project_id" {
   type        = string
   default     = null
-  description = "The id of the Code Engine project, if there is one already, such as that of the build. Default: one is made."
+  description = "The id of the Code Engine project, if it exists already, such as that of the build. Default: a new one."
 }
 
 variable "cpu" {
   type        = string
   default     = "0.25"
-  description = "Virtual CPUs of an instance. Which go with which memory: https://cloud.ibm.com/docs/codeengine?topic=codeengine-mem-cpu-combo"
+  description = "Virtual CPUs of an instance. Allowed combinations with memory: https://cloud.ibm.com/docs/codeengine?topic=codeengine-mem-cpu-combo"
 }
 
 variable "memory" {
@@ -65,13 +65,13 @@ variable "memory" {
 variable "min_instances" {
   type        = number
   default     = 0
-  description = "Application only: instances that are there always. 1 spares the first event after a pause the start of one, and is charged for all day."
+  description = "Application only: instances that always run. 1 avoids a cold start for the first event after a pause, and is charged all day."
 }
 
 variable "max_instances" {
   type        = number
   default     = 10
-  description = "Application only: how many instances there may be, at most: a limit to what a flood costs."
+  description = "Application only: maximum number of instances, which limits the cost of a flood."
 
   # 0 would be no limit.
   validation {
@@ -83,7 +83,7 @@ variable "max_instances" {
 variable "concurrency" {
   type        = number
   default     = 32
-  description = "Application only: requests at once for each instance. Each has a connection to Cloudant of its own, up to 32."
+  description = "Application only: concurrent requests per instance. Each uses a separate connection to Cloudant, up to 32."
 
   validation {
     condition     = var.concurrency >= 1 && var.concurrency <= 1000
@@ -91,18 +91,18 @@ variable "concurrency" {
   }
 }
 
-# ---- where events go -------------------------------------------------------------------------------------------------
+# ---- stores ----------------------------------------------------------------------------------------------------------
 
 variable "cloudant" {
   type        = string
   default     = null
-  description = "The name of a Cloudant instance that is there already. The receiver may do anything in it. Default: one is made."
+  description = "The name of an existing Cloudant instance. The receiver has all permissions in it. Default: a new one."
 }
 
 variable "cloudant_plan" {
   type        = string
   default     = "standard"
-  description = "The plan of the Cloudant instance that is made. lite is free, small, and one for each account."
+  description = "The plan of the new Cloudant instance. lite is free and small, and limited to one per account."
 
   validation {
     condition     = contains(["standard", "lite"], var.cloudant_plan)
@@ -113,7 +113,7 @@ variable "cloudant_plan" {
 variable "database_prefix" {
   type        = string
   default     = "events"
-  description = "What the names of the databases begin with, one for each year: events makes events-2026."
+  description = "The prefix of the databases' names: with events, the one of 2026 is events-2026."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9_-]{0,99}$", var.database_prefix))
@@ -124,7 +124,7 @@ variable "database_prefix" {
 variable "database_period" {
   type        = string
   default     = "year"
-  description = "For how long a new database is: year, quarter or month. Old events are deleted a database at a time, and an instance holds 20 of them, or 200 with the plan standard."
+  description = "The period of a new database: year, quarter or month. Old events are deleted by database, and an instance has at most 20, or 200 with the plan standard."
 
   validation {
     condition     = contains(["year", "quarter", "month"], var.database_period)
@@ -132,24 +132,24 @@ variable "database_period" {
   }
 }
 
-# ---- whom to let in --------------------------------------------------------------------------------------------------
+# ---- authentication --------------------------------------------------------------------------------------------------
 
 variable "signature_secret" {
   type        = string
   default     = null
   sensitive   = true
-  description = "The signature secret of the Data Connector. It would be in Terraform's state: better leave it out, with project_id set, and write it by `sh ibm_actions/deploy/code_engine.sh --region REGION --project PROJECT --name NAME --secret-only`."
+  description = "The signature secret of the Data Connector. It would be in Terraform's state: better leave it out, set project_id, and write it with `sh ibm_actions/deploy/code_engine.sh --region REGION --project PROJECT --name NAME --secret-only`."
 
   validation {
     condition     = var.signature_secret != null || var.project_id != null || var.signature_policy == "es256"
-    error_message = "A project that is made here has no secret yet. Give project_id, of a project that has it, or signature_secret."
+    error_message = "A new project has no secret yet. Set project_id of a project that has it, or signature_secret."
   }
 }
 
 variable "signature_policy" {
   type        = string
   default     = "any"
-  description = "Which signatures a request must have. any: one that is configured here. hs256: the one made with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
+  description = "Which signatures a request must have. any: at least one configured here. hs256: the signature with the secret. es256: DT's asymmetric one, which needs organization_id. both: both."
 
   validation {
     condition     = contains(["any", "hs256", "es256", "both"], var.signature_policy)
@@ -164,13 +164,13 @@ variable "signature_policy" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or a JSON array of several. Switches DT's asymmetric signature on."
+  description = "The id of your organization at DT, or a JSON array of several. Turns on DT's asymmetric signature."
 }
 
 variable "accept_expired_for" {
   type        = number
   default     = 0
-  description = "Seconds after its end for which a signature, if otherwise valid, is still accepted. After an outage of more than an hour, 46800, if the log says \"refused: expired\"; then 0 again."
+  description = "Seconds after its expiry for which an otherwise valid signature is still accepted. After an outage of more than an hour, set 46800 if the log says \"refused: expired\"; then 0 again."
 
   validation {
     condition     = var.accept_expired_for >= 0 && var.accept_expired_for <= 86400
@@ -190,7 +190,7 @@ variable "project_ids" {
   description = "The id of the project at DT to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
 }
 
-# ---- watching it -----------------------------------------------------------------------------------------------------
+# ---- monitoring ------------------------------------------------------------------------------------------------------
 
 variable "logs_instance" {
   type        = string

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.ibm_actions.consumer.following import Following
+from tests.ibm_actions.worker.following import Following
 from tests.support.couchdb import Events
 
 
 @pytest.fixture
 def follow(environ: dict[str, str], events: Events) -> Iterator[Callable[..., Following]]:
-    """Start a consumer, and end it after the test."""
+    """Start a worker, and end it after the test."""
     with contextlib.ExitStack() as stack:
 
         def follow(**options: Any) -> Following:

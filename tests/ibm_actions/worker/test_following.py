@@ -12,10 +12,10 @@ import pytest
 from core.environment import Environment
 from core.event import Event, parse_stored
 from core.receiver import DEADLINE
-from ibm_actions.consumer import BATCH
 from ibm_actions.wiring import build_service
+from ibm_actions.worker import BATCH
 from tests.ibm_actions.conftest import Put
-from tests.ibm_actions.consumer.following import MONTH, NOW, Following, event, wait_until
+from tests.ibm_actions.worker.following import MONTH, NOW, Following, event, wait_until
 from tests.support.cases import each_table
 from tests.support.couchdb import Events
 
@@ -102,7 +102,10 @@ def test_documents_that_are_not_events_are_skipped(
     following = follow()
     wait_until(lambda: len(following.seen) >= 2)
     assert sorted(following.seen) == ["a", "b"]
-    assert following.messages() == [f"The document -:{name} is no event." for name in ("bare", "odd\x9b2J")]
+    assert sorted(following.messages()) == [
+        f"The document -:{name} is not written by the receiver, and is skipped."
+        for name in ("bare", "note", "odd\x9b2J")
+    ]
     assert "\x9b" not in following.log.getvalue()
 
 
@@ -117,7 +120,7 @@ def test_unparsable_bodies_are_processed(cases: dict[str, bytes], put: Put, foll
     assert following.messages() == []
 
 
-def test_checkpoint_is_stored_under_the_consumer_name(put: Put, follow: Any) -> None:
+def test_checkpoint_is_stored_under_the_worker_name(put: Put, follow: Any) -> None:
     """Each of two names sees every event; the same name sees none twice."""
     put(event("a"), event("b"))
 
@@ -132,6 +135,28 @@ def test_checkpoint_is_stored_under_the_consumer_name(put: Put, follow: Any) -> 
     assert [seen(name, 2) for name in names] == [["a", "b"]] * 4
     put(event("c"))
     assert [seen(name, 1) for name in names] == [["c"]] * 4
+
+
+def test_checkpoint_of_the_former_consumer_is_continued(
+    put: Put, follow: Any, events: Events, environ: dict[str, str]
+) -> None:
+    """It stored only ``since``, and the name percent-encoded in the path."""
+    put(event("a"), event("b"))
+    service = build_service(Environment(environ))
+    [database] = events.databases()
+
+    def call(method: str, path: str, document: object = None) -> Any:
+        return service.call(method, f"/{database}/{path}", time.monotonic() + DEADLINE, document)[1]
+
+    place = call("GET", "_changes")["last_seq"]
+    checkpoint = f"_local/consumer-{quote('a/b ü', safe='')}"
+    assert call("PUT", checkpoint, {"since": place})["ok"]
+    put(event("c"))
+    following = follow(name="a/b ü")
+    wait_until(lambda: following.seen)
+    time.sleep(0.1)
+    assert following.seen == ["c"]
+    wait_until(lambda: call("GET", checkpoint)["since"] != place)
 
 
 def test_shutdown_waits_for_one_batch_at_most(put: Put, follow: Any) -> None:

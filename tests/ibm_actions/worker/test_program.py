@@ -1,4 +1,4 @@
-"""The consumer as a program: kill, signals, options and errors."""
+"""The worker as a program: kill, signals, options and errors."""
 
 import contextlib
 import os
@@ -16,31 +16,25 @@ import pytest
 from core.environment import Environment
 from core.event import parse_stored, rfc3339
 from core.receiver import DEADLINE
-from ibm_actions.consumer import IDLE_SECONDS
 from ibm_actions.wiring import build_service
+from ibm_actions.worker import IDLE_SECONDS
 from tests.ibm_actions.conftest import Put
-from tests.ibm_actions.consumer.following import MONTH, NOW, event, wait_until
+from tests.ibm_actions.worker.following import MONTH, NOW, event, wait_until
 from tests.support.deliveries import body
 from tests.support.processes import ROOT, Program
 from tests.support.proxy import Proxy
 
-# A changed example, as users write: slow for each event, without a wait between batches.
+# A changed example, as users write: slow for each event.
 OWN = """
-import os, signal, sys, threading, time
-from datetime import UTC, datetime
+import os, time
 
-from core.environment import Environment
-from core.log import Log
-from ibm_actions.consumer import Consumer
-from ibm_actions.wiring import build_databases, build_service
+from ibm_actions.worker import main
 
 def process(event):
     print("processed", event.event_id, flush=True)
     time.sleep(float(os.environ["SECONDS"]))
 
-cloudant = build_service(Environment(os.environ))
-consumer = Consumer(cloudant, build_databases(Environment(os.environ), cloudant), "own", Log(), process)
-consumer.run(datetime(2026, 1, 1, tzinfo=UTC), threading.Event())
+main(["--name", "own", "--since", "2026-01"], process)
 """
 
 
@@ -88,7 +82,22 @@ def _place_is_kept(environ: dict[str, str], name: str) -> bool:
     return build_service(Environment(environ)).call("GET", path, time.monotonic() + DEADLINE)[0] == 200
 
 
-MODULE = "ibm_actions.consumer"
+def test_signal_in_the_middle_of_a_batch_finishes_it(
+    put: Put, programs: Any, environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    environ |= {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    put(*(event(f"e{index}") for index in range(20)))
+    first = programs("own", SECONDS="0.05", **environ)
+    wait_until(lambda: first.output().count("processed") >= 3)
+    assert first.stop() == 0
+    assert first.output().count("processed") == 20
+    put(event("later"))
+    second = programs("own", SECONDS="0", **environ)
+    wait_until(lambda: second.output().split() == ["processed", "later"])
+
+
+MODULE = "ibm_actions.worker"
 
 
 def test_example_prints_readings_and_shuts_down_on_a_signal(
@@ -153,7 +162,7 @@ def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
 def test_help() -> None:
     found = run("--help")
     assert (found.returncode, found.stderr) == (0, "")
-    for part in ("usage: python -m ibm_actions.consumer", "--name", "--since", "DT_CLOUDANT"):
+    for part in ("usage: python -m ibm_actions.worker", "--name", "--since", "DT_CLOUDANT"):
         assert part in found.stdout
 
 
@@ -161,8 +170,10 @@ def test_help() -> None:
     ("arguments", "changes", "status", "sentence"),
     [
         ([], {"DT_CLOUDANT": ""}, 1, "DT_CLOUDANT is not set: "),
-        ([], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must be of "),
+        ([], {"DT_DATABASE_PREFIX": "A"}, 1, "DT_DATABASE_PREFIX must have only "),
         ([], {"DT_CLOUDANT_API_KEY": "my-key"}, 1, "Set one of DT_TRUSTED_PROFILE, "),
+        ([], {"DT_CLOUDANT": "http://user:password@127.0.0.1:9"}, 1, "Cloudant does not answer: ConnectionError."),
+        ([], {"DT_CLOUDANT": "http://user:%22password@127.0.0.1:9"}, 1, "IBM's SDK refuses the credentials: "),
         (["--since", "2026-13"], {}, 2, "--since must be a month, such as 2026-01"),
         (["--since", "yesterday"], {}, 2, "--since must be a month, such as 2026-01"),
         (["--since", "2026-01-01"], {}, 2, "--since must be a month, such as 2026-01"),

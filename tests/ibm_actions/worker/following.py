@@ -1,4 +1,4 @@
-"""A consumer on a thread, and what it does."""
+"""A worker on a thread, and what it does."""
 
 import io
 import json
@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from core.environment import Environment
 from core.event import Event, parse_stored, rfc3339
 from core.log import Log
-from ibm_actions.consumer import Consumer
-from ibm_actions.databases import Databases
-from ibm_actions.wiring import build_service
+from ibm_actions.wiring import read_cloudant
+from ibm_actions.worker import Worker, connect
 from tests.support.deliveries import body
 
 MONTH = timedelta(days=31)
@@ -28,7 +27,7 @@ def event(event_id: str = "", at: datetime = NOW, value: float = 21.5) -> Event:
 
 
 class Impatient(threading.Event):
-    """To stop a consumer by, and what it waits for in between: a hundredth of the time."""
+    """To stop a worker by, and what it waits for in between: a hundredth of the time."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return super().wait(timeout and timeout / 100)
@@ -42,7 +41,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 class Following:
-    """A consumer on a thread of its own.
+    """A worker on a thread of its own.
 
     Attributes:
         seen: The ids of the events that were processed, in order.
@@ -67,9 +66,8 @@ class Following:
             process(event)
             self.seen.append(event.event_id)
 
-        cloudant = build_service(Environment(environ))
-        consumer = Consumer(cloudant, Databases(cloudant, prefix), name, Log(self.log), keep)
-        self.thread = threading.Thread(target=consumer.run, args=(since, self.stopping))
+        worker = Worker(connect(read_cloudant(Environment(environ))), prefix, name, keep, Log(self.log))
+        self.thread = threading.Thread(target=worker.run, args=(since, self.stopping))
         self.thread.start()
 
     def messages(self) -> list[str]:
