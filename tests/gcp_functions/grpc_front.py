@@ -5,15 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from google.protobuf.empty_pb2 import Empty
-from google.pubsub_v1.types import (
-    AcknowledgeRequest,
-    ModifyAckDeadlineRequest,
-    PullRequest,
-    PullResponse,
-    StreamingPullRequest,
-    StreamingPullResponse,
-)
 
 _METADATA = [("authorization", "Bearer owner")]
 
@@ -29,7 +20,7 @@ class GrpcFront:
     Args:
         emulator: Its address.
         service: The full name of the service.
-        methods: Request and answer of each method. A tuple of one is a stream.
+        methods: Request and answer of each method. A method whose answer is a tuple of one streams it.
     """
 
     def __init__(self, emulator: str, service: str, methods: Mapping[str, tuple[Any, Any]]) -> None:
@@ -64,17 +55,6 @@ class GrpcFront:
             if status:
                 context.abort(status, "a secret")
 
-        if isinstance(request, tuple):
-            [request], [response] = request, response
-            both = self._channel.stream_stream(path, request.serialize, response.deserialize)
-
-            def talk(asked: Iterator[Any], context: Any) -> Iterator[Any]:
-                enter(None, context)
-                call = both(asked, metadata=_METADATA)
-                context.add_callback(call.cancel)
-                yield from call
-
-            return grpc.stream_stream_rpc_method_handler(talk, request.deserialize, response.serialize)
         if isinstance(response, tuple):
             [response] = response
             streamed = self._channel.unary_stream(path, request.serialize, response.deserialize)
@@ -98,36 +78,3 @@ class GrpcFront:
             return found
 
         return grpc.unary_unary_rpc_method_handler(answer, request.deserialize, response.serialize)
-
-
-class _Empty:
-    """The empty answer, with the functions that the types of Google's client have."""
-
-    serialize = staticmethod(Empty.SerializeToString)
-    deserialize = staticmethod(Empty.FromString)
-
-
-class PubSubFront(GrpcFront):
-    """In front of a subscription."""
-
-    def __init__(self, emulator: str) -> None:
-        methods = {
-            "Pull": (PullRequest, PullResponse),
-            "StreamingPull": ((StreamingPullRequest,), (StreamingPullResponse,)),
-            "ModifyAckDeadline": (ModifyAckDeadlineRequest, _Empty),
-            "Acknowledge": (AcknowledgeRequest, _Empty),
-        }
-        super().__init__(emulator, "google.pubsub.v1.Subscriber", methods)
-
-    def deadlines(self) -> dict[str, list[int]]:
-        """Return the deadlines that were set, in seconds, by acknowledgement id; 0 gives a message back."""
-        found: dict[str, list[int]] = {}
-        for method, asked in self.calls:
-            if method == "ModifyAckDeadline":
-                for ack_id in asked.ack_ids:
-                    found.setdefault(ack_id, []).append(asked.ack_deadline_seconds)
-        return found
-
-    def acknowledged(self) -> set[str]:
-        """Return what was acknowledged."""
-        return {ack_id for method, asked in self.calls if method == "Acknowledge" for ack_id in asked.ack_ids}
