@@ -23,10 +23,9 @@ def test_half_sent_bodies_do_not_block_deliveries(name: str, request: pytest.Fix
     with ADAPTERS[name]({"DT_SIGNATURE_SECRET": SECRET}, tmp_path, request) as adapter:
         assert isinstance(adapter.receiving, Program)
         latencies = asyncio.run(_flood(adapter.receiving))
-        # uvicorn reads 64 KiB ahead of each connection, all of them on a busy machine; whole bodies would be 900 MB.
-        assert _most_megabytes(adapter.receiving) < 300
+        assert _most_megabytes(adapter.receiving) < 150
         assert len(adapter.bodies()) == len(latencies)
-    assert latencies[int(len(latencies) * 0.99)] < 3
+    assert latencies[int(len(latencies) * 0.99)] < 1
 
 
 async def _flood(program: Program) -> list[float]:
