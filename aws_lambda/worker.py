@@ -18,25 +18,23 @@ the Kinesis Client Library with the DynamoDB Streams adapter, or let the stream 
 
 import argparse
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.environment import Environment, SettingsError
 from core.log import Log
-from core.worker import Process, attempt, print_readings, stop_on_signals
+from core.worker import Process, print_readings, stop_on_signals
 from readers import ReaderError
 from readers.aws import client, reading
-from readers.rows import FOREIGN
 from readers.sqs import event_of, region_of
+from readers.worker import is_processed, run
 
 BATCH = 10
 # Seconds of a receive call without messages, which SIGTERM does not end. Idle, this is half a million calls a month,
 # or 0.21 US$ (https://aws.amazon.com/sqs/pricing/).
 _WAIT = 5
-# Seconds until a failed event comes again, and until SQS is called again after it failed, at most.
+# Seconds until a failed event comes again, at most.
 _LONGEST_WAIT = 900
-_LONGEST_PAUSE = 30
 # Replace it: called with each event, and raises if that failed.
 process: Process = print_readings
 _NEEDS = "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility"
@@ -65,30 +63,17 @@ class Worker:
         self._url = url
         self._process = process
         self._log = log
+        self.has_received = False
         # Messages that come together fail together: in a FIFO queue, one event would make dead letters of all that
         # wait for it.
         self._batch = 1 if url.endswith(".fifo") else BATCH
 
-    def run(self, stopping: threading.Event) -> None:
-        """Process until ``stopping`` is set, and finish the batch then.
-
-        Raises:
-            ReaderError: The first call failed, so probably a setting is wrong.
-        """
+    def step(self) -> bool:
+        """Process a batch; see `readers.worker.Worker`."""
         messages = self._receive()
-        pause = 1
-        while True:
-            try:
-                self._finish(messages)
-                if stopping.is_set():
-                    return
-                messages = self._receive()
-                pause = 1
-            except ReaderError as error:
-                messages = []
-                self._log.notice("WARNING", f"{error} The worker tries again in {pause} s.")
-                stopping.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        self.has_received = True
+        self._finish(messages)
+        return True  # to receive is to wait
 
     def _receive(self) -> list[dict[str, Any]]:
         with reading(f"the queue {self._url}", _NEEDS):
@@ -106,7 +91,7 @@ class Worker:
         failed: list[dict[str, Any]] = []
         for message in messages:
             entry = {"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]}
-            if self._is_processed(message):
+            if is_processed(event_of(message), self._process, self._log):
                 processed.append(entry)
             else:
                 failed.append(entry | {"VisibilityTimeout": _wait_after(message)})
@@ -115,13 +100,6 @@ class Worker:
                 self._sqs.delete_message_batch(QueueUrl=self._url, Entries=processed)
             if failed:
                 self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=failed)
-
-    def _is_processed(self, message: Mapping[str, Any]) -> bool:
-        event = event_of(message)
-        if event.fault == FOREIGN:
-            self._log.notice("ERROR", f"Message {event.key} is {FOREIGN}, and is left to become a dead letter.")
-            return False
-        return attempt(self._process, event, self._log)
 
 
 def _wait_after(message: Mapping[str, Any]) -> int:
@@ -149,7 +127,8 @@ def main(arguments: Sequence[str] | None = None, process: Process = process) -> 
         environment.check()
         sqs = client("sqs", region_of(url))
         try:
-            Worker(sqs, url, process, Log()).run(stopping)
+            log = Log()
+            run(Worker(sqs, url, process, log), stopping, log)
         finally:
             sqs.close()
     except (SettingsError, ReaderError) as error:

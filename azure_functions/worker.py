@@ -21,12 +21,10 @@ import argparse
 import asyncio
 import math
 import os
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.servicebus import ServiceBusReceivedMessage
@@ -36,15 +34,14 @@ from azure.storage.queue import LinearRetry, QueueClient, QueueMessage
 
 from azure_functions.wiring import ACCOUNT, NAMESPACE, address_of
 from core.environment import Environment, SettingsError
-from core.event import Event
 from core.log import Log
-from core.worker import MAX_ATTEMPTS, Process, attempt, print_readings, stop_on_signals
+from core.worker import MAX_ATTEMPTS, Process, print_readings, stop_on_signals
 from readers import ReaderError
 from readers.azure import OPTIONS, identity, reading
-from readers.rows import FOREIGN
 from readers.service_bus import connect
 from readers.service_bus import event_of as event_of_service_bus
 from readers.storage_queue import event_of as event_of_storage
+from readers.worker import RETRY, is_processed, run
 
 # Messages that are received from Azure Storage at a time.
 BATCH = 10
@@ -56,9 +53,6 @@ HIDDEN = 300
 _WAIT = 5.0
 _ANSWER = 10.0
 _CLOSE = 5.0
-# Seconds until a failed event comes again, at first; and until the service is called again after it failed, at most.
-_RETRY = 2
-_LONGEST_PAUSE = 30
 # Replace it: called with each event, and raises if that failed.
 process: Process = print_readings
 _SERVICE_BUS_ROLE, _STORAGE_ROLE = "Azure Service Bus Data Receiver", "Storage Queue Data Contributor"
@@ -71,26 +65,6 @@ The settings are the receiver's. Instead of a name, DT_SERVICE_BUS and DT_STORAG
 name, the identity is that of `az login`, AZURE_CLIENT_ID, or the machine; on the queue it needs the role
 {_SERVICE_BUS_ROLE}, or {_STORAGE_ROLE}.
 """
-
-
-class Worker(Protocol):
-    """Processes one message, or one batch, at a time.
-
-    Attributes:
-        has_received: Whether messages were received, so that the settings are right.
-    """
-
-    has_received: bool
-
-    def step(self) -> bool:
-        """Receive and process what there is; return whether to continue at once.
-
-        Raises:
-            ReaderError: The service failed.
-        """
-
-    def close(self) -> None:
-        """Close the connection."""
 
 
 class ServiceBusWorker:
@@ -117,7 +91,7 @@ class ServiceBusWorker:
         self._failed: list[tuple[float, ServiceBusReceivedMessage]] = []
 
     def step(self) -> bool:
-        """Process a message; see `Worker`."""
+        """Process a message; see `readers.worker.Worker`."""
         try:
             with reading(f"the queue {self._queue}", _SERVICE_BUS_ROLE):
                 self._runner.run(self._step())
@@ -138,7 +112,7 @@ class ServiceBusWorker:
                 self._client = await connect(self._address)
                 self._receiver = self._client.get_queue_receiver(self._queue)
             await self._abandon(self._receiver, time.monotonic())
-            messages = await self._receiver.receive_messages(1, max_wait_time=_RETRY if self._failed else _WAIT)
+            messages = await self._receiver.receive_messages(1, max_wait_time=RETRY if self._failed else _WAIT)
         self.has_received = True
         for message in messages:
             if await self._is_processed(self._receiver, message):
@@ -150,7 +124,7 @@ class ServiceBusWorker:
 
     async def _is_processed(self, receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> bool:
         event = event_of_service_bus(message)
-        work = asyncio.create_task(asyncio.to_thread(_is_processed, event, self._process, self._log))
+        work = asyncio.create_task(asyncio.to_thread(is_processed, event, self._process, self._log))
         end = time.monotonic() + LONGEST
         try:
             while not (await asyncio.wait({work}, timeout=_until_renewal(message)))[0]:
@@ -212,7 +186,7 @@ class StorageQueueWorker:
         self._hidden = hidden
 
     def step(self) -> bool:
-        """Process a batch; see `Worker`."""
+        """Process a batch; see `readers.worker.Worker`."""
         with reading(f"the queue {self._queue.queue_name}", _STORAGE_ROLE):
             messages = list(self._queue.receive_messages(max_messages=BATCH, visibility_timeout=self._hidden))
             self.has_received = True
@@ -228,7 +202,7 @@ class StorageQueueWorker:
     def _finish(self, message: QueueMessage) -> None:
         count = message.dequeue_count or 0
         # A worker that died of it may have had it as often.
-        if count <= MAX_ATTEMPTS and _is_processed(event_of_storage(message), self._process, self._log):
+        if count <= MAX_ATTEMPTS and is_processed(event_of_storage(message), self._process, self._log):
             self._queue.delete_message(message)
         elif count >= MAX_ATTEMPTS:
             self._bury(message)
@@ -246,39 +220,10 @@ class StorageQueueWorker:
 
 def _wait_after(failures: int) -> int:
     """Return the seconds until a failed message comes again: 2, 4, 8 and so on."""
-    return int(_RETRY * 2 ** min(failures - 1, 9))
+    return int(2 ** min(failures, 10))
 
 
-def _is_processed(event: Event, process: Process, log: Log) -> bool:
-    if event.fault == FOREIGN:
-        log.notice("ERROR", f"Message {event.key} is {FOREIGN}, and is left to become a dead letter.")
-        return False
-    return attempt(process, event, log)
-
-
-def run(worker: Worker, stopping: threading.Event, log: Log) -> None:
-    """Process until ``stopping`` is set, and finish what was received then.
-
-    Raises:
-        ReaderError: The first call failed, so probably a setting is wrong.
-    """
-    pause = 1
-    while not stopping.is_set():
-        try:
-            is_busy = worker.step()
-        except ReaderError as error:
-            if not worker.has_received:
-                raise
-            log.notice("WARNING", f"{error} The worker tries again in {pause} s.")
-            stopping.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        else:
-            pause = 1
-            if not is_busy:
-                stopping.wait(_RETRY)
-
-
-def build(environment: Environment, process: Process, log: Log, hidden: int) -> Worker:
+def build(environment: Environment, process: Process, log: Log, hidden: int) -> ServiceBusWorker | StorageQueueWorker:
     """Build the worker of the store that DT_STORE names.
 
     Raises:

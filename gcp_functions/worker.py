@@ -13,7 +13,6 @@ there is no batch. If Pub/Sub fails, the worker logs that and tries again.
 
 import argparse
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,18 +21,17 @@ from google.cloud.pubsub_v1 import SubscriberClient
 
 from core.environment import Environment, SettingsError
 from core.log import Log
-from core.worker import Process, attempt, print_readings, stop_on_signals
+from core.worker import Process, print_readings, stop_on_signals
 from readers import ReaderError
 from readers.gcp import TIMEOUT, asked, reading
 from readers.pubsub import event_of
-from readers.rows import FOREIGN
+from readers.worker import is_processed, run
 
 BATCH = 10
 # Seconds for which Pub/Sub hides received messages: the longest possible.
 HIDDEN = 600
-# Seconds to wait for messages, which SIGTERM does not end; and until Pub/Sub is called again after it failed, at most.
+# Seconds to wait for messages, which SIGTERM does not end.
 _WAIT = 5.0
-_LONGEST_PAUSE = 30
 # Replace it: called with each event, and raises if that failed.
 process: Process = print_readings
 _ROLE = "roles/pubsub.subscriber on the subscription"
@@ -63,27 +61,14 @@ class Worker:
         self._what = f"the subscription {subscription}"
         self._process = process
         self._log = log
+        self.has_received = False
 
-    def run(self, stopping: threading.Event) -> None:
-        """Process until ``stopping`` is set, and finish the batch then.
-
-        Raises:
-            ReaderError: The first call failed, so probably a setting is wrong.
-        """
+    def step(self) -> bool:
+        """Process a batch; see `readers.worker.Worker`."""
         messages = self._pull()
-        pause = 1
-        while True:
-            try:
-                self._finish(messages)
-                if stopping.is_set():
-                    return
-                messages = self._pull()
-                pause = 1
-            except ReaderError as error:
-                messages = []
-                self._log.notice("WARNING", f"{error} The worker tries again in {pause} s.")
-                stopping.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        self.has_received = True
+        self._finish(messages)
+        return True  # to pull is to wait
 
     def _pull(self) -> Sequence[Any]:
         # The client's streaming pull takes more messages than it processes, and gives them back when it ends.
@@ -100,7 +85,7 @@ class Worker:
         processed: list[str] = []
         failed: list[str] = []
         for one in messages:
-            (processed if self._is_processed(one.message) else failed).append(one.ack_id)
+            (processed if is_processed(event_of(one.message), self._process, self._log) else failed).append(one.ack_id)
         if processed:
             request = {"subscription": self._subscription, "ack_ids": processed}
             asked(lambda: self._client.acknowledge(request=request, timeout=TIMEOUT, retry=None), self._what, _ROLE)
@@ -111,13 +96,6 @@ class Worker:
             request = {"subscription": self._subscription, "ack_ids": ack_ids, "ack_deadline_seconds": seconds}
             change = self._client.modify_ack_deadline
             asked(lambda: change(request=request, timeout=TIMEOUT, retry=None), self._what, _ROLE)
-
-    def _is_processed(self, message: Any) -> bool:
-        event = event_of(message)
-        if event.fault == FOREIGN:
-            self._log.notice("ERROR", f"{event.key} is {FOREIGN}, and is left to become a dead letter.")
-            return False
-        return attempt(self._process, event, self._log)
 
 
 def main(arguments: Sequence[str] | None = None, process: Process = process) -> None:
@@ -142,7 +120,8 @@ def main(arguments: Sequence[str] | None = None, process: Process = process) -> 
         with reading(f"the subscription {subscription}", _ROLE):
             client = SubscriberClient()
         with client:
-            Worker(client, subscription, process, Log()).run(stopping)
+            log = Log()
+            run(Worker(client, subscription, process, log), stopping, log)
     except (SettingsError, ReaderError) as error:
         raise SystemExit(str(error)) from None
 

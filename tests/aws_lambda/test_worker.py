@@ -3,15 +3,13 @@
 moto stands in for SQS, and fauxqs where the order of a FIFO queue matters.
 """
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +19,24 @@ from aws_lambda.sqs import SqsQueue
 from core.event import Event
 from tests.support.aws import environment, sqs_client
 from tests.support.deliveries import body
-from tests.support.events import DEVICE, event, soon
+from tests.support.events import event, soon
 from tests.support.moto import MotoServer
 from tests.support.processes import ROOT, Program
 from tests.support.proxy import Mode, Proxy
+from tests.support.workers import Start, named, said, starting, wait_until
 
-# A changed example, as users write: it takes a while, and fails for some events.
-OWN = """
-import os, time
-
-from aws_lambda.worker import main
-
-def process(event):
-    print("began", event.event_id, flush=True)
-    time.sleep(float(os.environ["SECONDS"]))
-    if "poison" in event.event_id:
-        raise ValueError("a secret")
-    print("processed", event.event_id, flush=True)
-
-main([], process)
-"""
 # Seconds for which moto hides a received message.
 HIDDEN = 3
-
-Start = Callable[..., Program]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a worker for a queue, and kill it after the test."""
-    (tmp_path / "own.py").write_text(OWN)
-    with contextlib.ExitStack() as stack:
-
-        def start(server: str, queue: str, seconds: float = 0, module: str = "own") -> Program:
-            environ = environment(server) | {"DT_QUEUE_URL": queue, "SECONDS": str(seconds)}
-            program = Program(module, environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}, tmp_path)
-            stack.callback(program.close)
-            stack.callback(program.stop, signal.SIGKILL)
-            return program
-
+    with starting(tmp_path, "aws_lambda") as start:
         yield start
+
+
+def at(server: str, queue: str) -> dict[str, str]:
+    return environment(server) | {"DT_QUEUE_URL": queue}
 
 
 def new_queue(sqs: Any, most: int = 10, **attributes: str) -> tuple[str, str]:
@@ -75,24 +51,9 @@ def new_queue(sqs: Any, most: int = 10, **attributes: str) -> tuple[str, str]:
     return sqs.create_queue(QueueName=f"q{uuid.uuid4().hex}{end}", Attributes=attributes)["QueueUrl"], letters
 
 
-def named(name: str, device: str = "emu1") -> Event:
-    return event(body(eventId=name).replace(DEVICE.encode(), device.encode()))
-
-
 def send(sqs: Any, queue: str, *events: Event) -> None:
     for one in events:
         SqsQueue(sqs, queue).send(one, soon())
-
-
-def said(program: Program, word: str) -> list[str]:
-    return [line.split()[1] for line in program.output().splitlines() if line.startswith(word)]
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def left(sqs: Any, queue: str) -> int:
@@ -105,12 +66,12 @@ def test_kill_in_the_middle_of_a_batch_loses_no_event(moto: MotoServer, start: S
     sqs = moto.client("sqs")
     queue, _ = new_queue(sqs)
     send(sqs, queue, *(named(f"e{number}") for number in range(20)))
-    first = start(moto.url, queue, seconds=0.1)
+    first = start(at(moto.url, queue), seconds=0.1)
     wait_until(lambda: len(said(first, "processed")) >= 14)
     first.stop(signal.SIGKILL)
     done = said(first, "processed")
     assert left(sqs, queue) == 10
-    second = start(moto.url, queue)
+    second = start(at(moto.url, queue))
     wait_until(lambda: not left(sqs, queue))
     assert {*done, *said(second, "processed")} == {f"e{number}" for number in range(20)}
     # The batch that was killed comes again, and none that was finished.
@@ -121,7 +82,7 @@ def test_sigterm_finishes_the_batch_and_deletes_only_what_was_processed(moto: Mo
     sqs = moto.client("sqs")
     queue, _ = new_queue(sqs)
     send(sqs, queue, *(named(f"e{number}" if number else "poison") for number in range(20)))
-    program = start(moto.url, queue, seconds=0.1)
+    program = start(at(moto.url, queue), seconds=0.1)
     wait_until(lambda: len(said(program, "began")) == 3)
     began = time.monotonic()
     assert program.stop() == 0
@@ -136,7 +97,7 @@ def test_signal_ends_an_idle_worker_within_seconds(moto: MotoServer, start: Star
     sqs = moto.client("sqs")
     queue, _ = new_queue(sqs)
     send(sqs, queue, named("e1"))
-    program = start(moto.url, queue)
+    program = start(at(moto.url, queue))
     wait_until(lambda: said(program, "processed") and not left(sqs, queue))
     began = time.monotonic()
     assert program.stop(number) == 0
@@ -149,7 +110,7 @@ def test_failing_event_becomes_a_dead_letter_while_the_others_go_on(moto: MotoSe
     queue, letters = new_queue(sqs, most=3)
     send(sqs, queue, named("poison"), named("e1"))
     sqs.send_message(QueueUrl=queue, MessageBody="theirs")
-    program = start(moto.url, queue)
+    program = start(at(moto.url, queue))
     wait_until(lambda: said(program, "processed") == ["e1"])
     send(sqs, queue, named("e2"))
     wait_until(lambda: said(program, "processed") == ["e1", "e2"])
@@ -170,7 +131,7 @@ def test_fifo_event_that_fails_holds_up_its_device_alone(fauxqs: str, start: Sta
     sqs = sqs_client(fauxqs)
     queue, letters = new_queue(sqs, most=3, FifoQueue="true")
     send(sqs, queue, named("poison", "a"), named("a1", "a"), named("b1", "b"), named("a2", "a"), named("b2", "b"))
-    program = start(fauxqs, queue)
+    program = start(at(fauxqs, queue))
     wait_until(lambda: len(said(program, "processed")) == 4)
     assert said(program, "processed") == ["b1", "b2", "a1", "a2"]
     assert said(program, "began").count("poison") == 3
@@ -182,7 +143,7 @@ def test_worker_goes_on_when_sqs_is_back(moto: MotoServer, start: Start) -> None
     queue, _ = new_queue(sqs)
     proxy = Proxy(moto.port)
     try:
-        program = start(f"http://127.0.0.1:{proxy.port}", queue, seconds=0.2)
+        program = start(at(f"http://127.0.0.1:{proxy.port}", queue), seconds=0.2)
         send(sqs, queue, *(named(f"e{number}") for number in range(5)))
         # It has the events, and cannot delete them.
         wait_until(lambda: said(program, "began"))
@@ -201,7 +162,7 @@ def test_readings_are_printed(moto: MotoServer, start: Start) -> None:
     sqs = moto.client("sqs")
     queue, _ = new_queue(sqs)
     send(sqs, queue, event(body()))
-    program = start(moto.url, queue, module="aws_lambda.worker")
+    program = start(at(moto.url, queue), module="aws_lambda.worker")
     wait_until(lambda: not left(sqs, queue))
     assert program.output().startswith("emucdd6ef2eu277bo8f52vg temperature ")
 

@@ -4,13 +4,11 @@ Azurite, Microsoft's emulator, stands in for Azure Storage, and our own server f
 SDK does with locks and outcomes, not what Service Bus does.
 """
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,67 +26,26 @@ from tests.azure_functions.service_bus_store import put, run
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.deliveries import body
 from tests.support.events import DEVICE, event, soon
-from tests.support.processes import ROOT, Program
+from tests.support.processes import ROOT
 from tests.support.proxy import Mode, Proxy
 from tests.support.service_bus import ServiceBus, service_bus
+from tests.support.workers import Start, named, said, starting, wait_until
 
-# A changed example, as users write: it takes a while, and fails for some events.
-OWN = """
-import os, sys, time
-
-from azure_functions.worker import main
-
-def process(event):
-    print("began", event.event_id, flush=True)
-    time.sleep(float(os.environ["SECONDS"]))
-    if "poison" in event.event_id:
-        raise ValueError("a secret")
-    print("processed", event.event_id, flush=True)
-
-main(sys.argv[1:] or ["--visibility-timeout", "8"], process)
-"""
 DELIVERIES = 3
 LOCK = 6.0
-
-Start = Callable[..., Program]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a worker with these variables, and kill it after the test."""
-    (tmp_path / "own.py").write_text(OWN)
-    with contextlib.ExitStack() as stack:
-
-        def start(environ: dict[str, str], seconds: float = 0, module: str = "own") -> Program:
-            environ = environ | {"SECONDS": str(seconds), "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-            # The SDK leaves sockets of failed connections to the garbage collector.
-            program = Program(module, environ | {"PYTHONWARNINGS": "ignore"}, tmp_path)
-            stack.callback(program.close)
-            stack.callback(program.stop, signal.SIGKILL)
-            return program
-
-        yield start
+    # The SDK leaves sockets of failed connections to the garbage collector.
+    with starting(tmp_path, "azure_functions", arguments=("--visibility-timeout", "8")) as start:
+        yield lambda environ, *args, **options: start(environ | {"PYTHONWARNINGS": "ignore"}, *args, **options)
 
 
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[ServiceBus]:
     with service_bus(tmp_path, "events", lock=LOCK, deliveries=DELIVERIES) as bus:
         yield bus
-
-
-def named(name: str) -> Event:
-    return event(body(eventId=name))
-
-
-def said(program: Program, word: str) -> list[str]:
-    return [line.split()[1] for line in program.output().splitlines() if line.startswith(word)]
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 class Bus:
