@@ -14,6 +14,8 @@ from readers.query import Query
 from readers.rows import stored
 from readers.sql import newest, select
 
+_PLACES = "SELECT rowid, key FROM events"
+
 
 class SqliteReader(Reader):
     """Reads the file with a connection that cannot write, also while the receiver writes.
@@ -32,8 +34,12 @@ class SqliteReader(Reader):
                 f"There is no database at {path} yet. Start the receiver with `make run`, and send it an event with "
                 "`make send`."
             )
+        self._open()
+
+    def _open(self) -> None:
         with self._reading():
-            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            self._connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+            self._file = _identity(self._path)
         try:
             self._there = [row[1] for row in self._rows("PRAGMA table_info(events)", ())]
             if not self._there:
@@ -65,16 +71,26 @@ class SqliteReader(Reader):
         return self._events((f"{select(self._there)}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
 
     def end(self) -> str:
-        """Return the row id of the last insert."""
-        return str(next(self._rows("SELECT coalesce(max(rowid), 0) FROM events", ()))[0])
+        """Return the row id and the key of the last insert."""
+        return next((f"{row} {key}" for row, key in self._rows(f"{_PLACES} ORDER BY rowid DESC LIMIT 1", ())), "")
 
     def follow(self, position: str | None = None) -> Iterator[Batch]:
-        """Yield what arrived, by row id, which grows with each insert."""
-        row = int(position or 0)
+        """Yield what arrived, by row id, which grows with each insert.
+
+        The file may be another one since: moved away, restored, or vacuumed, which gives new row ids. If the row of the
+        position is not there, everything is yielded.
+        """
+        if _identity(self._path) not in (None, self._file):
+            self.close()
+            self._open()
+        row, _, key = (position or "").partition(" ")
+        number = int(row) if row.isdecimal() else 0
+        if not list(self._rows(f"{_PLACES} WHERE rowid = ? AND key = ?", (number, key))):
+            number = 0
         statement = f"{select(self._there, 'rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
-        while rows := list(self._rows(statement, [row])):
-            row = rows[-1][0]
-            yield Batch([stored(*values) for _, *values in rows], str(row))
+        while rows := list(self._rows(statement, [number])):
+            number, key = rows[-1][:2]
+            yield Batch([stored(*values) for _, *values in rows], f"{number} {key}")
 
     def _events(self, statement: tuple[str, list[Any]]) -> Iterator[Event]:
         return (stored(*values) for values in self._rows(*statement))
@@ -98,6 +114,15 @@ class SqliteReader(Reader):
         return ReaderError(
             f"Cannot read events from {self._path}: {reason}. Is it the file that the receiver's DT_DATABASE names?"
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from the one that replaces it; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_reader(url: str) -> SqliteReader:
