@@ -1,6 +1,7 @@
 """``dtconn export``: writes what a store has to files."""
 
 import json
+import time as clock
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, time, timedelta
@@ -107,6 +108,7 @@ def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[s
     from cli.files import open_file
 
     _claim(folder, settings)
+    started = clock.time()
     rows, suffix = settings["rows"], settings["format"]
     since = _first_open_day(folder, f"{rows}-*.{suffix}")
     ask(reader.arrived_cost(since), yes)
@@ -121,7 +123,7 @@ def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[s
                 if reader.is_in_order:
                     # A later arrival: the days before are complete.
                     stack.pop_all()
-                    _close(files)
+                    _close(files, started)
                 files[day] = open_file(folder / f"{rows}-{day}.{suffix}", suffix, _columns(rows))
                 stack.callback(files[day].discard)
             for row in _rows_of(event, rows):
@@ -131,18 +133,19 @@ def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[s
                     for file in files.values():
                         file.flush()
         stack.pop_all()
-        _close(files)
+        _close(files, started)
     days = len(list(folder.glob(f"{rows}-*.{suffix}")))
     typer.echo(f"{folder} is up to date: {days:,} days.")
 
 
-def _close(files: "dict[str, ExportFile]") -> None:
+def _close(files: "dict[str, ExportFile]", started: float) -> None:
+    """Complete files, with the time at which their export began: they have what arrived before."""
     for day in list(files):
-        files.pop(day).close()
+        files.pop(day).close(started)
 
 
 def _first_open_day(folder: Path, pattern: str) -> datetime | None:
-    """Return the start of the first day to write: after the last one whose file was written when the day was over."""
+    """Return the start of the first day to write: after the last one whose file was begun when the day was over."""
     from readers.contract import OVERLAP
 
     complete = []

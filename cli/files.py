@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,9 +42,15 @@ class ExportFile(ABC):
     @abstractmethod
     def _finish(self) -> None: ...
 
-    def close(self) -> None:
-        """Complete the file."""
+    def close(self, time: float | None = None) -> None:
+        """Complete the file.
+
+        Args:
+            time: Seconds since the epoch, to be the file's; by default now.
+        """
         self._finish()
+        if time is not None:
+            os.utime(self._part, (time, time))
         self._part.replace(self.path)
 
     def discard(self) -> None:

@@ -4,11 +4,11 @@ import gc
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -17,9 +17,14 @@ from cli.fail import fail
 from cli.places import find
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cli.rows import Row
     from core.event import Event
     from readers.contract import Reader
     from readers.query import Query
+
+T = TypeVar("T")
 
 _NOTHING = "Nothing that is stored matches. `make send` sends an event."
 # Keys that tail remembers, so that what a store gives again is shown once.
@@ -85,20 +90,15 @@ def events(
       dtconn events --json | jq '.body | fromjson | .labels'
       dtconn events --from dynamodb:dt-receiver-events --device emucdd6ef2eu277bo8f52vg --since 2h
     """  # noqa: D301
-    from cli.rows import EVENT_COLUMNS, event_row, write_csv, write_json
-    from cli.tables import events_table, show
+    from cli.rows import EVENT_COLUMNS, event_row
+    from cli.tables import events_table
 
     _check_format(as_json, as_csv)
     query = build_query(device_id, types, labels, since, until, limit)
     with opened(source, receive=receive) as reader:
         ask(reader.cost(query), yes)
         found = reader.events(query)
-        if as_json:
-            write_json(map(event_row, found))
-        elif as_csv:
-            write_csv(map(event_row, found), EVENT_COLUMNS)
-        else:
-            show(events_table(found), _NOTHING)
+        _write(found, event_row, EVENT_COLUMNS, events_table, as_json, as_csv)
 
 
 def readings(
@@ -122,8 +122,8 @@ def readings(
       dtconn readings --device emucdd6ef2eu277bo8f52vg --since 7d --limit 0 --csv > readings.csv
       dtconn readings --from cloudant:https://HOST/events --type temperature --json
     """  # noqa: D301
-    from cli.rows import READING_COLUMNS, reading_row, write_csv, write_json
-    from cli.tables import readings_table, show
+    from cli.rows import READING_COLUMNS, reading_row
+    from cli.tables import readings_table
     from readers.readings import newest_readings, readings_query
 
     _check_format(as_json, as_csv)
@@ -131,12 +131,7 @@ def readings(
     with opened(source, receive=receive) as reader:
         ask(reader.cost(readings_query(query)), yes)
         found = newest_readings(reader, query)
-        if as_json:
-            write_json(map(reading_row, found))
-        elif as_csv:
-            write_csv(map(reading_row, found), READING_COLUMNS)
-        else:
-            show(readings_table(found), _NOTHING)
+        _write(found, reading_row, READING_COLUMNS, readings_table, as_json, as_csv)
 
 
 def latest(
@@ -156,8 +151,8 @@ def latest(
       dtconn latest --label floor=2 --json
       dtconn latest --from postgres://...
     """  # noqa: D301
-    from cli.rows import READING_COLUMNS, reading_row, write_csv, write_json
-    from cli.tables import latest_table, show
+    from cli.rows import READING_COLUMNS, reading_row
+    from cli.tables import latest_table
     from readers.readings import newest_rows
 
     _check_format(as_json, as_csv)
@@ -168,12 +163,7 @@ def latest(
             newest_rows(reader.latest(query)),
             key=lambda row: (row.reading.name or "", row.reading.device_id or "", row.reading.event_type),
         )
-        if as_json:
-            write_json(map(reading_row, found))
-        elif as_csv:
-            write_csv(map(reading_row, found), READING_COLUMNS)
-        else:
-            show(latest_table(found), _NOTHING)
+        _write(found, reading_row, READING_COLUMNS, latest_table, as_json, as_csv)
 
 
 def tail(
@@ -212,6 +202,26 @@ def tail(
                 _show_live(arriving, max(limit, _LINES))
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
+
+
+def _write(
+    found: Iterable[T],
+    to_row: "Callable[[T], Row]",
+    columns: Sequence[str],
+    to_table: "Callable[[Iterable[T]], Table]",
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Print what was found, in the form that was asked for."""
+    from cli.rows import write_csv, write_json
+    from cli.tables import show
+
+    if as_json:
+        write_json(map(to_row, found))
+    elif as_csv:
+        write_csv(map(to_row, found), columns)
+    else:
+        show(to_table(found), _NOTHING)
 
 
 def _arriving(reader: "Reader", query: "Query") -> "Iterator[list[Event]]":

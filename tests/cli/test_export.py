@@ -76,6 +76,19 @@ def test_day_that_was_not_over_is_written_again(tmp_path: Path) -> None:
     assert path.read_text().count("\n") == 3
 
 
+def test_day_that_ended_during_its_export_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export reads what was there when it began, and takes until the day is long over."""
+    source, lake = tmp_path / "e.db", tmp_path / "lake"
+    fill(source, [event(ONE.body("co2", NOW), TODAY - timedelta(hours=1))])
+    with monkeypatch.context() as patch:
+        patch.setattr("cli.export.clock.time", lambda: (TODAY - timedelta(minutes=1)).timestamp())
+        export(source, lake, "--partition", "day", "--rows", "events")
+    fill(source, [event(ONE.body("touch", NOW), TODAY - timedelta(seconds=30))])
+    export(source, lake, "--partition", "day", "--rows", "events")
+    [path] = lake.glob("*.csv")
+    assert path.read_text().count("\n") == 3
+
+
 def test_folder_of_another_export_is_refused(database: Path, tmp_path: Path) -> None:
     export(database, tmp_path / "lake", "--partition", "day")
     found = dtconn("export", "--from", database, "--to", tmp_path / "lake", "--partition", "day", "--type", "co2")
