@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from core import event
-from core.readings import payload
+from core.payloads import payload
 from core.verify.signature import Verified
 from dt_cloud.bodies import EVENT_TYPES, Device, tampered
 from dt_cloud.ids import xid

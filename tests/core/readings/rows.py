@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.event import Event, parse
-from core.readings import (
+from core.payloads import (
     BatteryStatus,
     CellularStatus,
     CloudConnector,
@@ -32,8 +32,8 @@ from core.readings import (
     Touch,
     TouchCount,
     WaterPresent,
-    readings,
 )
+from core.readings import readings
 from core.verify.signature import Verified
 
 NOW = datetime(2024, 5, 29, 10, 34, 4, tzinfo=UTC)

@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 
 from core.event import EVENT_TYPES
-from core.readings import (
-    QUANTITIES,
-    Payload,
-    Reading,
-    payload,
-    readings,
-)
+from core.payloads import Payload, payload
+from core.readings import QUANTITIES, Reading, readings
 from tests.core.readings.rows import CASES, UPDATED, Row, from_body, holding, of_type, rows
 
 ROOT = Path(__file__).parents[3]

@@ -12,11 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import EVENT_TYPES, Event, parse, read_time
-from core.readings import (
-    QUANTITIES,
-    payload,
-    readings,
-)
+from core.payloads import payload
+from core.readings import QUANTITIES, readings
 from core.verify.signature import Verified
 from tests.core.readings.rows import (
     CASES,

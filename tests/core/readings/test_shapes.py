@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import EVENT_TYPES, parse
-from core.readings import (
+from core.payloads import (
     CellularStatus,
     CloudConnector,
     Co2,
@@ -23,8 +23,8 @@ from core.readings import (
     TemperatureSample,
     WaterPresent,
     payload,
-    readings,
 )
+from core.readings import readings
 from core.verify.signature import Verified
 from tests.core.readings.rows import EARLIER, EARLIEST, NOW, SENT, UPDATED, from_body, holding, number, of_type, rows
 

@@ -2,12 +2,9 @@
 
 import http.server
 import json
-import subprocess
-import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,37 +13,9 @@ from core.environment import SettingsError
 from core.settings import Settings
 from core.verify.jwks import PinnedKeys, PublishedKeys
 from core.verify.signature import ISSUER, SignatureError
+from tests.core.settings.loading import ES256, HS256, OTHER_SECRET, UNSIGNED, VARIABLES, faults
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery, hs256
 from tests.support.es256 import JWKS, KID, jwks
-
-ROOT = Path(__file__).parents[2]
-OTHER_SECRET = "another signature secret, of 41 bytes too"
-HS256 = {"DT_SIGNATURE_SECRET": SECRET}
-ES256 = {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS}
-UNSIGNED = {"DT_SIGNATURE_POLICY": "unsigned"}
-VARIABLES = [
-    "DT_SIGNATURE_SECRET",
-    "DT_ORGANIZATION_ID",
-    "DT_SIGNATURE_POLICY",
-    "DT_JWKS",
-    "DT_ISSUER",
-    "DT_LEEWAY",
-    "DT_ACCEPT_EXPIRED_FOR",
-    "DT_ACCEPT_SHA1",
-    "DT_EVENT_TYPES",
-    "DT_PROJECT_ID",
-]
-
-
-def faults(environ: dict[str, str]) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        Settings.load(environ)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    assert caught.value.faults
-    return caught.value.faults
-
-
-# Values
 
 
 def test_defaults() -> None:
@@ -299,171 +268,3 @@ def test_secret_is_in_no_fault(environ: dict[str, str]) -> None:
     else:
         shown = []
     assert S3CRET not in "".join(shown)
-
-
-# What is imported
-
-
-def run(program: str, given: object = None) -> Any:
-    """Run ``program`` in a subprocess; return its output, parsed as JSON."""
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], input=json.dumps(given).encode(), cwd=ROOT, capture_output=True
-    )
-    assert ran.returncode == 0, ran.stderr.decode()
-    return json.loads(ran.stdout)
-
-
-IMPORTS = """
-import io, json, sys, time
-import core.receiver
-from core.http import Request
-from core.log import Log
-from core.settings import Settings
-from core.stores.contract import Outcome
-
-HEAVY = {"jwt", "cryptography", "urllib.request"}
-loaded = [sorted(HEAVY & sys.modules.keys())]
-
-class Store:
-    def put(self, event, deadline):
-        return Outcome.STORED
-
-given = json.load(sys.stdin)
-settings = Settings.load(given["environ"])
-loaded.append(sorted(HEAVY & sys.modules.keys()))
-request = Request("POST", "/", [("X-Dt-Signature", given["token"])], given["body"].encode())
-answer = core.receiver.Receiver(settings, Store(), Log(io.StringIO())).handle(request)
-loaded.append(sorted(HEAVY & sys.modules.keys()))
-print(json.dumps([answer.status, *loaded]))
-"""
-
-
-def test_hs256_only_needs_no_pyjwt_cryptography_or_urllib() -> None:
-    """They take longer to import than all of the core, and would slow a cold start."""
-    given = {"environ": HS256, "token": hs256(body()), "body": body().decode()}
-    assert run(IMPORTS, given) == [200, [], [], []]
-
-
-def test_es256_needs_pyjwt_and_cryptography() -> None:
-    given = {"environ": HS256 | {"DT_ORGANIZATION_ID": "dt"}, "token": hs256(body()), "body": body().decode()}
-    status, before, *after = run(IMPORTS, given)
-    assert (status, before) == (200, [])
-    assert after == [["cryptography", "jwt", "urllib.request"]] * 2
-
-
-WITHOUT = """
-import json, sys
-missing, environ = json.load(sys.stdin)
-
-class Missing:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing)
-from core.settings import Settings
-try:
-    Settings.load(environ)
-    print(json.dumps("loaded"))
-except Exception as error:
-    print(json.dumps(f"{type(error).__name__}: {error}"))
-"""
-
-
-@pytest.mark.parametrize("missing", ["cryptography", "jwt"])
-def test_hs256_only_loads_without_pyjwt_and_cryptography(missing: str) -> None:
-    assert run(WITHOUT, [missing, HS256]) == "loaded"
-
-
-@pytest.mark.parametrize("environ", [{"DT_ORGANIZATION_ID": "dt"}, ES256], ids=["published", "pinned"])
-@pytest.mark.parametrize("missing", ["cryptography", "jwt"])
-def test_missing_package_is_a_fault_that_names_it(missing: str, environ: dict[str, str]) -> None:
-    fault = f"DT_ORGANIZATION_ID needs the package {missing}: pip install PyJWT cryptography."
-    assert run(WITHOUT, [missing, environ]) == f"SettingsError: {fault}"
-
-
-def test_missing_package_hides_no_other_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "core.verify.jwks")
-    monkeypatch.setitem(sys.modules, "jwt", None)
-    package, leeway = faults(ES256 | {"DT_LEEWAY": "x"})
-    assert package.startswith("DT_ORGANIZATION_ID needs the package jwt: ")
-    assert leeway.startswith("DT_LEEWAY ")
-
-
-# Misspelt names
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("temperatur", "temperature"),
-        ("Temperature", "temperature"),
-        ("temperatures", "temperature"),
-        ("temeprature", "temperature"),
-        ("networkstatus", "networkStatus"),
-        ("tempratur", "temperature"),
-        ("objectPresence", "objectPresent"),
-        ("battery", "batteryStatus"),
-        ("temp", "temperature"),
-        ("co3", "co2"),
-    ],
-)
-def test_misspelt_event_type_is_a_fault(name: str, meant: str) -> None:
-    [fault] = faults({**HS256, "DT_EVENT_TYPES": json.dumps(["touch", name])})
-    assert f"'{name}'" in fault
-    assert f"Do you mean '{meant}'?" in fault
-
-
-def test_misspelt_variable_is_a_warning() -> None:
-    [warning] = Settings.load({**HS256, "DT_EVENT_TYPE": "x"}).warnings
-    assert warning == "DT_EVENT_TYPE is not a setting. Do you mean DT_EVENT_TYPES?"
-
-
-# References in place of a secret
-
-
-KEY_VAULT = "@Microsoft.KeyVault(SecretUri=https://anybody.vault.azure.net/secrets/guesses-this/)"
-
-
-@pytest.mark.parametrize("value", [KEY_VAULT, f" {KEY_VAULT}", json.dumps([SECRET, KEY_VAULT]), KEY_VAULT.upper()])
-@pytest.mark.parametrize("name", ["DT_SIGNATURE_SECRET", "DT_ORGANIZATION_ID", "DT_STORAGE"])
-def test_unresolved_key_vault_reference_is_a_fault(name: str, value: str) -> None:
-    found = faults({**HS256, name: value})
-    assert any(fault.startswith(f"{name} is a reference that Key Vault did not resolve") for fault in found)
-    assert "guesses-this" not in "".join(found)
-
-
-@pytest.mark.parametrize(
-    "reference",
-    [
-        "{{resolve:secretsmanager:dt-receiver-signature:SecretString}}",
-        "arn:aws:secretsmanager:eu-north-1:123456789012:secret:dt-receiver-signature",
-        "projects/123456789012/secrets/dt-receiver-signature/versions/latest",
-        "crn:v1:bluemix:public:secrets-manager:eu-de:a/0:0:secret:0",
-        "${DT_SIGNATURE_SECRET}",
-        "$DT_SIGNATURE_SECRET",
-        "$(DT_SIGNATURE_SECRET)",
-        "${{ secrets.DT_SIGNATURE_SECRET }}",
-        "<your signature secret>",
-        "op://vault/item/field",
-    ],
-)
-def test_reference_in_place_of_the_secret_is_a_fault(reference: str) -> None:
-    for index, value in ((0, reference), (1, json.dumps([SECRET, f" {reference}\n"]))):
-        assert faults({"DT_SIGNATURE_SECRET": value}) == [
-            f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
-        ]
-
-
-@pytest.mark.parametrize("secret", ["$ecret" * 6, "a{{b}}" * 6, "<a>b" * 9, "projects" * 5, SECRET + "${X}"])
-def test_secret_that_resembles_a_reference_is_accepted(secret: str) -> None:
-    assert Settings.load({"DT_SIGNATURE_SECRET": secret}).verifier.secrets == (secret.encode(),)
-
-
-@pytest.mark.parametrize("name", ["DT_EVENT_TYPES", "DT_PROJECT_ID"])
-@pytest.mark.parametrize("value", ["all", "None", '["any"]', "null"])
-def test_filter_for_everything_is_a_fault(name: str, value: str) -> None:
-    assert any(
-        fault.startswith(f"{name} must not be ") and "leave it out" in fault for fault in faults(HS256 | {name: value})
-    )
