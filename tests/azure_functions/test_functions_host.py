@@ -104,10 +104,10 @@ def test_every_byte_is_stored_with_any_content_type(host: FunctionsHost, storage
 
     with ThreadPoolExecutor(16) as pool:
         answers = dict(zip(contents, pool.map(lambda each: send(*each), contents), strict=True))
-    # Sent again, as DT does: on a busy machine the store may be too slow for so many.
-    answers |= {each: send(*each) for each, (status, _) in answers.items() if status == 503}
-    # A retry finds its event stored.
-    assert set(answers.values()) <= {(200, "stored"), (200, "duplicate")}
+    # Sent again, as DT does: on a busy machine the store may be too slow for so many. Those alone may be there already.
+    again = {each: send(*each) for each, (status, _) in answers.items() if status == 503}
+    assert {answer for each, answer in answers.items() if each not in again} <= {(200, "stored")}
+    assert set(again.values()) <= {(200, "stored"), (200, "duplicate")}
     assert sorted(each["body"] for each in storage.entities()) == sorted(content for content, _ in contents)
 
 

@@ -238,7 +238,6 @@ def test_unsigned_policy_logs_a_warning(platform: Any) -> None:
     assert last_line(adapter, 2)["signedBy"] == "nobody"
 
 
-@behind_one_door
 def test_no_secret_token_or_body_is_logged(platform: Any) -> None:
     adapter = platform(**HS256, DT_ORGANIZATION_ID=ORGANIZATION, DT_JWKS=JWKS)
     post(adapter, CONTENT)
@@ -271,6 +270,9 @@ def test_concurrent_deliveries(adapter: Adapter) -> None:
         thread.join()
     # Sent again, as DT does: on a busy machine the store may be too slow for so many.
     answers += [post(adapter, content) for content in refused]
-    assert [answer.status for answer in answers] == [200] * len(contents)
-    assert {answer.headers["event-outcome"] for answer in answers} <= {"stored", "duplicate"}
-    assert sorted(set(adapter.bodies())) == sorted(contents)
+    duplicates = sum(is_acknowledged(answer, "duplicate") for answer in answers)
+    assert sum(is_acknowledged(answer, "stored") for answer in answers) + duplicates == len(contents)
+    assert duplicates <= len(refused)
+    bodies = adapter.bodies()
+    assert sorted(set(bodies)) == sorted(contents)
+    assert len(bodies) <= len(contents) + len(refused)

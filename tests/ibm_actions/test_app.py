@@ -192,9 +192,7 @@ def test_200_concurrent_deliveries_over_60_connections_are_each_stored_once(prog
             connection.close()
 
     at_once([lambda some=sent[at::60]: send(some) for at in range(60)])  # type: ignore[misc]
-    # A store on a busy machine may find the document of its own first attempt: more are duplicates then.
-    assert len(answers) == len(sent)
-    assert set(answers) <= {(200, "stored"), (200, "duplicate")}
+    assert Counter(answers) == {(200, "stored"): 100, (200, "duplicate"): 100}
     assert sorted(document["body"] for document in events.documents()) == sorted(contents)
     assert len(events.databases()) == 1
 
