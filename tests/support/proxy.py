@@ -31,9 +31,8 @@ class Proxy:
         self._mode = Mode.PASS
         self.canned = b""
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(started)), daemon=True)
         self._thread.start()
         started.wait()
 
@@ -50,20 +49,17 @@ class Proxy:
 
     def close(self) -> None:
         """Stop."""
-        self.set(Mode.REFUSE)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
-    def _run(self, started: threading.Event) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+    async def _run(self, started: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
-        self._loop.run_forever()
+        await self._stopped.wait()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._mode is Mode.REFUSE:
@@ -75,11 +71,16 @@ class Proxy:
             writer.close()
             return
         self._writers |= {writer, there_writer}
-        await asyncio.gather(
-            self._pump(reader, there_writer, writer, is_answer=False),
-            self._pump(there_reader, writer, writer, is_answer=True),
-        )
-        self._writers -= {writer, there_writer}
+        try:
+            await asyncio.gather(
+                self._pump(reader, there_writer, writer, is_answer=False),
+                self._pump(there_reader, writer, writer, is_answer=True),
+            )
+        finally:
+            self._writers -= {writer, there_writer}
+            # A transport with unsent bytes, for a frozen service, would stay open after `close`.
+            writer.transport.abort()
+            there_writer.transport.abort()
 
     async def _pump(
         self,
