@@ -22,6 +22,7 @@ PARTS = {
     "reading": "bench.reading",
     "cloud": "bench.cloud",
     "before": "bench.before",
+    "flood": "bench.flood",
 }
 
 _NUMBERS = (
@@ -41,6 +42,7 @@ parts:
   reading   what a query and a put cost once a million events are stored; 4 minutes, 3 GB where temporary files are
   cloud     DT Cloud on your desk, 1,000 sensors and the local receiver, for a minute; then a simulated week; 25 minutes
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
+  flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
 
 examples:
   python -m bench                                   all of it; about 50 minutes

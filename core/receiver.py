@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from core.drops import Drops
 from core.environment import Environment, SettingsError
@@ -273,6 +273,53 @@ class Receiver(_Deciding[Store]):
 
 class AsyncReceiver(_Deciding[AsyncStore]):
     """The same for an event loop, which it never blocks: keys are fetched on another thread."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._handling: set[object] = set()
+
+    def begin(self, request: Request, started: float, answer: Callable[[Response], object]) -> None:
+        """Call ``answer`` with what `handle` returns, now or later, in the running event loop.
+
+        Without a task, which would cost more than the verification, unless keys must be fetched.
+        """
+        try:
+            admitted = self._admit(request)
+        except Exception as error:
+            answer(self._fail(request, None, error, started))
+            return
+        if isinstance(admitted, Event):
+            if self._is_wanted(admitted):
+                self._put(request, admitted, started, answer)
+            else:
+                answer(self._acknowledge(request, admitted, None, started))
+        elif isinstance(admitted, KeysNeeded):
+            import asyncio
+
+            handling = asyncio.ensure_future(self.handle(request, started))
+            self._handling.add(handling)  # the loop keeps no reference
+            handling.add_done_callback(self._handling.discard)
+            handling.add_done_callback(lambda handling: answer(handling.result()))
+        else:
+            answer(self._answer(request, admitted, started))
+
+    def _put(self, request: Request, event: Event, started: float, answer: Callable[[Response], object]) -> None:
+        import asyncio
+
+        def finish(put: "asyncio.Future[Outcome]") -> None:
+            try:
+                outcome = put.result()
+            except Exception as error:
+                answer(self._fail(request, event, error, started))
+            else:
+                answer(self._acknowledge(request, event, outcome, started))
+
+        try:
+            put = asyncio.ensure_future(self._store.put(event, started + DEADLINE))
+        except Exception as error:
+            answer(self._fail(request, event, error, started))
+        else:
+            put.add_done_callback(finish)
 
     async def handle(self, request: Request, started: float | None = None) -> Response:
         """Answer one request, as `Receiver.handle` does."""

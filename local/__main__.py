@@ -81,10 +81,11 @@ def main() -> None:
     elif not environ.get("DT_SIGNATURE_SECRET"):
         source, environ["DT_SIGNATURE_SECRET"] = f"in {SECRET_FILE}", own_secret(SECRET_FILE)
     database = environ.get("DT_DATABASE") or DATABASE
-    page = Page(build_app(build_receiver(environ)), Path(database))
+    page = Page(Path(database))
+    app = build_app(build_receiver(environ), page)
     with listening(environ.get("PORT") or str(_PORT)) as sockets:
         port = sockets[0].getsockname()[1]
-        config = uvicorn.Config(page, host="127.0.0.1", port=port, **UVICORN)
+        config = uvicorn.Config(app, host="127.0.0.1", port=port, **UVICORN)
         with contextlib.suppress(KeyboardInterrupt):
             Server(config, page, welcome(port, database, source)).run(sockets)
 

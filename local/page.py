@@ -5,7 +5,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,27 +25,35 @@ _ROWS = 50
 _EVERY = 0.5
 _LATEST_EVERY = 2.0
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 
 class Page:
-    """Serves the page to a browser, and passes all other requests to the receiver.
+    """Serves the page to a browser.
 
     Args:
-        app: The receiver's application.
-        database: Its file.
+        database: The receiver's file.
     """
 
-    def __init__(self, app: App, database: Path) -> None:
-        self._app = app
+    def __init__(self, database: Path) -> None:
         self._database = database
         self._closing = asyncio.Event()
 
+    def is_for(self, scope: Scope) -> bool:
+        """Return whether a browser on this machine requests the page; health checks and senders are not affected."""
+        path = scope["path"]
+        if scope["method"] != "GET" or not (path in _PATHS or path.startswith(_FILES)):
+            return False
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host = headers.get(b"host", b"")
+        host = host[: host.rfind(b":")] if host.rfind(b":") > host.rfind(b"]") else host
+        # No browser speaks HTTP/1.0, and nginx does so to what is behind it.
+        is_direct = scope["http_version"] != "1.0" and not any(name.startswith(_FORWARDED) for name in headers)
+        if host not in _HOSTS or not is_direct:
+            return False
+        return path != "/" or b"text/html" in headers.get(b"accept", b"")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection scope."""
-        if scope["type"] != "http" or not _is_for_page(scope):
-            await self._app(scope, receive, send)
-        elif scope["path"] == "/frames":
+        """Serve a request that `is_for` accepts."""
+        if scope["path"] == "/frames":
             await self._frames(receive, send)
         else:
             await _file("local.html" if scope["path"] == "/" else scope["path"].removeprefix(_FILES), send)
@@ -149,21 +157,6 @@ def _devices(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 
 def _written(value: float | None, text: str | None, unit: str | None) -> str:
     return text or "" if value is None else f"{value:.10g}{'' if unit in (None, '1') else f' {unit}'}"
-
-
-def _is_for_page(scope: Scope) -> bool:
-    """Return whether a browser on this machine requests the page; health checks and senders are not affected."""
-    path = scope["path"]
-    if scope["method"] != "GET" or not (path in _PATHS or path.startswith(_FILES)):
-        return False
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    host = headers.get(b"host", b"")
-    host = host[: host.rfind(b":")] if host.rfind(b":") > host.rfind(b"]") else host
-    # No browser speaks HTTP/1.0, and nginx does so to what is behind it.
-    is_direct = scope["http_version"] != "1.0" and not any(name.startswith(_FORWARDED) for name in headers)
-    if host not in _HOSTS or not is_direct:
-        return False
-    return path != "/" or b"text/html" in headers.get(b"accept", b"")
 
 
 async def _file(name: str, send: Send) -> None:

@@ -10,15 +10,14 @@ import uvicorn
 
 from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver
 from core.stderr import never_wait
-from server.asgi import App
+from server.asgi import App, Page
+from server.protocol import Protocol
 
 UVICORN: dict[str, Any] = {
-    # Each costs time per request and is unused: the log has its own line, and the router its own headers.
-    "access_log": False,
-    "proxy_headers": False,
-    "server_header": False,
-    "date_header": False,
+    # It has no access log, no WebSockets and no headers of uvicorn's; nor does it read those of a router.
+    "http": Protocol,
     "ws": "none",
+    "proxy_headers": False,
     # With "auto", uvicorn would ignore a failed start, such as a database that may lose events.
     "lifespan": "on",
     "log_level": "warning",
@@ -26,8 +25,6 @@ UVICORN: dict[str, Any] = {
     "log_config": None,
     # Heroku kills 30 s after SIGTERM: https://devcenter.heroku.com/articles/dyno-shutdown-behavior
     "timeout_graceful_shutdown": 20,
-    # Heroku's router keeps its connections to a dyno for 90 s; closing first would cost it a 503 now and then.
-    "timeout_keep_alive": 95,
 }
 
 
@@ -57,8 +54,8 @@ def serve(build_receiver: Callable[[Mapping[str, str]], AsyncReceiver | AsyncUnc
     )
 
 
-def build_app(receiver: AsyncReceiver | AsyncUnconfiguredReceiver) -> App:
-    """Return the application, or end the process with the faults of its settings."""
+def build_app(receiver: AsyncReceiver | AsyncUnconfiguredReceiver, page: Page | None = None) -> App:
+    """Return the application, with a page if there is one, or end the process with the faults of its settings."""
     if isinstance(receiver, AsyncUnconfiguredReceiver):
         sys.exit(str(receiver.error))
-    return App(receiver)
+    return App(receiver, page)

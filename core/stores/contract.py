@@ -1,5 +1,6 @@
 """The contract every store implements."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
@@ -77,8 +78,11 @@ class AsyncStore(Protocol):
         """Finish pending writes, and disconnect."""
         ...
 
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        """Return once ``event`` is durable under ``event.key``; arguments and errors as in `Store.put`."""
+    def put(self, event: Event, deadline: float) -> Awaitable[Outcome]:
+        """Return once ``event`` is durable under ``event.key``; arguments and errors as in `Store.put`.
+
+        A coroutine, or a future, which needs no task.
+        """
         ...
 
 

@@ -57,8 +57,8 @@ class GroupedStore(ABC):
             RowsRefusedError: One event is refused, and none is stored.
         """
 
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        """Return once ``event`` is durable; see `core.stores.contract.AsyncStore`."""
+    def put(self, event: Event, deadline: float) -> "asyncio.Future[Outcome]":
+        """Return a future that is done once ``event`` is durable; see `core.stores.contract.AsyncStore`."""
         if len(self._waiting) >= MAX_WAITING:
             raise StoreUnavailableError("too_many_waiting")
         loop = asyncio.get_running_loop()
@@ -66,14 +66,11 @@ class GroupedStore(ABC):
         self._waiting.append((event, deadline, stored))
         if self._writer is None:
             self._writer = loop.create_task(self._run())
-        if deadline - time.monotonic() > _AMPLE:
-            return await stored
-        # An event whose body arrived late may wait behind a group with a later deadline.
-        try:
-            async with asyncio.timeout_at(loop.time() + deadline - time.monotonic()):
-                return await stored
-        except TimeoutError:
-            raise StoreUnavailableError("deadline") from None
+        seconds = deadline - time.monotonic()
+        if seconds < _AMPLE:
+            # An event whose body arrived late may wait behind a group with a later deadline.
+            loop.call_later(seconds, _fail, stored, StoreUnavailableError("deadline"))
+        return stored
 
     async def drain(self) -> None:
         """Return when all waiting events are written or have failed."""
@@ -94,27 +91,29 @@ class GroupedStore(ABC):
         except RowsRefusedError as refused:
             # Nothing was written. Written one by one, a refused row does not affect the others.
             if len(group) == 1:
-                _settle(group, StoreUnavailableError(f"row_refused:{refused.reason}"))
+                _fail_all(group, StoreUnavailableError(f"row_refused:{refused.reason}"))
             else:
                 for one in group:
                     await self._write_group([one])
         except StoreUnavailableError as unavailable:
             group += self._waiting
             self._waiting.clear()
-            _settle(group, unavailable)
+            _fail_all(group, unavailable)
         except Exception as bug:
-            _settle(group, bug)
+            _fail_all(group, bug)
         else:
             for (_, _, stored), outcome in zip(group, outcomes, strict=True):
-                if stored.done():
-                    continue
-                if outcome:
+                if outcome is None:
+                    _fail(stored, StoreUnavailableError("not_stored"))
+                elif not stored.done():
                     stored.set_result(outcome)
-                else:
-                    stored.set_exception(StoreUnavailableError("not_stored"))
 
 
-def _settle(group: list[tuple[Event, float, asyncio.Future[Outcome]]], error: Exception) -> None:
+def _fail_all(group: list[tuple[Event, float, asyncio.Future[Outcome]]], error: Exception) -> None:
     for _, _, stored in group:
-        if not stored.done():
-            stored.set_exception(error)
+        _fail(stored, error)
+
+
+def _fail(stored: asyncio.Future[Outcome], error: Exception) -> None:
+    if not stored.done():
+        stored.set_exception(error)

@@ -22,9 +22,9 @@ class Threaded:
         self._store = store
         self._threads = ThreadPoolExecutor(threads)
 
-    async def put(self, event: Event, deadline: float) -> Outcome:
+    def put(self, event: Event, deadline: float) -> "asyncio.Future[Outcome]":
         """Put ``event``; see `core.stores.contract.AsyncStore`."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._store.put, event, deadline)
 
     async def open(self) -> None:
         """Do nothing: a blocking store connects at its first event."""

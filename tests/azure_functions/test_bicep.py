@@ -48,6 +48,7 @@ def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
     command = [str(bicep.TOOLS / "checkov"), "--directory", str(tmp_path), "--framework", "arm"]
     command += ["--skip-download", "--output", "json"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert run.stdout, run.stderr
     report = json.loads(run.stdout)
 
     assert report["summary"]["parsing_errors"] == 0

@@ -97,7 +97,7 @@ def test_dripping_service_times_out_every_key_secret_and_token_fetch(monkeypatch
         before = held()
         with ThreadPoolExecutor(len(cases)) as threads:
             took = dict(zip(cases, threads.map(seconds, cases.values()), strict=True))
-        # Each met the drip, and none was delayed by it.
-        assert {name for name, each in took.items() if not 1.5 < each < DEADLINE} == set(), took
+        # Each met the drip, and none was delayed by it beyond its bound, for which DT has 2 s more.
+        assert {name: each for name, each in took.items() if not 1.5 < each < DEADLINE + 0.5} == {}
         proxy.close()
         assert asyncio.run(let_go(before))

@@ -6,8 +6,8 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 import pytest
 
@@ -85,14 +85,26 @@ class Bench:
             self.handle = self.receiver.handle
         else:
             receiver = self.receiver = AsyncReceiver(settings, AsyncMemory(memory), log)
-            self.handle = lambda request: asyncio.run(receiver.handle(request))
+            handle = receiver.handle if kind == "async" else begun(receiver)
+            self.handle = lambda request: asyncio.run(handle(request))
 
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]
 
 
-@pytest.fixture(params=["sync", "async"])
+def begun(receiver: AsyncReceiver) -> Callable[[Request], Coroutine[None, None, Response]]:
+    """Wait for what `AsyncReceiver.begin` answers."""
+
+    async def handle(request: Request) -> Response:
+        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        receiver.begin(request, time.monotonic(), answered.set_result)
+        return await answered
+
+    return handle
+
+
+@pytest.fixture(params=["sync", "async", "begun"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     def make(memory: Memory | None = None, **environ: str) -> Bench:
         return Bench(request.param, Settings.load(environ or HS256), memory or Memory())
@@ -262,6 +274,18 @@ def test_managed_secrets_replace_the_secret() -> None:
     assert answer(receiver, delivery()).status == 200
 
 
+def test_store_that_refuses_before_it_waits_is_503() -> None:
+    class Full(AsyncMemory):
+        def put(self, event: Event, deadline: float) -> NoReturn:
+            raise StoreUnavailableError("too_many_waiting")
+
+    stream = io.StringIO()
+    receiver = AsyncReceiver(Settings.load(HS256), Full(Memory()), Log(stream))
+    for handle in (receiver.handle, begun(receiver)):
+        assert asyncio.run(handle(delivery())).status == 503
+    assert stream.getvalue().count("too_many_waiting") == 4
+
+
 def test_async_receiver_opens_and_closes_its_store() -> None:
     store = AsyncMemory(Memory())
     receiver = AsyncReceiver(Settings.load(HS256), store, Log(io.StringIO()))
@@ -311,7 +335,7 @@ class Keys:
         self.threads.append(threading.get_ident())
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["sync", "async", "begun"])
 @pytest.mark.parametrize("has_any", [True, False])
 def test_keys_are_fetched_on_demand(kind: str, has_any: bool) -> None:
     settings = Settings.load({"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS})

@@ -142,7 +142,7 @@ def test_deliveries_during_the_migration_are_stored(tmp_path: Path) -> None:
         async def run() -> list[Outcome]:
             store = SqliteStore(path)
             opening = asyncio.create_task(store.open())
-            puts = [asyncio.create_task(store.put(event, time.monotonic() + DEADLINE)) for event in news]
+            puts = [asyncio.ensure_future(store.put(event, time.monotonic() + DEADLINE)) for event in news]
             for event in olds:
                 old_put(connection, event)
                 await asyncio.sleep(0)

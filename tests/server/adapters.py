@@ -1,52 +1,41 @@
-"""`server.asgi` as a front door."""
+"""`server.protocol` as a front door."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from core.http import Request
-from server.asgi import App, Message
+from server.connections import Connections
+from server.protocol import Protocol
 from tests.contract.adapter import FrontDoor
 
 
-def _asgi(chunks: Callable[[bytes], list[bytes]]) -> FrontDoor:
-    """Present a delivery as an ASGI server does: names in lower case, the body in one message or in many."""
+def _http(packets: Callable[[bytes], list[bytes]]) -> FrontDoor:
+    """Present a delivery as a client sends it: in one packet, or in many."""
 
     def present(headers: list[tuple[str, str]], body: bytes) -> Request:
         seen: list[Request] = []
-        parts = chunks(body)
-        messages: list[Message] = [
-            {"type": "http.request", "body": part, "more_body": index + 1 < len(parts)}
-            for index, part in enumerate(parts)
-        ]
+        receiver = SimpleNamespace(begin=lambda request, _started, _answer: seen.append(request))
+        app = SimpleNamespace(receiver=receiver, page=None, connections=Connections())
+        lines = [f"{name}: {value}" for name, value in headers if name.lower() != "content-length"]
+        head = "\r\n".join(("POST / HTTP/1.1", *lines, f"Content-Length: {len(body)}", "", ""))
 
-        class Keeps:
-            async def handle(self, request: Request, started: float) -> Any:
-                seen.append(request)
-                raise asyncio.CancelledError
+        async def send() -> None:
+            protocol = Protocol(
+                cast("Any", SimpleNamespace(loaded_app=app)), cast("Any", SimpleNamespace(connections=set()))
+            )
+            protocol.connection_made(cast("Any", SimpleNamespace(set_write_buffer_limits=lambda _: None)))
+            for packet in packets(head.encode("latin-1") + body):
+                protocol.data_received(packet)
 
-        async def receive() -> Message:
-            return messages.pop(0)
-
-        async def send(message: Message) -> None:
-            raise AssertionError(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/",
-            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-        }
-        try:
-            asyncio.run(App(Keeps())(scope, receive, send))  # type: ignore[arg-type]
-        except asyncio.CancelledError:
-            pass
+        asyncio.run(send())
         return seen[0]
 
     return present
 
 
 FRONT_DOORS = {
-    "ASGI": _asgi(lambda body: [body]),
-    "ASGI, in pieces": _asgi(lambda body: [body[:1], b"", *(body[at : at + 100] for at in range(1, len(body), 100))]),
+    "HTTP": _http(lambda sent: [sent]),
+    "HTTP, in pieces": _http(lambda sent: [sent[at : at + 100] for at in range(0, len(sent), 100)]),
 }
