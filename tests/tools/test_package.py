@@ -186,27 +186,19 @@ def test_unknown_cloud_is_refused_with_a_list(repository: Repository) -> None:
     assert not repository.dist.exists()
 
 
-# Asks as the router would. The database need not be there: neither of these requests comes that far.
+# The database need not be there: neither of these requests comes that far.
 ASK = """
-import asyncio, json, sys
+import asyncio, json
 import core
+from core.http import Request
 from heroku.wiring import build_receiver
-from server.serve import build_app
-
-async def ask(app, method, path):
-    answers = []
-    async def receive():
-        return {"type": "http.request", "body": b"{}"}
-    async def send(message):
-        answers.append(message)
-    await app({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
-    return answers[0]["status"]
+import server.serve
 
 async def main():
-    app = build_app(
-        build_receiver({"DT_SIGNATURE_SECRET": "s" * 32, "DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"})
-    )
-    return [await ask(app, "GET", "/healthz"), await ask(app, "POST", "/")]
+    receiver = build_receiver({"DT_SIGNATURE_SECRET": "s" * 32, "DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"})
+    server.serve.build_app(receiver)
+    asked = Request("GET", "/healthz", [], b""), Request("POST", "/", [], b"{}")
+    return [(await receiver.handle(request)).status for request in asked]
 
 print(json.dumps([core.__file__, asyncio.run(main())]))
 """
