@@ -232,25 +232,26 @@ def test_cached_secret_is_used_while_secrets_manager_is_down(
 
 
 UNUSABLE = {
-    "binary": {"SecretBinary": SECRET.encode()},
-    "keys and values": {"SecretString": json.dumps({"secret": SECRET})},
-    "white space": {"SecretString": " \n"},
-    "an array of nothing": {"SecretString": "[]"},
-    "an array that does not end": {"SecretString": f'["{SECRET}"'},
-    "an array with a lone surrogate": {"SecretString": json.dumps([SECRET + "\ud800"])},
+    "binary": ({"SecretBinary": SECRET.encode()}, "it is empty"),
+    "keys and values": ({"SecretString": json.dumps({"secret": SECRET})}, "it is a JSON object"),
+    "white space": ({"SecretString": " \n"}, "it is empty"),
+    "a line end": ({"SecretString": f"{SECRET}\n"}, "it has a line end"),
+    "an array of nothing": ({"SecretString": "[]"}, 'it begins with "[" but is not a JSON array'),
+    "an array that does not end": ({"SecretString": f'["{SECRET}"'}, 'it begins with "[" but is not a JSON array'),
+    "an array with a lone surrogate": ({"SecretString": json.dumps([SECRET + "\ud800"])}, "it is not UTF-8"),
 }
 
 
-@pytest.mark.parametrize("value", UNUSABLE.values(), ids=UNUSABLE.keys())
+@pytest.mark.parametrize(("value", "reason"), UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_unusable_secret_value_is_reported(
-    value: dict[str, Any], managed: Any, secrets: Any, secret_id: str, tmp_path: Path
+    value: dict[str, Any], reason: str, managed: Any, secrets: Any, secret_id: str, tmp_path: Path
 ) -> None:
     secrets.put_secret_value(SecretId=secret_id, **value)
     with sandbox(managed(), tmp_path, FUNCTION_URL) as receiving:
         assert post(receiving).status == 503
         [line] = receiving.wait_for_lines(1)
         assert line["severity"] == "ERROR"
-        assert line["reason"].startswith("secret_unavailable: it holds neither a secret as plain text nor a JSON array")
+        assert line["reason"].startswith(f"secret_unavailable: {reason}")
         assert line["reason"].endswith("?")
         secrets.put_secret_value(SecretId=secret_id, SecretString=SECRET)
         assert outcome(post(receiving)) == STORED
