@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError, backup, check, cloud, export, mirror, places, reading
+from cli import CommandError, backup, check, cloud, export, first_event, mirror, places, reading, rotate
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -33,6 +33,8 @@ for command in (
     export.export,
     check.check,
     backup.backup,
+    first_event.first_event,
+    rotate.rotate_secret,
 ):
     app.command()(command)
 

@@ -20,7 +20,7 @@ from tests.support.front_doors import AWS_FRONT_DOORS
 from tests.support.moto import MotoServer, moto_server
 from tests.support.processes import ROOT, Answer
 from tests.support.proxy import Mode, Proxy
-from tests.support.sandbox import Sandbox, sandbox
+from tests.support.sandbox import IMPATIENT, Sandbox, sandbox
 
 FUNCTION_URL = AWS_FRONT_DOORS["Function URL"]
 OTHER = "another signature secret, 43 bytes in length"
@@ -114,14 +114,6 @@ def test_keep_days_sets_the_expiry_of_seen_keys(moto: MotoServer, tmp_path: Path
 # The secret in Secrets Manager.
 
 
-# Python runs a module of this name before the program: the one way to wait for seconds, and not for one minute between
-# two fetches and for five until a secret is stale.
-IMPATIENT = """
-import core.verify.secrets
-
-core.verify.secrets.COOLDOWN = 0.5
-core.verify.secrets.MAX_AGE = {max_age}
-"""
 COOLDOWN = 0.6
 
 

@@ -1,0 +1,107 @@
+"""``dtconn first-event``: sends one event to a deployed receiver, and reads it back from its store."""
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from cli import CommandError
+from cli.deployed import (
+    Cloud,
+    Name,
+    NotTakenError,
+    Project,
+    Region,
+    Show,
+    Url,
+    Wait,
+    deployed,
+    wait_until_taken,
+    waiting,
+)
+from cli.deployment import Deployment, Place
+from cli.proof import Proof
+from core.event import Event
+
+_WAIT = 180.0
+_EVERY = 2.0
+
+
+def first_event(
+    cloud: Cloud,
+    name: Name = None,
+    project: Project = None,
+    region: Region = None,
+    url: Url = None,
+    show: Show = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Read the store without asking, whatever it costs.")] = False,
+    wait: Wait = _WAIT,
+) -> None:
+    """Send one signed event to a deployed receiver, read it back from its store, and say how to connect DT Cloud.
+
+    The event is that of an emulator, with the label dtconn=proof. A queue that cannot be peeked is read by taking its
+    messages and giving them back.
+
+    \b
+    Examples:
+      dtconn first-event aws
+      dtconn first-event heroku my-app --show
+    """  # noqa: D301
+    with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
+        secrets = deployment.read_secrets()
+        if not secrets:
+            raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
+        proof = Proof(deployment.url)
+        try:
+            wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)
+        except NotTakenError as error:
+            raise CommandError(
+                f"{error.refused['sent']} It was signed with what this prints: {deployment.secret_command}"
+            ) from None
+        typer.echo(f"sent    {_line(proof.event)}")
+        stored = _read_back(deployment, proof.event, wait, yes)
+        typer.echo(f"stored  {_line(stored)}  {stored.signed_by}")
+        secret = secrets[0] if show else f"run this again with --show, or: {deployment.secret_command}"
+        typer.echo(
+            "\nIt works. In DT Studio > API Integrations > Data Connectors > Add Data Connector:\n"
+            f"  Endpoint URL      {deployment.url}\n"
+            f"  Signature secret  {secret}"
+        )
+
+
+def _line(event: Event) -> str:
+    from cli.tables import event_cells
+
+    return "  ".join(cell.plain for cell in event_cells(event))
+
+
+def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> Event:
+    from rich.console import Console
+
+    from cli.reading import ask, opened
+    from readers.query import Query
+
+    if not deployment.source:
+        raise CommandError("It was acknowledged, so it is stored; but there is no store here that can be read.")
+    assert sent.timestamp is not None
+    query = Query(device_id=sent.device_id, since=sent.timestamp - timedelta(minutes=1))
+    ends = time.monotonic() + wait
+    with opened(deployment.source, receive=True) as reader:
+        ask(reader.cost(query), yes)
+        with Console(stderr=True).status("Reading it back"):
+            while True:
+                if found := _same(reader.events(query), sent):
+                    return found
+                if time.monotonic() >= ends:
+                    break
+                time.sleep(_EVERY)
+    raise CommandError(
+        f"It was acknowledged, but is not in the store after {waiting(wait)}. Does the receiver drop it, by "
+        "DT_EVENT_TYPES or DT_PROJECT_ID, or did a consumer take it? The log says: a line `dropped` or `stored`."
+    )
+
+
+def _same(events: Iterable[Event], sent: Event) -> Event | None:
+    return next((event for event in events if event.key == sent.key), None)
