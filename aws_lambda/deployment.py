@@ -6,9 +6,9 @@ with Terraform, the name is its own.
 
 from botocore.exceptions import ClientError
 
-from cli import CommandError
-from cli.deployment import NAME, Deployment, Place
 from core.verify.secrets import COOLDOWN
+from deployed import DeploymentError
+from deployed.contract import NAME, Deployment, Place
 from readers.aws import client, reading
 
 _RECEIVER = "Receiver"  # in template.yaml
@@ -51,7 +51,7 @@ class _Function(Deployment):
         )
         self._secret_id = variables.get("DT_SIGNATURE_SECRET_ID")
         if not self._secret_id:
-            raise CommandError("The function has no DT_SIGNATURE_SECRET_ID: deploy it again, by the template.")
+            raise DeploymentError("The function has no DT_SIGNATURE_SECRET_ID: deploy it again, by the template.")
         self.secret_command = (
             f"aws secretsmanager get-secret-value --secret-id {self._secret_id} --query SecretString --output text"
         )

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.deployed import (
+from cli.proof import Proof
+from cli.remote import (
     Cloud,
     Name,
     NotTakenError,
@@ -21,9 +22,8 @@ from cli.deployed import (
     wait_until_taken,
     waiting,
 )
-from cli.deployment import Deployment, Place
-from cli.proof import Proof
 from core.event import Event
+from deployed.contract import Deployment, Place
 
 _WAIT = 180.0
 _EVERY = 2.0

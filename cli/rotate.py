@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.deployed import (
+from cli.proof import Proof, is_proof
+from cli.remote import (
     Cloud,
     Name,
     NotTakenError,
@@ -24,10 +25,9 @@ from cli.deployed import (
     wait_until_taken,
     waiting,
 )
-from cli.deployment import Deployment, Place
-from cli.proof import Proof, is_proof
 from core.event import rfc3339
 from core.verify.secret_text import read_secrets
+from deployed.contract import Deployment, Place
 
 # Bytes. RFC 7518, 3.2: a key for HS256 must be at least as long as its hash.
 _SHORTEST = 32

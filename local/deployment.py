@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from cli import CommandError
-from cli.deployment import Deployment, Place
-from cli.places import find as find_path
-from cli.vendor import private_file
+from deployed import DeploymentError
+from deployed.contract import Deployment, Place
+from deployed.vendor import private_file
 from local.wiring import DATABASE
 
 _SECRET = Path("var/signature-secret")
@@ -21,8 +20,10 @@ class _Local(Deployment):
 
     def __init__(self) -> None:
         self.url = "http://127.0.0.1:8000"
-        self.source = str(find_path(Path(DATABASE)))
-        self._path = find_path(_SECRET)
+        # As `make run` was started: here, or else in this clone.
+        folder = Path() if _SECRET.exists() else Path(__file__).resolve().parent.parent
+        self.source = str(folder / DATABASE)
+        self._path = folder / _SECRET
         self.secret_command = f"cat {self._path}"
 
     def read_text(self) -> str:
@@ -30,7 +31,7 @@ class _Local(Deployment):
             # The receiver leaves the white space at both ends out too.
             return self._path.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            raise CommandError(
+            raise DeploymentError(
                 f"{self._path} cannot be read ({type(error).__name__}). `make run` writes it, unless "
                 "DT_SIGNATURE_SECRET is set: then change that yourself."
             ) from None

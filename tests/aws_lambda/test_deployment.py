@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.deployment import Place, find_deployment
+from cli.deployment import find_deployment
+from deployed.contract import Place
 from readers import ReaderError
 from tests.aws_lambda.deployments import aws, create_function
 from tests.contract.test_deployments import rotate

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cli import CommandError
+from deployed import DeploymentError
 
 # Seconds for one command. A new revision takes a minute or two.
 _TIMEOUT = 600.0
@@ -40,11 +40,11 @@ class Tool:
             folder: Its working directory.
 
         Raises:
-            CommandError: It is not installed, or it fails.
+            DeploymentError: It is not installed, or it fails.
         """
         path = shutil.which(self._program)
         if path is None:
-            raise CommandError(f"{self._program} is not installed. Get it: {self._page}", 2)
+            raise DeploymentError(f"{self._program} is not installed. Get it: {self._page}")
         try:
             done = subprocess.run(  # noqa: S603 - the arguments are a list, without a shell
                 [path, *arguments],
@@ -58,9 +58,9 @@ class Tool:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise CommandError(f"{self._command(arguments)} did not end within {_TIMEOUT:.0f} s.") from None
+            raise DeploymentError(f"{self._command(arguments)} did not end within {_TIMEOUT:.0f} s.") from None
         if done.returncode:
-            raise CommandError(
+            raise DeploymentError(
                 f"{self._command(arguments)} failed{_last_line(done.stderr, stdin)} If you are not logged in: "
                 f"{self._login}"
             )
@@ -71,7 +71,7 @@ class Tool:
         try:
             return json.loads(self.run(*arguments, folder=folder))
         except (ValueError, RecursionError):
-            raise CommandError(f"{self._command(arguments)} printed no JSON: is it an old version?") from None
+            raise DeploymentError(f"{self._command(arguments)} printed no JSON: is it an old version?") from None
 
     def _command(self, arguments: tuple[str, ...]) -> str:
         return f"`{' '.join((self._program, *arguments))}`"

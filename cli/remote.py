@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.deployment import Deployment, Place, find_deployment
+from cli.deployment import find_deployment
 from cli.fail import fail
 from cli.proof import Proof, explain, is_taken, shown
+from deployed import DeploymentError
+from deployed.contract import NAME, Deployment, Place
 
 _EVERY = 2.0
 
@@ -19,7 +21,7 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        show_default="dt-receiver",
+        show_default=NAME,
         help="What the platform calls it: the stack, service, resource group or app.",
     ),
 ]
@@ -46,7 +48,7 @@ def deployed(cloud: str, place: Place, url: str | None) -> Iterator[Deployment]:
         yield deployment
     except CommandError as error:
         fail(error)
-    except ReaderError as error:
+    except (DeploymentError, ReaderError) as error:
         fail(CommandError(str(error)))
 
 
