@@ -18,7 +18,7 @@ from tests.contract.deployed import Deployed, factories
 from tests.support.deliveries import SECRET
 
 FACTORIES = factories()
-SECONDS = "240"
+SECONDS = "60"
 
 
 @pytest.fixture(params=FACTORIES)

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,27 @@ class Restarting:
         self._folder = folder
         self._options = options
         self._program: Program | None = None
+        # A program ends with the thread that starts it: one thread starts all.
+        self._thread = ThreadPoolExecutor(1)
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Start it with these settings, after the one that runs has ended; it may end at once, if they are wrong."""
-        self.stop()
+        self._thread.submit(self._start, environ).result()
+
+    def close(self) -> None:
+        """Stop it."""
+        self._thread.submit(self._stop).result()
+        self._thread.shutdown()
+
+    def _start(self, environ: Mapping[str, str]) -> None:
+        self._stop()
         self._program = Program(self._module, environ, self._folder, port=self.port, **self._options)
         try:
             self._program.wait_until_ready()
         except AssertionError:
             assert self._program.process.poll() is not None, self._program.output()
 
-    def stop(self) -> None:
-        """Stop it."""
+    def _stop(self) -> None:
         if self._program:
             self._program.stop(signal.SIGKILL)
             self._program.close()
@@ -53,4 +63,4 @@ def restarting(module: str, folder: Path, **options: Any) -> Iterator[Restarting
     try:
         yield program
     finally:
-        program.stop()
+        program.close()
