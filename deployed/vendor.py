@@ -66,10 +66,10 @@ class Tool:
             )
         return done.stdout
 
-    def json(self, *arguments: str, folder: Path | None = None) -> Any:
-        """Run a command that prints JSON, and return the document; errors as `run`."""
+    def json(self, *arguments: str, stdin: str = "", folder: Path | None = None) -> Any:
+        """Run a command that prints JSON, and return the document; arguments and errors as `run`."""
         try:
-            return json.loads(self.run(*arguments, folder=folder))
+            return json.loads(self.run(*arguments, stdin=stdin, folder=folder))
         except (ValueError, RecursionError):
             raise DeploymentError(f"{self._command(arguments)} printed no JSON: is it an old version?") from None
 
