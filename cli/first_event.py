@@ -22,11 +22,12 @@ from cli.remote import (
     wait_until_taken,
     waiting,
 )
+from cli.send import outcome_of
 from core.event import Event
 from deployed.contract import Deployment, Place
 
 _WAIT = 180.0
-_EVERY = 2.0
+_EVERY = 1.0
 
 
 def first_event(
@@ -55,11 +56,16 @@ def first_event(
             raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
         proof = Proof(deployment.url)
         try:
-            wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)
+            answer = wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)["sent"]
         except NotTakenError as error:
             raise CommandError(
                 f"{error.refused['sent']} It was signed with what this prints: {deployment.secret_command}"
             ) from None
+        if outcome_of(answer) == "dropped":
+            raise CommandError(
+                "The receiver took the event and dropped it, because DT_EVENT_TYPES or DT_PROJECT_ID does not name "
+                "what it is. So all works, as far as this can see; touch a sensor to see the rest."
+            )
         typer.echo(f"sent    {_line(proof.event)}")
         stored = _read_back(deployment, proof.event, wait, yes)
         typer.echo(f"stored  {_line(stored)}  {stored.signed_by}")
@@ -98,8 +104,8 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
                     break
                 time.sleep(_EVERY)
     raise CommandError(
-        f"It was acknowledged, but is not in the store after {waiting(wait)}. Does the receiver drop it, by "
-        "DT_EVENT_TYPES or DT_PROJECT_ID, or did a consumer take it? The log says: a line `dropped` or `stored`."
+        f"It was acknowledged, but is not in the store after {waiting(wait)}. Did a consumer take it, or is this the "
+        "store of another receiver? Look at the log."
     )
 
 

@@ -13,8 +13,10 @@ from cli.fail import fail
 from cli.proof import Proof, explain, is_taken, shown
 from deployed import DeploymentError
 from deployed.contract import NAME, Deployment, Place
+from dt_cloud.sender import Answer
+from readers import ReaderError
 
-_EVERY = 2.0
+_EVERY = 1.0
 
 Cloud = Annotated[str, typer.Argument(metavar="CLOUD", help="As in `make deploy-CLOUD`.")]
 Name = Annotated[
@@ -40,8 +42,6 @@ Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="H
 @contextmanager
 def deployed(cloud: str, place: Place, url: str | None) -> Iterator[Deployment]:
     """Find a deployed receiver; an error within ends the command with its sentence."""
-    from readers import ReaderError
-
     try:
         deployment = find_deployment(cloud, place)
         deployment.url = url or deployment.url
@@ -64,8 +64,10 @@ class NotTakenError(Exception):
         self.refused = refused
 
 
-def wait_until_taken(proof: Proof, url: str, secrets: Mapping[str, str], wait: float, watch: float = 0) -> None:
-    """Deliver an event, signed with each secret, until each delivery is acknowledged.
+def wait_until_taken(
+    proof: Proof, url: str, secrets: Mapping[str, str], wait: float, watch: float = 0
+) -> dict[str, Answer]:
+    """Deliver an event, signed with each secret, until each delivery is acknowledged; return the last answers.
 
     Args:
         proof: The event.
@@ -88,7 +90,7 @@ def wait_until_taken(proof: Proof, url: str, secrets: Mapping[str, str], wait: f
             refused = {name: explain(answer, url) for name, answer in answers.items() if not is_taken(answer)}
             taken_since = None if refused else taken_since or now
             if taken_since is not None and now - taken_since >= watch:
-                return
+                return answers
             if taken_since is None and now >= ends:
                 raise NotTakenError(refused)
             status.update("; ".join(f"{name}: {shown(answer)}" for name, answer in answers.items()))

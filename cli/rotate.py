@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.proof import Proof, is_proof
+from cli.proof import Proof, is_proof, is_taken
 from cli.remote import (
     Cloud,
     Name,
@@ -27,11 +27,15 @@ from cli.remote import (
 )
 from core.event import rfc3339
 from core.verify.secret_text import read_secrets
+from deployed import DeploymentError
 from deployed.contract import Deployment, Place
+from readers import ReaderError
 
 # Bytes. RFC 7518, 3.2: a key for HS256 must be at least as long as its hash.
 _SHORTEST = 32
 _WAIT = 600.0
+# Seconds for a receiver that has worked until now: an instance may have to start.
+_WAIT_BEFORE = 60.0
 # DT repeats a failed delivery for 12 hours, perhaps with the signature of the first attempt.
 _REPEATS = timedelta(hours=13)
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
@@ -119,6 +123,9 @@ class _Rotation:
             if wanted not in (None, found[0]):
                 raise CommandError("The new secret is not the one of that rotation: finish it first, with --finish.")
             new, old = found
+            # The last run may have ended between the write and the restart.
+            if not self._is_taken(old, new):
+                self._write(new, old)
         else:
             [old] = found
             self._require(old)
@@ -173,10 +180,15 @@ class _Rotation:
             )
         return found
 
+    def _is_taken(self, *secrets: str) -> bool:
+        proof = Proof(self._deployment.url)
+        return all(is_taken(proof.deliver(secret)) for secret in secrets)
+
     def _require(self, secret: str) -> None:
         """Check that the receiver accepts a secret before anything is changed."""
+        url, wait = self._deployment.url, min(self._wait, _WAIT_BEFORE)
         try:
-            wait_until_taken(Proof(self._deployment.url), self._deployment.url, {"secret": secret}, self._wait)
+            wait_until_taken(Proof(url), url, {"secret": secret}, wait)
         except NotTakenError as error:
             raise CommandError(f"{error.refused['secret']} Nothing was changed.") from None
 
@@ -194,9 +206,15 @@ class _Rotation:
         except NotTakenError as error:
             reasons = " ".join(f"The {name} secret: {reason}" for name, reason in error.refused.items())
             if before is not None and ("old" in error.refused or "old" not in secrets):
-                deployment.write_text(before)
+                self._put_back(before, reasons)
                 raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
             raise CommandError(f"{reasons} Nothing was taken away. Run the same command again.") from None
+
+    def _put_back(self, before: str, reasons: str) -> None:
+        try:
+            self._deployment.write_text(before)
+        except (DeploymentError, ReaderError) as error:
+            raise CommandError(f"{reasons} The value before could not be put back: {error}") from None
 
 
 def _new_secret(path: Path | None) -> str:
@@ -219,7 +237,6 @@ def _new_secret(path: Path | None) -> str:
 def _require_unused(deployment: Deployment, yes: bool) -> None:
     """Check that no event of the last 13 hours was signed with the old secret, and that one was with the new."""
     from cli.reading import ask
-    from readers import ReaderError
     from readers.sources import open_reader
 
     since = datetime.now(UTC) - _REPEATS
