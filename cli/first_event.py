@@ -1,5 +1,6 @@
 """``dtconn first-event``: sends one event to a deployed receiver, and reads it back from its store."""
 
+import os
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -24,6 +25,8 @@ from cli.remote import (
 )
 from cli.send import outcome_of
 from core.event import Event
+from core.verify.secret_text import read_secrets
+from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 
 _WAIT = 180.0
@@ -51,9 +54,7 @@ def first_event(
       dtconn first-event heroku my-app --show
     """  # noqa: D301
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
-        secrets = deployment.read_secrets()
-        if not secrets:
-            raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
+        secrets = _secrets(deployment)
         proof = Proof(deployment.url)
         try:
             answer = wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)["sent"]
@@ -75,6 +76,20 @@ def first_event(
             f"  Endpoint URL      {deployment.url}\n"
             f"  Signature secret  {secret}"
         )
+
+
+def _secrets(deployment: Deployment) -> tuple[str, ...]:
+    """Return the signature secrets: those that are deployed, or else those of the terminal that deployed them."""
+    try:
+        secrets = deployment.read_secrets()
+    except DeploymentError:
+        secrets, faults = read_secrets(os.environ.get("DT_SIGNATURE_SECRET", ""))
+        if faults or not secrets:
+            raise
+        typer.echo("The deployed secret cannot be read, so the variable DT_SIGNATURE_SECRET is used.", err=True)
+    if not secrets:
+        raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
+    return secrets
 
 
 def _line(event: Event) -> str:

@@ -71,6 +71,18 @@ def test_store_that_cannot_be_read_is_named(deployed: Deployed) -> None:
     assert "events.db" in result.stderr
 
 
+def test_secret_of_the_terminal_is_used_where_the_deployed_one_cannot_be_read(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("var/signature-secret").rename("elsewhere")
+    Path("var/signature-secret").mkdir()
+    assert "cannot be read (IsADirectoryError)" in first_event(deployed.url).stderr
+    monkeypatch.setenv("DT_SIGNATURE_SECRET", SECRET)
+    result = first_event(deployed.url, "--wait", "60")
+    assert result.exit_code == 0, result.output
+    assert "the variable DT_SIGNATURE_SECRET is used" in result.stderr
+
+
 def test_answer_within_time_is_told_from_none() -> None:
     late = Answer(status=None, seconds=10.0, reason="no answer in 10 s", is_timeout=True)
     assert not is_taken(late)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,21 @@ def local(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator
         def restart() -> None:
             text = secret
             while not ended.wait(0.1):
-                if path.read_text() != text:
-                    text = path.read_text()
-                    program.start({})
+                with suppress(OSError):  # it may be moved away
+                    if (found := path.read_text()) != text:
+                        text = found
+                        program.start({})
+
+        def put(text: str) -> None:
+            """Replace the file in one step."""
+            new = path.with_name("new")
+            new.write_text(text)
+            new.replace(path)
 
         person = threading.Thread(target=restart)
         person.start()
         try:
-            yield Deployed(["local"], f"http://127.0.0.1:{program.port}/", path.read_text, path.write_text)
+            yield Deployed(["local"], f"http://127.0.0.1:{program.port}/", path.read_text, put)
         finally:
             ended.set()
             person.join()
