@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,8 @@ from deployed import DeploymentError
 # Seconds for one command. A new revision takes a minute or two.
 _TIMEOUT = 600.0
 _MAX_MESSAGE = 300
+# What may come before a document: lines such as "Getting application ...".
+_BEFORE = re.compile(r"\A(?:[^{\[\n][^\n]*\n|\n)*")
 
 
 class Tool:
@@ -68,8 +71,9 @@ class Tool:
 
     def json(self, *arguments: str, stdin: str = "", folder: Path | None = None) -> Any:
         """Run a command that prints JSON, and return the document; arguments and errors as `run`."""
+        printed = self.run(*arguments, stdin=stdin, folder=folder)
         try:
-            return json.loads(self.run(*arguments, stdin=stdin, folder=folder))
+            return json.loads(_BEFORE.sub("", printed))
         except (ValueError, RecursionError):
             raise DeploymentError(f"{self._command(arguments)} printed no JSON: is it an old version?") from None
 

@@ -37,7 +37,7 @@ class _Function(Deployment):
         self._project = project
         self._region = f"--region={service['metadata']['labels']['cloud.googleapis.com/location']}"
         self.url = str(service["status"]["url"])
-        variables = {each["name"]: each for each in service["spec"]["template"]["spec"]["containers"][0]["env"]}
+        variables = {each["name"]: each for each in service["spec"]["template"]["spec"]["containers"][0].get("env", ())}
         reference = variables.get(_SECRET, {}).get("valueFrom", {}).get("secretKeyRef")
         if reference is None:
             raise DeploymentError(f"{self._name} has no {_SECRET} from Secret Manager: deploy it again.")

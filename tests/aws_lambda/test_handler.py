@@ -223,6 +223,20 @@ def test_cached_secret_is_used_while_secrets_manager_is_down(
         assert is_silent_about_secrets(receiving)
 
 
+def test_changed_secret_that_cannot_be_used_is_an_error_and_the_old_one_stays(
+    managed: Any, secrets: Any, secret_id: str, tmp_path: Path
+) -> None:
+    with sandbox(managed(), tmp_path, FUNCTION_URL) as receiving:
+        assert outcome(post(receiving)) == STORED
+        secrets.put_secret_value(SecretId=secret_id, SecretString=f"{OTHER}\n")
+        time.sleep(COOLDOWN)
+        assert post(receiving, secret=OTHER).status == 401
+        assert outcome(post(receiving)) == STORED
+        [error] = [line for line in receiving.wait_for_lines(4) if line["severity"] == "ERROR"]
+        assert "is not used: it has a line end (number 0)" in error["message"]
+        assert is_silent_about_secrets(receiving)
+
+
 UNUSABLE = {
     "binary": ({"SecretBinary": SECRET.encode()}, "it is empty"),
     "keys and values": ({"SecretString": json.dumps({"secret": SECRET})}, "it is a JSON object"),

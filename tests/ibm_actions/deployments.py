@@ -4,6 +4,7 @@ Its documents are Knative's. IBM documents no form; those of Code Engine's own A
 """
 
 import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,8 @@ def ibm(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[D
                 case ["ce", "application", "get", "--name", name, "--output", "json"] if name == NAME:
                     environment = [{"name": key, "value": value} for key, value in settings.items()]
                     template = {"spec": {"containers": [{"name": "user-container", "env": environment}]}}
-                    return {"kind": "Service", "spec": {"template": template}, "status": {"url": URL}}
+                    document = {"kind": "Service", "spec": {"template": template}, "status": {"url": URL}}
+                    return f"Getting application '{NAME}'...\n\n{json.dumps(document, indent=4)}\n"
                 case ["ce", "secret", "get", "--name", name, "--output", "json"] if name == SECRET:
                     encoded = base64.b64encode(values["secret"].encode()).decode()
                     return {"kind": "Secret", "metadata": {"name": SECRET}, "data": {KEY: encoded}}
