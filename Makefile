@@ -11,6 +11,8 @@
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F '"' '/^name = /{ name = $$2 } /^summary = /{ printf "  make package-%-8s %s\n", name, $$2 }' $(ADAPTERS)
+	@printf '  make %-20s Send one event to what is deployed there, and read it back (ARGS="NAME")\n' $(FIRST_EVENTS)
+	@printf '  make %-20s Change its signature secret without refusing an event (ARGS="NAME --finish")\n' $(ROTATIONS)
 
 run: .venv/.run ## Start the local receiver; sets everything up the first time
 	@exec .venv/bin/python -m local $(ARGS)
@@ -85,6 +87,18 @@ PACKAGES := $(addprefix package-,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' $(AD
 .PHONY: $(PACKAGES)
 $(PACKAGES): package-%:
 	@python=$(or $(PACKAGER),$$(sh tools/python.sh)) && exec "$$python" tools/package.py $* $(PACKAGE_ARGS)
+
+# A deployment.py says how to find what is deployed. Both targets need the vendor's libraries, as the readers do.
+DEPLOYED := $(shell sed -n 's/^name = "\(.*\)"$$/\1/p' /dev/null \
+	$(foreach file,$(ADAPTERS),$(if $(wildcard $(dir $(file))deployment.py),$(file))))
+FIRST_EVENTS := $(addprefix first-event-,$(DEPLOYED))
+ROTATIONS := $(addprefix rotate-secret-,$(DEPLOYED))
+.PHONY: $(FIRST_EVENTS) $(ROTATIONS)
+$(FIRST_EVENTS): first-event-%: .venv/.readers
+	@exec .venv/bin/python -m cli first-event $* $(ARGS)
+
+$(ROTATIONS): rotate-secret-%: .venv/.readers
+	@exec .venv/bin/python -m cli rotate-secret $* $(ARGS)
 
 packages: $(PACKAGES) ## Write the packages of all adapters
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli import CommandError, backup, check, cloud, export, mirror, places, reading
+from cli import CommandError, backup, check, cloud, export, first_event, mirror, places, reading, rotate
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -33,6 +33,8 @@ for command in (
     export.export,
     check.check,
     backup.backup,
+    first_event.first_event,
+    rotate.rotate_secret,
 ):
     app.command()(command)
 
@@ -62,6 +64,7 @@ def main(
 
 @app.command()
 def send(
+    context: typer.Context,
     url: Annotated[str, typer.Argument(help="The address of the receiver.", metavar="URL")] = "http://127.0.0.1:8000",
     types: Annotated[
         list[str] | None,
@@ -207,11 +210,23 @@ def send(
     elif tally.count or not failure:
         tally.show(Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
         if tally.is_refused:
-            source = "in DT_SIGNATURE_SECRET or --secret" if secret else f"in {places.find(secret_file)}"
-            typer.echo(f"They were signed with the secret {source}. `make run` says where the receiver's is.", err=True)
+            _show_secrets(context, secret, places.find(secret_file))
     if failure:
         fail(failure)
     raise typer.Exit(exit_code or (0 if tally.is_as_expected else 1))
+
+
+def _show_secrets(context: typer.Context, secret: str | None, path: Path) -> None:
+    """Say which secret was used, and where the receiver's is."""
+    source = f"in the file {path}"
+    if secret:
+        given = context.get_parameter_source("secret")
+        source = "of --secret" if given and given.name == "COMMANDLINE" else "in the variable DT_SIGNATURE_SECRET"
+    typer.echo(
+        f"They were signed with the secret {source}, and the receiver has another. `make run` says where its secret "
+        "is; `dtconn first-event CLOUD --show` prints that of a deployed receiver.",
+        err=True,
+    )
 
 
 def _check_url(text: str) -> None:

@@ -190,11 +190,11 @@ async def _work(plan: Plan, tally: Tally, sender: Sender, events: Iterator[tuple
             answer = await sender.post(plan.url, tampered(body) if plan.tamper else body, headers)
             if answer.is_refused:
                 raise _RefusedError(answer.reason)
-            tally.add(answer.status, answer.reason or _what(answer), answer.seconds)
+            tally.add(answer.status, answer.reason or outcome_of(answer), answer.seconds)
 
 
-def _what(answer: Answer) -> str:
-    """Return the answer's outcome, or its problem title; an empty text if it is not from the receiver."""
+def outcome_of(answer: Answer) -> str:
+    """Return an answer's outcome, or its problem title; an empty text if it is not from the receiver."""
     assert answer.status is not None
     text = answer.headers.get("event-outcome", "" if 200 <= answer.status < 300 else None)
     if text is None:

@@ -205,6 +205,10 @@ class _Deciding(_Answering, Generic[S]):
         verified = self._settings.verifier.verify(request, now)
         return verified if isinstance(verified, KeysNeeded) else parse(verified, datetime.fromtimestamp(now, UTC))
 
+    def _report(self, fault: str | None) -> None:
+        if fault:
+            self.log.notice("ERROR", fault)
+
     def _is_wanted(self, event: Event) -> bool:
         """Return whether to store an event. An unknown type or project (None) is stored."""
         settings = self._settings
@@ -260,7 +264,7 @@ class Receiver(_Deciding[Store]):
             while isinstance(admitted, KeysNeeded):
                 refreshes += 1
                 _check_refresh(refreshes, started)
-                admitted.source.refresh()
+                self._report(admitted.source.refresh())
                 admitted = self._admit(request)
             if not isinstance(admitted, Event):
                 return self._answer(request, admitted, started)
@@ -332,7 +336,7 @@ class AsyncReceiver(_Deciding[AsyncStore]):
                 _check_refresh(refreshes, started)
                 import asyncio  # Imported here: a cold start without an event loop does not need it.
 
-                await asyncio.to_thread(admitted.source.refresh)
+                self._report(await asyncio.to_thread(admitted.source.refresh))
                 admitted = self._admit(request)
             if not isinstance(admitted, Event):
                 return self._answer(request, admitted, started)

@@ -10,6 +10,7 @@ from core.environment import Environment, is_secure_url
 from core.event import EVENT_TYPES
 from core.spelling import likeliest
 from core.verify.keys import PublicKeys, Secrets
+from core.verify.secret_text import read_secrets
 from core.verify.signature import ISSUER, Policy, Verifier
 
 _STUDIO = "DT Studio > API Integrations > Data Connectors"
@@ -18,13 +19,6 @@ _SHORT_SECRET = 32
 # Values that people write for "no filter": they would drop every event.
 _EVERYTHING = frozenset({"all", "any", "none", "null"})
 _NAME = re.compile("[A-Za-z0-9_-]+").fullmatch
-
-# Placeholders that a platform, a shell or a person left instead of the secret: anybody can guess them. See
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html for the first.
-_REFERENCE = re.compile(
-    r"\{\{.*\}\}|\$?\$\{.*\}|\$\(.*\)|\$[A-Z_]{3,}|<.*>|(arn:aws|crn:v1|op:/).*|projects/[^/]+/secrets/.*",
-    re.IGNORECASE | re.DOTALL,
-).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +72,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         self._environment.check_references()
-        secrets = self._environment.list("DT_SIGNATURE_SECRET", "the signature secret of the Data Connector")
+        secrets = self._secrets()
         organizations = self._environment.list("DT_ORGANIZATION_ID", "your organization's id")
         policy = self._policy()
         if secrets and self._managed:
@@ -86,28 +80,14 @@ class _Reader:
                 "Both DT_SIGNATURE_SECRET and the place to fetch it from are set. Remove one of the two."
             )
         self._check_policy(policy, bool(secrets or self._managed), bool(organizations))
-        for index, secret in enumerate(secrets):
-            if not _is_utf8(secret):
-                self._faults.append(f"DT_SIGNATURE_SECRET is not UTF-8. Copy it again from {_STUDIO}.")
-            elif is_reference(secret):
-                self._faults.append(
-                    f"DT_SIGNATURE_SECRET holds a reference to a secret (number {index}): set the secret itself."
-                )
-            elif len(secret.encode()) < _SHORT_SECRET:
-                self._warnings.append(
-                    f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
-                )
-            if secret != secret.strip():
-                self._warnings.append(
-                    f"Signature secret {index} begins or ends with white space. Is the white space part of the secret?"
-                )
         issuer = self._environment.get("DT_ISSUER") or ISSUER
         if not is_secure_url(issuer):
             self._faults.append(f"DT_ISSUER must be an https address, such as {ISSUER}; leave it out for DT's own.")
         if self._environment.get("DT_JWKS") and not organizations:
             self._warnings.append("DT_JWKS has no effect without DT_ORGANIZATION_ID.")
         verifier = Verifier(
-            secrets=tuple(secret.encode() for secret in secrets if _is_utf8(secret)),
+            # With a fault, nothing is verified; and what is not UTF-8 cannot be encoded.
+            secrets=tuple(secret.encode() for secret in secrets if not self._faults),
             managed=self._managed,
             organizations=frozenset(organizations),
             policy=policy,
@@ -132,6 +112,20 @@ class _Reader:
             frozenset(event_types) if event_types else None,
             frozenset(projects) if projects else None,
         )
+
+    def _secrets(self) -> tuple[str, ...]:
+        secrets, faults = read_secrets(self._environment.get("DT_SIGNATURE_SECRET"))
+        self._faults += [f"DT_SIGNATURE_SECRET {fault}." for fault in faults]
+        for index, secret in enumerate(secrets if not faults else ()):
+            if len(secret.encode()) < _SHORT_SECRET:
+                self._warnings.append(
+                    f"Signature secret {index} is shorter than {_SHORT_SECRET} bytes: make a longer one."
+                )
+            if secret != secret.strip():
+                self._warnings.append(
+                    f"Signature secret {index} begins or ends with white space. Is the white space part of the secret?"
+                )
+        return secrets
 
     def _check_event_type(self, name: str) -> None:
         if name in EVENT_TYPES:
@@ -195,16 +189,3 @@ class _Reader:
             return values
         self._faults.append(f'{name} must be {what}: one, or several as ["one","two"].')
         return []
-
-
-def is_reference(secret: str) -> bool:
-    """Return whether a secret is an unresolved reference."""
-    return bool(_REFERENCE(secret.strip()))
-
-
-def _is_utf8(secret: str) -> bool:
-    """Return False for lone surrogates, which represent bytes that are not UTF-8."""
-    try:
-        return bool(secret.encode())
-    except UnicodeEncodeError:
-        return False

@@ -1,5 +1,6 @@
 """Test events of one device, of every type that a Data Connector sends."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from core.event import rfc3339
@@ -9,6 +10,8 @@ from dt_cloud.values import all_fields
 
 MAX_SAMPLES = 30
 _HEARTBEAT = timedelta(minutes=15)
+# Not ASCII: a receiver that counts characters instead of bytes, or escapes them, fails.
+_LABELS = {"name": "Kjølerom 1"}
 # Every sensor sends some of the types; for those, use a temperature sensor.
 _DEVICE_TYPES = {supported[0]: device_type for device_type, supported in reversed(list(SUPPORTED.items()))} | {
     "pressure": "co2", "connectionStatus": "ccon", "ethernetStatus": "ccon", "cellularStatus": "ccon",
@@ -23,12 +26,14 @@ class Device:
         device_id: Its id; with the prefix ``emu`` it is an emulator, which has no product number.
         project_id: The id of its project.
         samples: How many samples a temperature or humidity event has, 1 to `MAX_SAMPLES`.
+        labels: Its labels.
     """
 
-    def __init__(self, device_id: str, project_id: str, samples: int = 1) -> None:
+    def __init__(self, device_id: str, project_id: str, samples: int = 1, labels: Mapping[str, str] = _LABELS) -> None:
         self.device_id = device_id
         self.project_id = project_id
         self._samples = samples
+        self._labels = labels
         self._fields = all_fields()
 
     def body(self, event_type: str, now: datetime) -> bytes:
@@ -41,9 +46,7 @@ class Device:
         data = self._data(event_type, now)
         event = event_document(xid(now.timestamp()), self.project_id, self.device_id, event_type, data, now)
         device_type = _DEVICE_TYPES.get(event_type, "temperature")
-        # Not ASCII: a receiver that counts characters instead of bytes, or escapes them, fails.
-        labels = {"name": "Kjølerom 1"}
-        return delivery_body(event, labels, metadata(self.project_id, self.device_id, device_type, "102058"))
+        return delivery_body(event, self._labels, metadata(self.project_id, self.device_id, device_type, "102058"))
 
     def _data(self, event_type: str, now: datetime) -> Fields:
         fields = self._fields[event_type]

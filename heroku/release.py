@@ -1,4 +1,6 @@
-"""The release phase: applies schema.sql to the database before the new code gets requests.
+"""The release phase: checks all settings, and applies schema.sql to the database, before the new code gets requests.
+
+A release that fails is not started, so a bad setting does not replace a receiver that works.
 
 The previous release writes events meanwhile: no step locks the table for longer than a write waits.
 """
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import asyncpg
 
-from core.environment import SettingsError
+from core.receiver import AsyncUnconfiguredReceiver
 from heroku.postgres import DRIVER_ERRORS, name_of
 from heroku.url import database_url, normalized
+from heroku.wiring import build_receiver
 
 # Costs and gains of each: docs/decisions/0024-indexes.md.
 INDEXES = {
@@ -114,10 +117,11 @@ async def build_index(connection: asyncpg.Connection, name: str, definition: str
 
 
 if __name__ == "__main__":
+    receiver = build_receiver(os.environ)
+    if isinstance(receiver, AsyncUnconfiguredReceiver):
+        sys.exit(str(receiver.error))
     try:
         asyncio.run(migrate(database_url(os.environ)))
-    except SettingsError as error:
-        sys.exit(str(error))
     except DRIVER_ERRORS as error:
         sys.exit(f"The database does not have the current schema: {name_of(error)}.")
-    print("The database has the current schema.")
+    print("The settings are valid, and the database has the current schema.")

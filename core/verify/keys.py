@@ -27,8 +27,11 @@ class KeysUnavailableError(Exception):
 class Refreshable(Protocol):
     """A source of keys or secrets."""
 
-    def refresh(self) -> None:
+    def refresh(self) -> str | None:
         """Fetch the keys or secrets again; on failure keep the old ones. Blocks for at most `MAX_REFRESH` seconds.
+
+        Returns:
+            A sentence for the log, as an error, if somebody has to act although the old ones still work.
 
         Raises:
             KeysUnavailableError: The fetch failed, and there are no old ones.

@@ -4,15 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from core.environment import parse_list
-from core.settings import is_reference
 from core.stores.contract import StoreUnavailableError
 from core.verify.keys import KeyedSecret, KeysNeeded, KeysUnavailableError, keyed
+from core.verify.secret_text import read_secrets
 
 # Seconds. A removed secret is accepted for up to this long.
 MAX_AGE = 300.0
 # Seconds between two fetches: anybody can send a token that does not match.
 COOLDOWN = 60.0
+_KEPT = "The value before it stays in use until this one is corrected."
 
 
 class ManagedSecrets:
@@ -46,42 +46,38 @@ class ManagedSecrets:
         """Request a refresh, unless there was one just now."""
         return KeysNeeded(self) if self._is_due() else None
 
-    def refresh(self) -> None:
+    def refresh(self) -> str | None:
         """Fetch the secrets, or wait for another thread that does.
+
+        Returns:
+            A sentence for the log, if the entry was changed to a value that cannot be used, and the old ones stay.
 
         Raises:
             KeysUnavailableError: There are none.
         """
-        tried = self._tried
+        tried, unusable = self._tried, None
         with self._lock:
             if self._tried == tried:
-                self._fetch_secrets()
+                unusable = self._fetch_secrets()
         if not self._keyed:
             raise KeysUnavailableError(f"secret_unavailable: {self._fault}. {self._hint}")
+        return f"The new value of the signature secret is not used: {unusable}. {_KEPT}" if unusable else None
 
     def _is_due(self) -> bool:
         return self._clock() - self._tried >= COOLDOWN
 
-    def _fetch_secrets(self) -> None:
+    def _fetch_secrets(self) -> str | None:
+        """Fetch the secrets; return what makes the entry's value unusable."""
+        unusable = None
         try:
             text = self._fetch()
         except StoreUnavailableError as error:
             self._fault = error.reason
         else:
-            secrets = _read(text)
-            if secrets:
-                self._keyed, self._fetched = secrets, self._clock()
+            secrets, faults = read_secrets(text)
+            if faults or not secrets:
+                self._fault = unusable = "; ".join(f"it {fault}" for fault in faults) or "it is empty"
             else:
-                self._fault = "it holds neither a secret as plain text nor a JSON array of several"
+                self._keyed, self._fetched = keyed(secret.encode() for secret in secrets), self._clock()
         self._tried = self._clock()
-
-
-def _read(text: str) -> tuple[KeyedSecret, ...]:
-    # The clouds' consoles store key and value as JSON unless told to store plain text.
-    if text.startswith("{"):
-        return ()
-    secrets = parse_list(text) or []
-    try:
-        return () if any(map(is_reference, secrets)) else keyed(secret.encode() for secret in secrets)
-    except UnicodeEncodeError:  # JSON can contain a lone surrogate
-        return ()
+        return unusable

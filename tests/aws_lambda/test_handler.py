@@ -20,7 +20,7 @@ from tests.support.front_doors import AWS_FRONT_DOORS
 from tests.support.moto import MotoServer, moto_server
 from tests.support.processes import ROOT, Answer
 from tests.support.proxy import Mode, Proxy
-from tests.support.sandbox import Sandbox, sandbox
+from tests.support.sandbox import IMPATIENT, Sandbox, sandbox
 
 FUNCTION_URL = AWS_FRONT_DOORS["Function URL"]
 OTHER = "another signature secret, 43 bytes in length"
@@ -114,14 +114,6 @@ def test_keep_days_sets_the_expiry_of_seen_keys(moto: MotoServer, tmp_path: Path
 # The secret in Secrets Manager.
 
 
-# Python runs a module of this name before the program: the one way to wait for seconds, and not for one minute between
-# two fetches and for five until a secret is stale.
-IMPATIENT = """
-import core.verify.secrets
-
-core.verify.secrets.COOLDOWN = 0.5
-core.verify.secrets.MAX_AGE = {max_age}
-"""
 COOLDOWN = 0.6
 
 
@@ -231,26 +223,41 @@ def test_cached_secret_is_used_while_secrets_manager_is_down(
         assert is_silent_about_secrets(receiving)
 
 
+def test_changed_secret_that_cannot_be_used_is_an_error_and_the_old_one_stays(
+    managed: Any, secrets: Any, secret_id: str, tmp_path: Path
+) -> None:
+    with sandbox(managed(), tmp_path, FUNCTION_URL) as receiving:
+        assert outcome(post(receiving)) == STORED
+        secrets.put_secret_value(SecretId=secret_id, SecretString=f"{OTHER}\n")
+        time.sleep(COOLDOWN)
+        assert post(receiving, secret=OTHER).status == 401
+        assert outcome(post(receiving)) == STORED
+        [error] = [line for line in receiving.wait_for_lines(4) if line["severity"] == "ERROR"]
+        assert "is not used: it has a line end (number 0)" in error["message"]
+        assert is_silent_about_secrets(receiving)
+
+
 UNUSABLE = {
-    "binary": {"SecretBinary": SECRET.encode()},
-    "keys and values": {"SecretString": json.dumps({"secret": SECRET})},
-    "white space": {"SecretString": " \n"},
-    "an array of nothing": {"SecretString": "[]"},
-    "an array that does not end": {"SecretString": f'["{SECRET}"'},
-    "an array with a lone surrogate": {"SecretString": json.dumps([SECRET + "\ud800"])},
+    "binary": ({"SecretBinary": SECRET.encode()}, "it is empty"),
+    "keys and values": ({"SecretString": json.dumps({"secret": SECRET})}, "it is a JSON object"),
+    "white space": ({"SecretString": " \n"}, "it is empty"),
+    "a line end": ({"SecretString": f"{SECRET}\n"}, "it has a line end"),
+    "an array of nothing": ({"SecretString": "[]"}, 'it begins with "[" but is not a JSON array'),
+    "an array that does not end": ({"SecretString": f'["{SECRET}"'}, 'it begins with "[" but is not a JSON array'),
+    "an array with a lone surrogate": ({"SecretString": json.dumps([SECRET + "\ud800"])}, "it is not UTF-8"),
 }
 
 
-@pytest.mark.parametrize("value", UNUSABLE.values(), ids=UNUSABLE.keys())
+@pytest.mark.parametrize(("value", "reason"), UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_unusable_secret_value_is_reported(
-    value: dict[str, Any], managed: Any, secrets: Any, secret_id: str, tmp_path: Path
+    value: dict[str, Any], reason: str, managed: Any, secrets: Any, secret_id: str, tmp_path: Path
 ) -> None:
     secrets.put_secret_value(SecretId=secret_id, **value)
     with sandbox(managed(), tmp_path, FUNCTION_URL) as receiving:
         assert post(receiving).status == 503
         [line] = receiving.wait_for_lines(1)
         assert line["severity"] == "ERROR"
-        assert line["reason"].startswith("secret_unavailable: it holds neither a secret as plain text nor a JSON array")
+        assert line["reason"].startswith(f"secret_unavailable: {reason}")
         assert line["reason"].endswith("?")
         secrets.put_secret_value(SecretId=secret_id, SecretString=SECRET)
         assert outcome(post(receiving)) == STORED

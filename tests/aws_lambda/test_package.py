@@ -94,7 +94,7 @@ def test_package_contents(package: Path) -> None:
     for name in licences:
         assert any(re.match("LICEN[CS]E", path.name) for path in (package / name).rglob("*")), name
     assert {path.name for path in (package / "aws_lambda").glob("*")} == {
-        *(path.name for path in (ROOT / "aws_lambda").glob("*.py") if path.name != "worker.py"),
+        *(path.name for path in (ROOT / "aws_lambda").glob("*.py") if path.name not in ("deployment.py", "worker.py")),
         "__pycache__",
     }
     data = package / "botocore" / "data"

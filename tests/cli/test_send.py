@@ -255,6 +255,25 @@ def test_secret_of_make_run_is_used(endpoint: Endpoint) -> None:
     assert send(endpoint.url, "--secret-file", "elsewhere", secret=None).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "secret", "named"),
+    [
+        ((), "another secret", "in the variable DT_SIGNATURE_SECRET, "),
+        (("--secret", "another secret"), None, "of --secret, "),
+        (("--secret-file", "elsewhere"), None, "in the file elsewhere, "),
+    ],
+)
+def test_secret_of_another_receiver_is_named(
+    options: tuple[str, ...], secret: str | None, named: str, endpoint: Endpoint
+) -> None:
+    Path("elsewhere").write_text("another secret")
+    result = send(endpoint.url, *options, secret=secret)
+    assert result.exit_code == 1
+    assert f"They were signed with the secret {named}and the receiver has another." in result.stderr
+    assert "make run" in result.stderr
+    assert "another secret" not in result.output
+
+
 def test_short_secret_and_a_list_of_secrets() -> None:
     with listening(environ={"DT_SIGNATURE_SECRET": "test-secret"}) as endpoint:
         assert send(endpoint.url, secret='["test-secret","the next one"]').exit_code == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.adapter import Adapter
-from tests.contract.adapters import ADAPTERS, ONE_DOOR_EACH
+from tests.contract.adapters import ADAPTERS, ONE_DOOR_EACH, SERVERS
 from tests.support.deliveries import ORGANIZATION, SECRET, body, fresh_body, hs256, raw_token, signed
 from tests.support.es256 import JWKS, es256
 from tests.support.processes import ROOT, Answer
@@ -276,3 +276,22 @@ def test_concurrent_deliveries(adapter: Adapter) -> None:
     bodies = adapter.bodies()
     assert sorted(set(bodies)) == sorted(contents)
     assert len(bodies) <= len(contents) + len(refused)
+
+
+@pytest.mark.parametrize("name", ONE_DOOR_EACH)
+def test_unusable_secret_is_an_error_with_its_reason(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    unusable = {"DT_SIGNATURE_SECRET": json.dumps([f"{SECRET}\n", json.dumps([SECRET])])}
+    if name in SERVERS:
+        # It does not start, so the release before it stays.
+        with pytest.raises(AssertionError) as ended, ADAPTERS[name](unusable, tmp_path, request):
+            pass
+        said = str(ended.value)
+    else:
+        with ADAPTERS[name](unusable, tmp_path, request) as adapter:
+            assert problem(post(adapter, fresh_body()))[0] == 503
+            line = last_line(adapter)
+            assert line["severity"] == "ERROR"
+            said = adapter.receiving.output()
+    assert "DT_SIGNATURE_SECRET has a line end (number 0)" in said
+    assert "DT_SIGNATURE_SECRET holds an array in an array (number 1)" in said
+    assert SECRET not in said

@@ -51,7 +51,7 @@ def status(receiver: Receiver, secret: str = SECRET) -> int:
     [
         (SECRET, [SECRET]),
         (json.dumps([OTHER, SECRET]), [SECRET, OTHER]),
-        (f"  {SECRET}\n", [f"  {SECRET}\n"]),
+        (f"  {SECRET} ", [f"  {SECRET} "]),
         ("hemmelig nøkkel på norsk, lang nok", ["hemmelig nøkkel på norsk, lang nok"]),
     ],
     ids=["one", "two", "verbatim", "not ASCII"],
@@ -106,6 +106,37 @@ def test_failed_fetch_keeps_the_old_secrets(text: str | None) -> None:
     service.now += COOLDOWN
     assert status(receiver, OTHER) == 200
     assert status(receiver) == 401
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"{OTHER}\n", "it has a line end (number 0): write the secret without it"),
+        (f'"{OTHER}"', "it is in quotes (number 0): write the secret without them"),
+        (f"\ufeff{OTHER}", "it begins with a byte order mark: save it as UTF-8 without one"),
+        (json.dumps([OTHER, json.dumps([SECRET])]), "it holds an array in an array (number 1): write several"),
+        (json.dumps([OTHER, [SECRET]]), "it is an array in an array: write several"),
+        (json.dumps({"secret": OTHER}), "it is a JSON object: store the secret alone, as plain text"),
+        (json.dumps([OTHER, f"{SECRET}\n", f"'{SECRET}'"]), "it has a line end (number 1): write the secret without"),
+        (" ", "it is empty"),
+    ],
+)
+def test_changed_secret_that_cannot_be_used_is_an_error_in_the_log(
+    text: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Service(SECRET)
+    receiver = service.receiver()
+    assert status(receiver) == 200
+    service.text = text
+    service.now += COOLDOWN
+    # Neither is stored by an accident of parsing, and the old one still works.
+    assert [status(receiver, secret) for secret in (OTHER, SECRET)] == [401, 200]
+    errors = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if line["severity"] == "ERROR"]
+    assert [line["message"][: len(NOT_USED + reason)] for line in errors] == [NOT_USED + reason]
+    assert not any(secret in json.dumps(errors) for secret in (OTHER, SECRET))
+
+
+NOT_USED = "The new value of the signature secret is not used: "
 
 
 @pytest.mark.parametrize("text", [None, "", "[", '{"secret":"x"}'])

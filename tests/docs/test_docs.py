@@ -60,8 +60,8 @@ def test_links_lead_somewhere(page: Page) -> None:
 
 # Without var/ and dist/, which are generated. Other platforms' folders are only mentioned.
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"var", "dist", "build"}
-# Written by deploy tools, or by the user who deploys.
-WRITTEN = ("/samconfig.toml", "/terraform.tfvars")
+# Written by deploy tools or dtconn, or by the user who deploys.
+WRITTEN = ("/samconfig.toml", "/terraform.tfvars", "/secret.auto.tfvars")
 
 
 def named_paths(page: Page) -> list[str]:

@@ -17,7 +17,6 @@ import pytest
 from core.event import Event, parse_stored
 from core.settings import Settings
 from dt_cloud.bodies import Device
-from tests.support.deliveries import SECRET
 from tests.support.pages import PAGES
 from tests.support.processes import ROOT
 
@@ -79,11 +78,10 @@ def test_the_columns_that_it_lists_are_those_of_the_view(request: pytest.Fixture
     assert re.findall(r"`(\w+)`", listed) == [row["column_name"] for row in rows]
 
 
-# A stand-in for Heroku's CLI: prints its arguments, knows one secret, and has a repository to push to.
+# A stand-in for Heroku's CLI: prints its arguments, and has a repository to push to.
 FAKE_HEROKU = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
 case $1 in
-config:get) echo "$OLD_SECRET" ;;
 git:remote) git remote add heroku "$REMOTE" ;;
 esac
 """
@@ -106,7 +104,6 @@ def shell(tmp_path: Path) -> Any:
         "PYTHON": sys.executable,
         "CALLS": str(calls),
         "REMOTE": str(tmp_path / "remote.git"),
-        "OLD_SECRET": SECRET,
         **{f"GIT_{who}_{what}": "tests" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
 
@@ -170,12 +167,3 @@ def test_package_is_pushed_as_a_separate_repository(shell: Any, tmp_path: Path) 
     assert len(log.stdout.splitlines()) == 2
     worker = subprocess.run([*git, "show", "main:heroku/worker.py"], capture_output=True, text=True, check=True)
     assert worker.stdout == "# Another\n"
-
-
-def test_the_secret_is_changed_without_a_gap(shell: Any) -> None:
-    both, new = HEROKU.of("sh", "Rotate the secret")
-    _, first, second = shell(both + new)
-    changing, changed = secret_set(first), secret_set(second)
-    assert changing.warnings == changed.warnings == ()
-    assert changing.verifier.secrets == (*changed.verifier.secrets, SECRET.encode())
-    assert changed.verifier.secrets != (SECRET.encode(),)

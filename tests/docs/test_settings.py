@@ -118,6 +118,8 @@ def test_examples_in_settings_md_are_accepted() -> None:
     examples = [span.partition("=")[::2] for span in SETTINGS.spans if re.match(r"DT_\w+=", span)]
     assert {name for name, _ in examples} >= {name for name in VARIABLES if name.startswith("DT_")} - {"DT_JWKS"}
     for name, value in examples:
+        if "$(" in value:  # a command's output
+            continue
         Settings.load(({} if value == "unsigned" else BOTH) | {name: value})
     several = [value for _, value in examples if value.startswith("[")]
     assert len(several) >= 3

@@ -33,7 +33,9 @@ def test_package_contents(package: Path) -> None:
     found = {path.name for path in package.iterdir()} - {"__pycache__"}
     assert found == {"main.py", "requirements.txt", "LICENSE", "core", "gcp_functions"}
     assert {path.name for path in (package / "gcp_functions").glob("*.py")} == {
-        path.name for path in (ROOT / "gcp_functions").glob("*.py") if path.name not in ("main.py", "worker.py")
+        path.name
+        for path in (ROOT / "gcp_functions").glob("*.py")
+        if path.name not in ("main.py", "deployment.py", "worker.py")
     }
     assert "functions-framework==" in (package / "requirements.txt").read_text()
 

@@ -39,10 +39,27 @@ def test_missing_database_says_what_to_do(module: str) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_missing_secret_says_what_to_do(postgres: Postgres) -> None:
-    found = run_module("heroku", DATABASE_URL=postgres.url())
+# What a rotation by hand can set: Heroku keeps the release before one whose release phase fails.
+BAD = {
+    "no secret": ({"DT_SIGNATURE_SECRET": ""}, "Set DT_SIGNATURE_SECRET to"),
+    "an array in an array": ({"DT_SIGNATURE_SECRET": json.dumps([SECRET, f'["{SECRET}"]'])}, "an array in an array"),
+    "a line end": ({"DT_SIGNATURE_SECRET": f"{SECRET}\n"}, "has a line end"),
+    "quotes": ({"DT_SIGNATURE_SECRET": f'"{SECRET}"'}, "is in quotes"),
+    "another setting": (ENVIRON | {"DT_EVENT_TYPES": "temperatur"}, "Do you mean 'temperature'?"),
+}
+
+
+@pytest.mark.parametrize("module", ["heroku", "heroku.release"])
+@pytest.mark.parametrize(("environ", "sentence"), BAD.values(), ids=BAD)
+def test_bad_setting_ends_the_release_and_the_start(
+    module: str, environ: dict[str, str], sentence: str, postgres: Postgres
+) -> None:
+    found = run_module(module, **environ, DATABASE_URL=postgres.url())
     assert found.returncode == 1
-    assert "DT_SIGNATURE_SECRET" in found.stderr
+    assert "DT_" in found.stderr
+    assert sentence in found.stderr
+    assert SECRET not in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_unsafe_database_settings_exit_at_start(tmp_path: Path) -> None:
@@ -125,8 +142,9 @@ def test_schema_may_be_applied_repeatedly_and_concurrently(postgres: Postgres) -
         await asyncio.gather(*(release.migrate(url) for _ in range(4)))
 
     asyncio.run(run())
-    found = run_module("heroku.release", DATABASE_URL=url)
-    assert (found.returncode, found.stdout) == (0, "The database has the current schema.\n")
+    found = run_module("heroku.release", **ENVIRON, DATABASE_URL=url)
+    said = "The settings are valid, and the database has the current schema.\n"
+    assert (found.returncode, found.stdout) == (0, said)
 
 
 def test_idle_receiver_holds_no_lock(postgres: Postgres) -> None:

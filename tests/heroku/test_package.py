@@ -46,11 +46,11 @@ def test_procfile_commands_run(package: Path, python: Path, postgres: Postgres) 
     for name, command in processes.items():
         program, flag, modules[name] = shlex.split(command)
         assert (program, flag) == ("python", "-m")
-    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+    settings = {"DT_SIGNATURE_SECRET": SECRET, "DATABASE_URL": url}
+    environ = {"PATH": os.environ["PATH"], **settings}
     released = subprocess.run([python, "-m", modules["release"]], cwd=package, env=environ, check=False)
     assert released.returncode == 0
     content = fresh_body()
-    settings = {"DT_SIGNATURE_SECRET": SECRET, "DATABASE_URL": url}
     with running(modules["web"], settings, package, root=package, python=str(python)) as web:
         assert web.request("POST", "/", {}, content).status == 401
         assert web.request("POST", "/", signed(content), content).headers["event-outcome"] == "stored"

@@ -17,14 +17,15 @@ BELOW = {
     # The sender's half knows how a receiver reads an event, and no receiver.
     "dt_cloud": {"core", "core/verify", "page", "dt_cloud/api"},
     "dt_cloud/api": {"core", "dt_cloud"},
-    "local": {"core", "core/stores", "server", "page"},
+    "local": {"core", "core/stores", "server", "page", "deployed"},
+    "deployed": {"core/verify"},
     # Postgres has one form of URL.
     "readers": {"core", "heroku"},
-    "heroku": {"core", "core/stores", "core/service", "server"},
-    "cli": {"core", "core/stores", "core/verify", "local", "heroku", "dt_cloud", "readers"},
+    "heroku": {"core", "core/stores", "core/service", "server", "deployed"},
+    "cli": {"core", "core/stores", "core/verify", "local", "heroku", "dt_cloud", "readers", "deployed"},
 }
-# A worker, which is not packaged, may take a vendor's client from the reader.
-ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server", "readers"}
+# A worker and a deployment, which are not packaged, may take a vendor's client from the reader.
+ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server", "readers", "deployed"}
 
 
 def test_no_import_goes_upwards() -> None:

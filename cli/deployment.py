@@ -1,0 +1,46 @@
+"""Finds deployed receivers, by the adapters' ``deployment.py``."""
+
+import importlib
+import tomllib
+from pathlib import Path
+
+from cli import CommandError
+from deployed.contract import Deployment, Place
+
+_CLONE = Path(__file__).resolve().parent.parent
+
+
+def clouds() -> dict[str, str]:
+    """Return the folder of each adapter that has a ``deployment.py``, by the name of its package, if it has one."""
+    found = {}
+    for path in sorted(_CLONE.glob("*/deployment.py")):
+        package = path.with_name("package.toml")
+        if path.with_name("wiring.py").is_file():
+            name = path.parent.name
+            found[tomllib.loads(package.read_text("utf-8"))["name"] if package.is_file() else name] = name
+    return found
+
+
+def find_deployment(cloud: str, place: Place) -> Deployment:
+    """Find a deployed receiver.
+
+    Args:
+        cloud: A key of `clouds`.
+        place: Where it is.
+
+    Raises:
+        CommandError: There is no such cloud, or a library is missing.
+        deployed.DeploymentError, readers.ReaderError: There is no such receiver, or the platform refuses.
+    """
+    known = clouds()
+    if cloud not in known:
+        names = ", ".join(known) or "none: run this in a clone of the repository"
+        raise CommandError(f"{cloud} is not a cloud that this finds a receiver on. Those are: {names}.", 2)
+    try:
+        module = importlib.import_module(f"{known[cloud]}.deployment")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in (*known.values(), "core", "deployed", "readers"):
+            raise
+        raise CommandError(f"{cloud} needs {error.name}, which is not installed: make readers", 2) from None
+    deployment: Deployment = module.find(place)
+    return deployment

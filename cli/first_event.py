@@ -1,0 +1,128 @@
+"""``dtconn first-event``: sends one event to a deployed receiver, and reads it back from its store."""
+
+import os
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from cli import CommandError
+from cli.proof import Proof
+from cli.remote import (
+    Cloud,
+    Name,
+    NotTakenError,
+    Project,
+    Region,
+    Show,
+    Url,
+    Wait,
+    deployed,
+    wait_until_taken,
+    waiting,
+)
+from cli.send import outcome_of
+from core.event import Event
+from core.verify.secret_text import read_secrets
+from deployed import DeploymentError
+from deployed.contract import Deployment, Place
+
+_WAIT = 180.0
+_EVERY = 1.0
+
+
+def first_event(
+    cloud: Cloud,
+    name: Name = None,
+    project: Project = None,
+    region: Region = None,
+    url: Url = None,
+    show: Show = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Read the store without asking, whatever it costs.")] = False,
+    wait: Wait = _WAIT,
+) -> None:
+    """Send one signed event to a deployed receiver, read it back from its store, and say how to connect DT Cloud.
+
+    The event is that of an emulator, with the label dtconn=proof. A queue that cannot be peeked is read by taking its
+    messages and giving them back.
+
+    \b
+    Examples:
+      dtconn first-event aws
+      dtconn first-event heroku my-app --show
+    """  # noqa: D301
+    with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
+        secrets = _secrets(deployment)
+        proof = Proof(deployment.url)
+        try:
+            answer = wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)["sent"]
+        except NotTakenError as error:
+            raise CommandError(
+                f"{error.refused['sent']} It was signed with what this prints: {deployment.secret_command}"
+            ) from None
+        if outcome_of(answer) == "dropped":
+            raise CommandError(
+                "The receiver took the event and dropped it, because DT_EVENT_TYPES or DT_PROJECT_ID does not name "
+                "what it is. So all works, as far as this can see; touch a sensor to see the rest."
+            )
+        typer.echo(f"sent    {_line(proof.event)}")
+        stored = _read_back(deployment, proof.event, wait, yes)
+        typer.echo(f"stored  {_line(stored)}  {stored.signed_by}")
+        secret = secrets[0] if show else f"run this again with --show, or: {deployment.secret_command}"
+        typer.echo(
+            "\nIt works. In DT Studio > API Integrations > Data Connectors > Add Data Connector:\n"
+            f"  Endpoint URL      {deployment.url}\n"
+            f"  Signature secret  {secret}"
+        )
+
+
+def _secrets(deployment: Deployment) -> tuple[str, ...]:
+    """Return the signature secrets: those that are deployed, or else those of the terminal that deployed them."""
+    try:
+        secrets = deployment.read_secrets()
+    except DeploymentError:
+        secrets, faults = read_secrets(os.environ.get("DT_SIGNATURE_SECRET", ""))
+        if faults or not secrets:
+            raise
+        typer.echo("The deployed secret cannot be read, so the variable DT_SIGNATURE_SECRET is used.", err=True)
+    if not secrets:
+        raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
+    return secrets
+
+
+def _line(event: Event) -> str:
+    from cli.tables import event_cells
+
+    return "  ".join(cell.plain for cell in event_cells(event))
+
+
+def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> Event:
+    from rich.console import Console
+
+    from cli.reading import ask, opened
+    from readers.query import Query
+
+    if not deployment.source:
+        raise CommandError("It was acknowledged, so it is stored; but there is no store here that can be read.")
+    assert sent.timestamp is not None
+    query = Query(device_id=sent.device_id, since=sent.timestamp - timedelta(minutes=1))
+    ends = time.monotonic() + wait
+    with opened(deployment.source, receive=True) as reader:
+        ask(reader.cost(query), yes)
+        with Console(stderr=True).status("Reading it back"):
+            while True:
+                if found := _same(reader.events(query), sent):
+                    return found
+                if time.monotonic() >= ends:
+                    break
+                time.sleep(_EVERY)
+    raise CommandError(
+        f"It was acknowledged, but is not in the store after {waiting(wait)}. Did a consumer take it, or is this the "
+        "store of another receiver? Look at the log."
+    )
+
+
+def _same(events: Iterable[Event], sent: Event) -> Event | None:
+    return next((event for event in events if event.key == sent.key), None)

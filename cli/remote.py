@@ -1,0 +1,102 @@
+"""What the commands on a deployed receiver share: their options, and waiting until it answers."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from cli import CommandError
+from cli.deployment import find_deployment
+from cli.fail import fail
+from cli.proof import Proof, explain, is_taken, shown
+from deployed import DeploymentError
+from deployed.contract import NAME, Deployment, Place
+from dt_cloud.sender import Answer
+from readers import ReaderError
+
+_EVERY = 1.0
+
+Cloud = Annotated[str, typer.Argument(metavar="CLOUD", help="As in `make deploy-CLOUD`.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        show_default=NAME,
+        help="What the platform calls it: the stack, service, resource group or app.",
+    ),
+]
+Project = Annotated[
+    str | None, typer.Option(show_default="the vendor's", help="The project, where there are projects.")
+]
+Region = Annotated[str | None, typer.Option(show_default="the vendor's", help="The region.")]
+Url = Annotated[
+    str | None,
+    typer.Option(show_default="the platform's", help="The address to send to, such as one in a domain of your own."),
+]
+Show = Annotated[bool, typer.Option("--show", help="Print the signature secret, for DT Studio.")]
+Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for the receiver.")]
+
+
+@contextmanager
+def deployed(cloud: str, place: Place, url: str | None) -> Iterator[Deployment]:
+    """Find a deployed receiver; an error within ends the command with its sentence."""
+    try:
+        deployment = find_deployment(cloud, place)
+        deployment.url = url or deployment.url
+        yield deployment
+    except CommandError as error:
+        fail(error)
+    except (DeploymentError, ReaderError) as error:
+        fail(CommandError(str(error)))
+
+
+class NotTakenError(Exception):
+    """Not every delivery was acknowledged in time.
+
+    Attributes:
+        refused: Why, by the name of the secret.
+    """
+
+    def __init__(self, refused: Mapping[str, str]) -> None:
+        super().__init__()
+        self.refused = refused
+
+
+def wait_until_taken(
+    proof: Proof, url: str, secrets: Mapping[str, str], wait: float, watch: float = 0
+) -> dict[str, Answer]:
+    """Deliver an event, signed with each secret, until each delivery is acknowledged; return the last answers.
+
+    Args:
+        proof: The event.
+        url: The receiver's address, for messages.
+        secrets: The secrets, by the name that messages give them.
+        wait: How long to try, in seconds.
+        watch: For how many seconds every delivery must be acknowledged, because instances may differ.
+
+    Raises:
+        NotTakenError: One was not, until the end.
+    """
+    from rich.console import Console
+
+    ends = time.monotonic() + wait
+    taken_since: float | None = None
+    with Console(stderr=True).status(f"Waiting for {url}") as status:
+        while True:
+            answers = {name: proof.deliver(secret) for name, secret in secrets.items()}
+            now = time.monotonic()
+            refused = {name: explain(answer, url) for name, answer in answers.items() if not is_taken(answer)}
+            taken_since = None if refused else taken_since or now
+            if taken_since is not None and now - taken_since >= watch:
+                return answers
+            if taken_since is None and now >= ends:
+                raise NotTakenError(refused)
+            status.update("; ".join(f"{name}: {shown(answer)}" for name, answer in answers.items()))
+            time.sleep(_EVERY)
+
+
+def waiting(seconds: float) -> str:
+    """Return a duration for a person."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

@@ -1,0 +1,279 @@
+"""``dtconn rotate-secret``: changes the signature secret of a deployed receiver without refusing an event."""
+
+import secrets as random
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import CommandError
+from cli.proof import Proof, is_proof, is_taken
+from cli.remote import (
+    Cloud,
+    Name,
+    NotTakenError,
+    Project,
+    Region,
+    Show,
+    Url,
+    Wait,
+    deployed,
+    wait_until_taken,
+    waiting,
+)
+from core.event import rfc3339
+from core.verify.secret_text import read_secrets
+from deployed import DeploymentError
+from deployed.contract import Deployment, Place
+from readers import ReaderError
+
+# Bytes. RFC 7518, 3.2: a key for HS256 must be at least as long as its hash.
+_SHORTEST = 32
+_WAIT = 600.0
+# Seconds for a receiver that has worked until now: an instance may have to start.
+_WAIT_BEFORE = 60.0
+# DT repeats a failed delivery for 12 hours, perhaps with the signature of the first attempt.
+_REPEATS = timedelta(hours=13)
+_STUDIO = "DT Studio > API Integrations > Data Connectors"
+
+
+def rotate_secret(
+    cloud: Cloud,
+    name: Name = None,
+    project: Project = None,
+    region: Region = None,
+    url: Url = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Drop the old secret, when nothing uses it any more.")
+    ] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="With --finish: without looking whether anything uses it, as after a leak.")
+    ] = False,
+    new: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-from-file",
+            metavar="FILE",
+            allow_dash=True,
+            show_default="made at random",
+            help="Has the new secret; - for standard input.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a value that cannot be used: the receiver has none that works.")
+    ] = False,
+    show: Show = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --finish: read the store, whatever it costs.")] = False,
+    wait: Wait = _WAIT,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            show_default="the platform's",
+            help="For how long both secrets must be accepted before they count as accepted by every instance.",
+        ),
+    ] = None,
+) -> None:
+    """Change the signature secret of a deployed receiver, without refusing an event.
+
+    Writes a new secret beside the old one, and confirms by signed requests that both are accepted. If it is
+    interrupted, run it again: it goes on. Then enter the new secret in DT Studio, and 13 hours later drop the old one
+    with --finish.
+
+    \b
+    Examples:
+      dtconn rotate-secret aws
+      dtconn rotate-secret heroku my-app --show
+      dtconn rotate-secret aws --finish
+      dtconn rotate-secret gcp --new-from-file - <secret.txt
+    """  # noqa: D301
+    if now and not finish:
+        raise typer.BadParameter("It needs --finish.", param_hint="--now")
+    if finish and (new or replace):
+        raise typer.BadParameter("First the one, then the other.", param_hint="--finish")
+    with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
+        rotation = _Rotation(deployment, wait, deployment.settle_seconds if watch is None else watch)
+        if finish:
+            rotation.finish(now, yes)
+        elif replace:
+            rotation.replace(_new_secret(new))
+        else:
+            rotation.start(_new_secret(new) if new else None)
+        if show:
+            typer.echo(deployment.read_secrets()[0])
+
+
+class _Rotation:
+    def __init__(self, deployment: Deployment, wait: float, watch: float) -> None:
+        self._deployment = deployment
+        self._wait = wait
+        self._watch = watch
+
+    def start(self, wanted: str | None) -> None:
+        """Have both secrets accepted."""
+        text = self._deployment.read_text()
+        found = self._usable(text)
+        if len(found) == 2:
+            typer.echo("A rotation is unfinished: both of its secrets stay, and no other is made.")
+            if wanted not in (None, found[0]):
+                raise CommandError("The new secret is not the one of that rotation: finish it first, with --finish.")
+            new, old = found
+            # The last run may have ended between the write and the restart.
+            if not self._is_taken(old, new):
+                self._write(new, old)
+        else:
+            [old] = found
+            self._require(old)
+            new = wanted or _new_secret(None)
+            if new == old:
+                raise CommandError("The new secret is the one that is deployed.", 2)
+            self._write(new, old)
+        self._confirm({"old": old, "new": new}, None if len(found) == 2 else text)
+        typer.echo(
+            f"Both secrets are accepted. Enter the new one in {_STUDIO} > Signature secret.\n"
+            "  This command prints it, with --show. What is deployed, the new one first:\n"
+            f"  {self._deployment.secret_command}\n"
+            "13 hours later, drop the old one: run this command with --finish."
+        )
+
+    def finish(self, now: bool, yes: bool) -> None:
+        """Drop the old secret."""
+        text = self._deployment.read_text()
+        found = self._usable(text)
+        if len(found) == 1:
+            self._confirm({"secret": found[0]}, None)
+            typer.echo("There is one secret, and it is accepted: nothing is left to finish.")
+            return
+        if not now:
+            _require_unused(self._deployment, yes)
+        self._require(found[0])
+        self._write(found[0])
+        self._confirm({"new": found[0]}, text)
+        typer.echo(f"The old secret is dropped. Within {waiting(300)} it is refused; the new one is accepted.")
+
+    def replace(self, new: str) -> None:
+        """Write a secret in place of a value that cannot be used."""
+        secrets, faults = read_secrets(self._deployment.read_text())
+        if secrets and not faults:
+            raise CommandError("The secret that is deployed can be used: leave --replace out.", 2)
+        self._write(new)
+        self._confirm({"new": new}, None)
+        typer.echo(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
+
+    def _usable(self, text: str) -> tuple[str, ...]:
+        found, faults = read_secrets(text)
+        if faults or not found:
+            fault = "; ".join(faults) or "is empty"
+            raise CommandError(
+                f"The signature secret that is deployed {fault}. Nothing was changed. No event can be verified with "
+                "it, so --replace writes a new one in its place."
+            )
+        if len(found) > 2:
+            raise CommandError(
+                f"{len(found)} signature secrets are deployed, as for several projects: this command changes one. "
+                "Nothing was changed. Write the array yourself: docs/settings.md, Several projects."
+            )
+        return found
+
+    def _is_taken(self, *secrets: str) -> bool:
+        proof = Proof(self._deployment.url)
+        return all(is_taken(proof.deliver(secret)) for secret in secrets)
+
+    def _require(self, secret: str) -> None:
+        """Check that the receiver accepts a secret before anything is changed."""
+        url, wait = self._deployment.url, min(self._wait, _WAIT_BEFORE)
+        try:
+            wait_until_taken(Proof(url), url, {"secret": secret}, wait)
+        except NotTakenError as error:
+            raise CommandError(f"{error.refused['secret']} Nothing was changed.") from None
+
+    def _write(self, *secrets: str) -> None:
+        typer.echo(self._deployment.write_secrets(secrets))
+
+    def _confirm(self, secrets: dict[str, str], before: str | None) -> None:
+        """Check that each secret is accepted; if one that worked before no longer is, put ``before`` back."""
+        longest = waiting(self._wait + self._watch)
+        typer.echo(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
+        deployment = self._deployment
+        # A new event, delivered with the old secret first: so the store has the time of the rotation.
+        try:
+            wait_until_taken(Proof(deployment.url), deployment.url, secrets, self._wait, self._watch)
+        except NotTakenError as error:
+            reasons = " ".join(f"The {name} secret: {reason}" for name, reason in error.refused.items())
+            if before is not None and ("old" in error.refused or "old" not in secrets):
+                self._put_back(before, reasons)
+                raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
+            raise CommandError(f"{reasons} Nothing was taken away. Run the same command again.") from None
+
+    def _put_back(self, before: str, reasons: str) -> None:
+        try:
+            self._deployment.write_text(before)
+        except (DeploymentError, ReaderError) as error:
+            raise CommandError(f"{reasons} The value before could not be put back: {error}") from None
+
+
+def _new_secret(path: Path | None) -> str:
+    """Return the secret in a file, without the line end after it; a random one without a file."""
+    if path is None:
+        return random.token_urlsafe(48)
+    try:
+        with nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8-sig") as file:
+            text = file.read().removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        raise CommandError(f"The new secret cannot be read: {type(error).__name__}.", 2) from None
+    secrets, faults = read_secrets(text)
+    if faults or len(secrets) != 1:
+        raise CommandError(f"The new secret {'; '.join(faults) or 'is not one secret'}.", 2)
+    if len(secrets[0].encode()) < _SHORTEST:
+        raise CommandError(f"The new secret is shorter than {_SHORTEST} bytes: make a longer one.", 2)
+    return secrets[0]
+
+
+def _require_unused(deployment: Deployment, yes: bool) -> None:
+    """Check that no event of the last 13 hours was signed with the old secret, and that one was with the new."""
+    from cli.reading import ask
+    from readers.sources import open_reader
+
+    since = datetime.now(UTC) - _REPEATS
+    arrivals: Counter[int] = Counter()
+    newest = since
+    try:
+        with open_reader(deployment.source) as reader:
+            if reader.is_queue:
+                _ask_person("A queue has no history.")
+                return
+            ask(reader.arrived_cost(since), yes)
+            for event in reader.arrived(since):
+                if event.received_at < since:
+                    continue
+                if "hs256:1" in event.signed_by.split("+"):
+                    arrivals[1] += 1
+                    newest = max(newest, event.received_at)
+                elif "hs256:0" in event.signed_by.split("+") and not is_proof(event):
+                    arrivals[0] += 1
+    except ReaderError as error:
+        _ask_person(str(error))
+        return
+    if arrivals[1]:
+        raise CommandError(
+            f"{arrivals[1]} events of the last 13 hours were signed with the old secret, the newest at "
+            f"{rfc3339(newest)}; the rotation itself sent one. If the new one is in DT Studio, try again after "
+            f"{rfc3339(newest + _REPEATS)}. Nothing was changed; --now drops it all the same."
+        )
+    if not arrivals[0]:
+        raise CommandError(
+            "No event of the last 13 hours was signed with the new secret. Is it in DT Studio? Nothing was changed; "
+            "--now drops the old one all the same."
+        )
+
+
+def _ask_person(why: str) -> None:
+    typer.echo(f'{why} So look at the log: a line with "signedBy":"hs256:1" is an event signed with the old secret.')
+    if not sys.stdin.isatty():
+        raise CommandError("Nothing was changed. If there was none for 13 hours, add --now.")
+    typer.confirm("Was there none for 13 hours?", abort=True)

@@ -1,0 +1,43 @@
+"""Finds the local receiver and its secret, for dtconn: the file that `make run` wrote."""
+
+from pathlib import Path
+
+from deployed import DeploymentError
+from deployed.contract import Deployment, Place
+from deployed.vendor import private_file
+from local.wiring import DATABASE
+
+_SECRET = Path("var/signature-secret")
+
+
+def find(_: Place) -> Deployment:
+    """Return the receiver that `make run` starts."""
+    return _Local()
+
+
+class _Local(Deployment):
+    settle_seconds = 0.0
+
+    def __init__(self) -> None:
+        self.url = "http://127.0.0.1:8000"
+        # As `make run` was started: here, or else in this clone.
+        folder = Path() if _SECRET.exists() else Path(__file__).resolve().parent.parent
+        self.source = str(folder / DATABASE)
+        self._path = folder / _SECRET
+        self.secret_command = f"cat {self._path}"
+
+    def read_text(self) -> str:
+        try:
+            # The receiver leaves the white space at both ends out too.
+            return self._path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise DeploymentError(
+                f"{self._path} cannot be read ({type(error).__name__}). `make run` writes it, unless "
+                "DT_SIGNATURE_SECRET is set: then change that yourself."
+            ) from None
+
+    def write_text(self, text: str) -> str:
+        # In one step: a receiver that starts meanwhile reads the one or the other.
+        with private_file(text, self._path.parent) as new:
+            new.replace(self._path)
+        return "Now restart the receiver: it reads its secret at its start."
