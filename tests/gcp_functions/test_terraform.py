@@ -40,6 +40,7 @@ GCP = Configuration(
             "email": f'"{ACCOUNT}"',
             "id": f'"projects/${{var.project}}/serviceAccounts/{ACCOUNT}"',
         },
+        "random_id": {"hex": '"0a1b2c3d"'},
         "random_password": {"result": '"THE SECRET"'},
     },
 )
@@ -61,6 +62,8 @@ everything = plan(
     organization_id='["one","two"]',
     project_ids="ccol8iuk9smqiha4e8l0",
     event_types="temperature",
+    budget_amount="20",
+    billing_account="012345-6789AB-CDEF01",
 )
 bare = plan(bigquery="false", subscription="true", seen_keys="none", public_access="none")
 
@@ -70,6 +73,17 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
     waits = GCP.waits()
     assert waits["google_cloudfunctions2_function.receiver"] >= {"time_sleep.permissions", "local.secret_version"}
     assert "local.messages" in waits["google_pubsub_subscription.bigquery"]
+    # Whatever calls an API waits until it was enabled, and until that is known everywhere.
+    ready = {
+        "time_sleep.apis",
+        "google_project.this",
+        "google_project_service.apis",
+        "random_id.role",
+        "random_password.signature",
+    }
+    for _ in waits:
+        ready |= {address for address, needed in waits.items() if needed & ready - {"google_project.this"}}
+    assert GCP.resources.keys() <= ready
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,7 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
         ({"name": "dt-receiver-"}, "the last no hyphen"),
         ({"database": "(default)"}, "From 4 to 63"),
         ({"public_access": "everybody"}, "no_iam_check, all_users or none"),
+        ({"budget_amount": "20"}, "needs billing_account"),
     ],
 )
 def test_invalid_variables_are_refused(workspace: Workspace, variables: dict[str, str], complaint: str) -> None:
@@ -155,7 +170,7 @@ IN_TOPIC = {
     (f"{TOPICS}-events", "roles/pubsub.publisher", RECEIVER),
     (f"{TOPICS}-dead-letters", "roles/pubsub.publisher", PUBSUB),
 }
-IN_FIRESTORE = {("some-project", "projects/some-project/roles/dt_receiver", RECEIVER)}
+IN_FIRESTORE = {("some-project", "projects/some-project/roles/dt_receiver_0a1b2c3d", RECEIVER)}
 IN_BIGQUERY = {
     ("dt_receiver/messages", "roles/bigquery.dataEditor", PUBSUB),
     (f"{SUBSCRIPTIONS}-bigquery", "roles/pubsub.subscriber", PUBSUB),
@@ -176,6 +191,7 @@ def test_permissions(topic: Planned, bare: Planned, firestore: Planned, everythi
 def test_permissions_in_firestore(topic: Planned, firestore: Planned) -> None:
     """https://cloud.google.com/firestore/docs/security/iam: createDocument, get."""
     create, role = ["datastore.entities.create"], "google_project_iam_custom_role.receiver"
+    assert GCP.resources[role]["lifecycle"][0]["ignore_changes"] == ["role_id"], "an older one keeps its id"
     assert firestore.one(role)["permissions"] == create
     assert topic.one(role)["permissions"] == [*create, "datastore.entities.get"]
     for planned in (topic, firestore):
@@ -343,6 +359,10 @@ def test_alerts(topic: Planned, bare: Planned, firestore: Planned, everything: P
         channels = ["projects/p/notificationChannels/1"] if planned is everything else []
         policies = planned.instances("google_monitoring_alert_policy")
         assert all(it["notification_channels"] == channels for it in policies)
+    assert topic.resources["google_billing_budget.project"] == []
+    budget = everything.one("google_billing_budget.project")
+    assert budget["amount"] == [{"specified_amount": [{"units": "20"}]}]
+    assert budget["all_updates_rule"] == [{"monitoring_notification_channels": ["projects/p/notificationChannels/1"]}]
     (channel,) = everything.resources["google_monitoring_notification_channel.email"]
     assert channel["labels"] == {"email_address": "somebody@example.com"}
     (silence,) = topic.one("google_monitoring_alert_policy.silence")["conditions"][0]["condition_threshold"]
