@@ -29,7 +29,7 @@ COMPUTED = {
     "ibm_code_engine_app": ENDPOINT,
     "ibm_code_engine_function": ENDPOINT,
     "ibm_code_engine_project": PROJECT | {"project_id": 'try(self.project_id, "PROJECT-ID")'},
-    "ibm_iam_trusted_profile": {"id": '"Profile-1234"'},
+    "ibm_iam_trusted_profile": {"id": '"Profile-1234"', "iam_id": '"iam-Profile-1234"'},
     "ibm_logs_outgoing_webhook": {"external_id": "7"},
     "ibm_resource_group": {"id": '"GROUP-ID"'},
 }
@@ -40,7 +40,7 @@ IBM = Configuration(SOURCE, COMPUTED)
 RUNS = """project_id name managed_domain_mappings run_compute_resource_token_enabled scale_cpu_limit scale_memory_limit
     scale_concurrency run_env_variables type value reference key"""
 DOCUMENTED = {
-    "ibm_cloudant": "name location plan resource_group_id legacy_credentials enable_cors",
+    "ibm_cloudant": "name location plan resource_group_id legacy_credentials enable_cors tags",
     "ibm_code_engine_app": f"""{RUNS} image_reference image_secret image_port run_as_user scale_min_instances
         scale_max_instances scale_concurrency_target scale_request_timeout
         probe_liveness path interval timeout failure_threshold""",
@@ -50,7 +50,7 @@ DOCUMENTED = {
     "ibm_code_engine_secret": "project_id name format data",
     "ibm_iam_trusted_profile": "name description",
     "ibm_iam_trusted_profile_link": "profile_id name cr_type link crn component_type component_name",
-    "ibm_iam_trusted_profile_policy": "profile_id roles description resources service resource_instance_id",
+    "ibm_iam_trusted_profile_policy": "iam_id roles description resources service resource_instance_id",
     "ibm_logs_alert_definition": """instance_id region name description enabled priority type group_by_keys
         incidents_settings notify_on minutes notification_group webhooks integration integration_id
         logs_threshold logs_filter simple_filter lucene_query rules condition threshold override condition_type
@@ -59,6 +59,7 @@ DOCUMENTED = {
     "ibm_logs_outgoing_webhook": """instance_id region name type
         ibm_event_notifications event_notifications_instance_id region_id""",
     "ibm_resource_group": "name",
+    "ibm_resource_tag": "resource_id tags",
 }
 
 LOGS, NOTIFICATIONS = "01234567-89ab-cdef-0123-456789abcdef", "fedcba98-7654-3210-fedc-ba9876543210"
@@ -66,7 +67,7 @@ SECRET = {"signature_secret": "THE SECRET"}
 
 workspace = workspace_of(IBM, region="eu-de", reference="private.de.icr.io/ce--1/app:2")
 application = plan(**SECRET)
-function = plan(form="function", logs_instance=LOGS, **SECRET)
+function = plan(form="function", logs_instance=LOGS, tags='["team:facilities"]', **SECRET)
 es256 = plan(signature_policy="es256", organization_id="one")
 # With every resource that may exist already, the secret included, and everything optional.
 existing = plan(
@@ -252,7 +253,7 @@ def test_secret_is_in_one_place(application: Planned, function: Planned, existin
 def test_cloudant_has_no_passwords_and_is_protected_from_destroy(application: Planned) -> None:
     instance = application.one("ibm_cloudant.events")
     assert (instance["plan"], instance["location"]) == ("standard", "eu-de")
-    assert (instance["legacy_credentials"], instance["enable_cors"]) == (False, False)
+    assert (instance["legacy_credentials"], instance["enable_cors"], instance["tags"]) == (False, False, None)
     assert IBM.kept == {"ibm_cloudant.events"}
 
 
