@@ -27,7 +27,7 @@ SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 SERVICE_BUS_DATA_SENDER = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39"
 QUEUE_DATA_MESSAGE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
 TABLE_DATA_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
-PRINCIPAL = f"reference('{GROUP}/providers/{IDENTITY}', '2023-01-31').principalId"
+PRINCIPAL = f"reference('{GROUP}/providers/{IDENTITY}', '2024-11-30').principalId"
 
 
 def role(scope: str, definition: str) -> dict[str, Any]:
@@ -188,13 +188,44 @@ def test_optional_resources(each: Deployment, store: str) -> None:
 LESS: dict[str, Any] = {"redundancy": "Standard_LRS", "logRetentionDays": 90, "logDailyCap": -1}
 
 
-def test_sizes_follow_the_parameters(bus: Deployment) -> None:
-    less = deployment(store="service_bus", silenceMinutes=0, lock=False, **LESS)
-    assert bus.one(BUS)["sku"]["name"] == "Standard", "Basic does not detect duplicates"
-    for found, redundancy, days, cap in ((bus, "Standard_ZRS", 30, 5), (less, *LESS.values())):
+def test_sizes_follow_the_parameters(each: Deployment, store: str) -> None:
+    """Three zones where events lie in the account, unless it is told otherwise."""
+    less = deployment(store=store, silenceMinutes=0, lock=False, **LESS)
+    if store == "service_bus":
+        assert each.one(BUS)["sku"]["name"] == "Standard", "Basic does not detect duplicates"
+    copies = "Standard_LRS" if store == "service_bus" else "Standard_ZRS"
+    for found, redundancy, days, cap in ((each, copies, 30, 5), (less, *LESS.values())):
         workspace = found.properties(WORKSPACE)
         assert found.one(STORAGE)["sku"] == {"name": redundancy}
         assert (workspace["retentionInDays"], workspace["workspaceCapping"]) == (days, {"dailyQuotaGb": cap})
+
+
+# Parts of other resources.
+UNTAGGED = (
+    "roleAssignments",
+    "locks",
+    "config",
+    "Policies",
+    "Services",
+    "containers",
+    "queues",
+    "tables",
+    "secrets",
+    "budgets",
+)
+
+
+def test_everything_has_the_tags(store: str) -> None:
+    found = deployment(store=store, tags="team=facilities, cost=1", budgetAmount=20, alarmEmail="a@example.com")
+    tagged = {it["type"]: it.get("tags", {}) for it in found.predicted if not it["type"].endswith(UNTAGGED)}
+    assert {(it["team"], it["cost"]) for it in tagged.values()} == {("facilities", "1")}
+    assert tagged["Microsoft.Web/sites"]["azd-service-name"] == "receiver"
+    (budget,) = found.of_type("Microsoft.Consumption/budgets")
+    assert budget["properties"]["amount"] == 20
+    mails = budget["properties"]["notifications"].values()
+    assert {(it["threshold"], *it["contactEmails"], *it["contactRoles"]) for it in mails} == {
+        (percent, "a@example.com", "Owner") for percent in (50, 100)
+    }
 
 
 def test_secret_is_only_in_the_key_vault(each: Deployment) -> None:
