@@ -1,5 +1,5 @@
 # The python with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
-package-aws: .venv/.run
+package-aws: ready/.venv/.run
 package-aws: PACKAGER = .venv/bin/python
 package-aws: PACKAGE_ARGS = $(ARGS)
 
