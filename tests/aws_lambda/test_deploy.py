@@ -70,6 +70,10 @@ def test_everything_has_a_default(folder: Path, moto: MotoServer) -> None:
     for one in ("Stack name : dt-receiver", "Confirm changeset : True", "Parameter overrides : {}", "CAPABILITY_IAM"):
         assert one in said
     assert "Confirm changeset : False" in deploy(folder, moto, CI="true")
+    # The package is uploaded as it is.
+    objects = [it["Key"] for it in moto.client("s3").list_objects_v2(Bucket="sam-bucket")["Contents"]]
+    uploaded = [moto.client("s3").get_object(Bucket="sam-bucket", Key=key)["Body"].read() for key in objects]
+    assert EMPTY_ZIP in uploaded
 
 
 def test_parameters_and_tags_are_given_once(folder: Path, moto: MotoServer) -> None:
