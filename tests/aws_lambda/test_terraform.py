@@ -207,45 +207,25 @@ def test_variables_and_outputs_are_those_of_the_template() -> None:
         assert {pascal(name) for name in configuration.named(kind)} == names | more
 
 
-# Address and name: with another, Terraform would make a new one and leave or destroy the one that is in use.
-ALARM = 'aws_cloudwatch_metric_alarm.more_than["%s"]'
-RECEIVER = {
-    "aws_cloudformation_stack.url_permission": "%s-url-permission",
-    "aws_cloudwatch_dashboard.receiver": "%s",
-    "aws_cloudwatch_log_group.receiver": "/aws/lambda/%s",
-    "aws_cloudwatch_metric_alarm.silence": "%s-silence",
-    **{ALARM % it: f"%s-{it}" for it in ("failed", "errors", "throttles", "url-5xx", "queue-age", "dead-letters")},
-    "aws_iam_role.receiver": "%s-[0-9]+",
-    "aws_iam_role_policy.receiver": "receiver",
+# Address and name of what holds events, of the secret and of the URL: with another, Terraform would make a new one.
+BOTH = {
     "aws_lambda_function.receiver": "%s",
     "aws_lambda_function_url.receiver": "%s",
-    "aws_lambda_permission.url": "%s",
     "aws_secretsmanager_secret.signature": "%s-signature-[0-9]+",
-    "aws_secretsmanager_secret_version.signature": "arn:.*:secret:%s-signature-.*",
     "aws_sqs_queue.dead_letters[0]": "%s-dead-letters(.fifo)?",
     "aws_sqs_queue.events[0]": "%s-events(.fifo)?",
 }
-PIPED = {
-    "aws_cloudwatch_metric_alarm.pipe[0]": "%s-pipe",
-    ALARM % "pipe-dead-letters": "%s-pipe-dead-letters",
-    "aws_dynamodb_table.events[0]": "%s-events",
-    "aws_iam_role.pipe[0]": "%s-pipe-[0-9]+",
-    "aws_iam_role_policy.pipe[0]": "pipe",
-    "aws_pipes_pipe.events[0]": "%s-events",
-    "aws_sns_topic.alarms[0]": "%s-alarms",
-    "aws_sns_topic_subscription.alarms[0]": "arn:.*:%s-alarms",
-    "aws_sqs_queue.pipe_dead_letters[0]": "%s-pipe-dead-letters",
+TABLES = {
+    "piped": {"aws_dynamodb_table.events[0]": "%s-events"},
+    "queued": {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"},
 }
-QUEUED = {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"}
-NAMED = ("name", "alarm_name", "dashboard_name", "function_name", "secret_id", "topic_arn")
 
 
-def test_addresses_and_names_of_resources(piped: Applied, queued: Applied) -> None:
-    for applied, expected in ((piped, RECEIVER | PIPED), (queued, RECEIVER | QUEUED)):
-        assert applied.state.keys() == expected.keys()
-        for address, values in applied.state.items():
-            name = next(str(values[it]) for it in NAMED if values.get(it))
-            assert re.fullmatch(expected[address].replace("%s", applied.name), name), f"{address}: {name}"
+def test_addresses_and_names_of_resources(each: Applied) -> None:
+    for address, expected in (BOTH | TABLES[each.name]).items():
+        values = each.state[address]
+        name = values.get("name") or values["function_name"]
+        assert re.fullmatch(expected.replace("%s", each.name), name), f"{address}: {name}"
 
 
 BUDGET, MORE = "aws_budgets_budget.account[0]", ["-var=budget_amount=20", '-var=tags={team="facilities"}']

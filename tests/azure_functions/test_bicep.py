@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ ACCEPTED = {
 }
 
 
-@bicep.needs_tools
+@bicep.TOOLS.needed
 def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
     """In the compiled template: in Bicep itself checkov reads no variable and nothing below an `if`."""
     for store in STORES:
@@ -56,9 +55,8 @@ def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
             "resources": deployment(store=store).predicted,
         }
         (tmp_path / f"{store}.json").write_text(json.dumps(content))
-    command = [str(bicep.TOOLS / "checkov"), "--directory", str(tmp_path), "--framework", "arm"]
-    command += ["--skip-download", "--output", "json"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    options = ("--framework", "arm", "--skip-download", "--output", "json")
+    run = bicep.TOOLS.run("checkov", "--directory", str(tmp_path), *options)
     report = json.loads(run.stdout)
 
     assert report["summary"]["parsing_errors"] == 0

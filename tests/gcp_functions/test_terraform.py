@@ -74,13 +74,8 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
     assert waits["google_cloudfunctions2_function.receiver"] >= {"time_sleep.permissions", "local.secret_version"}
     assert "local.messages" in waits["google_pubsub_subscription.bigquery"]
     # Whatever calls an API waits until it was enabled, and until that is known everywhere.
-    ready = {
-        "time_sleep.apis",
-        "google_project.this",
-        "google_project_service.apis",
-        "random_id.role",
-        "random_password.signature",
-    }
+    alone = {"google_project.this", "google_project_service.apis", "random_id.role", "random_password.signature"}
+    ready = {"time_sleep.apis", *alone}
     for _ in waits:
         ready |= {address for address, needed in waits.items() if needed & ready - {"google_project.this"}}
     assert GCP.resources.keys() <= ready
@@ -194,16 +189,10 @@ def test_permissions_in_firestore(topic: Planned, firestore: Planned) -> None:
         assert condition["expression"] == 'resource.name == "projects/some-project/databases/dt-events"'
 
 
-def test_source_is_a_store_that_dtconn_reads(
-    topic: Planned, bare: Planned, firestore: Planned, everything: Planned
-) -> None:
-    sources = [planned.outputs["source"] for planned in (topic, bare, firestore, everything)]
-    assert sources == [
-        "bigquery:some-project.dt_receiver.messages",
-        "pubsub:projects/some-project/subscriptions/dt-receiver-events",
-        "firestore:projects/some-project/databases/dt-events",
-        "bigquery:some-project.dt_receiver.messages",
-    ]
+def test_source_is_a_store_that_dtconn_reads(topic: Planned, bare: Planned, firestore: Planned) -> None:
+    assert topic.outputs["source"] == "bigquery:some-project.dt_receiver.messages"
+    assert bare.outputs["source"] == "pubsub:projects/some-project/subscriptions/dt-receiver-events"
+    assert firestore.outputs["source"] == "firestore:projects/some-project/databases/dt-events"
 
 
 def test_public_access_follows_the_variable(topic: Planned, bare: Planned, everything: Planned) -> None:
@@ -241,10 +230,8 @@ def test_secret_is_write_only(topic: Planned, everything: Planned) -> None:
 def test_secret_version_is_pinned(topic: Planned, everything: Planned) -> None:
     for planned, version in ((topic, "1"), (everything, "2")):
         (service,) = planned.one("google_cloudfunctions2_function.receiver")["service_config"]
-        (secret,) = service["secret_environment_variables"]
-        assert (secret["key"], secret["secret"]) == ("DT_SIGNATURE_SECRET", "dt-receiver-signature")
-        assert secret["version"] == version
-        assert planned.outputs["secret_version"] == version
+        secret = {"key": "DT_SIGNATURE_SECRET", "secret": "dt-receiver-signature", "version": version}
+        assert service["secret_environment_variables"][0].items() >= secret.items()
 
 
 HOLDS_EVENTS = {
@@ -354,17 +341,9 @@ def test_alerts_and_budget(topic: Planned, bare: Planned, firestore: Planned, ev
     assert budget["all_updates_rule"] == [{"monitoring_notification_channels": ["projects/p/notificationChannels/1"]}]
 
 
-def test_alerts_and_dashboard_name_existing_metrics_and_resources(everything: Planned) -> None:
+def test_alerts_count_what_the_receiver_logs(everything: Planned) -> None:
     logged = everything.resources["google_logging_metric.outcomes"]
-    assert {outcome: metric["name"] for outcome, metric in logged.items()} == {
-        outcome: f"dt-receiver/{outcome}" for outcome in outcomes()
-    }
+    assert logged.keys() == outcomes()
     assert all(metric["filter"].endswith(f' AND jsonPayload.outcome="{it}"') for it, metric in logged.items())
-    policies = list(everything.instances("google_monitoring_alert_policy"))
-    dashboard = json.loads(everything.one("google_monitoring_dashboard.receiver")["dashboard_json"])
-    text = json.dumps([policies, dashboard]).replace('\\"', "'")
-    ours = {it for it in re.findall(r"metric\.type = '([^']+)'", text) if it.startswith(USER)}
-    assert ours == {f"{USER}{it['name']}" for it in logged.values()}
-    subscriptions = {it["name"] for it in everything.instances("google_pubsub_subscription")}
-    assert set(re.findall(r"subscription_id = '([^']+)'", text)) == subscriptions
-    assert set(re.findall(r"service_name = '([^']+)'", text)) == {"dt-receiver"}
+    text = json.dumps(list(everything.instances("google_monitoring_alert_policy")))
+    assert set(re.findall(rf"{USER}([\w/-]+)", text)) <= {it["name"] for it in logged.values()}
