@@ -14,13 +14,13 @@ help: ## List the targets
 	@printf '  make %-20s Send one event to what is deployed there, and read it back (ARGS="NAME")\n' $(FIRST_EVENTS)
 	@printf '  make %-20s Change its signature secret without refusing an event (ARGS="NAME --finish")\n' $(ROTATIONS)
 
-run: .venv/.run ## Start the local receiver; sets everything up the first time
+run: ready/.venv/.run ## Start the local receiver; sets everything up the first time
 	@exec .venv/bin/python -m local $(ARGS)
 
-cloud: .venv/.run ## Start DT Cloud on your desk: its API, sensors and Data Connectors (ARGS="--help")
+cloud: ready/.venv/.run ## Start DT Cloud on your desk: its API, sensors and Data Connectors (ARGS="--help")
 	@exec .venv/bin/python -m dt_cloud $(ARGS)
 
-demo: .venv/.run ## Start DT Cloud with sensors, and the local receiver beside it
+demo: ready/.venv/.run ## Start DT Cloud with sensors, and the local receiver beside it
 	@exec .venv/bin/python -m dt_cloud.demo $(ARGS)
 
 # The machine's own PostgreSQL, or else one in a wheel.
@@ -34,40 +34,40 @@ NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules
 
 # All tests run in four processes, because most of them wait. With ARGS, one process runs a part. None measures
 # coverage, which costs a tenth of the time: `make test-core` does, and fails below 100 %.
-test: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Run all tests (ARGS="tests/local -x" for some)
+test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests (ARGS="tests/local -x" for some)
 	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
 
-campaign: .venv/.dev $(POSTGRES) $(AMQP) $(NODE) ## Send deliveries while faults happen (ARGS="--help")
+campaign: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Send deliveries while faults happen (ARGS="--help")
 	@exec .venv/bin/python -m tests.campaign $(ARGS)
 
-check: .venv/.dev ## Check format, lint and types
+check: ready/.venv/.dev ## Check format, lint and types
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
-format: .venv/.dev ## Format the code and mend what ruff can mend
+format: ready/.venv/.dev ## Format the code and mend what ruff can mend
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-test-core: .venv-core/.core-test ## Run the tests of core, without any cloud's SDK, at 100 % branch coverage
+test-core: ready/.venv-core/.core-test ## Run the tests of core, without any cloud's SDK, at 100 % branch coverage
 	@.venv-core/bin/python $(if $(ARGS),,-m coverage run) -m pytest tests/core $(ARGS)
 	@$(if $(ARGS),:,.venv-core/bin/python -m coverage report)
 
-readers: .venv/.readers ## Install what `dtconn` reads the clouds' stores with
+readers: ready/.venv/.readers ## Install what `dtconn` reads the clouds' stores with
 
-send: .venv/.run ## Send signed test events (ARGS="--count 10")
+send: ready/.venv/.run ## Send signed test events (ARGS="--count 10")
 	@exec .venv/bin/python -m cli send $(ARGS)
 
-events: .venv/.run ## List stored events (ARGS="--help")
+events: ready/.venv/.run ## List stored events (ARGS="--help")
 	@exec .venv/bin/python -m cli events $(ARGS)
 
-readings: .venv/.run ## List stored readings, one row per value (ARGS="--since 2h")
+readings: ready/.venv/.run ## List stored readings, one row per value (ARGS="--since 2h")
 	@exec .venv/bin/python -m cli readings $(ARGS)
 
-backup: .venv/.run ## Copy the local receiver's database while it runs (ARGS="FILE")
+backup: ready/.venv/.run ## Copy the local receiver's database while it runs (ARGS="FILE")
 	@exec .venv/bin/python -m cli backup $(ARGS)
 
-bench: .venv/.dev ## Measure the receiver on this machine
+bench: ready/.venv/.dev ## Measure the receiver on this machine
 	@exec .venv/bin/python -m bench $(ARGS)
 
 size: ## Count the lines of each folder, and the imports between folders
@@ -114,7 +114,7 @@ tools: $(TOOLS) ## Install what checks the adapters' templates and scripts, for 
 
 hosts: $(HOSTS) ## Install what the platforms' own hosts run the adapters with, for their tests
 
-lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
+lock: ready/.venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" UV_PYTHON_DOWNLOADS=never; set -e; \
 	echo "Pinning requirements/dev.txt"; \
@@ -134,12 +134,18 @@ lock: .venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-* tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .venv.lock tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------
 # Each has a stamp for each installed requirement file: it is installed again only if that file, or the Python, is
 # newer. .dev includes .run, so it makes both stamps, and `make run` after `make test` starts at once.
+#
+# ready/FILE makes the file if it is not up to date, while no other make does so: that make decides only once it has the
+# lock. Two `make run` would otherwise empty and fill one folder at once.
+ready/%:
+	@$(MAKE) --silent -q $* 2>/dev/null || { python=$$(sh tools/python.sh) && \
+		"$$python" tools/alone.py .venv.lock $(MAKE) --silent $*; }
 
 .venv/.run: requirements/run.txt .venv/bin/python | .venv/bin/dtconn
 	$(call install,.venv,$<)

@@ -1,12 +1,11 @@
 # The python with pip, for the libraries; Lambda's own version of Python, if that is there, for their bytecode.
-package-aws: .venv/.run
+package-aws: ready/.venv/.run
 package-aws: PACKAGER = .venv/bin/python
 package-aws: PACKAGE_ARGS = $(ARGS)
 
 .PHONY: deploy-aws aws-tools
-deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM; asks for everything the first time
-	@command -v sam >/dev/null || { echo "No SAM CLI: see aws_lambda/README.md." >&2; exit 1; }
-	@cd aws_lambda && exec sam deploy $$([ -e samconfig.toml ] || echo --guided)
+deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM (PARAMETERS="KeepDays=30 ..." TAGS="team=x ...")
+	@PARAMETERS='$(PARAMETERS)' TAGS='$(TAGS)' exec sh aws_lambda/deploy.sh
 
 TOOLS += aws-tools
 aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests

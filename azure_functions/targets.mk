@@ -1,7 +1,6 @@
 .PHONY: deploy-azure azure-tools azure-host
 deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time
-	@command -v azd >/dev/null || { echo "No Azure Developer CLI: see azure_functions/README.md." >&2; exit 1; }
-	@cd azure_functions && exec azd up $(ARGS)
+	@exec sh azure_functions/deploy.sh $(ARGS)
 
 TOOLS += azure-tools
 azure-tools: .venv-azure/.azure-tools ## Install what checks azure_functions/infra, for its tests

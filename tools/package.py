@@ -28,6 +28,8 @@ SILENT = frozenset(
         "__pycache__",
         "tests",
         "README.md",
+        "deploy.sh",
+        "deploy.yml",
         "package.toml",
         "requirements.in",
         "requirements.txt",

@@ -10,6 +10,27 @@ resource "aws_sns_topic_subscription" "alarms" {
   endpoint  = var.alarm_email
 }
 
+resource "aws_budgets_budget" "account" {
+  count        = var.budget_amount > 0 ? 1 : 0
+  name         = var.name
+  budget_type  = "COST"
+  time_unit    = "MONTHLY"
+  limit_amount = tostring(var.budget_amount)
+  limit_unit   = "USD"
+
+  dynamic "notification" {
+    for_each = [50, 100]
+
+    content {
+      notification_type          = "ACTUAL"
+      comparison_operator        = "GREATER_THAN"
+      threshold                  = notification.value
+      threshold_type             = "PERCENTAGE"
+      subscriber_email_addresses = [var.alarm_email]
+    }
+  }
+}
+
 locals {
   alarm_actions = aws_sns_topic.alarms[*].arn
   of_function   = { FunctionName = aws_lambda_function.receiver.function_name }
@@ -160,7 +181,7 @@ resource "aws_cloudwatch_dashboard" "receiver" {
       y      = 6 * floor(place / 2)
       properties = {
         title   = widget.title
-        region  = data.aws_region.current.name
+        region  = local.region
         period  = 300
         stat    = widget.stat
         metrics = widget.metrics

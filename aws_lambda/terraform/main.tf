@@ -1,7 +1,6 @@
 # The same as ../template.yaml, which has the reasons; the comments here are about Terraform only.
 
 data "aws_caller_identity" "current" {}
-data "aws_region" "current" {}
 
 locals {
   in_table  = var.store == "dynamodb"
@@ -9,6 +8,7 @@ locals {
   has_pipe  = local.in_table && var.queue
   has_queue = local.in_queue || local.has_pipe
   suffix    = var.fifo ? ".fifo" : ""
+  region    = split(":", aws_cloudwatch_log_group.receiver.arn)[3]
   zip       = coalesce(var.package, "${path.module}/../../dist/aws_lambda.zip")
 }
 

@@ -25,5 +25,5 @@ output "source" {
 
 output "dashboard" {
   description = "The dashboard."
-  value       = "https://${data.aws_region.current.name}.console.aws.amazon.com/cloudwatch/home?region=${data.aws_region.current.name}#dashboards/dashboard/${aws_cloudwatch_dashboard.receiver.dashboard_name}"
+  value       = "https://${local.region}.console.aws.amazon.com/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.receiver.dashboard_name}"
 }

@@ -15,6 +15,12 @@ variable "package" {
   description = "The zip that `make package-aws` writes. Default: its path, dist/aws_lambda.zip."
 }
 
+variable "tags" {
+  type        = map(string)
+  default     = {}
+  description = "Tags of everything that can have some, such as { team = \"facilities\" }."
+}
+
 # ---- stores ----------------------------------------------------------------------------------------------------------
 
 variable "store" {
@@ -168,4 +174,19 @@ variable "log_retention_days" {
   type        = number
   default     = 30
   description = "Days to keep the function's log: one of the numbers that CloudWatch Logs offers. It has no event's content and no secret."
+}
+
+variable "budget_amount" {
+  type        = number
+  default     = 0
+  description = "A budget for the whole account, in US$ for each month. alarm_email gets a mail at half of it, and at all of it. It stops nothing. 0: none."
+
+  validation {
+    condition     = var.budget_amount >= 0
+    error_message = "At least 0."
+  }
+  validation {
+    condition     = var.budget_amount == 0 || var.alarm_email != ""
+    error_message = "budget_amount needs alarm_email, which gets the mails."
+  }
 }

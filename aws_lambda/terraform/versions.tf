@@ -9,3 +9,9 @@ terraform {
     }
   }
 }
+
+provider "aws" {
+  default_tags {
+    tags = var.tags
+  }
+}

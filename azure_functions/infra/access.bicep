@@ -46,7 +46,7 @@ var tableDataContributor = subscriptionResourceId(definitions, '0a9a7e1f-b9d0-4c
 
 // ---- to run ---------------------------------------------------------------------------------------------------------
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageName
 }
 
@@ -76,11 +76,11 @@ resource ofApplicationInsights 'Microsoft.Authorization/roleAssignments@2022-04-
   }
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' existing = {
   parent: vault
   name: secretName
 }
@@ -98,11 +98,11 @@ resource ofSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (has
 
 // ---- to store -------------------------------------------------------------------------------------------------------
 
-resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
+resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
   name: serviceBusName
 }
 
-resource serviceBusQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+resource serviceBusQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = {
   parent: serviceBus
   name: queueName
 }
@@ -117,12 +117,12 @@ resource ofServiceBusQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' 
   }
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' existing = {
+resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-08-01' existing = {
   parent: storage
   name: 'default'
 }
 
-resource storageQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' existing = {
+resource storageQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' existing = {
   parent: queues
   name: queueName
 }
@@ -137,12 +137,12 @@ resource ofStorageQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices@2023-05-01' existing = {
+resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-08-01' existing = {
   parent: storage
   name: 'default'
 }
 
-resource table 'Microsoft.Storage/storageAccounts/tableServices/tables@2023-05-01' existing = {
+resource table 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-08-01' existing = {
   parent: tables
   name: store == 'table' ? tableName : seenTableName
 }

@@ -31,6 +31,15 @@ param silenceMinutes int
 @description('Alert when more messages than this wait in the queue.')
 param waitingMessages int
 
+@description('The budget for each month; 0 is none.')
+param budgetAmount int
+
+@description('The first day of a month.')
+param budgetStart string
+
+@description('The tags of alerts.')
+param tags object
+
 var ofLogs = {
   actionGroups: empty(email) ? [] : [people.id]
 }
@@ -39,6 +48,7 @@ var ofMetrics = empty(email) ? [] : [{ actionGroupId: people.id }]
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) {
   name: '${name}-alerts'
   location: 'global'
+  tags: tags
   properties: {
     groupShortName: 'dt-receiver'
     enabled: true
@@ -54,9 +64,10 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)
 
 // Each outcome `failed` is a 5xx, and so is what ended without a line of ours; 0 is an invocation that had no answer.
 // Not the metric Http5xx: nothing says that it is there on this plan.
-resource failed 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
+resource failed 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = {
   name: '${name}-failed'
   location: location
+  tags: tags
   kind: 'LogAlert'
   properties: {
     displayName: '${name}-failed'
@@ -89,9 +100,10 @@ resource failed 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   }
 }
 
-resource silence 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = if (silenceMinutes > 0) {
+resource silence 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = if (silenceMinutes > 0) {
   name: '${name}-silence'
   location: location
+  tags: tags
   kind: 'LogAlert'
   properties: {
     displayName: '${name}-silence'
@@ -124,62 +136,68 @@ resource silence 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = if (silen
 }
 
 // https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-servicebus-namespaces-metrics
-var ofQueue = store != 'service_bus' ? [] : [
-  {
-    key: 'dead-letters'
-    metric: 'DeadletteredMessages'
-    threshold: 0
-    description: 'A consumer received an event ten times and did not complete it, or nobody took it for 14 days. It is among the dead letters of the queue.'
-  }
-  {
-    key: 'waiting'
-    metric: 'ActiveMessages'
-    threshold: waitingMessages
-    description: 'More than ${waitingMessages} events wait in the queue. After 14 days they are among the dead letters; when the queue is full, events are answered 503.'
+var ofQueue = store != 'service_bus'
+  ? []
+  : [
+      {
+        key: 'dead-letters'
+        metric: 'DeadletteredMessages'
+        threshold: 0
+        description: 'A consumer received an event ten times and did not complete it, or nobody took it for 14 days. It is among the dead letters of the queue.'
+      }
+      {
+        key: 'waiting'
+        metric: 'ActiveMessages'
+        threshold: waitingMessages
+        description: 'More than ${waitingMessages} events wait in the queue. After 14 days they are among the dead letters; when the queue is full, events are answered 503.'
+      }
+    ]
+
+resource serviceBusAlerts 'Microsoft.Insights/metricAlerts@2026-01-01' = [
+  for alert in ofQueue: {
+    name: '${name}-${alert.key}'
+    location: 'global'
+    tags: tags
+    properties: {
+      description: alert.description
+      severity: 2
+      enabled: true
+      scopes: [serviceBusId]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT5M'
+      autoMitigate: true
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            criterionType: 'StaticThresholdCriterion'
+            name: alert.key
+            metricNamespace: 'Microsoft.ServiceBus/namespaces'
+            metricName: alert.metric
+            timeAggregation: 'Maximum'
+            operator: 'GreaterThan'
+            threshold: alert.threshold
+            dimensions: [
+              {
+                name: 'EntityName'
+                operator: 'Include'
+                values: [queueName]
+              }
+            ]
+          }
+        ]
+      }
+      actions: ofMetrics
+    }
   }
 ]
 
-resource serviceBusAlerts 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert in ofQueue: {
-  name: '${name}-${alert.key}'
-  location: 'global'
-  properties: {
-    description: alert.description
-    severity: 2
-    enabled: true
-    scopes: [serviceBusId]
-    evaluationFrequency: 'PT5M'
-    windowSize: 'PT5M'
-    autoMitigate: true
-    criteria: {
-      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
-      allOf: [
-        {
-          criterionType: 'StaticThresholdCriterion'
-          name: alert.key
-          metricNamespace: 'Microsoft.ServiceBus/namespaces'
-          metricName: alert.metric
-          timeAggregation: 'Maximum'
-          operator: 'GreaterThan'
-          threshold: alert.threshold
-          dimensions: [
-            {
-              name: 'EntityName'
-              operator: 'Include'
-              values: [queueName]
-            }
-          ]
-        }
-      ]
-    }
-    actions: ofMetrics
-  }
-}]
-
 // Counted once an hour, over all queues of the account. Azure Storage knows neither dead letters nor an age:
 // https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-storage-storageaccounts-queueservices-metrics
-resource storageQueueAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = if (store == 'storage_queue') {
+resource storageQueueAlert 'Microsoft.Insights/metricAlerts@2026-01-01' = if (store == 'storage_queue') {
   name: '${name}-waiting'
   location: 'global'
+  tags: tags
   properties: {
     description: 'More than ${waitingMessages} events wait in the queue.'
     severity: 2
@@ -203,5 +221,24 @@ resource storageQueueAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = if (st
       ]
     }
     actions: ofMetrics
+  }
+}
+
+resource budget 'Microsoft.Consumption/budgets@2026-06-01' = if (budgetAmount > 0) {
+  name: name
+  properties: {
+    category: 'Cost'
+    amount: budgetAmount
+    timeGrain: 'Monthly'
+    timePeriod: {
+      startDate: budgetStart
+    }
+    notifications: toObject([50, 100], it => 'at-${it}', it => {
+      enabled: true
+      operator: 'GreaterThan'
+      threshold: it
+      contactEmails: empty(email) ? [] : [email]
+      contactRoles: ['Owner']
+    })
   }
 }

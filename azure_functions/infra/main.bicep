@@ -6,15 +6,19 @@ targetScope = 'resourceGroup'
 @description('The region of everything. Not every region has the plan: az functionapp list-flexconsumption-locations')
 param location string = resourceGroup().location
 
+@description('Tags of everything that can have some, such as team=facilities,cost=1.')
+param tags string = ''
+
 // ---- stores ---------------------------------------------------------------------------------------------------------
 
 @description('Where an event is stored before it is acknowledged. service_bus: a queue, which takes each event once. storage_queue: a queue of Azure Storage; an event can be in it twice, with the same key. table: a table of Azure Storage, which keeps each event once. The data of another store is not deleted.')
 @allowed(['service_bus', 'storage_queue', 'table'])
 param store string = 'service_bus'
 
-@description('Copies of the data in the storage account. Standard_ZRS: in three zones of the region, if it has zones. Standard_LRS: in one. With service_bus the account has no events, and Standard_LRS is enough.')
-@allowed(['Standard_ZRS', 'Standard_LRS'])
-param redundancy string = 'Standard_ZRS'
+// Azure changes no account from one to the other: azure_functions/deploy.sh names what is there.
+@description('Copies of the data in the storage account. Standard_ZRS: in three zones of the region, if it has zones. Standard_LRS: in one. Empty: Standard_LRS with service_bus, because the account then has no events, and otherwise Standard_ZRS.')
+@allowed(['', 'Standard_ZRS', 'Standard_LRS'])
+param redundancy string = ''
 
 @description('Whether the stores of events are locked against deletion. Locks need the role Owner or User Access Administrator.')
 param lock bool = true
@@ -89,10 +93,19 @@ param logRetentionDays int = 30
 @minValue(-1)
 param logDailyCap int = 5
 
+@description('A budget for the resource group, in the currency of the subscription for each month: a mail at half of it and at all of it to its owners and to alarmEmail. It stops nothing. 0: none.')
+@minValue(0)
+param budgetAmount int = 0
+
+// Azure wants the first day of a month, and of no earlier one.
+@description('When the budget begins: leave it out.')
+param budgetStart string = utcNow('yyyy-MM-01')
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 // A resource group has one receiver: azd would not know which of two to deploy to.
 var name = 'dt-receiver'
+var tagged = empty(tags) ? {} : toObject(split(tags, ','), it => trim(split(it, '=')[0]), it => split(it, '=')[1])
 // Some names are unique in all of Azure.
 var suffix = uniqueString(resourceGroup().id)
 var fullName = '${name}-${suffix}'
@@ -133,28 +146,31 @@ var settingsOf = {
 // Without a version: Azure takes the newest within 24 hours, or when told to. Should it find none, or not be let in,
 // the function gets this text in the place of the secret:
 // https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
-var settingsOfSecret = signaturePolicy == 'es256' ? {} : {
-  DT_SIGNATURE_SECRET: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${secretName})'
-}
+var settingsOfSecret = signaturePolicy == 'es256'
+  ? {}
+  : {
+      DT_SIGNATURE_SECRET: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${secretName})'
+    }
 
 // ---- the function ---------------------------------------------------------------------------------------------------
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: fullName
   location: location
+  tags: tagged
   kind: 'functionapp'
   sku: { name: 'FC1', tier: 'FlexConsumption' }
   properties: { reserved: true }
 }
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: fullName
   location: location
   kind: 'functionapp,linux'
   // azd deploys to the app that has the name of its service.
-  tags: {
+  tags: union(tagged, {
     'azd-service-name': 'receiver'
-  }
+  })
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: {
@@ -201,7 +217,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   dependsOn: [access]
 }
 
-resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
+resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union(settings, settingsOf[store], settingsOfSecret, {
@@ -216,25 +232,26 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
 }
 
 // No deployment with a password: https://learn.microsoft.com/azure/app-service/configure-basic-auth-disable
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: { allow: false }
 }
 
-resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: { allow: false }
 }
 
 // The packages, and what the Functions host keeps: keys, leases. With storage_queue and table, the events too.
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-08-01' = {
   name: storageName
   location: location
+  tags: tagged
   kind: 'StorageV2'
   sku: {
-    name: redundancy
+    name: !empty(redundancy) ? redundancy : store == 'service_bus' ? 'Standard_LRS' : 'Standard_ZRS'
   }
   properties: {
     allowBlobPublicAccess: false
@@ -246,12 +263,12 @@ resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-08-01' = {
   parent: storage
   name: 'default'
 }
 
-resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-08-01' = {
   parent: blobs
   name: 'packages'
   properties: {
@@ -261,14 +278,17 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
 
 // ---- identity -------------------------------------------------------------------------------------------------------
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: fullName
   location: location
+  tags: tagged
 }
 
 module access 'access.bicep' = {
   name: '${name}-access'
   params: {
+    // The names need it: an assignment cannot be given to another principal. A preview does not see the assignments.
+    #disable-next-line what-if-short-circuiting
     principalId: identity.properties.principalId
     store: store
     storageName: storage.name
@@ -287,9 +307,10 @@ module access 'access.bicep' = {
 // ---- the secret -----------------------------------------------------------------------------------------------------
 
 // Purge protection: for seven days after the vault is deleted, nobody can purge it or reuse its name.
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: 'dt-${suffix}'
   location: location
+  tags: tagged
   properties: {
     tenantId: subscription().tenantId
     sku: { family: 'A', name: 'standard' }
@@ -301,7 +322,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
 }
 
 // One secret, verbatim, or a JSON array of several. For a rotation, give it a new version: ["new","old"].
-resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(signatureSecret)) {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = if (!empty(signatureSecret)) {
   parent: vault
   name: secretName
   properties: {
@@ -318,6 +339,7 @@ module place 'store.bicep' = {
     location: location
     store: store
     lock: lock
+    tags: tagged
     serviceBusName: serviceBusName
     storageName: storage.name
     queueName: queueName
@@ -328,9 +350,10 @@ module place 'store.bicep' = {
 
 // ---- log and alerts -------------------------------------------------------------------------------------------------
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: fullName
   location: location
+  tags: tagged
   properties: {
     sku: {
       name: 'PerGB2018'
@@ -348,6 +371,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   name: fullName
   location: location
+  tags: tagged
   kind: 'web'
   properties: {
     Application_Type: 'web'
@@ -369,6 +393,9 @@ module alerts 'alerts.bicep' = {
     email: alarmEmail
     silenceMinutes: silenceMinutes
     waitingMessages: waitingMessages
+    budgetAmount: budgetAmount
+    budgetStart: budgetStart
+    tags: tagged
   }
 }
 

@@ -11,6 +11,9 @@ param store string
 @description('Whether it is locked against deletion.')
 param lock bool
 
+@description('Its tags.')
+param tags object
+
 @description('The Service Bus namespace to make.')
 param serviceBusName string
 
@@ -33,9 +36,10 @@ var inTable = store == 'table'
 // ---- Service Bus ----------------------------------------------------------------------------------------------------
 
 // Standard, because Basic does not detect duplicates.
-resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (inServiceBus) {
+resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' = if (inServiceBus) {
   name: serviceBusName
   location: location
+  tags: tags
   sku: {
     name: 'Standard'
     tier: 'Standard'
@@ -47,7 +51,7 @@ resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (inService
 }
 
 // The first three are chosen when a queue is made, and never changed.
-resource events 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (inServiceBus) {
+resource events 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (inServiceBus) {
   parent: serviceBus
   name: queueName
   properties: {
@@ -79,27 +83,27 @@ resource serviceBusLock 'Microsoft.Authorization/locks@2020-05-01' = if (inServi
 
 // ---- Azure Storage --------------------------------------------------------------------------------------------------
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageName
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = if (inStorageQueue) {
+resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-08-01' = if (inStorageQueue) {
   parent: storage
   name: 'default'
 }
 
-resource storageQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = if (inStorageQueue) {
+resource storageQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = if (inStorageQueue) {
   parent: queues
   name: queueName
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices@2023-05-01' = if (inStorageQueue || inTable) {
+resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-08-01' = if (inStorageQueue || inTable) {
   parent: storage
   name: 'default'
 }
 
 // Events, or the keys of those that were sent.
-resource table 'Microsoft.Storage/storageAccounts/tableServices/tables@2023-05-01' = if (inStorageQueue || inTable) {
+resource table 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-08-01' = if (inStorageQueue || inTable) {
   parent: tables
   name: inTable ? tableName : seenTableName
 }

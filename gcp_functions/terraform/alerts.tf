@@ -4,7 +4,7 @@ resource "google_monitoring_notification_channel" "email" {
   type         = "email"
   labels       = { email_address = var.alarm_email }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
 locals {
@@ -91,12 +91,13 @@ resource "google_logging_metric" "outcomes" {
     }
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
-# Cloud Monitoring refuses an alert about a metric that it does not know yet.
+# Cloud Monitoring refuses an alert about a metric that it does not know yet, and says that a new one takes up to ten
+# minutes. The provider does not try again: https://github.com/hashicorp/terraform-provider-google/issues/11102
 resource "time_sleep" "metrics" {
-  create_duration = "30s"
+  create_duration = "600s"
 
   depends_on = [google_logging_metric.outcomes]
 }
@@ -194,7 +195,7 @@ resource "google_monitoring_dashboard" "receiver" {
     }
   })
 
-  depends_on = [time_sleep.metrics]
+  depends_on = [time_sleep.apis]
 }
 
 locals {
@@ -234,4 +235,36 @@ locals {
       }]
     } : {},
   )
+}
+
+# Its mails go to the billing account's administrators, and to alarm_email.
+resource "google_billing_budget" "project" {
+  count           = var.budget_amount > 0 ? 1 : 0
+  provider        = google.budget
+  billing_account = var.billing_account
+  display_name    = var.name
+
+  budget_filter {
+    projects = ["projects/${data.google_project.this.number}"]
+  }
+  amount {
+    specified_amount {
+      units = tostring(var.budget_amount)
+    }
+  }
+  threshold_rules {
+    threshold_percent = 0.5
+  }
+  threshold_rules {
+    threshold_percent = 1
+  }
+  dynamic "all_updates_rule" {
+    for_each = google_monitoring_notification_channel.email
+
+    content {
+      monitoring_notification_channels = [all_updates_rule.value.id]
+    }
+  }
+
+  depends_on = [time_sleep.apis]
 }

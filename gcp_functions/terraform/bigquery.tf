@@ -14,7 +14,7 @@ resource "google_bigquery_dataset" "events" {
   description                = "Events of DT's Data Connectors. Begin with the views: readings, latest."
   delete_contents_on_destroy = false
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 
   lifecycle {
     prevent_destroy = true

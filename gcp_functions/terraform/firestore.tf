@@ -7,7 +7,7 @@ resource "google_firestore_database" "events" {
   delete_protection_state           = "DELETE_PROTECTION_ENABLED"
   point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 
   lifecycle {
     prevent_destroy = true

@@ -48,13 +48,23 @@ locals {
 
 resource "google_project_service" "apis" {
   for_each = toset(concat(
-    ["artifactregistry", "cloudbuild", "cloudfunctions", "iam", "logging", "monitoring", "run", "secretmanager", "storage"],
+    [
+      "artifactregistry", "cloudbuild", "cloudfunctions", "cloudresourcemanager", "iam", "logging", "monitoring", "run",
+      "secretmanager", "storage",
+    ],
     local.in_topic ? ["pubsub"] : [],
     local.has_bigquery ? ["bigquery"] : [],
     local.has_firestore ? ["firestore"] : [],
+    var.budget_amount > 0 ? ["billingbudgets"] : [],
   ))
   service            = "${each.key}.googleapis.com"
   disable_on_destroy = false
+}
+
+# An API that was just enabled refuses calls for a while. The provider waits until it is enabled, and no longer.
+resource "time_sleep" "apis" {
+  create_duration = "60s"
+  triggers        = { apis = join(" ", sort([for api in google_project_service.apis : api.service])) }
 }
 
 # ---- the function ----------------------------------------------------------------------------------------------------
@@ -123,7 +133,7 @@ resource "google_storage_bucket" "source" {
   public_access_prevention    = "enforced"
   force_destroy               = true # the packages only; anybody can make them again
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
 # ---- permission to call ----------------------------------------------------------------------------------------------
@@ -157,7 +167,7 @@ resource "google_service_account" "receiver" {
   account_id   = var.name
   display_name = "${var.name}: the function"
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
 # In a project of today the account that builds by default may do nothing:
@@ -166,7 +176,7 @@ resource "google_service_account" "build" {
   account_id   = "${var.name}-build"
   display_name = "${var.name}: builds of the function"
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_project_iam_member" "build" {
@@ -193,14 +203,25 @@ resource "google_pubsub_topic_iam_member" "receiver" {
 # that creates may delete too: https://cloud.google.com/firestore/docs/security/iam
 resource "google_project_iam_custom_role" "receiver" {
   count   = local.has_firestore ? 1 : 0
-  role_id = replace(var.name, "-", "_")
+  role_id = "${replace(var.name, "-", "_")}_${random_id.role.hex}"
   title   = "${var.name}: write documents"
   permissions = concat(
     ["datastore.entities.create"],
     local.in_firestore ? [] : ["datastore.entities.get"],
   )
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
+
+  # One that was made under another id keeps it.
+  lifecycle {
+    ignore_changes = [role_id]
+  }
+}
+
+# The id of a deleted role is taken for 37 days, and can be restored for the first 7 of them only:
+# https://cloud.google.com/iam/docs/creating-custom-roles#deleting-custom-role
+resource "random_id" "role" {
+  byte_length = 4
 }
 
 resource "google_project_iam_member" "firestore" {
@@ -243,7 +264,7 @@ resource "google_secret_manager_secret" "signature" {
     }
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 }
 
 ephemeral "random_password" "signature" {
@@ -277,7 +298,7 @@ resource "google_pubsub_topic" "events" {
     allowed_persistence_regions = [var.region]
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 
   lifecycle {
     prevent_destroy = true
@@ -321,7 +342,7 @@ resource "google_pubsub_topic" "dead_letters" {
     allowed_persistence_regions = [var.region]
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [time_sleep.apis]
 
   lifecycle {
     prevent_destroy = true

@@ -27,6 +27,12 @@ variable "package" {
   description = "The zip that `make package-gcp` writes. Default: its path, dist/gcp_functions.zip."
 }
 
+variable "labels" {
+  type        = map(string)
+  default     = {}
+  description = "Labels of everything that can have some, such as { team = \"facilities\" }."
+}
+
 # ---- stores ----------------------------------------------------------------------------------------------------------
 
 variable "store" {
@@ -243,4 +249,25 @@ variable "silence_minutes" {
     condition     = var.silence_minutes >= 1 && var.silence_minutes <= 1410
     error_message = "From 1 to 1410."
   }
+}
+
+variable "budget_amount" {
+  type        = number
+  default     = 0
+  description = "A budget for the whole project, in the billing account's currency for each month: a mail at half of it, and at all of it. It stops nothing. 0: none."
+
+  validation {
+    condition     = var.budget_amount >= 0 && floor(var.budget_amount) == var.budget_amount
+    error_message = "A whole number, at least 0."
+  }
+  validation {
+    condition     = var.budget_amount == 0 || var.billing_account != ""
+    error_message = "budget_amount needs billing_account."
+  }
+}
+
+variable "billing_account" {
+  type        = string
+  default     = ""
+  description = "For budget_amount: the id of the project's billing account, which `gcloud billing projects describe` shows. You need the role Billing Account Costs Manager on it."
 }

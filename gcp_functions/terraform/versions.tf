@@ -19,6 +19,15 @@ terraform {
 }
 
 provider "google" {
-  project = var.project
-  region  = var.region
+  project        = var.project
+  region         = var.region
+  default_labels = var.labels
+}
+
+# The budget's API refuses a person's login unless a project is named for its quota.
+provider "google" {
+  alias                 = "budget"
+  project               = var.project
+  billing_project       = var.project
+  user_project_override = true
 }

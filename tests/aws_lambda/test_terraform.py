@@ -189,6 +189,7 @@ def templates(applied: dict[str, Applied]) -> dict[str, Chosen]:
         (["-var=signature_policy=both"], "es256 and both need organization_id"),
         (["-var=silence_minutes=1441"], "From 1 to 1440"),
         (["-var=store=redis"], "dynamodb or sqs"),
+        (["-var=budget_amount=20"], "needs alarm_email"),
     ],
 )
 def test_invalid_variables_are_refused(queued: Applied, variables: list[str], complaint: str) -> None:
@@ -198,7 +199,7 @@ def test_invalid_variables_are_refused(queued: Applied, variables: list[str], co
 def test_variables_and_outputs_are_those_of_the_template() -> None:
     configuration, template = Configuration(SOURCE), TEMPLATE.read_text()
     for kind, section, more in (
-        ("variable", "Parameters", {"Name", "Package", "MaxMessageSize"}),
+        ("variable", "Parameters", {"Name", "Package", "MaxMessageSize", "Tags", "BudgetAmount"}),
         ("output", "Outputs", set()),
     ):
         (text,) = re.findall(rf"^{section}:\n((?:(?:  .*)?\n)+)", template, re.MULTILINE)
@@ -206,55 +207,45 @@ def test_variables_and_outputs_are_those_of_the_template() -> None:
         assert {pascal(name) for name in configuration.named(kind)} == names | more
 
 
-# Address and name: with another, Terraform would make a new one and leave or destroy the one that is in use.
-ALARM = 'aws_cloudwatch_metric_alarm.more_than["%s"]'
-RECEIVER = {
-    "aws_cloudformation_stack.url_permission": "%s-url-permission",
-    "aws_cloudwatch_dashboard.receiver": "%s",
-    "aws_cloudwatch_log_group.receiver": "/aws/lambda/%s",
-    "aws_cloudwatch_metric_alarm.silence": "%s-silence",
-    **{ALARM % it: f"%s-{it}" for it in ("failed", "errors", "throttles", "url-5xx", "queue-age", "dead-letters")},
-    "aws_iam_role.receiver": "%s-[0-9]+",
-    "aws_iam_role_policy.receiver": "receiver",
+# Address and name of what holds events, of the secret and of the URL: with another, Terraform would make a new one.
+BOTH = {
     "aws_lambda_function.receiver": "%s",
     "aws_lambda_function_url.receiver": "%s",
-    "aws_lambda_permission.url": "%s",
     "aws_secretsmanager_secret.signature": "%s-signature-[0-9]+",
-    "aws_secretsmanager_secret_version.signature": "arn:.*:secret:%s-signature-.*",
     "aws_sqs_queue.dead_letters[0]": "%s-dead-letters(.fifo)?",
     "aws_sqs_queue.events[0]": "%s-events(.fifo)?",
 }
-PIPED = {
-    "aws_cloudwatch_metric_alarm.pipe[0]": "%s-pipe",
-    ALARM % "pipe-dead-letters": "%s-pipe-dead-letters",
-    "aws_dynamodb_table.events[0]": "%s-events",
-    "aws_iam_role.pipe[0]": "%s-pipe-[0-9]+",
-    "aws_iam_role_policy.pipe[0]": "pipe",
-    "aws_pipes_pipe.events[0]": "%s-events",
-    "aws_sns_topic.alarms[0]": "%s-alarms",
-    "aws_sns_topic_subscription.alarms[0]": "arn:.*:%s-alarms",
-    "aws_sqs_queue.pipe_dead_letters[0]": "%s-pipe-dead-letters",
+TABLES = {
+    "piped": {"aws_dynamodb_table.events[0]": "%s-events"},
+    "queued": {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"},
 }
-QUEUED = {"aws_dynamodb_table.seen_keys[0]": "%s-seen-keys"}
-NAMED = ("name", "alarm_name", "dashboard_name", "function_name", "secret_id", "topic_arn")
 
 
-def test_addresses_and_names_of_resources(piped: Applied, queued: Applied) -> None:
-    for applied, expected in ((piped, RECEIVER | PIPED), (queued, RECEIVER | QUEUED)):
-        assert applied.state.keys() == expected.keys()
-        for address, values in applied.state.items():
-            name = next(str(values[it]) for it in NAMED if values.get(it))
-            assert re.fullmatch(expected[address].replace("%s", applied.name), name), f"{address}: {name}"
+def test_addresses_and_names_of_resources(each: Applied) -> None:
+    for address, expected in (BOTH | TABLES[each.name]).items():
+        values = each.state[address]
+        name = values.get("name") or values["function_name"]
+        assert re.fullmatch(expected.replace("%s", each.name), name), f"{address}: {name}"
+
+
+BUDGET, MORE = "aws_budgets_budget.account[0]", ["-var=budget_amount=20", '-var=tags={team="facilities"}']
 
 
 def test_second_plan_destroys_and_replaces_nothing(piped: Applied, queued: Applied) -> None:
+    """Nor with tags and a budget."""
+
     def actions(applied: Applied) -> dict[str, list[str]]:
-        applied.must("plan", "-out=again", *applied.variables)
+        applied.must("plan", "-out=again", *applied.variables, *(MORE if applied is piped else []))
         changes = applied.shown("again")["resource_changes"]
-        return {it["address"]: it["change"]["actions"] for it in changes if it["mode"] == "managed"}
+        return {it["address"]: but_for_tags(it["change"]) for it in changes if it["mode"] == "managed"}
+
+    def but_for_tags(change: dict[str, Any]) -> list[str]:
+        before, after = ((change[it] or {}) | {"tags": 0, "tags_all": 0} for it in ("before", "after"))
+        return ["no-op"] if before == after else list(change["actions"])
 
     with ThreadPoolExecutor() as both:
         for applied, found in zip((piped, queued), both.map(actions, (piped, queued)), strict=True):
+            assert found.pop(BUDGET, None) == (["create"] if applied is piped else None)
             assert found.keys() == applied.state.keys()
             # moto gives the redrive policy and the template back in another spelling, and no logging configuration.
             changed = {address for address, it in found.items() if it != ["no-op"]}

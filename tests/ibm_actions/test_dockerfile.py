@@ -5,15 +5,15 @@ import importlib.util
 import json
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.support.ibm_tools import needs_tools, tool
+from tests.support.tools import Tools
 
+TOOLS = Tools("ibm", "hadolint", "shellcheck")
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "ibm_actions" / "Dockerfile"
 
@@ -49,11 +49,9 @@ def package() -> Mapping[str, Path]:
     return files
 
 
-@needs_tools
+@TOOLS.needed
 def test_hadolint_passes() -> None:
-    done = subprocess.run(
-        [tool("hadolint"), "--no-color", str(DOCKERFILE)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = TOOLS.run("hadolint", "--no-color", str(DOCKERFILE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -4,8 +4,10 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
 from tests.support.environments import environment_of, unpacked
 from tests.support.es256 import JWKS, es256
 from tests.support.ibm import code_engine, openwhisk
+from tests.support.pages import PAGES
 from tests.support.processes import ROOT, running
 
 REQUIREMENTS = ("requirements.txt", "app-requirements.txt")
@@ -70,6 +73,17 @@ def test_requirements_of_the_package_are_pinned(name: str, package: Path) -> Non
 def test_package_shadows_no_module_of_the_standard_library(package: Path) -> None:
     at_the_root = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__main__"}
     assert at_the_root & sys.stdlib_module_names == set()
+
+
+def test_action_for_openwhisk_names_nothing_to_install(package: Path, tmp_path: Path) -> None:
+    """The commands of README.md, but for those that package and install, which other tests run."""
+    shutil.copytree(package, tmp_path / "dist" / "ibm_actions")
+    script = PAGES["ibm_actions/README.md"].of("sh", "Apache OpenWhisk")[0]
+    (lines,) = re.findall(r"--requirement \S+\n(.*)", script, re.DOTALL)
+    subprocess.run(["sh", "-eu", "-c", lines], cwd=tmp_path, check=True)
+    with zipfile.ZipFile(tmp_path / "dist" / "action.zip") as action:
+        assert "__main__.py" in action.namelist()
+        assert not [name for name in action.namelist() if "requirements" in name]
 
 
 # As the runtimes load it: https://github.com/apache/openwhisk-runtime-python

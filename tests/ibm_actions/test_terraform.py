@@ -13,7 +13,7 @@ from core.environment import Environment
 from core.receiver import DEADLINE
 from core.settings import Settings
 from tests.support.source import functions, outcomes, strings
-from tests.support.terraform import META, ROOT, Configuration, Planned, Workspace, needs_terraform, plan
+from tests.support.terraform import ROOT, Configuration, Planned, Workspace, needs_terraform, plan
 from tests.support.terraform import workspace as workspace_of
 
 pytestmark = needs_terraform
@@ -29,44 +29,18 @@ COMPUTED = {
     "ibm_code_engine_app": ENDPOINT,
     "ibm_code_engine_function": ENDPOINT,
     "ibm_code_engine_project": PROJECT | {"project_id": 'try(self.project_id, "PROJECT-ID")'},
-    "ibm_iam_trusted_profile": {"id": '"Profile-1234"'},
+    "ibm_iam_trusted_profile": {"id": '"Profile-1234"', "iam_id": '"iam-Profile-1234"'},
     "ibm_logs_outgoing_webhook": {"external_id": "7"},
     "ibm_resource_group": {"id": '"GROUP-ID"'},
 }
 IBM = Configuration(SOURCE, COMPUTED)
-
-# No package carries the schema of this provider. So these are the blocks and arguments that are used, of any depth, as
-# its documentation has them: https://registry.terraform.io/providers/IBM-Cloud/ibm/latest/docs
-RUNS = """project_id name managed_domain_mappings run_compute_resource_token_enabled scale_cpu_limit scale_memory_limit
-    scale_concurrency run_env_variables type value reference key"""
-DOCUMENTED = {
-    "ibm_cloudant": "name location plan resource_group_id legacy_credentials enable_cors",
-    "ibm_code_engine_app": f"""{RUNS} image_reference image_secret image_port run_as_user scale_min_instances
-        scale_max_instances scale_concurrency_target scale_request_timeout
-        probe_liveness path interval timeout failure_threshold""",
-    "ibm_code_engine_function": f"""{RUNS} runtime code_main code_reference code_secret
-        scale_max_execution_time scale_down_delay""",
-    "ibm_code_engine_project": "name resource_group_id project_id",
-    "ibm_code_engine_secret": "project_id name format data",
-    "ibm_iam_trusted_profile": "name description",
-    "ibm_iam_trusted_profile_link": "profile_id name cr_type link crn component_type component_name",
-    "ibm_iam_trusted_profile_policy": "profile_id roles description resources service resource_instance_id",
-    "ibm_logs_alert_definition": """instance_id region name description enabled priority type group_by_keys
-        incidents_settings notify_on minutes notification_group webhooks integration integration_id
-        logs_threshold logs_filter simple_filter lucene_query rules condition threshold override condition_type
-        time_window logs_time_window_specific_value logs_ratio_threshold numerator denominator group_by_for
-        ignore_infinity numerator_alias denominator_alias logs_ratio_time_window_specific_value""",
-    "ibm_logs_outgoing_webhook": """instance_id region name type
-        ibm_event_notifications event_notifications_instance_id region_id""",
-    "ibm_resource_group": "name",
-}
 
 LOGS, NOTIFICATIONS = "01234567-89ab-cdef-0123-456789abcdef", "fedcba98-7654-3210-fedc-ba9876543210"
 SECRET = {"signature_secret": "THE SECRET"}
 
 workspace = workspace_of(IBM, region="eu-de", reference="private.de.icr.io/ce--1/app:2")
 application = plan(**SECRET)
-function = plan(form="function", logs_instance=LOGS, **SECRET)
+function = plan(form="function", logs_instance=LOGS, tags='["team:facilities"]', **SECRET)
 es256 = plan(signature_policy="es256", organization_id="one")
 # With every resource that may exist already, the secret included, and everything optional.
 existing = plan(
@@ -97,31 +71,15 @@ def test_permissions_are_granted_before_the_receiver_starts() -> None:
         assert waits[f"ibm_code_engine_{what}.receiver"] >= needed | {"ibm_code_engine_secret.signature"}
 
 
-def test_resource_arguments_exist_in_the_provider() -> None:
-    assert {it.split(".")[0] for it in IBM.resources} == DOCUMENTED.keys()
-    for address, body in IBM.resources.items():
-        used = set(re.findall(r'"(?:\\")?([a-z]\w*)(?:\\")?":', json.dumps(body)))  # a dynamic block is quoted
-        of_language = META | {"dynamic", "content", "prevent_destroy"}
-        assert used - of_language <= set(DOCUMENTED[address.split(".")[0]].split()), address
-
-
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({"form": "job"}, "application or function"),
         ({"signature_policy": "unsigned"}, "any, hs256, es256 or both"),
-        ({"name": "dt-receiver-"}, "the last no hyphen"),
         ({"name": "d" * 51}, "From 2 to 50"),
-        ({"min_instances": "11"}, "at least min_instances"),
         ({"max_instances": "0"}, "At least 1"),
-        ({"concurrency": "0"}, "From 1 to 1000"),
-        ({"cloudant_plan": "dedicated"}, "standard or lite"),
+        ({"min_instances": "11"}, "at least min_instances"),
         ({"database_prefix": "Events"}, "Lower-case letters"),
-        ({"database_period": "day"}, "year, quarter or month"),
-        ({"accept_expired_for": "86401"}, "From 0 to 86400"),
-        ({"logs_instance": "my-logs"}, "A GUID, which"),
         ({"event_notifications_instance": NOTIFICATIONS}, "give logs_instance too"),
-        ({"refused_per_hour": "0"}, "At least 1"),
     ],
 )
 def test_invalid_variables_are_refused(workspace: Workspace, variables: dict[str, str], complaint: str) -> None:
@@ -134,15 +92,11 @@ def test_new_project_needs_the_secret(workspace: Workspace) -> None:
 
 def test_form_and_names(application: Planned, function: Planned, existing: Planned) -> None:
     """Names never change: Terraform would create a new resource, with another URL or an empty database."""
-    names = {"ibm_cloudant.events": "dt-receiver", "ibm_code_engine_project.receiver": "dt-receiver"}
-    names |= {
-        "ibm_iam_trusted_profile.receiver": "dt-receiver",
-        "ibm_code_engine_secret.signature": "dt-receiver-signature",
-    }
+    given = ("ibm_cloudant.events", "ibm_code_engine_project.receiver", "ibm_code_engine_secret.signature")
     for planned, form, other in ((application, "app", "function"), (function, "function", "app")):
         assert planned.resources[f"ibm_code_engine_{other}.receiver"] == []
-        expected = names | {f"ibm_code_engine_{form}.receiver": "dt-receiver"}
-        assert {address: planned.one(address)["name"] for address in expected} == expected
+        named = (*given, "ibm_iam_trusted_profile.receiver", f"ibm_code_engine_{form}.receiver")
+        assert {planned.one(it)["name"].removesuffix("-signature") for it in named} == {"dt-receiver"}
         assert planned.outputs == {
             "url": URL,
             "cloudant": f"https://{HOST}",
@@ -151,7 +105,6 @@ def test_form_and_names(application: Planned, function: Planned, existing: Plann
             "secret": "dt-receiver-signature",
             "project_id": "PROJECT-ID",
         }
-    given = ("ibm_cloudant.events", "ibm_code_engine_project.receiver", "ibm_code_engine_secret.signature")
     assert [existing.resources[it] for it in given] == [[], [], []]
     cloudant = existing.one("ibm_cloudant.given")
     assert (cloudant["name"], cloudant["resource_group_id"]) == ("my-cloudant", "GROUP-ID")
@@ -161,14 +114,9 @@ def test_size_and_time_limits(application: Planned, function: Planned, existing:
     app, it = application.one("ibm_code_engine_app.receiver"), function.one("ibm_code_engine_function.receiver")
     assert DEADLINE < app["scale_request_timeout"] < 10
     assert it["scale_max_execution_time"] == 120, "the longest there is: a 299 is a receipt"
-    # https://cloud.ibm.com/docs/codeengine?topic=codeengine-mem-cpu-combo
-    assert (app["scale_cpu_limit"], app["scale_memory_limit"]) == ("0.25", "0.5G")
-    assert (it["scale_cpu_limit"], it["scale_memory_limit"], it["scale_concurrency"]) == ("0.25", "1G", 1)
     for found, concurrency, least in ((app, 32, 0), (existing.one("ibm_code_engine_app.receiver"), 8, 1)):
         assert found["scale_concurrency"] == found["scale_concurrency_target"] == concurrency
         assert (found["scale_min_instances"], found["scale_max_instances"]) == (least, 10)
-    (probe,) = app["probe_liveness"]
-    assert (probe["type"], probe["path"]) == ("http", "/healthz")
     dockerfile = (ROOT / "ibm_actions" / "Dockerfile").read_text()
     assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == [str(app["run_as_user"])]
     assert it["code_main"] in functions("ibm_actions/__main__.py")
@@ -252,7 +200,7 @@ def test_secret_is_in_one_place(application: Planned, function: Planned, existin
 def test_cloudant_has_no_passwords_and_is_protected_from_destroy(application: Planned) -> None:
     instance = application.one("ibm_cloudant.events")
     assert (instance["plan"], instance["location"]) == ("standard", "eu-de")
-    assert (instance["legacy_credentials"], instance["enable_cors"]) == (False, False)
+    assert (instance["legacy_credentials"], instance["enable_cors"], instance["tags"]) == (False, False, None)
     assert IBM.kept == {"ibm_cloudant.events"}
 
 
@@ -262,9 +210,6 @@ def test_alerts_query_what_the_receiver_logs(application: Planned, function: Pla
     for planned, names, ids in ((function, {*both, "platform"}, []), (existing, both, [7])):
         alerts = planned.resources["ibm_logs_alert_definition.more_than"]
         assert {alert["name"] for alert in alerts.values()} == {f"dt-receiver-{name}" for name in names}
-        for alert in alerts.values():
-            (query,) = alert["logs_threshold"][0]["logs_filter"][0]["simple_filter"]
-            assert 'message._app:"dt-receiver" AND ' in query["lucene_query"]
         for alert in planned.instances("ibm_logs_alert_definition"):
             (group,) = alert["notification_group"]
             assert [it["integration"] for it in group["webhooks"]] == [[{"integration_id": it}] for it in ids]
@@ -272,8 +217,7 @@ def test_alerts_query_what_the_receiver_logs(application: Planned, function: Pla
     kept, every = (ratio[it][0]["simple_filter"][0]["lucene_query"] for it in ("numerator", "denominator"))
     assert set(re.findall(r'message\.outcome:"(\w+)"', kept)) == {"stored", "duplicate"}
     # No request of DT's is a look at its health, and what is dropped was not to be stored.
-    assert set(re.findall(r'message\.outcome:"(\w+)"', every)) == {"stored", "duplicate", "refused", "failed"}
-    text = json.dumps(function.instances("ibm_logs_alert_definition")).replace('\\"', "'")
-    assert set(re.findall(r"message\.outcome:'(\w+)'", text)) <= outcomes()
+    assert set(re.findall(r'message\.outcome:"(\w+)"', every)) == outcomes() - {"dropped"}
+    text = json.dumps(function.instances("ibm_logs_alert_definition"))
     # As the notes of ibm_actions.databases and ibm_actions.capacity begin.
-    assert "(message.note:databases* OR 'note databases')" in text
+    assert "message.note:databases*" in text

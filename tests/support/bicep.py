@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.tools import Tools
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "azure_functions" / "infra"
 MAIN = INFRA / "main.bicep"
 COMPILER = shutil.which("bicep") or shutil.which(ROOT.parent / "shared" / "tools" / "bicep")
 
-TOOLS = Path(os.environ.get("DT_AZURE_TOOLS") or ROOT / ".venv-azure" / "bin")
-MISSING = f"no checkov in {TOOLS}: make azure-tools; or set DT_AZURE_TOOLS to the folder that has it"
-needs_tools = pytest.mark.skipif(not (TOOLS / "checkov").exists(), reason=MISSING)
+TOOLS = Tools("azure", "checkov")
 needs_bicep = pytest.mark.skipif(COMPILER is None, reason="no Bicep compiler: install `bicep` on the PATH")
 
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"

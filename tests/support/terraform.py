@@ -27,7 +27,7 @@ TERRAFORM = shutil.which("terraform")
 needs_terraform = pytest.mark.skipif(TERRAFORM is None, reason="no terraform on PATH: install Terraform 1.11 or newer")
 
 PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False)
-META = {"count", "for_each", "depends_on", "lifecycle", "provisioner"}
+META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner"}
 
 
 class Configuration:

@@ -68,6 +68,7 @@ def test_fork_removes_clouds_and_adds_another(fork: Path) -> None:
         "package-heroku",
         "package-example",
         "deploy-example",
+        "deploy-heroku",
     }
     run(fork, "make", "-s", "deploy-example", "packages")
     assert (fork / "dist/example_cloud/main.py").is_file()

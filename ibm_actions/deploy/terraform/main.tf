@@ -49,6 +49,13 @@ resource "ibm_code_engine_project" "receiver" {
   resource_group_id = local.group
 }
 
+# An application has no tags of its own: IBM's costs are by project.
+resource "ibm_resource_tag" "project" {
+  count       = length(var.tags) > 0 && var.project_id == null ? 1 : 0
+  resource_id = ibm_code_engine_project.receiver[0].crn
+  tags        = var.tags
+}
+
 # ---- the application, or the function --------------------------------------------------------------------------------
 
 resource "ibm_code_engine_app" "receiver" {
@@ -166,7 +173,7 @@ resource "ibm_iam_trusted_profile_link" "receiver" {
 # of its own, and a policy for that instance alone:
 # https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-managing-access-for-cloudant#ibm-cloudant-roles-ai
 resource "ibm_iam_trusted_profile_policy" "cloudant" {
-  profile_id  = ibm_iam_trusted_profile.receiver.id
+  iam_id      = ibm_iam_trusted_profile.receiver.iam_id
   roles       = ["Manager"]
   description = "${var.name}: events, and a database for each ${var.database_period}"
 
@@ -200,6 +207,7 @@ resource "ibm_cloudant" "events" {
   resource_group_id  = local.group
   legacy_credentials = false # no passwords beside IAM's roles
   enable_cors        = false # no browser asks it
+  tags               = length(var.tags) > 0 ? var.tags : null
 
   lifecycle {
     prevent_destroy = true

@@ -20,6 +20,12 @@ variable "resource_group" {
   description = "The name of the resource group for the project and Cloudant. Default: the account's default one."
 }
 
+variable "tags" {
+  type        = list(string)
+  default     = []
+  description = "Tags of the project and the Cloudant instance that are made, such as [\"team:facilities\"]."
+}
+
 # ---- program ---------------------------------------------------------------------------------------------------------
 
 variable "form" {

@@ -1,0 +1,66 @@
+#!/bin/sh
+# Deploys dist/heroku/ to an app, and makes whatever the app lacks: itself, a database, a secret. It changes nothing that
+# is there, so it can run again: after an error, for a new version, or by another person.
+#
+#   sh heroku/deploy.sh APP [OPTION OF heroku create]...
+set -eu
+
+stop() {
+    echo "$1" >&2
+    exit 1
+}
+
+app=${1:-}
+case $app in
+"" | *[!a-z0-9-]*) stop 'Name the app, in a-z, 0-9 and -: make deploy-heroku ARGS=APP' ;;
+esac
+shift
+for program in heroku git openssl; do
+    command -v "$program" >/dev/null || stop "No $program: see heroku/README.md."
+done
+
+# The folder's own repository by its path, because git otherwise takes the one around it. A build needs every file,
+# unchanged, and no hooks or signatures of yours.
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+root=$(cd "$(dirname "$0")/.." && pwd)
+package=$root/dist/heroku
+own() {
+    git --git-dir="$package/.git" --work-tree="$package" -c core.autocrlf=false -c core.hooksPath=/dev/null \
+        -c commit.gpgSign=false -c user.name="$name" -c user.email="$email" "$@"
+}
+name=$(git -C "$root" config user.name || id -un)
+email=$(git -C "$root" config user.email || echo receiver@localhost)
+version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
+
+heroku apps:info --app "$app" >/dev/null 2>&1 || heroku create "$app" --no-remote "$@"
+
+[ -e "$package/.git" ] || git init --quiet "$package"
+own symbolic-ref HEAD refs/heads/main
+(cd "$package" && heroku git:remote --app "$app" >/dev/null)
+
+# On top of what is there, whoever pushed it: nothing is forced.
+pushed=$(own ls-remote heroku refs/heads/main)
+if [ "$pushed" ]; then
+    own fetch --quiet heroku refs/heads/main
+    own cat-file -e FETCH_HEAD:heroku/wiring.py 2>/dev/null || stop "The app $app runs something else: take another name."
+    own update-ref refs/heads/main FETCH_HEAD
+fi
+
+if [ -z "$(heroku config:get DATABASE_URL --app "$app")" ]; then
+    heroku addons:create heroku-postgresql:essential-0 --wait --app "$app"
+fi
+secret=$(heroku config:get DT_SIGNATURE_SECRET --app "$app")
+policy=$(heroku config:get DT_SIGNATURE_POLICY --app "$app")
+if [ -z "$secret" ] && [ "$policy" != es256 ]; then
+    heroku config:set DT_SIGNATURE_SECRET="$(openssl rand -base64 48)" --app "$app" >/dev/null
+fi
+
+own add --all --force
+own diff --cached --quiet HEAD 2>/dev/null || own commit --quiet --message "Receiver $version"
+own push heroku main
+
+# An Eco dyno sleeps, and its start may take longer than DT waits.
+if heroku ps:type --app "$app" | grep -qiw eco; then
+    heroku ps:type basic --app "$app"
+fi
+echo "Endpoint URL: $(heroku apps:info --shell --app "$app" | sed -n 's/^web_url=//p')"
