@@ -12,7 +12,7 @@ import typer
 
 from cli import CommandError
 from cli.fail import fail
-from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
+from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, latest_events, opened
 
 if TYPE_CHECKING:
     from core.event import Event
@@ -69,7 +69,7 @@ def check(
     try:
         with opened(source, needs_history=True, exit_code=2) as reader:
             ask(reader.latest_cost(query), yes)
-            seen = sorted(last_seen(reader.latest(query)), key=lambda one: one.at or UNKNOWN_TIME)
+            seen = sorted(last_seen(latest_events(reader, query)), key=lambda one: one.at or UNKNOWN_TIME)
         late = [one for one in seen if one.at is None or now - one.at > allowed]
         _show(seen, late, now, as_json)
         if webhook and late:

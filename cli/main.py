@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cli import CommandError, backup, check, cloud, export, mirror, places, reading
+from cli.connectors import connect
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -33,6 +34,7 @@ for command in (
     export.export,
     check.check,
     backup.backup,
+    connect.connect,
 ):
     app.command()(command)
 

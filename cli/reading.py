@@ -160,7 +160,7 @@ def latest(
     with opened(source, needs_history=True) as reader:
         ask(reader.latest_cost(query), yes)
         found = sorted(
-            newest_rows(reader.latest(query)),
+            newest_rows(latest_events(reader, query)),
             key=lambda row: (row.reading.name or "", row.reading.device_id or "", row.reading.event_type),
         )
         _write(found, reading_row, READING_COLUMNS, latest_table, as_json, as_csv)
@@ -303,6 +303,15 @@ def opened(
             yield reader
     except ReaderError as error:
         fail(CommandError(str(error), exit_code))
+
+
+def latest_events(reader: "Reader", query: "Query") -> "Iterator[Event]":
+    """Yield the newest events of each device and type, without those by which dtconn proves an endpoint."""
+    from itertools import filterfalse
+
+    from readers.query import is_proof
+
+    return filterfalse(is_proof, reader.latest(query))
 
 
 def ask(cost: str | None, yes: bool) -> None:

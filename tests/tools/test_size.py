@@ -21,7 +21,8 @@ BELOW = {
     # Postgres has one form of URL.
     "readers": {"core", "heroku"},
     "heroku": {"core", "core/stores", "core/service", "server"},
-    "cli": {"core", "core/stores", "core/verify", "local", "heroku", "dt_cloud", "readers"},
+    "cli": {"core", "core/stores", "core/verify", "local", "heroku", "dt_cloud", "readers", "cli/connectors"},
+    "cli/connectors": {"core", "cli", "dt_cloud", "readers"},
 }
 # A worker, which is not packaged, may take a vendor's client from the reader.
 ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server", "readers"}
