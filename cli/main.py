@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cli import CommandError, backup, check, cloud, export, mirror, places, reading
-from cli.connectors import connect
+from cli.connectors import connect, status
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -35,6 +35,7 @@ for command in (
     check.check,
     backup.backup,
     connect.connect,
+    status.status,
 ):
     app.command()(command)
 

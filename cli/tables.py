@@ -28,11 +28,11 @@ _LATEST_HEADERS = ("name", "device", "type", "quantity", "value", "time (UTC)", 
 
 def events_table(events: Iterable[Event]) -> Table:
     """Return a table of events."""
-    table = _table(*EVENT_HEADERS)
+    table = new_table(*EVENT_HEADERS)
     # The only column that shrinks in a narrow terminal: it repeats two others.
     table.add_column("key", overflow="ellipsis")
     for event in events:
-        table.add_row(*event_cells(event), _cell(event.key))
+        table.add_row(*event_cells(event), cell(event.key))
     return table
 
 
@@ -42,9 +42,9 @@ def event_cells(event: Event) -> tuple[Text, ...]:
     delay = age((event.received_at - event.timestamp).total_seconds()) if event.timestamp else ""
     return (
         _time(rfc3339(event.timestamp) if event.timestamp else received_at(event)),
-        _cell(event.event_type),
-        _cell(event.device_id),
-        _cell(event.labels.get("name")),
+        cell(event.event_type),
+        cell(event.device_id),
+        cell(event.labels.get("name")),
         value,
         Text(delay),
     )
@@ -52,15 +52,15 @@ def event_cells(event: Event) -> tuple[Text, ...]:
 
 def readings_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of readings."""
-    table = _table(*_READING_HEADERS)
+    table = new_table(*_READING_HEADERS)
     for reading, _ in rows:
         table.add_row(
             _time(reading.time),
-            _cell(reading.event_type),
-            _cell(reading.quantity),
-            _cell(reading.device_id),
+            cell(reading.event_type),
+            cell(reading.quantity),
+            cell(reading.device_id),
             Text(_value(reading)),
-            _cell(reading.name),
+            cell(reading.name),
             _mark(reading),
         )
     return table
@@ -68,14 +68,14 @@ def readings_table(rows: Iterable[ReadingRow]) -> Table:
 
 def latest_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of the latest readings, with their age now."""
-    table, now = _table(*_LATEST_HEADERS), datetime.now(UTC)
+    table, now = new_table(*_LATEST_HEADERS), datetime.now(UTC)
     for reading, _ in rows:
         time = datetime.fromisoformat(reading.time) if reading.time else None
         table.add_row(
-            _cell(reading.name),
-            _cell(reading.device_id),
-            _cell(reading.event_type),
-            _cell(reading.quantity),
+            cell(reading.name),
+            cell(reading.device_id),
+            cell(reading.event_type),
+            cell(reading.quantity),
             Text(_value(reading)),
             _time(reading.time),
             age((now - time).total_seconds()) if time else "",
@@ -86,14 +86,14 @@ def latest_table(rows: Iterable[ReadingRow]) -> Table:
 
 def seen_table(seen: "Sequence[Seen]", late: "Sequence[Seen]", now: datetime) -> Table:
     """Return a table of when each sensor was last heard of."""
-    table = _table("name", "device", "last seen (UTC)", "age", "")
+    table = new_table("name", "device", "last seen (UTC)", "age", "")
     for one in seen:
         mark = Text("silent", "red") if one in late else Text()
         if one.at is None:
-            table.add_row(_cell(one.name), _cell(one.device_id), "", "", mark)
+            table.add_row(cell(one.name), cell(one.device_id), "", "", mark)
         else:
             elapsed = age((now - one.at).total_seconds())
-            table.add_row(_cell(one.name), _cell(one.device_id), _time(rfc3339(one.at)), elapsed, mark)
+            table.add_row(cell(one.name), cell(one.device_id), _time(rfc3339(one.at)), elapsed, mark)
     return table
 
 
@@ -108,7 +108,8 @@ def show(table: Table, advice: str) -> None:
     console.print(table)
 
 
-def _table(*headers: str) -> Table:
+def new_table(*headers: str) -> Table:
+    """Return an empty table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
         table.add_column(header, no_wrap=True)
@@ -134,9 +135,9 @@ def _mark(reading: Reading) -> str:
 
 
 def _time(text: str | None) -> Text:
-    return _cell(text and text[:19].replace("T", " "))
+    return cell(text and text[:19].replace("T", " "))
 
 
-def _cell(text: str | None) -> Text:
+def cell(text: str | None) -> Text:
     """Return untrusted text without markup and control characters."""
     return Text(printable(text or ""))

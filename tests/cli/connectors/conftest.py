@@ -16,7 +16,7 @@ from tests.support.desk import SECRET
 from tests.support.dt_cloud import CONNECTORS, DEVELOPER, FIRST_PROJECT, DtCloud, dt_cloud
 from tests.support.processes import Program, running
 
-_ROLES = cycle((DEVELOPER, "project.admin"))
+_ROLES = cycle((DEVELOPER, "project.admin", "organization.admin"))
 
 
 @dataclass
