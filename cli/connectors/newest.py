@@ -14,6 +14,7 @@ from readers.sources import identity, open_reader
 
 # Newest events that are looked at for one of a project that is no proof.
 _LOOKED_AT = 500
+NO_STORE = "no store was looked at: name it with --from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def newest_events(source: str, yes: bool = False) -> Newest:
     is_default = source == DATABASE
     path = find(Path(source)) if is_default else None
     if path and not path.exists():
-        return Newest(arrived={}, fault="no store was looked at: name it with --from")
+        return Newest(arrived={}, fault=NO_STORE)
     query, arrived = Query(limit=_LOOKED_AT), dict[str | None, datetime]()
     try:
         with open_reader(str(path or source)) as reader:
