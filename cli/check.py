@@ -73,7 +73,7 @@ def check(
         late = [one for one in seen if one.at is None or now - one.at > allowed]
         _show(seen, late, now, as_json)
         if webhook and late:
-            _post(webhook, {"silentFor": silent, "sensors": [_document(one, now) for one in late]})
+            post(webhook, {"silentFor": silent, "sensors": [_document(one, now) for one in late]})
     except CommandError as error:
         fail(error)
     raise typer.Exit(1 if late or not seen else 0)
@@ -120,7 +120,7 @@ def _document(one: Seen, now: datetime) -> dict[str, Any]:
     }
 
 
-def _post(url: str, document: dict[str, Any]) -> None:
+def post(url: str, document: dict[str, Any]) -> None:
     """Post to the webhook.
 
     Raises:
