@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cli import CommandError, backup, check, cloud, export, mirror, places, reading
-from cli.connectors import connect, doctor, status, switch, watch
+from cli.connectors import backfill, connect, doctor, status, switch, watch
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -38,6 +38,7 @@ for command in (
     status.status,
     doctor.doctor,
     watch.watch,
+    backfill.backfill,
     switch.enable,
     switch.disable,
     switch.sync,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.rows import received_at
 from cli.times import age
-from core.event import Event, rfc3339
+from core.event import FETCHED, Event, rfc3339
 from core.readings import Reading, readings
 from core.text import printable
 from readers.readings import ReadingRow
@@ -40,6 +40,8 @@ def event_cells(event: Event) -> tuple[Text, ...]:
     """Return an event's cells below `EVENT_HEADERS`."""
     value = Text(_summary(event)) if event.parsed else Text(f"unparsed: {event.fault}", "yellow")
     delay = age((event.received_at - event.timestamp).total_seconds()) if event.timestamp else ""
+    if event.signed_by == FETCHED:
+        delay = FETCHED
     return (
         _time(rfc3339(event.timestamp) if event.timestamp else received_at(event)),
         cell(event.event_type),
@@ -53,7 +55,8 @@ def event_cells(event: Event) -> tuple[Text, ...]:
 def readings_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of readings."""
     table = new_table(*_READING_HEADERS)
-    for reading, _ in rows:
+    for row in rows:
+        reading = row.reading
         table.add_row(
             _time(reading.time),
             cell(reading.event_type),
@@ -61,7 +64,7 @@ def readings_table(rows: Iterable[ReadingRow]) -> Table:
             cell(reading.device_id),
             Text(_value(reading)),
             cell(reading.name),
-            _mark(reading),
+            _mark(row),
         )
     return table
 
@@ -69,7 +72,8 @@ def readings_table(rows: Iterable[ReadingRow]) -> Table:
 def latest_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of the latest readings, with their age now."""
     table, now = new_table(*_LATEST_HEADERS), datetime.now(UTC)
-    for reading, _ in rows:
+    for row in rows:
+        reading = row.reading
         time = datetime.fromisoformat(reading.time) if reading.time else None
         table.add_row(
             cell(reading.name),
@@ -79,7 +83,7 @@ def latest_table(rows: Iterable[ReadingRow]) -> Table:
             Text(_value(reading)),
             _time(reading.time),
             age((now - time).total_seconds()) if time else "",
-            _mark(reading),
+            _mark(row),
         )
     return table
 
@@ -130,8 +134,9 @@ def _value(reading: Reading) -> str:
     return f"{reading.value:.10g}" if reading.unit in (None, "1") else f"{reading.value:.10g} {reading.unit}"
 
 
-def _mark(reading: Reading) -> str:
-    return "backfilled" if reading.is_backfilled else ""
+def _mark(row: ReadingRow) -> str:
+    marks = ("backfilled", row.reading.is_backfilled), (FETCHED, row.event.signed_by == FETCHED)
+    return ", ".join(mark for mark, is_so in marks if is_so)
 
 
 def _time(text: str | None) -> Text:

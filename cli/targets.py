@@ -1,8 +1,11 @@
-"""The databases that ``dtconn mirror`` writes to, with the tables and views of the receivers."""
+"""What ``dtconn mirror`` and ``dtconn backfill`` write to: the receivers' own stores, with their tables and views."""
 
 import asyncio
+import importlib
+import os
 import sqlite3
 import time
+import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +16,10 @@ from typing import Self
 from asyncpg import Connection
 
 from cli import CommandError
-from core.environment import SettingsError
+from core.environment import Environment, SettingsError
 from core.event import Event
 from core.stores.contract import AsyncStore, StoreUnavailableError
+from core.stores.threaded import Threaded
 from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
@@ -23,14 +27,13 @@ from readers.sources import scheme_of
 
 # Seconds for a batch: the databases' own time-outs are shorter.
 _DEADLINE = 60.0
+# Concurrent writes of a store that blocks.
+_THREADS = 8
 _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position text NOT NULL)"
 
 
-class Target(ABC):
-    """A database, written by the receiver's own store: an event that it has already is a duplicate.
-
-    It remembers for each source how far it was copied, in the table ``mirrors``. A context manager.
-    """
+class Writer:
+    """Writes by a receiver's own store: an event that it has already is a duplicate. A context manager."""
 
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
@@ -72,6 +75,13 @@ class Target(ABC):
             else:
                 counts[outcome.name] += 1
         return counts
+
+    async def _open(self) -> None:
+        await self._store.open()
+
+
+class Target(Writer, ABC):
+    """A database that remembers for each source how far it was copied, in the table ``mirrors``."""
 
     @abstractmethod
     async def _open(self) -> None: ...
@@ -172,3 +182,38 @@ def open_target(url: str) -> Target:
     except SettingsError as error:
         raise CommandError(str(error), 2) from None
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)
+
+
+def open_writer(name: str) -> Writer:
+    """Return the writer of a database, as in `open_target`, or of the store of an adapter.
+
+    Args:
+        name: A database; or an adapter's folder or short name, such as ``aws``, whose settings are then read from this
+            environment, as its function reads them.
+
+    Raises:
+        CommandError: There is no such adapter, its library is missing, or a setting is.
+    """
+    folder = adapters().get(name, name)
+    if not folder.isidentifier():
+        return open_target(name)
+    try:
+        wiring = importlib.import_module(f"{folder}.wiring")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == folder:
+            return open_target(name)
+        raise CommandError(f"{folder} needs {error.name}, which is not installed: pip install -r "
+                           f"{folder}/requirements.txt", 2) from None  # fmt: skip
+    try:
+        store = wiring.build_store(Environment(os.environ))
+    except SettingsError as error:
+        raise CommandError(str(error), 2) from None
+    return Writer(store if hasattr(store, "open") else Threaded(store, _THREADS))
+
+
+def adapters() -> dict[str, str]:
+    """Return the folders of the adapters of this clone by their short names."""
+    found = {}
+    for path in Path(__file__).resolve().parent.parent.glob("*/package.toml"):
+        found[str(tomllib.loads(path.read_text(encoding="utf-8"))["name"])] = path.parent.name
+    return found
