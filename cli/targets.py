@@ -8,7 +8,7 @@ import time
 import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -33,10 +33,15 @@ _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position 
 
 
 class Writer:
-    """Writes by a receiver's own store: an event that it has already is a duplicate. A context manager."""
+    """Writes by a receiver's own store: an event that it has already is a duplicate. A context manager.
 
-    def __init__(self, store: AsyncStore) -> None:
-        self._store = store
+    Args:
+        build: Makes the store, inside a running loop.
+    """
+
+    def __init__(self, build: Callable[[], AsyncStore]) -> None:
+        self._build = build
+        self._store: AsyncStore | None = None
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -50,7 +55,8 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.run(self._store.close())
+        if self._store:
+            self._runner.run(self._store.close())
         self._runner.close()
 
     def write(self, events: Sequence[Event]) -> Counter[str]:
@@ -62,6 +68,7 @@ class Writer:
         return self._runner.run(self._write(events))
 
     async def _write(self, events: Sequence[Event]) -> Counter[str]:
+        assert self._store, "within the context only"
         deadline = time.monotonic() + _DEADLINE
         outcomes = await asyncio.gather(*(self._store.put(event, deadline) for event in events), return_exceptions=True)
         counts: Counter[str] = Counter()
@@ -77,14 +84,13 @@ class Writer:
         return counts
 
     async def _open(self) -> None:
+        # In the loop, which some stores need.
+        self._store = self._build()
         await self._store.open()
 
 
 class Target(Writer, ABC):
     """A database that remembers for each source how far it was copied, in the table ``mirrors``."""
-
-    @abstractmethod
-    async def _open(self) -> None: ...
 
     @abstractmethod
     def position(self, source: str) -> str | None:
@@ -103,11 +109,11 @@ class SqliteTarget(Target):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(SqliteStore(path))
+        super().__init__(lambda: SqliteStore(path))
         self._path = path
 
     async def _open(self) -> None:
-        await self._store.open()
+        await super()._open()
         self._execute(_TABLE)
 
     def position(self, source: str) -> str | None:
@@ -135,7 +141,7 @@ class PostgresTarget(Target):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(PostgresStore(url))
+        super().__init__(lambda: PostgresStore(url))
         self._url = url
 
     async def _open(self) -> None:
@@ -143,7 +149,7 @@ class PostgresTarget(Target):
             await migrate(self._url)
         except DRIVER_ERRORS as error:
             raise CommandError(f"The Postgres database cannot be written: {name_of(error)}. Check its URL.") from None
-        await self._store.open()
+        await super()._open()
         await self._execute(_TABLE)
 
     def position(self, source: str) -> str | None:
@@ -204,11 +210,12 @@ def open_writer(name: str) -> Writer:
             return open_target(name)
         raise CommandError(f"{folder} needs {error.name}, which is not installed: pip install -r "
                            f"{folder}/requirements.txt", 2) from None  # fmt: skip
-    try:
+
+    def build() -> AsyncStore:
         store = wiring.build_store(Environment(os.environ))
-    except SettingsError as error:
-        raise CommandError(str(error), 2) from None
-    return Writer(store if hasattr(store, "open") else Threaded(store, _THREADS))
+        return store if hasattr(store, "open") else Threaded(store, _THREADS)
+
+    return Writer(build)
 
 
 def adapters() -> dict[str, str]:

@@ -5,20 +5,17 @@ import os
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from cli.targets import adapters
 from core.event import event_key, read_time, rfc3339
 from tests.cli.connectors.conftest import Dtconn, Receiver
-from tests.support.aws import EVENTS_KEYS, create_table, items
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DEVICES, DtCloud, until
-from tests.support.moto import MotoServer
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, running, spawn
 
@@ -161,32 +158,23 @@ def test_a_filter_holds_for_what_is_fetched_too(dtconn: Dtconn, cloud: DtCloud, 
     assert {json.loads(line)["eventType"] for line in found} == {"touch"}
 
 
-def postgres_store(request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str], Callable[[], Counter[str]]]:
-    postgres: Postgres = request.getfixturevalue("postgres")
+def test_into_postgres(dtconn: Dtconn, day: Day, postgres: Postgres) -> None:
     url = postgres.create_database()
-    return ["--to", url], {}, lambda: Counter(row["key"] for row in execute(url, "SELECT key FROM events"))
-
-
-def dynamodb_store(request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str], Callable[[], Counter[str]]]:
-    moto: MotoServer = request.getfixturevalue("moto")
-    there = moto.client("dynamodb")
-    table = create_table(there, EVENTS_KEYS)
-    environ = {**moto.environment, "DT_TABLE": table}
-    return ["--to", "aws"], environ, lambda: Counter(item["key"] for item in items(there, table))
-
-
-@pytest.mark.parametrize("make", [postgres_store, dynamodb_store])
-def test_other_stores(
-    dtconn: Dtconn, day: Day, request: pytest.FixtureRequest, make: Callable[[pytest.FixtureRequest], Any]
-) -> None:
-    arguments, environ, keys = make(request)
     begin = datetime.fromisoformat(day.since) - timedelta(hours=12)
     wanted = day.published(rfc3339(begin)) - day.published(day.until)
     for stored in (len(wanted), 0):
-        result = dtconn("backfill", *day.window, *arguments, "--json", **environ)
+        result = dtconn("backfill", *day.window, "--to", url, "--json")
         assert result.exit_code == DONE, result.output
         assert json.loads(result.stdout)["stored"] == stored
-        assert keys() == Counter(wanted)
+        assert Counter(row["key"] for row in execute(url, "SELECT key FROM events")) == Counter(wanted)
+
+
+@pytest.mark.parametrize("platform", sorted(adapters()))
+def test_each_platforms_store_is_named_and_wants_its_settings(dtconn: Dtconn, day: Day, platform: str) -> None:
+    pytest.importorskip(f"{adapters()[platform]}.wiring")
+    result = dtconn("backfill", *day.window, "--to", platform, DT_DATABASE="https://not-a-file")
+    assert (result.exit_code, result.stdout) == (WRONG, "")
+    assert result.stderr
 
 
 def test_killed_it_goes_on_with_the_next_device(cloud: DtCloud, dtconn: Dtconn, day: Day, copy: Path) -> None:
@@ -236,7 +224,6 @@ def test_ids_that_are_not_recognised_stop_it(dtconn: Dtconn, day: Day, tmp_path:
         (["--since", "1d"], "Name the store"),
         (["--since", "1d", "--from", "dynamodb:events"], "--to aws"),
         (["--since", "1d", "--to", "https://example.com"], "--to sqlite"),
-        (["--since", "1d", "--to", "aws"], "DT_TABLE"),
     ],
 )
 def test_wrong_arguments_write_nothing(dtconn: Dtconn, day: Day, arguments: list[str], said: str) -> None:
