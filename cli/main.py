@@ -19,7 +19,6 @@ from dt_cloud.ids import xid
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
 )
 

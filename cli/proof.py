@@ -1,7 +1,6 @@
 """Proves an endpoint with signed requests of our own."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -47,8 +46,3 @@ def prove(url: str, secret: bytes | None, project_id: str, headers: Mapping[str,
             await asyncio.sleep(0.05)
 
     return run(post())
-
-
-def other_secret() -> bytes:
-    """Return a secret that no receiver has."""
-    return secrets.token_bytes(32)

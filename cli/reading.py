@@ -79,7 +79,8 @@ def events(
 
     A time is RFC 3339, in UTC if it names no offset; an age is a number and one of s, m, h, d, w.
 
-    With --json and --csv, the body is exactly what DT signed; in base64 if it is not text: encoding says which.
+    With --json and --csv, the body is exactly what DT signed, or what was fetched if signedBy says so; in base64 if it
+    is not text: encoding says which.
 
     \b
     Examples:

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from cli import CommandError
 from core.environment import is_secure_url
-from dt_cloud.connectors import is_loopback
 
 API = "https://api.disruptive-technologies.com"
 EMULATOR = "https://emulator.disruptive-technologies.com"
@@ -48,8 +47,8 @@ class Access:
 
     @property
     def is_desk(self) -> bool:
-        """Whether the API is on this machine."""
-        return is_loopback(self.host)
+        """Whether the API is DT Cloud on the desk: only this machine is asked without TLS."""
+        return self.api.startswith("http:")
 
 
 def load_access(environ: Mapping[str, str] | None = None) -> Access:
@@ -77,7 +76,7 @@ def load_access(environ: Mapping[str, str] | None = None) -> Access:
         email=email,
     )
     for name in ("DT_EMULATOR_URL", "DT_OIDC_TOKEN_ENDPOINT"):
-        if access.is_desk and not is_loopback(urlsplit(addresses[name]).hostname or ""):
+        if access.is_desk and not addresses[name].startswith("http:"):
             raise CommandError(
                 f"DT_API_URL is on this machine, and {name} is not. Paste all lines that `make cloud` prints.", 2
             )

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli import CommandError
 from cli.connectors.client import Client
@@ -31,11 +30,13 @@ from cli.connectors.options import (
 from cli.connectors.values import Connector
 from cli.places import find
 from cli.reading import DATABASE, From, opened
-from cli.targets import Writer, open_writer
 from cli.times import age, parse_time
 from core.event import Event, rfc3339
 from readers.query import Query
 from readers.sources import identity, scheme_of
+
+if TYPE_CHECKING:
+    from cli.targets import Writer
 
 # DT Cloud keeps events for 30 days.
 KEPT = timedelta(days=30)
@@ -103,6 +104,8 @@ def backfill(
       dtconn backfill --since 3d --to postgres://...
       dtconn backfill --since 3d --from dynamodb:dt-receiver-events --to aws
     """  # noqa: D301
+    from cli.targets import open_writer
+
     with asking():
         begin, end = _window(since, until)
         target = _target(source, to)
@@ -167,8 +170,10 @@ def _target(source: str, to: str | None) -> str:
 
 
 def _run(
-    client: Client, connector: Connector, devices: Sequence[dict[str, Any]], job: Job, writer: Writer, path: Path
+    client: Client, connector: Connector, devices: Sequence[dict[str, Any]], job: Job, writer: "Writer", path: Path
 ) -> None:
+    from rich.console import Console
+
     begin, end = datetime.fromisoformat(job.since), datetime.fromisoformat(job.until)
     left = [device for device in devices if device_id(device) not in set(job.done)]
     started, counts = time.monotonic(), Counter(job.counts)

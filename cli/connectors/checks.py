@@ -205,7 +205,7 @@ def of_machine(access: Access) -> Iterator[Finding]:
 
 
 def _netrc_has(host: str) -> bool:
-    path = os.environ.get("NETRC") or "~/.netrc"
+    path = os.getenv("NETRC") or "~/.netrc"
     try:
         return netrc.netrc(os.path.expanduser(path)).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):

@@ -1,16 +1,19 @@
 """What an endpoint's answer means: the receiver's own, or that of the platform in front of it."""
 
 import json
+import secrets
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from cli.connectors.values import Connector
-from cli.proof import other_secret, prove
-from core.receiver import UNVERIFIED
-from dt_cloud.sender import Answer
 
-_TYPE = json.loads(UNVERIFIED.body)["type"]
-_OURS = _TYPE.rpartition(":")[0]
+if TYPE_CHECKING:
+    from dt_cloud.sender import Answer
+
+# As `core.http.problem` names them.
+_OURS = "urn:problem-type:data-connector:"
+_UNVERIFIED = f"{_OURS}unverified"
 
 
 class Kind(Enum):
@@ -54,20 +57,27 @@ class Said:
 
 def ask_signed(connector: Connector, secret: str) -> Said:
     """Post a proof event signed with ``secret``, which the receiver stores if the secret is its own."""
-    return understood(prove(connector.url, secret.encode(), connector.project_id, connector.headers))
+    return _asked(connector, secret.encode())
 
 
 def ask_forged(connector: Connector) -> Said:
     """Post a proof event signed with a secret that no receiver has."""
-    return understood(prove(connector.url, other_secret(), connector.project_id, connector.headers))
+    return _asked(connector, secrets.token_bytes(32))
 
 
 def ask_unsigned(connector: Connector) -> Said:
     """Post a proof event without signature, which a receiver refuses: nothing is stored."""
-    return understood(prove(connector.url, None, connector.project_id, connector.headers))
+    return _asked(connector, None)
 
 
-def understood(answer: Answer) -> Said:
+def _asked(connector: Connector, secret: bytes | None) -> Said:
+    # Imported here, because its libraries take longer than the rest of dtconn.
+    from cli.proof import prove
+
+    return understood(prove(connector.url, secret, connector.project_id, connector.headers))
+
+
+def understood(answer: "Answer") -> Said:
     """Return what an answer means."""
     kind, text = _meaning(answer)
     return Said(
@@ -79,7 +89,7 @@ def understood(answer: Answer) -> Said:
     )
 
 
-def _meaning(answer: Answer) -> tuple[Kind, str]:
+def _meaning(answer: "Answer") -> tuple[Kind, str]:
     status = answer.status
     if status is None:
         return Kind.SILENT, f"It cannot be reached from here ({answer.reason}). Check the URL, its certificate and DNS."
@@ -89,7 +99,7 @@ def _meaning(answer: Answer) -> tuple[Kind, str]:
         text = f"Something other than the receiver answers {status}, which DT takes for stored. Check the URL's path."
         return Kind.FOREIGN_SUCCESS, text
     problem = _problem(answer.body)
-    if problem == _TYPE:
+    if problem == _UNVERIFIED:
         return Kind.UNVERIFIED, "The receiver does not accept the signature."
     if problem:
         return Kind.FAULT, f"The receiver answers {status}: its log says why."
