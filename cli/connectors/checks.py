@@ -1,7 +1,5 @@
 """The causes that ``dtconn doctor`` looks for, each with the command that mends it."""
 
-import netrc
-import os
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,7 +189,10 @@ def _secret(connector: Connector) -> Iterator[Finding]:
 
 def of_machine(access: Access) -> Iterator[Finding]:
     """Yield what on this machine misleads DT's client; dtconn itself keeps clear of it."""
-    if _netrc_has(access.host):
+    # What DT's client sends its requests with; it takes a while to import.
+    from requests.utils import get_netrc_auth
+
+    if get_netrc_auth(access.api):
         text = f"~/.netrc has an entry for {access.host}, which DT's Python client sends instead of its token."
         yield Finding(NOTE, "netrc", text, f"NETRC=/dev/null, or remove the entry of {access.host}")
     proxies = urllib.request.getproxies()
@@ -202,11 +203,3 @@ def of_machine(access: Access) -> Iterator[Finding]:
             yield Finding(NOTE, "proxy", text, f"export NO_PROXY={access.host}")
         else:
             yield Finding(NOTE, "proxy", f"{access.host} is asked through the proxy {shown_url(proxy)}.")
-
-
-def _netrc_has(host: str) -> bool:
-    path = os.getenv("NETRC") or "~/.netrc"
-    try:
-        return netrc.netrc(os.path.expanduser(path)).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
