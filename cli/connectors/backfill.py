@@ -119,7 +119,9 @@ def backfill(
         devices = sorted(client.devices(project.project_id), key=device_id)
         recognised = _verify(client, connector, devices, job, source) if verify else None
         if recognised and not quiet and not as_json:
-            typer.echo(f"{recognised[0]} of {recognised[1]} events of the day before are stored under the same id.")
+            known, compared = recognised
+            typer.echo(f"{known} of {compared} events of the day before are stored under the same id." if compared else
+                       "DT Cloud has no event of the day before to compare.")  # fmt: skip
         with open_writer(target) as writer:
             _run(client, connector, devices, job, writer, path)
     document: dict[str, Any] = {"connector": connector.connector_id, "since": job.since, "until": job.until,

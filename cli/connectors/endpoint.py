@@ -94,7 +94,7 @@ def _meaning(answer: "Answer") -> tuple[Kind, str]:
     if status is None:
         return Kind.SILENT, f"It cannot be reached from here ({answer.reason}). Check the URL, its certificate and DNS."
     if "event-outcome" in answer.headers and status == 200:
-        return Kind.STORED, "The receiver stored it."
+        return Kind.STORED, "The receiver accepts the signature."
     if 200 <= status < 300:
         text = f"Something other than the receiver answers {status}, which DT takes for stored. Check the URL's path."
         return Kind.FOREIGN_SUCCESS, text

@@ -32,7 +32,7 @@ class Gap:
         )
 
     def __str__(self) -> str:
-        return f"{age((self.until - self.since).total_seconds())}, since {rfc3339(self.since)[:19]}Z"
+        return f"{age((self.until - self.since).total_seconds())} ago, at {rfc3339(self.since)[:19]}Z"
 
 
 def find_gap(source: str, connector: Connector, yes: bool) -> Gap | str:

@@ -71,7 +71,8 @@ def choose(connectors: Sequence[Connector], chosen: str | None, project: Project
     if len(found) == 1:
         return found[0]
     if not found:
-        wanted = f"no connector {shown_url(chosen) if '://' in chosen else chosen}" if chosen else "no Data Connector"
+        what = shown_url(chosen) if chosen and "://" in chosen else chosen
+        wanted = f'no connector "{what}"' if what else "no Data Connector"
         raise CommandError(
             f"{project.shown} has {wanted}. `dtconn status` lists them; `dtconn connect URL` makes one.", 4
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.places import find
 from cli.reading import DATABASE
-from core.event import rfc3339
+from core.event import FETCHED, rfc3339
 from readers import ReaderError
 from readers.query import Query, is_proof
 from readers.sources import identity, open_reader
@@ -66,7 +66,8 @@ def newest_events(source: str, yes: bool = False) -> Newest:
             if cost and not yes:
                 return Newest(store=identity(source), arrived={}, fault=f"{cost} Add --yes to look")
             for event in reader.events(query):
-                if not is_proof(event):
+                # A fetched event was not delivered, whenever it was fetched.
+                if not is_proof(event) and event.signed_by != FETCHED:
                     known = arrived.get(event.project_id)
                     arrived[event.project_id] = max(known or event.received_at, event.received_at)
     except ReaderError as error:

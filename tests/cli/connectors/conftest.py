@@ -46,16 +46,8 @@ def module_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DtCloud]:
 def cloud(module_cloud: DtCloud) -> Iterator[DtCloud]:
     """The file's cloud, without connectors."""
     yield module_cloud
-    for each in _connectors(module_cloud):
-        module_cloud.desk("DELETE", f"/connectors/{each['id']}")
-
-
-def _connectors(cloud: DtCloud) -> list[dict[str, Any]]:
-    return [
-        {**each, "id": each["name"].rpartition("/")[2]}
-        for project in cloud.call("GET", "/projects")["projects"]
-        for each in cloud.call("GET", f"/{project['name']}/dataconnectors")["dataConnectors"]
-    ]
+    for number in module_cloud.ledger()["connectors"]:
+        module_cloud.desk("DELETE", f"/connectors/{number}")
 
 
 @pytest.fixture(scope="module")
