@@ -163,6 +163,8 @@ def _target(source: str, to: str | None) -> str:
         raise CommandError("Name the store: --from or --to sqlite:PATH or postgres://..., or --to with a platform.", 2)
     scheme = scheme_of(source)
     if scheme in _WRITABLE or (scheme is None and "://" not in source):
+        if scheme != "postgres" and not Path(source.removeprefix("sqlite:")).exists():
+            raise CommandError("There is no database at --from. To make one, name it with --to.", 2)
         return source
     raise CommandError(f"{scheme or 'This store'} is written by its platform's own code: name that with --to, such as "
                        "--to aws, with the settings of the deployment in this environment.", 2)  # fmt: skip

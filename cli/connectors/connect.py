@@ -35,6 +35,7 @@ from core.spelling import nearest
 
 _SECRET_FILE = Path("var/signature-secret")
 _NAME = "dtconn"
+_FIELDS = ("status", "name", "events", "labels", "headers", "secret")
 
 
 @dataclass(slots=True)
@@ -147,19 +148,19 @@ def connect(
             _show(report, project, present, wanted, changes)
             report.close()
             return
-        was_active = present is not None and present.status == ACTIVE
         if present is None:
             present = _create(client, wanted, report)
-            if text is None:
+            if text is None and wanted.secret:
                 # Shown once, because it was made here and is nowhere else.
                 typer.echo(f"Give this new secret to the receiver: DT_SIGNATURE_SECRET={wanted.secret}", err=True)
         report.found["connector"] = present.connector_id
         is_proven = _prove(present, wanted, report, test and "secret" not in changes)
-        present = _apply(client, present, wanted, changes)
+        before, present = present, _apply(client, present, wanted)
         if test and not trial.run(client, present, source, report.say, report.found):
-            if not is_proven and not was_active:
-                client.update(present, status=USER_DISABLED)
-            raise CommandError("The test touch did not arrive. `dtconn doctor` looks for the cause.")
+            if not is_proven:
+                _apply(client, present, before)
+            raise CommandError(f"The test touch did not arrive{'' if is_proven else ', so nothing is changed'}. "
+                               f"dtconn doctor {present.connector_id}")  # fmt: skip
         report.found["status"] = present.status
         report.say(f"{present.shown} sends the events of {project.shown} to {shown_url(url)}.")
         if organization:
@@ -242,8 +243,7 @@ def _wanted(
 
 def _differences(present: Connector | None, wanted: Connector) -> list[str]:
     """Return the fields of an existing connector that change."""
-    names = ("status", "name", "events", "labels", "headers", "secret")
-    return [name for name in names if present and getattr(present, name) != getattr(wanted, name)]
+    return [name for name in _FIELDS if present and getattr(present, name) != getattr(wanted, name)]
 
 
 def _show(
@@ -256,7 +256,7 @@ def _show(
     report.say(f"{'~' if present else '+'} {present.shown if present else wanted.name} in {project.shown}")
     if not present:
         report.say(f"  + url      {shown_url(wanted.url)}")
-    for name in changes or ("status", "name", "events", "labels", "headers", "secret"):
+    for name in changes or _FIELDS:
         before = f"{_text(present, name)} -> " if present else ""
         report.say(f"  {'~' if present else '+'} {name:8} {before}{_text(wanted, name)}")
 
@@ -351,8 +351,6 @@ def _state(present: Connector) -> str:
     return "The connector stays disabled; the same command goes on from here."
 
 
-def _apply(client: Client, present: Connector, wanted: Connector, changes: Sequence[str]) -> Connector:
-    names = [name for name in changes or ("status",) if getattr(present, name) != getattr(wanted, name)]
-    if not names:
-        return present
-    return client.update(present, patient=True, **{name: getattr(wanted, name) for name in names})
+def _apply(client: Client, present: Connector, wanted: Connector) -> Connector:
+    changes = {name: getattr(wanted, name) for name in _differences(present, wanted)}
+    return client.update(present, patient=True, **changes) if changes else present

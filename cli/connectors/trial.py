@@ -18,6 +18,7 @@ from readers.sources import open_reader
 # Seconds to wait for the delivery, and between two looks.
 WAIT = 60.0
 _EVERY = 1.0
+# The clocks of DT Cloud and this machine differ by less.
 _AHEAD = timedelta(hours=1)
 
 
@@ -34,7 +35,7 @@ def run(client: Client, connector: Connector, source: str, say: Callable[[str], 
     project = connector.project_id
     for device in client.devices(project):
         # Of a run that was killed.
-        if device["labels"].get("dtconn") == PROOF["dtconn"] and "virtual-sensor" in device["labels"]:
+        if (labels := device.get("labels") or {}).get("dtconn") == PROOF["dtconn"] and "virtual-sensor" in labels:
             client.remove_emulated(project, _id(device))
     before = client.metrics(connector).successes
     sensor = client.emulate(project, PROOF)

@@ -223,6 +223,7 @@ def test_ids_that_are_not_recognised_stop_it(dtconn: Dtconn, day: Day, tmp_path:
         (["--since", "40d"], "30 days"),
         (["--since", "1d"], "Name the store"),
         (["--since", "1d", "--from", "dynamodb:events"], "--to aws"),
+        (["--since", "1d", "--from", "misspelt.db"], "no database at --from"),
         (["--since", "1d", "--to", "https://example.com"], "--to sqlite"),
     ],
 )
@@ -230,6 +231,7 @@ def test_wrong_arguments_write_nothing(dtconn: Dtconn, day: Day, arguments: list
     result = dtconn("backfill", day.number, *arguments)
     assert (result.exit_code, result.stdout) == (WRONG, "")
     assert said in result.stderr
+    assert not Path("misspelt.db").exists()
 
 
 def test_what_dt_refuses_is_one_sentence(dtconn: Dtconn, day: Day, copy: Path) -> None:

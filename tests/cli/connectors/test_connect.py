@@ -149,6 +149,20 @@ def test_without_a_secret_dts_own_signature_is_the_proof(dtconn: Dtconn, cloud: 
     assert result.exit_code == DONE, result.output
     (made,) = listed(cloud)
     assert (made["status"], made["httpConfig"]["signatureSecret"]) == ("ACTIVE", "")
+    assert "DT_SIGNATURE_SECRET" not in result.output
+
+
+def test_a_test_that_fails_changes_nothing_on_an_active_connector(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "WAIT", 1.0)
+    dtconn("connect", receiver.url)
+    before = listed(cloud)
+    # The receiver wants a signature by the secret.
+    result = dtconn("connect", receiver.url, "--no-secret", "--test", "--name", "Other")
+    assert result.exit_code == FAILED
+    assert "nothing is changed" in result.stderr
+    assert listed(cloud) == before
 
 
 def test_a_test_that_fails_leaves_the_new_connector_disabled(
