@@ -12,7 +12,7 @@ import typer
 
 from cli import CommandError
 from cli.fail import fail
-from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
+from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, latest_events, opened
 
 if TYPE_CHECKING:
     from core.event import Event
@@ -69,11 +69,11 @@ def check(
     try:
         with opened(source, needs_history=True, exit_code=2) as reader:
             ask(reader.latest_cost(query), yes)
-            seen = sorted(last_seen(reader.latest(query)), key=lambda one: one.at or UNKNOWN_TIME)
+            seen = sorted(last_seen(latest_events(reader, query)), key=lambda one: one.at or UNKNOWN_TIME)
         late = [one for one in seen if one.at is None or now - one.at > allowed]
         _show(seen, late, now, as_json)
         if webhook and late:
-            _post(webhook, {"silentFor": silent, "sensors": [_document(one, now) for one in late]})
+            post(webhook, {"silentFor": silent, "sensors": [_document(one, now) for one in late]})
     except CommandError as error:
         fail(error)
     raise typer.Exit(1 if late or not seen else 0)
@@ -120,7 +120,7 @@ def _document(one: Seen, now: datetime) -> dict[str, Any]:
     }
 
 
-def _post(url: str, document: dict[str, Any]) -> None:
+def post(url: str, document: dict[str, Any]) -> None:
     """Post to the webhook.
 
     Raises:

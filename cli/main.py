@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cli import CommandError, backup, check, cloud, export, first_event, mirror, places, reading, rotate
+from cli.connectors import backfill, connect, doctor, status, switch, watch
 from cli.fail import fail
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
@@ -18,7 +19,6 @@ from dt_cloud.ids import xid
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
 )
 
@@ -35,6 +35,15 @@ for command in (
     backup.backup,
     first_event.first_event,
     rotate.rotate_secret,
+    connect.connect,
+    status.status,
+    doctor.doctor,
+    watch.watch,
+    backfill.backfill,
+    switch.enable,
+    switch.disable,
+    switch.sync,
+    switch.disconnect,
 ):
     app.command()(command)
 

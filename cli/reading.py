@@ -79,7 +79,8 @@ def events(
 
     A time is RFC 3339, in UTC if it names no offset; an age is a number and one of s, m, h, d, w.
 
-    With --json and --csv, the body is exactly what DT signed; in base64 if it is not text: encoding says which.
+    With --json and --csv, the body is exactly what DT signed, or what was fetched if signedBy says so; in base64 if it
+    is not text: encoding says which.
 
     \b
     Examples:
@@ -160,7 +161,7 @@ def latest(
     with opened(source, needs_history=True) as reader:
         ask(reader.latest_cost(query), yes)
         found = sorted(
-            newest_rows(reader.latest(query)),
+            newest_rows(latest_events(reader, query)),
             key=lambda row: (row.reading.name or "", row.reading.device_id or "", row.reading.event_type),
         )
         _write(found, reading_row, READING_COLUMNS, latest_table, as_json, as_csv)
@@ -303,6 +304,15 @@ def opened(
             yield reader
     except ReaderError as error:
         fail(CommandError(str(error), exit_code))
+
+
+def latest_events(reader: "Reader", query: "Query") -> "Iterator[Event]":
+    """Yield the newest events of each device and type, without those by which dtconn proves an endpoint."""
+    from itertools import filterfalse
+
+    from readers.query import is_proof
+
+    return filterfalse(is_proof, reader.latest(query))
 
 
 def ask(cost: str | None, yes: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.proof import Proof, is_proof, is_taken
+from cli.proof import Proof, is_taken
 from cli.remote import (
     Cloud,
     Name,
@@ -237,6 +237,7 @@ def _new_secret(path: Path | None) -> str:
 def _require_unused(deployment: Deployment, yes: bool) -> None:
     """Check that no event of the last 13 hours was signed with the old secret, and that one was with the new."""
     from cli.reading import ask
+    from readers.query import is_proof
     from readers.sources import open_reader
 
     since = datetime.now(UTC) - _REPEATS

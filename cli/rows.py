@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def event_row(event: Event) -> Row:
-    """Return an event with `EVENT_COLUMNS`: the body exactly as DT signed it, in base64 if it is not UTF-8."""
+    """Return an event with `EVENT_COLUMNS`: the body exactly as it is stored, in base64 if it is not UTF-8."""
     try:
         body, encoding = event.body.decode(), "utf-8"
     except UnicodeDecodeError:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.rows import received_at
 from cli.times import age
-from core.event import Event, rfc3339
+from core.event import FETCHED, Event, rfc3339
 from core.readings import Reading, readings
 from core.text import printable
 from readers.readings import ReadingRow
@@ -28,11 +28,11 @@ _LATEST_HEADERS = ("name", "device", "type", "quantity", "value", "time (UTC)", 
 
 def events_table(events: Iterable[Event]) -> Table:
     """Return a table of events."""
-    table = _table(*EVENT_HEADERS)
+    table = new_table(*EVENT_HEADERS)
     # The only column that shrinks in a narrow terminal: it repeats two others.
     table.add_column("key", overflow="ellipsis")
     for event in events:
-        table.add_row(*event_cells(event), _cell(event.key))
+        table.add_row(*event_cells(event), cell(event.key))
     return table
 
 
@@ -40,11 +40,13 @@ def event_cells(event: Event) -> tuple[Text, ...]:
     """Return an event's cells below `EVENT_HEADERS`."""
     value = Text(_summary(event)) if event.parsed else Text(f"unparsed: {event.fault}", "yellow")
     delay = age((event.received_at - event.timestamp).total_seconds()) if event.timestamp else ""
+    if event.signed_by == FETCHED:
+        delay = FETCHED
     return (
         _time(rfc3339(event.timestamp) if event.timestamp else received_at(event)),
-        _cell(event.event_type),
-        _cell(event.device_id),
-        _cell(event.labels.get("name")),
+        cell(event.event_type),
+        cell(event.device_id),
+        cell(event.labels.get("name")),
         value,
         Text(delay),
     )
@@ -52,48 +54,50 @@ def event_cells(event: Event) -> tuple[Text, ...]:
 
 def readings_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of readings."""
-    table = _table(*_READING_HEADERS)
-    for reading, _ in rows:
+    table = new_table(*_READING_HEADERS)
+    for row in rows:
+        reading = row.reading
         table.add_row(
             _time(reading.time),
-            _cell(reading.event_type),
-            _cell(reading.quantity),
-            _cell(reading.device_id),
+            cell(reading.event_type),
+            cell(reading.quantity),
+            cell(reading.device_id),
             Text(_value(reading)),
-            _cell(reading.name),
-            _mark(reading),
+            cell(reading.name),
+            _mark(row),
         )
     return table
 
 
 def latest_table(rows: Iterable[ReadingRow]) -> Table:
     """Return a table of the latest readings, with their age now."""
-    table, now = _table(*_LATEST_HEADERS), datetime.now(UTC)
-    for reading, _ in rows:
+    table, now = new_table(*_LATEST_HEADERS), datetime.now(UTC)
+    for row in rows:
+        reading = row.reading
         time = datetime.fromisoformat(reading.time) if reading.time else None
         table.add_row(
-            _cell(reading.name),
-            _cell(reading.device_id),
-            _cell(reading.event_type),
-            _cell(reading.quantity),
+            cell(reading.name),
+            cell(reading.device_id),
+            cell(reading.event_type),
+            cell(reading.quantity),
             Text(_value(reading)),
             _time(reading.time),
             age((now - time).total_seconds()) if time else "",
-            _mark(reading),
+            _mark(row),
         )
     return table
 
 
 def seen_table(seen: "Sequence[Seen]", late: "Sequence[Seen]", now: datetime) -> Table:
     """Return a table of when each sensor was last heard of."""
-    table = _table("name", "device", "last seen (UTC)", "age", "")
+    table = new_table("name", "device", "last seen (UTC)", "age", "")
     for one in seen:
         mark = Text("silent", "red") if one in late else Text()
         if one.at is None:
-            table.add_row(_cell(one.name), _cell(one.device_id), "", "", mark)
+            table.add_row(cell(one.name), cell(one.device_id), "", "", mark)
         else:
             elapsed = age((now - one.at).total_seconds())
-            table.add_row(_cell(one.name), _cell(one.device_id), _time(rfc3339(one.at)), elapsed, mark)
+            table.add_row(cell(one.name), cell(one.device_id), _time(rfc3339(one.at)), elapsed, mark)
     return table
 
 
@@ -108,7 +112,8 @@ def show(table: Table, advice: str) -> None:
     console.print(table)
 
 
-def _table(*headers: str) -> Table:
+def new_table(*headers: str) -> Table:
+    """Return an empty table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
         table.add_column(header, no_wrap=True)
@@ -129,14 +134,15 @@ def _value(reading: Reading) -> str:
     return f"{reading.value:.10g}" if reading.unit in (None, "1") else f"{reading.value:.10g} {reading.unit}"
 
 
-def _mark(reading: Reading) -> str:
-    return "backfilled" if reading.is_backfilled else ""
+def _mark(row: ReadingRow) -> str:
+    marks = ("backfilled", row.reading.is_backfilled), (FETCHED, row.event.signed_by == FETCHED)
+    return ", ".join(mark for mark, is_so in marks if is_so)
 
 
 def _time(text: str | None) -> Text:
-    return _cell(text and text[:19].replace("T", " "))
+    return cell(text and text[:19].replace("T", " "))
 
 
-def _cell(text: str | None) -> Text:
+def cell(text: str | None) -> Text:
     """Return untrusted text without markup and control characters."""
     return Text(printable(text or ""))

@@ -1,11 +1,14 @@
-"""The databases that ``dtconn mirror`` writes to, with the tables and views of the receivers."""
+"""What ``dtconn mirror`` and ``dtconn backfill`` write to: the receivers' own stores, with their tables and views."""
 
 import asyncio
+import importlib
+import os
 import sqlite3
 import time
+import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Self
@@ -13,9 +16,10 @@ from typing import Self
 from asyncpg import Connection
 
 from cli import CommandError
-from core.environment import SettingsError
+from core.environment import Environment, SettingsError
 from core.event import Event
 from core.stores.contract import AsyncStore, StoreUnavailableError
+from core.stores.threaded import Threaded
 from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
@@ -23,17 +27,21 @@ from readers.sources import scheme_of
 
 # Seconds for a batch: the databases' own time-outs are shorter.
 _DEADLINE = 60.0
+# Concurrent writes of a store that blocks.
+_THREADS = 8
 _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position text NOT NULL)"
 
 
-class Target(ABC):
-    """A database, written by the receiver's own store: an event that it has already is a duplicate.
+class Writer:
+    """Writes by a receiver's own store: an event that it has already is a duplicate. A context manager.
 
-    It remembers for each source how far it was copied, in the table ``mirrors``. A context manager.
+    Args:
+        build: Makes the store, inside a running loop.
     """
 
-    def __init__(self, store: AsyncStore) -> None:
-        self._store = store
+    def __init__(self, build: Callable[[], AsyncStore]) -> None:
+        self._build = build
+        self._store: AsyncStore | None = None
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -47,7 +55,8 @@ class Target(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.run(self._store.close())
+        if self._store:
+            self._runner.run(self._store.close())
         self._runner.close()
 
     def write(self, events: Sequence[Event]) -> Counter[str]:
@@ -59,6 +68,7 @@ class Target(ABC):
         return self._runner.run(self._write(events))
 
     async def _write(self, events: Sequence[Event]) -> Counter[str]:
+        assert self._store, "within the context only"
         deadline = time.monotonic() + _DEADLINE
         outcomes = await asyncio.gather(*(self._store.put(event, deadline) for event in events), return_exceptions=True)
         counts: Counter[str] = Counter()
@@ -73,8 +83,14 @@ class Target(ABC):
                 counts[outcome.name] += 1
         return counts
 
-    @abstractmethod
-    async def _open(self) -> None: ...
+    async def _open(self) -> None:
+        # In the loop, which some stores need.
+        self._store = self._build()
+        await self._store.open()
+
+
+class Target(Writer, ABC):
+    """A database that remembers for each source how far it was copied, in the table ``mirrors``."""
 
     @abstractmethod
     def position(self, source: str) -> str | None:
@@ -93,11 +109,11 @@ class SqliteTarget(Target):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(SqliteStore(path))
+        super().__init__(lambda: SqliteStore(path))
         self._path = path
 
     async def _open(self) -> None:
-        await self._store.open()
+        await super()._open()
         self._execute(_TABLE)
 
     def position(self, source: str) -> str | None:
@@ -125,7 +141,7 @@ class PostgresTarget(Target):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(PostgresStore(url))
+        super().__init__(lambda: PostgresStore(url))
         self._url = url
 
     async def _open(self) -> None:
@@ -133,7 +149,7 @@ class PostgresTarget(Target):
             await migrate(self._url)
         except DRIVER_ERRORS as error:
             raise CommandError(f"The Postgres database cannot be written: {name_of(error)}. Check its URL.") from None
-        await self._store.open()
+        await super()._open()
         await self._execute(_TABLE)
 
     def position(self, source: str) -> str | None:
@@ -172,3 +188,39 @@ def open_target(url: str) -> Target:
     except SettingsError as error:
         raise CommandError(str(error), 2) from None
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)
+
+
+def open_writer(name: str) -> Writer:
+    """Return the writer of a database, as in `open_target`, or of the store of an adapter.
+
+    Args:
+        name: A database; or an adapter's folder or short name, such as ``aws``, whose settings are then read from this
+            environment, as its function reads them.
+
+    Raises:
+        CommandError: There is no such adapter, its library is missing, or a setting is.
+    """
+    folder = adapters().get(name, name)
+    if not folder.isidentifier():
+        return open_target(name)
+    try:
+        wiring = importlib.import_module(f"{folder}.wiring")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == folder:
+            return open_target(name)
+        raise CommandError(f"{folder} needs {error.name}, which is not installed: pip install -r "
+                           f"{folder}/requirements.txt", 2) from None  # fmt: skip
+
+    def build() -> AsyncStore:
+        store = wiring.build_store(Environment(os.environ))
+        return store if hasattr(store, "open") else Threaded(store, _THREADS)
+
+    return Writer(build)
+
+
+def adapters() -> dict[str, str]:
+    """Return the folders of the adapters of this clone by their short names."""
+    found = {}
+    for path in Path(__file__).resolve().parent.parent.glob("*/package.toml"):
+        found[str(tomllib.loads(path.read_text(encoding="utf-8"))["name"])] = path.parent.name
+    return found

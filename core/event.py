@@ -22,6 +22,8 @@ EVENT_TYPES = frozenset({
 # The limit of Service Bus for a message id, the lowest of all stores. DT's ids give at most 70 characters.
 _KEY = re.compile(r"(?=.{5,128}\Z)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
 _MAX_FIELD = 256
+# `Event.signed_by` of what dtconn fetched from DT's event history, which nobody signed: docs/decisions/0038.
+FETCHED = "fetched"
 
 
 @dataclass(slots=True)
@@ -42,9 +44,9 @@ class Event:
         received_at: When this delivery arrived here, in UTC.
         parsed: Whether the body is a JSON event of a known type with all of the above.
         fault: Why `parsed` is false, for the log; None otherwise.
-        signed_by: The key that verified the delivery, as in `core.verify.signature.Verified`.
+        signed_by: The key that verified the delivery, as in `core.verify.signature.Verified`; `FETCHED` if none did.
         expired_for: As in `core.verify.signature.Verified`; for the log.
-        body: The exact bytes that DT signed.
+        body: The exact bytes that DT signed; what dtconn wrote of a fetched event.
         document: The parsed body; an empty mapping when it is not a JSON object.
     """
 

@@ -9,9 +9,9 @@ CREATE TABLE IF NOT EXISTS events (
     project_id   text,
     timestamp    timestamptz,
     received_at  timestamptz NOT NULL,
-    signed_by    text,                   -- NULL in rows that are older than this column
+    signed_by    text,                   -- NULL in rows that are older than this column; 'fetched': nobody signed it
     parsed       boolean NOT NULL,
-    body         bytea NOT NULL,         -- the bytes that DT signed, of which text and jsonb refuse some
+    body         bytea NOT NULL,         -- the bytes that were signed or fetched; text and jsonb refuse some
     attempts     smallint NOT NULL DEFAULT 0,
     processed_at timestamptz             -- both for worker.py
 );

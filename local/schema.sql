@@ -8,9 +8,9 @@ CREATE TABLE IF NOT EXISTS events (
     project_id  TEXT,
     timestamp   TEXT,             -- UTC with six fraction digits, so that it sorts
     received_at TEXT NOT NULL,    -- likewise
-    signed_by   TEXT,             -- NULL for what the first version stored
+    signed_by   TEXT,             -- NULL for what the first version stored; 'fetched' if nobody signed it
     parsed      INTEGER NOT NULL,
-    body        BLOB NOT NULL     -- the bytes that DT signed
+    body        BLOB NOT NULL     -- the bytes that DT signed, or that dtconn fetched
 );
 
 -- When each device last sent each type, for `latest`. A trigger maintains it, for every program that inserts. With an

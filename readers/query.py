@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from core.event import Event
 
+# The labels of the events by which dtconn proves an endpoint, and the name of the sensor that it emulates for that.
+PROOF = {"dtconn": "proof", "name": "dtconn: proof"}
+
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -45,6 +48,12 @@ class Query:
 def event_time(event: Event) -> datetime:
     """Return the time of an event: its own, or that of its arrival if it has none."""
     return event.timestamp or event.received_at
+
+
+def is_proof(event: Event) -> bool:
+    """Return whether dtconn made an event to prove an endpoint: an emulator's, which says so."""
+    labels = event.labels
+    return (event.device_id or "").startswith("emu") and any(labels.get(name) == text for name, text in PROOF.items())
 
 
 def newest_first(events: Iterable[Event], limit: int) -> Iterator[Event]:

@@ -34,7 +34,7 @@ resource "google_bigquery_table" "messages" {
     { name = "subscription_name", type = "STRING", mode = "NULLABLE" },
     { name = "message_id", type = "STRING", mode = "NULLABLE" },
     { name = "publish_time", type = "TIMESTAMP", mode = "NULLABLE" },
-    { name = "data", type = "BYTES", mode = "NULLABLE", description = "The bytes that DT signed" },
+    { name = "data", type = "BYTES", mode = "NULLABLE", description = "The bytes that DT signed, or, if signedBy is fetched, what dtconn wrote of a fetched event" },
     { name = "attributes", type = "JSON", mode = "NULLABLE", description = "key, eventId, eventType, deviceId, projectId, timestamp, receivedAt, signedBy, parsed" },
   ])
 

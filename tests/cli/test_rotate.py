@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from cli.proof import LABEL
 from core.event import Event, parse
 from core.verify.signature import Verified
 from dt_cloud.bodies import Device
+from readers.query import PROOF
 from tests.cli.stored import fill
 from tests.contract.deployed import Deployed
 from tests.local.deployments import local
@@ -102,7 +102,7 @@ def test_value_that_worked_is_put_back(deployed: Deployed) -> None:
 
 def stored(signed_by: str, age: timedelta, proof: bool = False) -> Event:
     moment = datetime.now(UTC) - age
-    device = Device("emuc17m6d7lq0bgk44smcqg", "c14u9p094l47cdv1o3pg", labels=LABEL if proof else {})
+    device = Device("emuc17m6d7lq0bgk44smcqg", "c14u9p094l47cdv1o3pg", labels=PROOF if proof else {})
     return parse(Verified(device.body("touch", moment), signed_by), moment)
 
 

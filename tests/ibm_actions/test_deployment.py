@@ -9,7 +9,7 @@ from cli.deployment import find_deployment
 from deployed import DeploymentError
 from deployed.contract import Place
 from tests.support.deliveries import SECRET
-from tests.support.ibmcloud import HOST, RECEIVER
+from tests.support.ibmcloud import HOST
 from tests.support.vendors import Command, RefusedError, vendor
 
 
@@ -23,7 +23,10 @@ def test_function_is_found_and_updated_after_a_change(tmp_path: Path, request: p
                 assert command.option("--name") == "a-project"
                 return ""
             case ["function", "get"]:
-                return {**RECEIVER, "endpoint": "https://f.xyz.eu-de.codeengine.appdomain.cloud"}
+                return {
+                    "run_env_variables": [{"name": "DT_CLOUDANT", "type": "literal", "value": f"https://{HOST}"}],
+                    "endpoint": "https://f.xyz.eu-de.codeengine.appdomain.cloud",
+                }
             case ["secret", "get"]:
                 return values
             case ["secret", "update"]:

@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(reply.content)
 
-    do_GET = do_PATCH = do_PUT = do_POST
+    do_GET = do_PATCH = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -22,7 +22,18 @@ BELOW = {
     # Postgres has one form of URL.
     "readers": {"core", "heroku"},
     "heroku": {"core", "core/stores", "core/service", "server", "deployed"},
-    "cli": {"core", "core/stores", "core/verify", "local", "heroku", "dt_cloud", "readers", "deployed"},
+    "cli": {
+        "core",
+        "core/stores",
+        "core/verify",
+        "local",
+        "heroku",
+        "dt_cloud",
+        "readers",
+        "deployed",
+        "cli/connectors",
+    },
+    "cli/connectors": {"core", "cli", "dt_cloud", "readers"},
 }
 # A worker and a deployment, which are not packaged, may take a vendor's client from the reader.
 ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server", "readers", "deployed"}

@@ -1,0 +1,1 @@
+"""The life of a Data Connector as commands of dtconn, by DT's API."""

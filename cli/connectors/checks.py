@@ -1,0 +1,205 @@
+"""The causes that ``dtconn doctor`` looks for, each with the command that mends it."""
+
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from cli import CommandError
+from cli.connectors.access import Access
+from cli.connectors.certificate import look_at
+from cli.connectors.endpoint import Kind, Said, ask_signed, ask_unsigned
+from cli.connectors.matching import at_url
+from cli.connectors.options import check_organization
+from cli.connectors.status import DEADLINE, SLOW, STATES
+from cli.connectors.values import ACTIVE, HTTP_PUSH, Connector, Metrics, Project, shown_url
+from core.text import printable
+
+OK, NOTE, ILL, UNKNOWN = "ok", "note", "ill", "unknown"
+
+MOST = 10
+# A receiver accepts a token that is issued this many seconds ahead of its clock.
+_LEEWAY = 60
+_SKEW = 10
+_FEW_DAYS = 14
+# What every sensor sends about itself, which many leave out on purpose.
+_HOUSEKEEPING = frozenset({"networkStatus", "batteryStatus", "connectionStatus", "touch", "labelsChanged"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict.
+
+    Attributes:
+        level: `OK`, `NOTE`, `ILL` or `UNKNOWN`.
+        topic: What was looked at.
+        text: What was found.
+        command: What mends it; an empty text if there is nothing to mend, or no command.
+        connector: The id of the connector; None if it is not about one.
+    """
+
+    level: str
+    topic: str
+    text: str
+    command: str = ""
+    connector: str | None = None
+
+
+def of_project(connectors: Sequence[Connector], project: Project) -> Iterator[Finding]:
+    """Yield what is to say of a project."""
+    if len(connectors) >= MOST:
+        text = f"{project.shown} has {len(connectors)} connectors, and DT Cloud allows {MOST}: an eleventh is refused."
+        yield Finding(NOTE, "room", text, "dtconn disconnect ID")
+    try:
+        line = check_organization(project)
+    except CommandError as error:
+        yield Finding(ILL, "organization", str(error), f"export DT_ORGANIZATION_ID={project.organization_id}")
+    else:
+        text = "DT_ORGANIZATION_ID is not set here. A receiver of DT's asymmetric signature needs it."
+        known = Finding(OK, "organization", f"DT_ORGANIZATION_ID has {project.organization_id}.")
+        yield Finding(NOTE, "organization", text, f"export {line}") if line else known
+
+
+def of_state(connector: Connector, connectors: Sequence[Connector]) -> Iterator[Finding]:
+    """Yield what is to say of a connector's state, and of others at its URL."""
+    if connector.status == ACTIVE:
+        yield Finding(OK, "state", "It is active.")
+    else:
+        text = f"It is {STATES.get(connector.status, connector.status)}: DT Cloud sends and queues nothing."
+        yield Finding(ILL, "state", text, f"dtconn enable {connector.connector_id}")
+    others = [each for each in at_url(connectors, connector.url) if each.connector_id != connector.connector_id]
+    if others:
+        text = f"{', '.join(each.shown for each in others)} sends to the same URL: each event arrives more than once."
+        yield Finding(ILL, "twins", text, f"dtconn disconnect {others[-1].connector_id}")
+
+
+def of_filter(
+    connector: Connector, devices: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> Iterator[Finding]:  # fmt: skip
+    """Yield what the sensors report and the connector withholds."""
+    reported = Counter(kind for each in devices for kind, data in (each.get("reported") or {}).items() if data)
+    withheld = sorted(kind for kind in reported if not connector.sends(kind))
+    measured = [kind for kind in withheld if kind not in _HOUSEKEEPING]
+    if withheld:
+        what = ", ".join(f"{kind} ({reported[kind]} devices)" for kind in measured or withheld)
+        options = "".join(f" --event {kind}" for kind in [*connector.events, *measured]) if measured else " --event all"
+        text = f"The filter withholds what the devices report: {printable(what)}."
+        yield Finding(NOTE, "events", text, f"dtconn connect URL{options}")
+    else:
+        yield Finding(OK, "events", "It sends every type that the devices report.")
+    there = {name for each in devices for name in each.get("labels") or {}}
+    missing = [name for name in labels if name in there and name not in connector.labels]
+    if missing:
+        options = "".join(f" --label {name}" for name in [*connector.labels, *missing])
+        text = f"The devices have labels that are not sent: {printable(', '.join(missing))}."
+        yield Finding(NOTE, "labels", text, f"dtconn connect URL{options}")
+    else:
+        yield Finding(OK, "labels", "It sends the labels that are wanted.")
+
+
+def of_metrics(metrics: Metrics) -> Iterator[Finding]:
+    """Yield what is to say of the last three hours."""
+    counts = f"{metrics.successes:,} successes and {metrics.errors:,} errors in 3 h"
+    if metrics.is_failing:
+        text = f"{counts}: after five days like this, DT Cloud disables the connector."
+        yield Finding(ILL, "deliveries", text, "dtconn watch")
+    elif metrics.errors:
+        yield Finding(NOTE, "deliveries", f"{counts}. What failed is sent again for 12 h.")
+    else:
+        yield Finding(OK, "deliveries", f"{counts}.")
+    if metrics.p99 is None:
+        yield Finding(UNKNOWN, "latency", "DT Cloud gives no latency.")
+    elif metrics.p99 >= SLOW:
+        text = f"99 % of the answers come within {metrics.p99:.1f} s, and DT Cloud waits for {DEADLINE:.0f} s."
+        command = "the receiver's log has the time that each store takes"
+        yield Finding(ILL if metrics.p99 >= DEADLINE else NOTE, "latency", text, command)
+    else:
+        yield Finding(OK, "latency", f"99 % of the answers come within {metrics.p99:.1f} of {DEADLINE:.0f} s.")
+
+
+def of_endpoint(connector: Connector) -> Iterator[Finding]:
+    """Yield what the endpoint says: who answers, its certificate, its clock, and whether it takes the secret."""
+    if connector.kind != HTTP_PUSH:
+        yield Finding(OK, "endpoint", f"It sends to {connector.kind}, which is not asked.")
+        return
+    yield from _certificate(connector)
+    said = ask_unsigned(connector)
+    if not said.is_receiver:
+        yield Finding(ILL, "endpoint", said.text)
+        return
+    yield Finding(OK, "endpoint", f"The receiver answers in {said.seconds:.1f} s.")
+    yield from _clock(said)
+    yield from _secret(connector)
+
+
+def _certificate(connector: Connector) -> Iterator[Finding]:
+    if urlsplit(connector.url).scheme == "http":
+        yield Finding(
+            NOTE, "certificate", f"{shown_url(connector.url)} has none, which only DT Cloud on your desk allows."
+        )
+        return
+    found = look_at(connector.url)
+    if found is None:
+        yield Finding(UNKNOWN, "certificate", "The endpoint cannot be reached from here.")
+    elif found.fault:
+        text = f"It is not trusted: {found.fault}. DT Cloud wants a public root, and all intermediate certificates."
+        yield Finding(ILL, "certificate", text)
+    elif found.days is not None and found.days < _FEW_DAYS:
+        yield Finding(NOTE, "certificate", f"It expires in {found.days:.0f} days. Renew it.")
+    elif found.days is not None:
+        yield Finding(OK, "certificate", f"It is trusted, for {found.days:.0f} more days.")
+
+
+def _clock(said: Said) -> Iterator[Finding]:
+    try:
+        skew = (parsedate_to_datetime(said.date) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        yield Finding(NOTE, "clock", "The endpoint does not tell its time.")
+        return
+    ahead = f"The endpoint's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+    if abs(skew) > _LEEWAY:
+        text = f"{ahead}: tokens seem expired, or not yet valid, after {_LEEWAY} s (DT_LEEWAY)."
+        yield Finding(ILL, "clock", text, "timedatectl set-ntp true")
+    elif abs(skew) > _SKEW:
+        yield Finding(NOTE, "clock", f"{ahead}.", "timedatectl set-ntp true")
+    else:
+        yield Finding(OK, "clock", "The endpoint's clock agrees with this machine's.")
+
+
+def _secret(connector: Connector) -> Iterator[Finding]:
+    if not connector.secret:
+        text = "The connector has none, so only DT's asymmetric signature protects the receiver."
+        yield Finding(NOTE, "secret", text, "dtconn connect URL")
+        return
+    said = ask_signed(connector, connector.secret)
+    if said.kind is Kind.STORED:
+        yield Finding(OK, "secret", "The receiver takes the connector's secret.")
+    elif said.kind is Kind.UNVERIFIED:
+        text = (
+            "The receiver refuses the connector's secret: it has another, or verifies DT's asymmetric signature alone."
+        )
+        yield Finding(ILL, "secret", text, "DT_SIGNATURE_SECRET=... dtconn connect URL")
+    else:
+        yield Finding(ILL, "secret", said.text)
+
+
+def of_machine(access: Access) -> Iterator[Finding]:
+    """Yield what on this machine misleads DT's client; dtconn itself keeps clear of it."""
+    # What DT's client sends its requests with; it takes a while to import.
+    from requests.utils import get_netrc_auth
+
+    if get_netrc_auth(access.api):
+        text = f"~/.netrc has an entry for {access.host}, which DT's Python client sends instead of its token."
+        yield Finding(NOTE, "netrc", text, f"NETRC=/dev/null, or remove the entry of {access.host}")
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(urlsplit(access.api).scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(access.host):
+        if access.is_desk:
+            text = "A proxy is set, and DT's Python client asks it for this machine's own addresses too."
+            yield Finding(NOTE, "proxy", text, f"export NO_PROXY={access.host}")
+        else:
+            yield Finding(NOTE, "proxy", f"{access.host} is asked through the proxy {shown_url(proxy)}.")

@@ -1,0 +1,108 @@
+"""A DT Cloud and a receiver for each file of tests, and dtconn with their addresses."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import disruptive
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from dt_cloud.accounts import ORGANIZATION
+from tests.support.desk import SECRET
+from tests.support.dt_cloud import CONNECTORS, DEVELOPER, FIRST_PROJECT, DtCloud, dt_cloud
+from tests.support.processes import Program, running
+
+_ROLES = cycle((DEVELOPER, "project.admin", "organization.admin"))
+
+
+@dataclass
+class Receiver:
+    """The local receiver.
+
+    Attributes:
+        program: Its process.
+        store: Its database.
+    """
+
+    program: Program
+    store: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.program.port}"
+
+
+@pytest.fixture(scope="module")
+def module_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DtCloud]:
+    with dt_cloud(tmp_path_factory.mktemp("cloud")) as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(module_cloud: DtCloud) -> Iterator[DtCloud]:
+    """The file's cloud, without connectors."""
+    yield module_cloud
+    for number in module_cloud.ledger()["connectors"]:
+        module_cloud.desk("DELETE", f"/connectors/{number}")
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    folder = tmp_path_factory.mktemp("receiver")
+    environ = {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": str(folder / "events.db")}
+    with running("local", environ, folder) as program:
+        yield Receiver(program, folder / "events.db")
+
+
+@pytest.fixture(autouse=True)
+def client_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """dtconn configures DT's client for the whole process, which ends with the command; here it goes on."""
+    for name in (
+        "log_level", "request_timeout", "request_attempts", "base_url", "emulator_base_url", "default_auth",
+    ):  # fmt: skip
+        monkeypatch.setattr(disruptive, name, getattr(disruptive, name))
+    # No var/signature-secret and no var/events.db of this clone.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.places._CLONE", tmp_path)
+
+
+Dtconn = Callable[..., Result]
+
+
+@pytest.fixture
+def dtconn(cloud: DtCloud) -> Dtconn:
+    """Run dtconn with the variables that `make cloud` prints; each account has a request limit of its own."""
+
+    def run(*arguments: str | Path, role: str = "", **environ: str | None) -> Result:
+        account = cloud.accounts[role or next(_ROLES)]
+        env: dict[str, str | None] = {
+            "DT_API_URL": cloud.url,
+            "DT_EMULATOR_URL": cloud.url,
+            "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
+            "DT_API_KEY_ID": account.key_id,
+            "DT_API_KEY_SECRET": account.secret,
+            "DT_OIDC_EMAIL": account.email,
+            "DT_CLOUD_PROJECT": FIRST_PROJECT,
+            "DT_SIGNATURE_SECRET": SECRET,
+            "DT_ORGANIZATION_ID": ORGANIZATION,
+            "DT_DATABASE": None,
+            "DATABASE_URL": None,
+            "COLUMNS": "200",
+        }
+        result = CliRunner().invoke(app, [*map(str, arguments)], env=env | environ)
+        assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+        for secret in (account.secret, environ.get("DT_SIGNATURE_SECRET", SECRET)):
+            assert not secret or secret not in result.output
+        return result
+
+    return run
+
+
+def listed(cloud: DtCloud) -> list[dict[str, Any]]:
+    """Return the first project's connectors."""
+    found: list[dict[str, Any]] = cloud.call("GET", CONNECTORS)["dataConnectors"]
+    return found

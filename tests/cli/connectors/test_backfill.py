@@ -1,0 +1,245 @@
+"""``dtconn backfill``: after a day disabled, published equals stored, each event once."""
+
+import json
+import os
+import sqlite3
+import sys
+from collections import Counter
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cli.targets import adapters
+from core.event import event_key, read_time, rfc3339
+from tests.cli.connectors.conftest import Dtconn, Receiver
+from tests.support.desk import SECRET
+from tests.support.dt_cloud import DEVICES, DtCloud, until
+from tests.support.postgres import Postgres, execute
+from tests.support.processes import ROOT, running, spawn
+
+DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
+HOUR = 3_600
+
+
+class Day:
+    """A connector that was disabled for 24 hours in which its sensors published.
+
+    Attributes:
+        number: The connector's id.
+        since: When it was disabled, by the cloud's clock.
+        until: When it was enabled.
+    """
+
+    def __init__(self, cloud: DtCloud, receiver: Receiver, sensors: int = 3) -> None:
+        self.cloud = cloud
+        self.number = cloud.connector(
+            receiver.url, displayName="Office", labels=["name"], httpConfig={"signatureSecret": SECRET}
+        )
+        self.sensors = [cloud.sensor("temperature", name=f"Room {n}", floor="2") for n in range(sensors)]
+        for _ in range(2):
+            self._hour()
+        until(lambda: not cloud.books(self.number)[2])
+        # Beyond the 12 hours that a backfill begins before the gap.
+        cloud.clock(jump=13 * HOUR)
+        self._hour()
+        until(lambda: not cloud.books(self.number)[2])
+        self.since = self._now()
+        cloud.desk("PATCH", f"/connectors/{self.number}", {"status": "USER_DISABLED"})
+        for _ in range(8):
+            self._hour(3)
+        self.until = self._now()
+        cloud.desk("PATCH", f"/connectors/{self.number}", {"status": "ACTIVE"})
+        self._hour()
+        until(lambda: not cloud.books(self.number)[2])
+
+    def _hour(self, hours: int = 1) -> None:
+        for sensor in self.sensors:
+            self.cloud.publish(sensor, temperature={"value": 21.5})
+        self.cloud.publish(self.sensors[0])
+        self.cloud.clock(jump=hours * HOUR)
+
+    def _now(self) -> str:
+        found = self.cloud.desk("POST", "/clock", {"isPaused": False})["now"]
+        time = read_time(found)
+        assert time
+        return rfc3339(time)
+
+    def published(self, since: str = "2020-01-01T00:00:00Z") -> set[str]:
+        """Return the keys of the history of its sensors."""
+        keys = set()
+        for sensor in self.sensors:
+            path = f"{DEVICES}/{sensor}/events"
+            for event in self.cloud.call("GET", path, startTime=since, endTime="2040-01-01T00:00:00Z", pageSize=1000)[
+                "events"
+            ]:
+                keys.add(event_key(event["eventId"], event["eventType"], sensor, b""))
+        return keys
+
+    @property
+    def window(self) -> tuple[str, ...]:
+        return (self.number, "--since", self.since, "--until", self.until)
+
+
+@pytest.fixture(scope="module")
+def day(module_cloud: DtCloud, receiver: Receiver) -> Day:
+    return Day(module_cloud, receiver)
+
+
+@pytest.fixture
+def cloud(module_cloud: DtCloud) -> DtCloud:
+    """The file's cloud, whose connector stays."""
+    return module_cloud
+
+
+@pytest.fixture
+def copy(day: Day, receiver: Receiver, tmp_path: Path) -> Path:
+    """The receiver's store after the day, which the test may change."""
+    path = tmp_path / "copy.db"
+    with closing(sqlite3.connect(receiver.store)) as there, closing(sqlite3.connect(path)) as here:
+        there.backup(here)
+    return path
+
+
+def rows(path: Path, day: Day) -> dict[str, str]:
+    """Return who signed each event of the sensors."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT key, signed_by, device_id FROM events").fetchall()
+    return {key: signed for key, signed, device in found if device in day.sensors}
+
+
+def test_after_a_disabled_day_published_equals_stored(dtconn: Dtconn, day: Day, copy: Path) -> None:
+    before = rows(copy, day)
+    missing = day.published() - before.keys()
+    assert len(missing) == 8 * 4
+    result = dtconn("backfill", *day.window, "--from", copy, "--verify", "--json")
+    assert result.exit_code == DONE, result.output
+    found = json.loads(result.stdout)
+    assert (found["stored"], found["duplicate"]) == (len(missing), 4)
+    assert (found["recognised"], found["compared"]) == (8, 8)
+    after = rows(copy, day)
+    assert after.keys() == day.published()
+    assert {key for key, signed in after.items() if signed == "fetched"} == missing
+    assert after.items() >= before.items()
+    again = json.loads(dtconn("backfill", *day.window, "--from", copy, "--json").stdout)
+    assert (again["stored"], again["duplicate"]) == (0, len(missing) + 4)
+
+
+def test_a_fetched_event_is_marked_in_every_listing(dtconn: Dtconn, day: Day, copy: Path) -> None:
+    dtconn("backfill", *day.window, "--from", copy, "--quiet")
+    assert dtconn("events", "--from", copy, "--limit", "0").stdout.count("fetched") == 8 * 4
+    assert "fetched" in dtconn("readings", "--from", copy, "--limit", "0").stdout
+    lines = dtconn("readings", "--from", copy, "--json", "--limit", "0").stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    mine = [each for each in found if each["signedBy"] == "fetched"]
+    assert len(mine) == 8 * 4
+    assert {each["name"] for each in mine} == {"Room 0", "Room 1", "Room 2"}
+    (event,) = (
+        json.loads(line)
+        for line in dtconn("events", "--from", copy, "--json", "--limit", "0").stdout.splitlines()
+        if json.loads(line)["key"] == mine[0]["key"]
+    )
+    body = json.loads(event["body"])
+    assert set(body["labels"]) == {"name"}
+    assert body["metadata"]["deviceType"] == "temperature"
+    with closing(sqlite3.connect(copy)) as connection:
+        view = connection.execute("SELECT count(*) FROM readings WHERE signed_by = 'fetched'").fetchone()
+    assert view == (8 * 4,)
+
+
+def test_a_filter_holds_for_what_is_fetched_too(dtconn: Dtconn, cloud: DtCloud, day: Day, tmp_path: Path) -> None:
+    cloud.desk("PATCH", f"/connectors/{day.number}", {"events": ["touch"]})
+    try:
+        dtconn("backfill", *day.window, "--to", f"sqlite:{tmp_path / 'new.db'}")
+    finally:
+        cloud.desk("PATCH", f"/connectors/{day.number}", {"events": []})
+    found = dtconn("events", "--from", tmp_path / "new.db", "--json", "--limit", "0").stdout.splitlines()
+    assert {json.loads(line)["eventType"] for line in found} == {"touch"}
+
+
+def test_into_postgres(dtconn: Dtconn, day: Day, postgres: Postgres) -> None:
+    url = postgres.create_database()
+    begin = datetime.fromisoformat(day.since) - timedelta(hours=12)
+    wanted = day.published(rfc3339(begin)) - day.published(day.until)
+    for stored in (len(wanted), 0):
+        result = dtconn("backfill", *day.window, "--to", url, "--json")
+        assert result.exit_code == DONE, result.output
+        assert json.loads(result.stdout)["stored"] == stored
+        assert Counter(row["key"] for row in execute(url, "SELECT key FROM events")) == Counter(wanted)
+
+
+@pytest.mark.parametrize("platform", sorted(adapters()))
+def test_each_platforms_store_is_named_and_wants_its_settings(dtconn: Dtconn, day: Day, platform: str) -> None:
+    pytest.importorskip(f"{adapters()[platform]}.wiring")
+    result = dtconn("backfill", *day.window, "--to", platform, DT_DATABASE="https://not-a-file")
+    assert (result.exit_code, result.stdout) == (WRONG, "")
+    assert result.stderr
+
+
+def test_killed_it_goes_on_with_the_next_device(cloud: DtCloud, dtconn: Dtconn, day: Day, copy: Path) -> None:
+    account = cloud.accounts["project.user"]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DT_API_URL": cloud.url,
+        "DT_EMULATOR_URL": cloud.url,
+        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
+        "DT_API_KEY_ID": account.key_id,
+        "DT_API_KEY_SECRET": account.secret,
+        "DT_OIDC_EMAIL": account.email,
+    }
+    command = [sys.executable, "-m", "cli", "backfill", *day.window, "--from", str(copy)]
+    checkpoint = copy.parent / f"var/backfill-{day.number}.json"
+    process = spawn(command, env=environ, cwd=copy.parent)
+    try:
+        until(lambda: checkpoint.exists() or process.poll() is not None, 60)
+    finally:
+        process.kill()
+        process.wait()
+    assert checkpoint.exists()
+    done = json.loads(checkpoint.read_text())["done"]
+    assert len(done) >= 1
+    result = dtconn("backfill", *day.window, "--from", copy, "--json")
+    assert result.exit_code == DONE, result.output
+    assert not checkpoint.exists()
+    assert rows(copy, day).keys() == day.published()
+
+
+def test_ids_that_are_not_recognised_stop_it(dtconn: Dtconn, day: Day, tmp_path: Path, receiver: Receiver) -> None:
+    with running("local", {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": "other.db"}, tmp_path):
+        pass
+    result = dtconn("backfill", *day.window, "--from", tmp_path / "other.db", "--verify")
+    assert (result.exit_code, result.stdout) == (FAILED, "")
+    assert "Nothing was written" in result.stderr
+    assert dtconn("events", "--from", tmp_path / "other.db").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--since", "yesterday"], "--since"),
+        (["--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"], "before"),
+        (["--since", "40d"], "30 days"),
+        (["--since", "1d"], "Name the store"),
+        (["--since", "1d", "--from", "dynamodb:events"], "--to aws"),
+        (["--since", "1d", "--from", "misspelt.db"], "no database at --from"),
+        (["--since", "1d", "--to", "https://example.com"], "--to sqlite"),
+    ],
+)
+def test_wrong_arguments_write_nothing(dtconn: Dtconn, day: Day, arguments: list[str], said: str) -> None:
+    result = dtconn("backfill", day.number, *arguments)
+    assert (result.exit_code, result.stdout) == (WRONG, "")
+    assert said in result.stderr
+    assert not Path("misspelt.db").exists()
+
+
+def test_what_dt_refuses_is_one_sentence(dtconn: Dtconn, day: Day, copy: Path) -> None:
+    for environ, code in (
+        ({"DT_API_KEY_SECRET": "wrong"}, REFUSED),
+        ({"DT_CLOUD_PROJECT": "c0md3pm0p7bet3vico8g"}, NOT_FOUND),
+        ({"DT_API_URL": "http://127.0.0.1:9"}, LATER),
+    ):
+        result = dtconn("backfill", *day.window, "--from", copy, **environ)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert len(result.stderr.strip().splitlines()) == 1

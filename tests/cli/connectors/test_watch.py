@@ -1,0 +1,154 @@
+"""``dtconn watch``."""
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.connectors.values import ACTIVE, SYSTEM_DISABLED, Connector, Metrics
+from cli.connectors.watch import Seen, step
+from core.event import rfc3339
+from tests.cli.connectors.conftest import Dtconn, Receiver
+from tests.support.desk import SECRET
+from tests.support.dt_cloud import DtCloud, always, loopback, ok, until
+from tests.support.processes import ROOT, spawn
+
+WELL, ILL, UNKNOWN = range(3)
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def changes(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def look(dtconn: Dtconn, *arguments: str, **environ: str | None) -> Any:
+    return dtconn("watch", "--once", "--json", *arguments, **environ)
+
+
+def test_well_says_nothing_and_each_change_is_told_once(dtconn: Dtconn, cloud: DtCloud, receiver: Receiver) -> None:
+    number = cloud.connector(receiver.url, displayName="Office", httpConfig={"signatureSecret": SECRET})
+    assert (look(dtconn).exit_code, look(dtconn).output) == (WELL, "")
+    dtconn("disable", "--yes")
+    result = look(dtconn)
+    (change,) = changes(result)
+    assert (result.exit_code, change["kind"], change["connector"]) == (ILL, "state", number)
+    assert f"dtconn enable {number}" in change["text"]
+    assert (look(dtconn).exit_code, look(dtconn).stdout) == (ILL, "")
+    dtconn("enable", "--quiet")
+    assert changes(look(dtconn))[0]["text"].endswith("is active; it was disabled.")
+    dtconn("disconnect", number, "--confirm", number)
+    assert [each["kind"] for each in changes(look(dtconn))] == ["gone"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "warned", "told"),
+    [(0.5, 0, False), (1.1, 0, True), (2, 1, False), (25, 1, True), (97, 2, True), (97, 0, True), (119, 3, False)],
+)
+def test_warnings_come_at_an_hour_a_day_and_four_days(
+    dtconn: Dtconn, cloud: DtCloud, tmp_path: Path, hours: float, warned: int, told: bool
+) -> None:
+    with loopback(always(503)) as server:
+        number = cloud.connector(server.url)
+        cloud.publish(cloud.sensor("touch"))
+        until(lambda: any(each["attempts"] for each in cloud.deliveries(connector=number)))
+        assert [each["kind"] for each in changes(look(dtconn))] == ["failing"]
+        state = tmp_path / "var/watch.json"
+        ((key, seen),) = json.loads(state.read_text()).items()
+        seen |= {"failing_since": rfc3339(datetime.now(UTC) - timedelta(hours=hours)), "warned": warned}
+        state.write_text(json.dumps({key: seen}))
+        result = look(dtconn)
+        assert result.exit_code == ILL
+        assert [each["kind"] for each in changes(result)] == ["failing"] * told
+        assert "DT Cloud disables it in" in result.stdout or not told
+        assert look(dtconn).stdout == ""
+
+
+def connector(status: str = ACTIVE) -> Connector:
+    return Connector(
+        project_id="p", connector_id="c", name="Office", kind="HTTP_PUSH", status=status, events=(), labels=(),
+        url="https://example.com", secret="", headers={},
+    )  # fmt: skip
+
+
+def test_a_failure_is_followed_from_its_begin_to_its_end() -> None:
+    """Counts of three hours: old successes leave while nothing new succeeds."""
+    seen: Seen | None = None
+    told: list[tuple[float, str]] = []
+    for hours, status, successes, errors in (
+        (0.0, ACTIVE, 90, 0), (0.1, ACTIVE, 90, 1), (0.2, ACTIVE, 85, 2), (1.2, ACTIVE, 50, 6), (1.3, ACTIVE, 49, 6),
+        (25, ACTIVE, 0, 3), (97, ACTIVE, 0, 3), (120, SYSTEM_DISABLED, 0, 3), (121, ACTIVE, 0, 3), (122, ACTIVE, 4, 3),
+        (125, ACTIVE, 30, 0), (126, ACTIVE, 29, 1), (126.1, ACTIVE, 30, 1),
+    ):  # fmt: skip
+        metrics = Metrics(successes=successes, errors=errors, p99=0.1)
+        seen, found = step(connector(status), metrics, seen, NOW + timedelta(hours=hours))
+        told += [(hours, each.kind) for each in found]
+    assert told == [
+        (1.2, "failing"), (25, "failing"), (97, "failing"), (120, "state"), (121, "state"), (122, "recovered"),
+        (126.1, "recovered"),
+    ]  # fmt: skip
+
+
+def test_exec_and_webhook_get_the_change_and_no_credentials(
+    dtconn: Dtconn, cloud: DtCloud, tmp_path: Path
+) -> None:  # fmt: skip
+    cloud.connector("http://127.0.0.1:9", displayName="Office", status="USER_DISABLED")
+    script = (
+        "import os,sys;print(sys.stdin.read(),sorted(n for n in os.environ if 'SECRET' in n),file=open('told','w'))"
+    )
+    with loopback(ok) as server:
+        result = look(dtconn, "--exec", f'{sys.executable} -c "{script}"', "--webhook", server.url)
+        assert result.exit_code == ILL
+        (call,) = server.calls
+    assert call.parameters["kind"] == "state"
+    told = (tmp_path / "told").read_text()
+    assert '"kind": "state"' in told
+    assert told.endswith("[]\n")
+
+
+@pytest.mark.parametrize("command", ["exit-with-an-error-that-is-not-there", "false"])
+def test_an_exec_that_fails_is_a_sentence(dtconn: Dtconn, cloud: DtCloud, command: str) -> None:
+    cloud.connector("http://127.0.0.1:9", status="USER_DISABLED")
+    result = look(dtconn, "--exec", command)
+    assert result.exit_code == ILL
+    assert result.stderr.startswith(f"--exec: {command} ")
+
+
+def test_what_hides_the_answer_is_2(dtconn: Dtconn, tmp_path: Path) -> None:
+    assert look(dtconn, DT_API_KEY_ID=None).exit_code == UNKNOWN
+    assert look(dtconn, "--exec", "'").exit_code == UNKNOWN
+    result = look(dtconn, DT_API_KEY_SECRET="wrong")
+    assert (result.exit_code, changes(result)[0]["kind"]) == (UNKNOWN, "unknown")
+    (tmp_path / "state.json").write_text("[]")
+    result = look(dtconn, "--state", str(tmp_path / "state.json"))
+    assert result.exit_code == UNKNOWN
+    assert "--state" in result.stderr
+
+
+def test_it_runs_until_it_is_interrupted(cloud: DtCloud, tmp_path: Path) -> None:
+    account = cloud.accounts["project.user"]
+    number = cloud.connector("http://127.0.0.1:9", status="USER_DISABLED")
+    environ = {
+        "PYTHONPATH": str(ROOT),
+        "DT_API_URL": cloud.url,
+        "DT_EMULATOR_URL": cloud.url,
+        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
+        "DT_API_KEY_ID": account.key_id,
+        "DT_API_KEY_SECRET": account.secret,
+        "DT_OIDC_EMAIL": account.email,
+    }
+    command = [sys.executable, "-m", "cli", "watch", "--every", "10"]
+    process = spawn(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE)
+    try:
+        until(lambda: (tmp_path / "var/watch.json").exists(), 60)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == ILL
+    assert number.encode() in output
