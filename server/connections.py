@@ -1,7 +1,6 @@
 """All connections of a server: how many there are, and how long each may wait."""
 
 import asyncio
-import resource
 import time
 from abc import abstractmethod
 
@@ -52,7 +51,7 @@ class Connections:
         self._idle: dict[Connection, None] = {}
         self._unfinished: dict[Connection, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self._most = min(MAX_CONNECTIONS, _descriptors() - _OTHER_DESCRIPTORS)
+        self._most = max(1, min(MAX_CONNECTIONS, _descriptors() - _OTHER_DESCRIPTORS))
 
     def add(self, connection: Connection) -> None:
         """Add a new connection, which is idle."""
@@ -102,6 +101,10 @@ class Connections:
 
 def _descriptors() -> int:
     """Return how many files and sockets the process may have open, after raising that as far as is allowed."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return MAX_CONNECTIONS + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + _OTHER_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= wanted:
