@@ -94,10 +94,10 @@ DEPLOYED := $(shell sed -n 's/^name = "\(.*\)"$$/\1/p' /dev/null \
 FIRST_EVENTS := $(addprefix first-event-,$(DEPLOYED))
 ROTATIONS := $(addprefix rotate-secret-,$(DEPLOYED))
 .PHONY: $(FIRST_EVENTS) $(ROTATIONS)
-$(FIRST_EVENTS): first-event-%: .venv/.readers
+$(FIRST_EVENTS): first-event-%: ready/.venv/.readers
 	@exec .venv/bin/python -m cli first-event $* $(ARGS)
 
-$(ROTATIONS): rotate-secret-%: .venv/.readers
+$(ROTATIONS): rotate-secret-%: ready/.venv/.readers
 	@exec .venv/bin/python -m cli rotate-secret $* $(ARGS)
 
 packages: $(PACKAGES) ## Write the packages of all adapters
