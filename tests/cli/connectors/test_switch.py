@@ -1,12 +1,16 @@
 """``dtconn enable``, ``disable``, ``sync`` and ``disconnect``."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from tests.cli.connectors.conftest import Dtconn, Receiver, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DtCloud, until
+from tests.support.processes import ROOT
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 
@@ -136,3 +140,33 @@ def test_one_of_several_must_be_chosen(dtconn: Dtconn, cloud: DtCloud, number: s
     assert dtconn("disable", "nothing", "--yes").exit_code == NOT_FOUND
     assert dtconn("disable", "http://127.0.0.1:9/other", "--yes").exit_code == DONE
     assert [each["status"] for each in listed(cloud)] == ["ACTIVE", "USER_DISABLED"]
+
+
+def test_enable_fetches_what_was_missed_if_told_so(
+    cloud: DtCloud, receiver: Receiver, dtconn: Dtconn, number: str
+) -> None:
+    """On a terminal it asks."""
+    dtconn("disable", "--yes")
+    account = cloud.accounts["project.developer"]
+    environ = {
+        "PYTHONPATH": str(ROOT),
+        "DT_API_URL": cloud.url,
+        "DT_EMULATOR_URL": cloud.url,
+        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
+        "DT_API_KEY_ID": account.key_id,
+        "DT_API_KEY_SECRET": account.secret,
+        "DT_OIDC_EMAIL": account.email,
+    }
+    main, side = os.openpty()
+    try:
+        os.write(main, b"y\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "enable", "--from", str(receiver.store)],
+            env=environ, stdin=side, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(main)
+        os.close(side)
+    assert done.returncode == DONE, done.stderr
+    assert "Fetch it now?" in done.stderr
+    assert " events fetched, " in done.stdout
