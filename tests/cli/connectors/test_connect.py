@@ -1,10 +1,7 @@
 """``dtconn connect``, against DT Cloud on the desk and the real receiver."""
 
 import json
-import os
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,12 @@ import pytest
 from cli.connectors import client, trial
 from cli.connectors.access import load_access
 from core.receiver import UNVERIFIED
-from tests.cli.connectors.conftest import Dtconn, Receiver, listed
+from tests.cli.connectors.between import Between
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DEVELOPER, DEVICES, FIRST_PROJECT, Call, DtCloud, Loopback, Reply, loopback
-from tests.support.loopback import SILENT, in_turn
-from tests.support.processes import ROOT, Requesting, spawn
+from tests.support.loopback import in_turn
+from tests.support.processes import spawn
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 
@@ -314,41 +312,6 @@ def test_429_without_an_end_is_one_sentence(dtconn: Dtconn, cloud: DtCloud, rece
 # ---- a network that is slow, or ends ----
 
 
-class Between:
-    """Passes requests on, and changes answers on the way.
-
-    Args:
-        target: Where requests go.
-    """
-
-    def __init__(self, target: Requesting) -> None:
-        self._target = target
-        self.requests: list[tuple[str, str]] = []
-        # By method and last part of the path; "*" for any.
-        self.change: dict[tuple[str, str], list[Any]] = {}
-        self.is_held = threading.Event()
-
-    def __call__(self, call: Call) -> Reply | None:
-        place = call.method, call.path.partition("?")[0].rpartition("/")[2]
-        self.requests.append(place)
-        waiting = self.change.get(place) or self.change.get((call.method, "*")) or []
-        what = waiting.pop(0) if waiting else None
-        left_out = ("host", "connection", "content-length", "accept-encoding")
-        headers = {name: value for name, value in call.headers.items() if name not in left_out}
-        answer = self._target.request(call.method, call.path, headers, call.body)
-        if isinstance(what, float):
-            time.sleep(what)
-        if what == "lost":
-            return None
-        if what == "held":
-            self.is_held.set()
-            return SILENT
-        kept = ("retry-after", "event-outcome")
-        return Reply(
-            answer.status, answer.body, {name: answer.headers[name] for name in kept if name in answer.headers}
-        )
-
-
 @pytest.fixture
 def between(cloud: DtCloud) -> Iterator[tuple[Between, Loopback]]:
     there = Between(cloud)
@@ -400,18 +363,7 @@ def test_killed_at_a_step_it_goes_on_when_run_again(
         "proof": {("POST", "*"): ["held"]},
         "change": {("PATCH", "*"): ["held"]},
     }[step]
-    account = cloud.accounts["project.developer"]
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DT_API_URL": server.url,
-        "DT_EMULATOR_URL": cloud.url,
-        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-        "DT_API_KEY_ID": account.key_id,
-        "DT_API_KEY_SECRET": account.secret,
-        "DT_OIDC_EMAIL": account.email,
-        "DT_SIGNATURE_SECRET": SECRET,
-    }
+    environ = environment(cloud, DEVELOPER) | {"DT_API_URL": server.url, "DT_SIGNATURE_SECRET": SECRET}
     with loopback(endpoint) as front:
         process = spawn([sys.executable, "-m", "cli", "connect", front.url], env=environ, cwd=tmp_path)
         try:
@@ -482,6 +434,7 @@ def test_a_step_without_an_answer_is_one_sentence(
     result = dtconn("connect", receiver.url, DT_API_URL=server.url)
     assert result.exit_code == LATER
     assert "did not answer in 3 s" in result.stderr
+    monkeypatch.setattr(client, "TIMEOUT", 60)
     assert dtconn("connect", receiver.url, DT_API_URL=server.url).exit_code == DONE
     assert [each["status"] for each in listed(cloud)] == ["ACTIVE"]
 

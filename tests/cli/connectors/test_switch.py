@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from tests.cli.connectors.conftest import Dtconn, Receiver, listed
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DtCloud, until
-from tests.support.processes import ROOT
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 
@@ -147,16 +146,7 @@ def test_enable_fetches_what_was_missed_if_told_so(
 ) -> None:
     """On a terminal it asks."""
     dtconn("disable", "--yes")
-    account = cloud.accounts["project.developer"]
-    environ = {
-        "PYTHONPATH": str(ROOT),
-        "DT_API_URL": cloud.url,
-        "DT_EMULATOR_URL": cloud.url,
-        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-        "DT_API_KEY_ID": account.key_id,
-        "DT_API_KEY_SECRET": account.secret,
-        "DT_OIDC_EMAIL": account.email,
-    }
+    environ = environment(cloud, "project.developer")
     main, side = os.openpty()
     try:
         os.write(main, b"y\n")
