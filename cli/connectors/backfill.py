@@ -14,7 +14,7 @@ import typer
 
 from cli import CommandError
 from cli.connectors.client import Client
-from cli.connectors.fetched import device_id, fetched
+from cli.connectors.fetched import fetched
 from cli.connectors.gap import QUEUED
 from cli.connectors.options import (
     AsJson,
@@ -27,7 +27,7 @@ from cli.connectors.options import (
     find_project,
     require,
 )
-from cli.connectors.values import Connector
+from cli.connectors.values import Connector, device_id
 from cli.places import find
 from cli.reading import DATABASE, From, opened
 from cli.times import age, parse_time

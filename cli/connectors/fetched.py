@@ -4,14 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cli.connectors.values import Connector
+from cli.connectors.values import Connector, device_id
 from core.event import FETCHED, Event, parse_stored
 from dt_cloud.events import delivery_body, metadata
-
-
-def device_id(device: Mapping[str, Any]) -> str:
-    """Return the id in DT's document of a device."""
-    return str(device["name"]).rpartition("/")[2]
 
 
 def fetched(raw: Mapping[str, Any], device: Mapping[str, Any], connector: Connector, now: datetime) -> Event:

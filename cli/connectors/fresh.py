@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from cli.connectors.newest import NO_STORE
-from cli.connectors.values import Connector
-from cli.places import find
-from cli.reading import DATABASE
+from cli.connectors.newest import NO_STORE, located
+from cli.connectors.values import Connector, device_id
 from core.event import read_time
 from readers import ReaderError
 from readers.query import Query
@@ -50,22 +47,21 @@ def freshness(devices: Sequence[dict[str, Any]], connector: Connector, source: s
         source: The store.
         yes: Whether to read what costs money.
     """
-    wanted = {name: times for device in devices if (times := _reported(device, connector)) for name in [_id(device)]}
-    path = find(Path(source)) if source == DATABASE else None
-    if path and not path.exists():
+    wanted = {device_id(device): times for device in devices if (times := _reported(device, connector))}
+    store = located(source)
+    if store is None:
         return Freshness(devices=len(wanted), fault=NO_STORE)
     try:
-        with open_reader(str(path or source)) as reader:
+        with open_reader(store) as reader:
             if reader.is_queue:
                 return Freshness(devices=len(wanted), fault="a queue has no history")
             cost = reader.latest_cost(Query())
             if cost and not yes:
                 return Freshness(devices=len(wanted), fault=f"{cost} Add --yes to look")
             stored = {
-                (event.device_id, event.event_type): _time(
-                    event.document.get("event", {}).get("data"), event.event_type
-                )
+                (event.device_id, event.event_type): _time(event.document["event"]["data"], event.event_type)
                 for event in reader.latest(Query())
+                if event.parsed and event.event_type != "ping"
             }
     except ReaderError as error:
         return Freshness(devices=len(wanted), fault=str(error))
@@ -75,10 +71,6 @@ def freshness(devices: Sequence[dict[str, Any]], connector: Connector, source: s
         if any((there := stored.get((device, kind))) is None or there < time for kind, time in times.items())
     ]
     return Freshness(devices=len(wanted), fresh=len(wanted) - len(late), late=late)
-
-
-def _id(device: dict[str, Any]) -> str:
-    return str(device["name"]).rpartition("/")[2]
 
 
 def _reported(device: dict[str, Any], connector: Connector) -> dict[str, datetime]:

@@ -24,9 +24,14 @@ class Gap:
     since: datetime
     until: datetime
 
+    @property
+    def window(self) -> tuple[str, str]:
+        """Its begin and its end, in whole seconds."""
+        return f"{rfc3339(self.since)[:19]}Z", f"{rfc3339(self.until + timedelta(seconds=1))[:19]}Z"
+
     def command(self, connector: Connector) -> str:
         """Return the command that fetches what was missed."""
-        since, until = (rfc3339(time.replace(microsecond=0))[:19] + "Z" for time in (self.since, self.until))
+        since, until = self.window
         return (
             f"dtconn backfill {connector.connector_id} --project {connector.project_id} --since {since} --until {until}"
         )

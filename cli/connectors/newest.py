@@ -46,6 +46,12 @@ class Newest:
         }
 
 
+def located(source: str) -> str | None:
+    """Return the store of ``--from``; None if that is the local default, and there is none."""
+    path = find(Path(source)) if source == DATABASE else None
+    return source if path is None else str(path) if path.exists() else None
+
+
 def newest_events(source: str, yes: bool = False) -> Newest:
     """Look at a store's newest events; never raises.
 
@@ -53,23 +59,22 @@ def newest_events(source: str, yes: bool = False) -> Newest:
         source: As for the readers. The local default is left out if there is no such file.
         yes: Whether to read what costs money.
     """
-    is_default = source == DATABASE
-    path = find(Path(source)) if is_default else None
-    if path and not path.exists():
+    store, is_asked = located(source), source != DATABASE
+    if store is None:
         return Newest(arrived={}, fault=NO_STORE)
     query, arrived = Query(limit=_LOOKED_AT), dict[str | None, datetime]()
     try:
-        with open_reader(str(path or source)) as reader:
+        with open_reader(store) as reader:
             if reader.is_queue:
-                return Newest(store=identity(source), arrived={}, fault="a queue has no history")
+                return Newest(store=identity(store), arrived={}, fault="a queue has no history")
             cost = reader.cost(query)
             if cost and not yes:
-                return Newest(store=identity(source), arrived={}, fault=f"{cost} Add --yes to look")
+                return Newest(store=identity(store), arrived={}, fault=f"{cost} Add --yes to look")
             for event in reader.events(query):
                 # A fetched event was not delivered, whenever it was fetched.
                 if not is_proof(event) and event.signed_by != FETCHED:
                     known = arrived.get(event.project_id)
                     arrived[event.project_id] = max(known or event.received_at, event.received_at)
     except ReaderError as error:
-        return Newest(store=None, arrived={}, fault=str(error), is_asked=not is_default)
-    return Newest(store=identity(str(path or source)), arrived=arrived, is_asked=not is_default)
+        return Newest(store=None, arrived={}, fault=str(error), is_asked=is_asked)
+    return Newest(store=identity(store), arrived=arrived, is_asked=is_asked)

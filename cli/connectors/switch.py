@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import CommandError
+from cli.connectors.backfill import backfill
 from cli.connectors.client import Client
 from cli.connectors.fresh import Freshness, freshness
 from cli.connectors.gap import Gap, find_gap
@@ -62,6 +63,9 @@ def enable(
         if isinstance(gap, Gap):
             typer.echo(f"The newest stored event arrived {gap}. What was missed can be fetched for 30 days:")
             typer.echo(gap.command(connector))
+            if sys.stdin.isatty() and typer.confirm("Fetch it now?", err=True):
+                since, until = gap.window
+                backfill(since, connector.connector_id, connector.project_id, until, source, quiet=quiet)
         else:
             typer.echo(f"How long it was disabled is not known: {gap}. What was missed can be fetched for 30 days:")
             typer.echo(f"dtconn backfill {connector.connector_id} --project {connector.project_id} --since TIME")

@@ -3,14 +3,12 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cli import CommandError
 from cli.connectors.client import Client
-from cli.connectors.values import Connector
-from cli.places import find
-from cli.reading import DATABASE
+from cli.connectors.newest import located
+from cli.connectors.values import Connector, device_id
 from readers import ReaderError
 from readers.query import PROOF, Query
 from readers.sources import open_reader
@@ -36,12 +34,13 @@ def run(client: Client, connector: Connector, source: str, say: Callable[[str], 
     for device in client.devices(project):
         # Of a run that was killed.
         if (labels := device.get("labels") or {}).get("dtconn") == PROOF["dtconn"] and "virtual-sensor" in labels:
-            client.remove_emulated(project, _id(device))
+            client.remove_emulated(project, device_id(device))
     before = client.metrics(connector).successes
     sensor = client.emulate(project, PROOF)
     try:
         client.touch(project, sensor)
-        is_stored = _wait_for_store(source, sensor) if _has_store(source) else None
+        store = located(source)
+        is_stored = _wait_for_store(store, sensor) if store else None
         is_counted = _wait_for_metrics(client, connector, before)
     finally:
         client.remove_emulated(project, sensor)
@@ -54,18 +53,10 @@ def run(client: Client, connector: Connector, source: str, say: Callable[[str], 
 _STORED = {True: "is stored", False: "is not in the store", None: "the store was not looked at: name it with --from"}
 
 
-def _id(device: dict[str, Any]) -> str:
-    return str(device["name"]).rpartition("/")[2]
-
-
-def _has_store(source: str) -> bool:
-    return source != DATABASE or find(Path(source)).exists()
-
-
-def _wait_for_store(source: str, device: str) -> bool:
+def _wait_for_store(store: str, device: str) -> bool:
     query = Query(device_id=device, since=datetime.now(UTC) - _AHEAD, limit=1)
     try:
-        with open_reader(str(find(Path(source))) if source == DATABASE else source) as reader:
+        with open_reader(store) as reader:
             return _wait(lambda: next(iter(reader.events(query)), None) is not None)
     except ReaderError as error:
         raise CommandError(str(error)) from None

@@ -128,6 +128,11 @@ def metrics_of(raw: Mapping[str, Any]) -> Metrics:
     return Metrics(successes=int(found["successCount"]), errors=int(found["errorCount"]), p99=p99)
 
 
+def device_id(device: Mapping[str, Any]) -> str:
+    """Return the id in DT's document of a device."""
+    return str(device["name"]).rpartition("/")[2]
+
+
 def shown_url(url: str) -> str:
     """Return a URL without user, password, query and fragment, which may be secret."""
     try:

@@ -1,5 +1,6 @@
 """A DT Cloud and a receiver for each file of tests, and dtconn with their addresses."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -14,7 +15,7 @@ from cli.main import app
 from dt_cloud.accounts import ORGANIZATION
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import CONNECTORS, DEVELOPER, FIRST_PROJECT, DtCloud, dt_cloud
-from tests.support.processes import Program, running
+from tests.support.processes import ROOT, Program, running
 
 _ROLES = cycle((DEVELOPER, "project.admin", "organization.admin"))
 
@@ -73,19 +74,29 @@ def client_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 Dtconn = Callable[..., Result]
 
 
+def environment(cloud: DtCloud, role: str) -> dict[str, str]:
+    """Return what a process of dtconn needs to ask this cloud."""
+    account = cloud.accounts[role]
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DT_API_URL": cloud.url,
+        "DT_EMULATOR_URL": cloud.url,
+        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
+        "DT_API_KEY_ID": account.key_id,
+        "DT_API_KEY_SECRET": account.secret,
+        "DT_OIDC_EMAIL": account.email,
+    }
+
+
 @pytest.fixture
 def dtconn(cloud: DtCloud) -> Dtconn:
     """Run dtconn with the variables that `make cloud` prints; each account has a request limit of its own."""
 
     def run(*arguments: str | Path, role: str = "", **environ: str | None) -> Result:
-        account = cloud.accounts[role or next(_ROLES)]
+        role = role or next(_ROLES)
         env: dict[str, str | None] = {
-            "DT_API_URL": cloud.url,
-            "DT_EMULATOR_URL": cloud.url,
-            "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-            "DT_API_KEY_ID": account.key_id,
-            "DT_API_KEY_SECRET": account.secret,
-            "DT_OIDC_EMAIL": account.email,
+            **environment(cloud, role),
             "DT_CLOUD_PROJECT": FIRST_PROJECT,
             "DT_SIGNATURE_SECRET": SECRET,
             "DT_ORGANIZATION_ID": ORGANIZATION,
@@ -95,7 +106,7 @@ def dtconn(cloud: DtCloud) -> Dtconn:
         }
         result = CliRunner().invoke(app, [*map(str, arguments)], env=env | environ)
         assert not result.exception or isinstance(result.exception, SystemExit), result.exception
-        for secret in (account.secret, environ.get("DT_SIGNATURE_SECRET", SECRET)):
+        for secret in (cloud.accounts[role].secret, environ.get("DT_SIGNATURE_SECRET", SECRET)):
             assert not secret or secret not in result.output
         return result
 

@@ -1,7 +1,6 @@
 """``dtconn backfill``: after a day disabled, published equals stored, each event once."""
 
 import json
-import os
 import sqlite3
 import sys
 from collections import Counter
@@ -13,11 +12,12 @@ import pytest
 
 from cli.targets import adapters
 from core.event import event_key, read_time, rfc3339
-from tests.cli.connectors.conftest import Dtconn, Receiver
+from tests.cli.connectors.between import Between
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DEVICES, DtCloud, until
+from tests.support.dt_cloud import DEVICES, DtCloud, loopback, until
 from tests.support.postgres import Postgres, execute
-from tests.support.processes import ROOT, running, spawn
+from tests.support.processes import running, spawn
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 HOUR = 3_600
@@ -178,31 +178,26 @@ def test_each_platforms_store_is_named_and_wants_its_settings(dtconn: Dtconn, da
 
 
 def test_killed_it_goes_on_with_the_next_device(cloud: DtCloud, dtconn: Dtconn, day: Day, copy: Path) -> None:
-    account = cloud.accounts["project.user"]
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DT_API_URL": cloud.url,
-        "DT_EMULATOR_URL": cloud.url,
-        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-        "DT_API_KEY_ID": account.key_id,
-        "DT_API_KEY_SECRET": account.secret,
-        "DT_OIDC_EMAIL": account.email,
-    }
+    environ = environment(cloud, "project.user")
     command = [sys.executable, "-m", "cli", "backfill", *day.window, "--from", str(copy)]
     checkpoint = copy.parent / f"var/backfill-{day.number}.json"
-    process = spawn(command, env=environ, cwd=copy.parent)
-    try:
-        until(lambda: checkpoint.exists() or process.poll() is not None, 60)
-    finally:
-        process.kill()
-        process.wait()
-    assert checkpoint.exists()
-    done = json.loads(checkpoint.read_text())["done"]
-    assert len(done) >= 1
-    result = dtconn("backfill", *day.window, "--from", copy, "--json")
+    there = Between(cloud)
+    there.change[("GET", "events")] = ["passed", "held"]
+    with loopback(there) as server:
+        process = spawn(command, env=environ | {"DT_API_URL": server.url}, cwd=copy.parent)
+        try:
+            assert there.is_held.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+    assert len(json.loads(checkpoint.read_text())["done"]) == 1
+    again = Between(cloud)
+    with loopback(again) as server:
+        result = dtconn("backfill", *day.window, "--from", copy, "--json", DT_API_URL=server.url)
     assert result.exit_code == DONE, result.output
     assert not checkpoint.exists()
+    devices = len(cloud.call("GET", DEVICES)["devices"])
+    assert again.requests.count(("GET", "events")) == devices - 1
     assert rows(copy, day).keys() == day.published()
 
 

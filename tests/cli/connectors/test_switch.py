@@ -1,10 +1,13 @@
 """``dtconn enable``, ``disable``, ``sync`` and ``disconnect``."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.cli.connectors.conftest import Dtconn, Receiver, listed
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DtCloud, until
 
@@ -136,3 +139,24 @@ def test_one_of_several_must_be_chosen(dtconn: Dtconn, cloud: DtCloud, number: s
     assert dtconn("disable", "nothing", "--yes").exit_code == NOT_FOUND
     assert dtconn("disable", "http://127.0.0.1:9/other", "--yes").exit_code == DONE
     assert [each["status"] for each in listed(cloud)] == ["ACTIVE", "USER_DISABLED"]
+
+
+def test_enable_fetches_what_was_missed_if_told_so(
+    cloud: DtCloud, receiver: Receiver, dtconn: Dtconn, number: str
+) -> None:
+    """On a terminal it asks."""
+    dtconn("disable", "--yes")
+    environ = environment(cloud, "project.developer")
+    main, side = os.openpty()
+    try:
+        os.write(main, b"y\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "enable", "--from", str(receiver.store)],
+            env=environ, stdin=side, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(main)
+        os.close(side)
+    assert done.returncode == DONE, done.stderr
+    assert "Fetch it now?" in done.stderr
+    assert " events fetched, " in done.stdout

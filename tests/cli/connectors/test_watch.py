@@ -13,10 +13,10 @@ import pytest
 from cli.connectors.values import ACTIVE, SYSTEM_DISABLED, Connector, Metrics
 from cli.connectors.watch import Seen, step
 from core.event import rfc3339
-from tests.cli.connectors.conftest import Dtconn, Receiver
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DtCloud, always, loopback, ok, until
-from tests.support.processes import ROOT, spawn
+from tests.support.processes import spawn
 
 WELL, ILL, UNKNOWN = range(3)
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -130,17 +130,8 @@ def test_what_hides_the_answer_is_2(dtconn: Dtconn, tmp_path: Path) -> None:
 
 
 def test_it_runs_until_it_is_interrupted(cloud: DtCloud, tmp_path: Path) -> None:
-    account = cloud.accounts["project.user"]
     number = cloud.connector("http://127.0.0.1:9", status="USER_DISABLED")
-    environ = {
-        "PYTHONPATH": str(ROOT),
-        "DT_API_URL": cloud.url,
-        "DT_EMULATOR_URL": cloud.url,
-        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-        "DT_API_KEY_ID": account.key_id,
-        "DT_API_KEY_SECRET": account.secret,
-        "DT_OIDC_EMAIL": account.email,
-    }
+    environ = environment(cloud, "project.user")
     command = [sys.executable, "-m", "cli", "watch", "--every", "10"]
     process = spawn(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE)
     try:
