@@ -52,6 +52,7 @@ def test_source_is_where_the_topic_leads(
         ([], "There is no Cloud Run service dt-receiver"),
         ([service({}, 1)] * 2, "in several regions. Name one: --region"),
         ([{**service({}, 1), "spec": {"template": {"spec": {"containers": [{}]}}}}], "from Secret Manager"),
+        ([{"metadata": {"name": "dt-receiver"}}], "is not a receiver of this version"),
     ],
 )
 def test_what_is_not_the_one_receiver_is_named(
