@@ -39,8 +39,9 @@ def _function_of_stack(name: str, region: str | None) -> str | None:
 
 
 class _Function(Deployment):
-    # A sandbox asks for the secret again when a signature does not match, but not sooner than this after the last time.
-    settle_seconds = COOLDOWN
+    # A sandbox asks for the secret again when a signature does not match, but not within the cooldown after the last
+    # time, which may have begun before the write and taken some seconds.
+    settle_seconds = COOLDOWN + 5
 
     def __init__(self, region: str | None, url: str, variables: dict[str, str]) -> None:
         self.url = url
