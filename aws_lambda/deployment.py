@@ -20,9 +20,9 @@ def find(place: Place) -> Deployment:
     functions = client("lambda", place.region)
     function = _function_of_stack(name, place.region) or name
     with reading(f"the stack or function {name}", "lambda:GetFunctionConfiguration and GetFunctionUrlConfig"):
-        variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        found = functions.get_function_configuration(FunctionName=function)
         url = functions.get_function_url_config(FunctionName=function)["FunctionUrl"]
-    return _Function(place.region, url, variables)
+    return _Function(place.region, url, found.get("Environment", {}).get("Variables", {}))
 
 
 def _function_of_stack(name: str, region: str | None) -> str | None:
@@ -39,21 +39,20 @@ def _function_of_stack(name: str, region: str | None) -> str | None:
 
 
 class _Function(Deployment):
-    # A sandbox asks for the secret again when a signature does not match, but not sooner than this after the last time.
-    settle_seconds = COOLDOWN
+    # A sandbox asks for the secret again when a signature does not match, but not within the cooldown after the last
+    # time, which may have begun before the write and taken some seconds.
+    settle_seconds = COOLDOWN + 5
 
     def __init__(self, region: str | None, url: str, variables: dict[str, str]) -> None:
         self.url = url
-        self.source = (
-            f"sqs:{variables['DT_QUEUE_URL']}"
-            if variables.get("DT_STORE") == "sqs"
-            else f"dynamodb:{variables['DT_TABLE']}"
-        )
         self._secret_id = variables.get("DT_SIGNATURE_SECRET_ID")
         if not self._secret_id:
             raise DeploymentError("The function has no DT_SIGNATURE_SECRET_ID: deploy it again, by the template.")
+        is_queue = variables.get("DT_STORE") == "sqs"
+        self.source = f"sqs:{variables.get('DT_QUEUE_URL')}" if is_queue else f"dynamodb:{variables.get('DT_TABLE')}"
         self.secret_command = (
             f"aws secretsmanager get-secret-value --secret-id {self._secret_id} --query SecretString --output text"
+            + (f" --region {region}" if region else "")
         )
         self._secrets = client("secretsmanager", region)
 

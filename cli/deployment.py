@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 from cli import CommandError
+from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 
 _CLONE = Path(__file__).resolve().parent.parent
@@ -42,5 +43,11 @@ def find_deployment(cloud: str, place: Place) -> Deployment:
         if (error.name or "").partition(".")[0] in (*known.values(), "core", "deployed", "readers"):
             raise
         raise CommandError(f"{cloud} needs {error.name}, which is not installed: make readers", 2) from None
-    deployment: Deployment = module.find(place)
+    try:
+        deployment: Deployment = module.find(place)
+    except (LookupError, TypeError):
+        raise DeploymentError(
+            f"What is deployed on {cloud} under this name is not a receiver of this version: deploy it again, or name "
+            "another."
+        ) from None
     return deployment

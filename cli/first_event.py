@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.proof import Proof
 from cli.remote import (
     Cloud,
     Name,
@@ -23,7 +22,6 @@ from cli.remote import (
     wait_until_taken,
     waiting,
 )
-from cli.send import outcome_of
 from core.event import Event
 from core.verify.secret_text import read_secrets
 from deployed import DeploymentError
@@ -53,6 +51,9 @@ def first_event(
       dtconn first-event aws
       dtconn first-event heroku my-app --show
     """  # noqa: D301
+    from cli.proof import Proof
+    from cli.send import outcome_of
+
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
         secrets = _secrets(deployment)
         proof = Proof(deployment.url)

@@ -3,18 +3,20 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import CommandError
 from cli.deployment import find_deployment
 from cli.fail import fail
-from cli.proof import Proof, explain, is_taken, shown
 from deployed import DeploymentError
 from deployed.contract import NAME, Deployment, Place
-from dt_cloud.sender import Answer
 from readers import ReaderError
+
+if TYPE_CHECKING:
+    from cli.proof import Proof
+    from dt_cloud.sender import Answer
 
 _EVERY = 1.0
 
@@ -65,8 +67,8 @@ class NotTakenError(Exception):
 
 
 def wait_until_taken(
-    proof: Proof, url: str, secrets: Mapping[str, str], wait: float, watch: float = 0
-) -> dict[str, Answer]:
+    proof: "Proof", url: str, secrets: Mapping[str, str], wait: float, watch: float = 0
+) -> "dict[str, Answer]":
     """Deliver an event, signed with each secret, until each delivery is acknowledged; return the last answers.
 
     Args:
@@ -80,6 +82,8 @@ def wait_until_taken(
         NotTakenError: One was not, until the end.
     """
     from rich.console import Console
+
+    from cli.proof import explain, is_taken, shown
 
     ends = time.monotonic() + wait
     taken_since: float | None = None

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
-from cli.proof import Proof, is_taken
 from cli.remote import (
     Cloud,
     Name,
@@ -181,11 +180,15 @@ class _Rotation:
         return found
 
     def _is_taken(self, *secrets: str) -> bool:
+        from cli.proof import Proof, is_taken
+
         proof = Proof(self._deployment.url)
         return all(is_taken(proof.deliver(secret)) for secret in secrets)
 
     def _require(self, secret: str) -> None:
         """Check that the receiver accepts a secret before anything is changed."""
+        from cli.proof import Proof
+
         url, wait = self._deployment.url, min(self._wait, _WAIT_BEFORE)
         try:
             wait_until_taken(Proof(url), url, {"secret": secret}, wait)
@@ -197,6 +200,8 @@ class _Rotation:
 
     def _confirm(self, secrets: dict[str, str], before: str | None) -> None:
         """Check that each secret is accepted; if one that worked before no longer is, put ``before`` back."""
+        from cli.proof import Proof
+
         longest = waiting(self._wait + self._watch)
         typer.echo(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
         deployment = self._deployment
@@ -262,7 +267,7 @@ def _require_unused(deployment: Deployment, yes: bool) -> None:
         return
     if arrivals[1]:
         raise CommandError(
-            f"{arrivals[1]} events of the last 13 hours were signed with the old secret, the newest at "
+            f"Events of the last 13 hours that were signed with the old secret: {arrivals[1]}, the newest at "
             f"{rfc3339(newest)}; the rotation itself sent one. If the new one is in DT Studio, try again after "
             f"{rfc3339(newest + _REPEATS)}. Nothing was changed; --now drops it all the same."
         )

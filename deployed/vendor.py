@@ -64,7 +64,7 @@ class Tool:
             raise DeploymentError(f"{self._command(arguments)} did not end within {_TIMEOUT:.0f} s.") from None
         if done.returncode:
             raise DeploymentError(
-                f"{self._command(arguments)} failed{_last_line(done.stderr, stdin)} If you are not logged in: "
+                f"{self._command(arguments)} failed{_reason(done.stderr, stdin)} If you are not logged in: "
                 f"{self._login}"
             )
         return done.stdout
@@ -94,10 +94,10 @@ def private_file(text: str, folder: Path | None = None) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _last_line(text: str, hidden: str) -> str:
-    """Return the last line of an error message after a colon, or a full stop; never what was on standard input."""
+def _reason(text: str, hidden: str) -> str:
+    """Return the line of an error message that says most, after a colon; never what was on standard input."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or (hidden and hidden.strip() in text):
         return "."
-    shown = "".join(character for character in lines[-1] if character.isprintable())[:_MAX_MESSAGE]
-    return f": {shown.rstrip('.')}."
+    line = next((line for line in lines if "error" in line.lower()), lines[-1])
+    return f": {''.join(filter(str.isprintable, line))[:_MAX_MESSAGE].rstrip('.')}."

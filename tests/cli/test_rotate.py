@@ -109,9 +109,9 @@ def stored(signed_by: str, age: timedelta, proof: bool = False) -> Event:
 @pytest.mark.parametrize(
     ("events", "sentence"),
     [
-        ([("hs256:0", 1 * HOUR), ("hs256:1", 2 * HOUR)], "1 events of the last 13 hours were signed with the old"),
-        ([("hs256:0", 1 * HOUR), ("hs256:1+es256:kid", 12 * HOUR)], "were signed with the old"),
-        ([("hs256:0", 1 * HOUR), ("hs256:1", 2 * HOUR, True)], "were signed with the old"),
+        ([("hs256:0", 1 * HOUR), ("hs256:1", 2 * HOUR)], "signed with the old secret: 1, the newest at"),
+        ([("hs256:0", 1 * HOUR), ("hs256:1+es256:kid", 12 * HOUR)], "were signed with the old secret: 1,"),
+        ([("hs256:0", 1 * HOUR), ("hs256:1", 2 * HOUR, True)], "were signed with the old secret: 1,"),
         ([("hs256:0", 1 * HOUR, True)], "No event of the last 13 hours was signed with the new"),
         ([("hs256:0", 14 * HOUR)], "No event of the last 13 hours was signed with the new"),
         ([("hs256:0", 1 * HOUR), ("hs256:1", 14 * HOUR)], None),

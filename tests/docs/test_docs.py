@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.deployment import clouds
 from cli.main import app
 from core import receiver
 from core.event import parse_stored
@@ -124,6 +125,21 @@ def test_every_platform_has_the_same_headings(name: str) -> None:
     assert re.findall(r"^## (.*)$", prose, re.MULTILINE) == HEADINGS
     below = re.split(r"^## .*$", prose, flags=re.MULTILINE)[1:]
     assert all(text.strip() for text in below)
+
+
+DEPLOYED = {name: folder for name, folder in clouds().items() if f"{folder}/README.md" in PAGES}
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_secret_is_rotated_and_the_first_event_sent_by_a_command(name: str) -> None:
+    page = PAGES[f"{DEPLOYED[name]}/README.md"]
+    commands = [line for text in page.of("sh", "Rotate the secret") for line in text.splitlines()]
+    begin, finish = (line for line in commands if line.startswith(f"make rotate-secret-{name}"))
+    assert "--show" in begin
+    assert "--finish" in finish
+    assert any(line.startswith(f"make first-event-{name}") for line in page.commands())
+    # No JSON of secrets is written by hand.
+    assert not any(re.search(r"""\[\\?"(\$|%s)""", block.text) for block in page.blocks)
 
 
 @every_page
