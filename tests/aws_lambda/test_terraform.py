@@ -38,15 +38,11 @@ pytestmark = [
     ),
 ]
 
-# The same two deployments, for Terraform and for the template.
 EMAIL = "somebody@example.com"
+# The same two deployments, by Terraform's variables and the template's parameters.
 VARIABLES = {
     "piped": {"queue": "true", "alarm_email": EMAIL, "reserved_concurrency": "20"},
     "queued": {"store": "sqs", "fifo": "true"},
-}
-PARAMETERS = {
-    "piped": {"Queue": "yes", "AlarmEmail": EMAIL, "ReservedConcurrency": "20"},
-    "queued": {"Store": "sqs", "Fifo": "yes"},
 }
 # The template's logical ids here, and what its references are in Terraform's state.
 ADDRESSES = {
@@ -174,11 +170,15 @@ def each(request: pytest.FixtureRequest, applied: dict[str, Applied]) -> Applied
     return applied[request.param]
 
 
+def parameters(name: str) -> dict[str, str]:
+    return {pascal(key): "yes" if it == "true" else it for key, it in VARIABLES[name].items()}
+
+
 @pytest.fixture(scope="module")
 def templates(applied: dict[str, Applied]) -> dict[str, Chosen]:
     """The template, with the names of what Terraform made."""
     with resolving() as choose:
-        return {name: choose(PARAMETERS[name], it.names) for name, it in applied.items()}
+        return {name: choose(parameters(name), it.names) for name, it in applied.items()}
 
 
 @pytest.mark.parametrize(

@@ -122,13 +122,7 @@ class Configuration:
 
 
 class Terraform:
-    """Terraform in a folder.
-
-    Args:
-        folder: The folder of its files.
-        config: The file to use as ~/.terraformrc.
-        environ: Additional variables.
-    """
+    """Terraform in a folder, with a file to use as ~/.terraformrc, and additional variables."""
 
     def __init__(self, folder: Path, config: str = os.devnull, environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -168,13 +162,7 @@ def options(variables: Mapping[str, str]) -> list[str]:
 
 
 class Workspace(Terraform):
-    """A folder in which Terraform plans the twin.
-
-    Args:
-        folder: An empty folder.
-        configuration: The configuration to plan.
-        given: Values of variables without a default.
-    """
+    """An empty folder in which Terraform plans the twin; ``given`` has the variables without a default."""
 
     def __init__(self, folder: Path, configuration: Configuration, given: Mapping[str, str]) -> None:
         super().__init__(folder)
