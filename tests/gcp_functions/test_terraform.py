@@ -102,7 +102,6 @@ def test_invalid_variables_are_refused(workspace: Workspace, variables: dict[str
 def test_function_runs_as_its_own_service_account(topic: Planned) -> None:
     function = topic.one("google_cloudfunctions2_function.receiver")
     (build,), (service,) = function["build_config"], function["service_config"]
-
     assert build["entry_point"] in functions("gcp_functions/main.py")
     assert build["runtime"] == "python313"
     assert DEADLINE < service["timeout_seconds"] < 10

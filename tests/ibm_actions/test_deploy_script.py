@@ -85,7 +85,6 @@ def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> No
 def test_second_run_updates_and_creates_nothing(desk: Desk, form: str) -> None:
     assert desk.run("--form", form, secret=SECRET).returncode == 0
     done = desk.run("--form", form)
-
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
     assert [it["argv"] for it in done.calls if any(word.endswith("create") for word in it["argv"][:3])] == []
@@ -164,7 +163,6 @@ def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
         os.set_blocking(master, False)
         shown += keyboard.read() or b""
         os.close(terminal)
-
     assert script.returncode == 0, shown
     assert SECRET.encode() not in shown
     assert given_secret(Run(0, shown.decode(), "", desk.calls())) == SECRET
@@ -262,7 +260,6 @@ def test_policy_that_lets_in_everybody_is_refused(desk: Desk) -> None:
 def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: str, at: str) -> None:
     desk.account([*READY, f"fails {command}"])
     done = desk.run(secret=SECRET)
-
     assert done.returncode == 1
     assert "Something that ibmcloud says." in done.errors
     assert f'It stopped at "{at}' in done.errors

@@ -31,12 +31,7 @@ META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner
 
 
 class Configuration:
-    """A parsed folder of Terraform files.
-
-    Args:
-        source: The folder.
-        computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
-    """
+    """A parsed folder; ``computed`` is what the provider adds to the arguments, ``self``, of a type."""
 
     def __init__(self, source: Path, computed: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.source = source
