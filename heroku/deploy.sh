@@ -1,6 +1,6 @@
 #!/bin/sh
-# Deploys dist/heroku/ to an app, and makes whatever the app lacks: itself, a database, a secret. It changes nothing that
-# is there, so it can run again: after an error, for a new version, or by another person.
+# Deploys dist/heroku/ to an app, and makes whatever the app lacks: itself, a database, a secret. It keeps what is there,
+# so it can run again: after an error, for a new version, or by another person.
 #
 #   sh heroku/deploy.sh APP [OPTION OF heroku create]...
 set -eu

@@ -38,7 +38,7 @@ param budgetAmount int
 param budgetStart string
 
 @description('The tags of alerts.')
-param tags object
+param tags object?
 
 var ofLogs = {
   actionGroups: empty(email) ? [] : [people.id]

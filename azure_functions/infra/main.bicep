@@ -105,7 +105,8 @@ param budgetStart string = utcNow('yyyy-MM-01')
 
 // A resource group has one receiver: azd would not know which of two to deploy to.
 var name = 'dt-receiver'
-var tagged = empty(tags) ? {} : toObject(split(tags, ','), it => trim(split(it, '=')[0]), it => split(it, '=')[1])
+// Null leaves them as they are.
+var tagged = empty(tags) ? null : toObject(split(tags, ','), it => trim(split(it, '=')[0]), it => split(it, '=')[1])
 // Some names are unique in all of Azure.
 var suffix = uniqueString(resourceGroup().id)
 var fullName = '${name}-${suffix}'
@@ -168,7 +169,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   location: location
   kind: 'functionapp,linux'
   // azd deploys to the app that has the name of its service.
-  tags: union(tagged, {
+  tags: union(tagged ?? {}, {
     'azd-service-name': 'receiver'
   })
   identity: {

@@ -12,7 +12,7 @@ param store string
 param lock bool
 
 @description('Its tags.')
-param tags object
+param tags object?
 
 @description('The Service Bus namespace to make.')
 param serviceBusName string

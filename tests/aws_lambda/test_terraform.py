@@ -19,13 +19,9 @@ from tests.support.sam import EMPTY_ZIP, TEMPLATE, Chosen, needs_tools, resolvin
 from tests.support.terraform import ROOT, Configuration, Terraform, needs_terraform, options
 
 SOURCE = ROOT / "aws_lambda" / "terraform"
-# Terraform's default folder for a mirror of providers.
-MIRRORS = [
-    *([Path(os.environ["DT_TF_PLUGINS"])] if os.environ.get("DT_TF_PLUGINS") else []),
-    Path.home() / ".terraform.d" / "plugins",
-    Path("/usr/local/share/terraform/plugins"),
-    Path("/usr/share/terraform/plugins"),
-]
+# Terraform's default folders for a mirror of providers.
+FOLDERS = ("~/.terraform.d/plugins", "/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
+MIRRORS = [Path(it).expanduser() for it in (os.environ.get("DT_TF_PLUGINS") or FOLDERS[0], *FOLDERS)]
 MIRROR = next((path for path in MIRRORS if any(path.glob("*/hashicorp/aws/*"))), None)
 
 pytestmark = [
@@ -38,15 +34,11 @@ pytestmark = [
     ),
 ]
 
-# The same two deployments, for Terraform and for the template.
 EMAIL = "somebody@example.com"
+# The same two deployments, by Terraform's variables and the template's parameters.
 VARIABLES = {
     "piped": {"queue": "true", "alarm_email": EMAIL, "reserved_concurrency": "20"},
     "queued": {"store": "sqs", "fifo": "true"},
-}
-PARAMETERS = {
-    "piped": {"Queue": "yes", "AlarmEmail": EMAIL, "ReservedConcurrency": "20"},
-    "queued": {"Store": "sqs", "Fifo": "yes"},
 }
 # The template's logical ids here, and what its references are in Terraform's state.
 ADDRESSES = {
@@ -174,11 +166,15 @@ def each(request: pytest.FixtureRequest, applied: dict[str, Applied]) -> Applied
     return applied[request.param]
 
 
+def parameters(name: str) -> dict[str, str]:
+    return {pascal(key): "yes" if it == "true" else it for key, it in VARIABLES[name].items()}
+
+
 @pytest.fixture(scope="module")
 def templates(applied: dict[str, Applied]) -> dict[str, Chosen]:
     """The template, with the names of what Terraform made."""
     with resolving() as choose:
-        return {name: choose(PARAMETERS[name], it.names) for name, it in applied.items()}
+        return {name: choose(parameters(name), it.names) for name, it in applied.items()}
 
 
 @pytest.mark.parametrize(
@@ -288,13 +284,9 @@ def test_resources_are_as_in_the_template(each: Applied, templates: dict[str, Ch
             pairs = {name: (plain(found.get(name)), plain(expected[name])) for name in expected.keys() - NOT_COMPARED}
             differ += [f"{logical} {name}: {one}, not {other}" for name, (one, other) in pairs.items() if one != other]
     assert differ == [], "\n".join(differ)
+    assert each.outputs["source"] in ("dynamodb:piped-events", f"sqs:{each.outputs['queue_url']}")
     subscriptions = [it for address, it in each.state.items() if address.startswith("aws_sns_topic_subscription")]
     assert all((it["protocol"], it["endpoint"]) == ("email", EMAIL) for it in subscriptions)
-
-
-def test_source_names_the_table_or_the_queue(piped: Applied, queued: Applied) -> None:
-    assert piped.outputs["source"] == "dynamodb:piped-events"
-    assert queued.outputs["source"] == f"sqs:{queued.outputs['queue_url']}"
 
 
 def test_public_access_is_to_the_url_and_not_to_the_function(piped: Applied) -> None:

@@ -58,7 +58,6 @@ def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
     options = ("--framework", "arm", "--skip-download", "--output", "json")
     run = bicep.TOOLS.run("checkov", "--directory", str(tmp_path), *options)
     report = json.loads(run.stdout)
-
     assert report["summary"]["parsing_errors"] == 0
     assert {it["file_path"] for it in report["results"]["passed_checks"]} == {f"/{store}.json" for store in STORES}
     failed = {it["check_id"]: f"{it['resource']}: {it['check_name']}" for it in report["results"]["failed_checks"]}
@@ -165,13 +164,9 @@ def test_parameters_become_settings() -> None:
         "projectIds": "ccol8iuk9smqiha4e8l0",
     }
     found = settings(**given)
-
     assert {name: found[setting(name)] for name in given} == {name: str(it) for name, it in given.items()}
     assert Settings.load(found | {"DT_SIGNATURE_SECRET": '["new","old"]'}) is not None
-
-
-def test_es256_only_has_no_reference_to_the_secret() -> None:
-    """Azure would leave an unresolved reference in the setting as text."""
+    # Azure would leave an unresolved reference in the setting as text.
     assert "DT_SIGNATURE_SECRET" not in settings(signaturePolicy="es256", organizationId="one")
 
 

@@ -128,11 +128,6 @@ def each(store: str) -> Deployment:
     return deployment(store=store)
 
 
-@pytest.fixture
-def bus() -> Deployment:
-    return deployment(store="service_bus")
-
-
 def test_resources_with_permissions_and_retention(each: Deployment, store: str) -> None:
     assert {key: it.get("properties") for key, it in each.resources.items()} == ALWAYS | OF_STORE[store]
 
@@ -234,7 +229,8 @@ def test_secret_is_only_in_the_key_vault(each: Deployment) -> None:
     )
 
 
-def test_alerts_query_what_the_receiver_logs(bus: Deployment) -> None:
+def test_alerts_query_what_the_receiver_logs() -> None:
+    bus = deployment(store="service_bus")
     silence, failed = (bus.properties(f"{RULES}-{it}")["criteria"]["allOf"][0] for it in ("silence", "failed"))
     assert set(re.findall(r'"(\w+)"', silence["query"])) == outcomes() - {"refused", "failed"}
     assert (silence["operator"], silence["threshold"]) == ("LessThan", 1)

@@ -41,6 +41,9 @@ class Account:
         (folder / "bin").mkdir()
         (folder / "bin" / "heroku").write_text(FAKE_HEROKU)
         (folder / "bin" / "heroku").chmod(0o755)
+        # What a person's own git ignores everywhere is part of the package.
+        (folder / ".config" / "git").mkdir(parents=True)
+        (folder / ".config" / "git" / "ignore").write_text(".python-version\n")
         self.environ = {
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),

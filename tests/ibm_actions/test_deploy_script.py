@@ -18,13 +18,8 @@ from tests.support.tools import Tools
 
 TOOLS = Tools("ibm", "hadolint", "shellcheck")
 SECRET = "a signature secret, of 32 and more characters"
-SHELLS = {
-    "sh": ["sh"],
-    "dash": ["dash"],
-    "bash": ["bash", "--posix"],
-    "busybox": ["busybox", "sh"],
-    "zsh": ["zsh", "--emulate", "sh"],
-}
+COMMANDS = ("sh", "dash", "bash --posix", "busybox sh", "zsh --emulate sh")
+SHELLS = {it.split()[0]: it.split() for it in COMMANDS}
 # Each once: sh is one of the others.
 FOUND = list({os.path.realpath(path): name for name in SHELLS if (path := shutil.which(name))}.values())
 
@@ -64,7 +59,6 @@ def has(argv: list[str], expected: str) -> bool:
 @pytest.mark.parametrize("form", OF_FORM)
 def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> None:
     done = desk.run("--form", form, secret=SECRET)
-
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
     assert f"cloudant:https://{HOST}/events" in done.output.splitlines()
@@ -91,7 +85,6 @@ def test_names_and_permissions_of_created_resources(desk: Desk, form: str) -> No
 def test_second_run_updates_and_creates_nothing(desk: Desk, form: str) -> None:
     assert desk.run("--form", form, secret=SECRET).returncode == 0
     done = desk.run("--form", form)
-
     assert (done.returncode, done.errors) == (0, "")
     assert done.output.splitlines()[-1] == URL
     assert [it["argv"] for it in done.calls if any(word.endswith("create") for word in it["argv"][:3])] == []
@@ -170,7 +163,6 @@ def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
         os.set_blocking(master, False)
         shown += keyboard.read() or b""
         os.close(terminal)
-
     assert script.returncode == 0, shown
     assert SECRET.encode() not in shown
     assert given_secret(Run(0, shown.decode(), "", desk.calls())) == SECRET
@@ -229,42 +221,32 @@ def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bun
         assert "--env-from-secret" not in create
 
 
-@pytest.mark.parametrize(
-    ("arguments", "environ", "complaint"),
-    [
-        (["--form", "job"], {}, "--form is application or function, not job."),
-        (["--name", "d" * 51], {}, "50 characters at most"),
-        (["--name", ""], {}, "--name takes a value: see --help."),
-        (["--rebuild"], {}, "--rebuild is not known here: see --help."),
-        (["--build-source", "/nowhere"], {}, "make package-ibm"),
-        ([], {"DT_SIGNATURE_POLICY": "unsigned"}, "unset it"),
-        ([], {"PATH": "/usr/bin:/bin"}, "Install the IBM Cloud CLI: https://"),
-    ],
-)
-def test_invalid_arguments_are_refused_before_anything_is_done(
-    desk: Desk, arguments: list[str], environ: dict[str, str], complaint: str
-) -> None:
-    done = desk.run(*arguments, secret=SECRET, **environ)
-    assert (done.returncode, done.output, done.calls) == (1, "", [])
-    assert complaint in done.errors
+# What is there; the arguments; the complaint; what is not called by then.
+REFUSED = [
+    (READY, "--form job", "--form is application or function, not job.", ""),
+    (READY, f"--name {'d' * 51}", "50 characters at most", ""),
+    (READY, "--rebuild", "--rebuild is not known here: see --help.", ""),
+    (READY, "--build-source /nowhere", "make package-ibm", ""),
+    (["login"], "", "ibmcloud plugin install code-engine", "ce"),
+    (READY, "", "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
+    ([*READY, "secret"], "--cloudant several", "Give the id of one", "iam trusted-profile-create"),
+]
 
 
-@pytest.mark.parametrize(
-    ("there", "arguments", "complaint", "not_called"),
-    [
-        (["login"], [], "ibmcloud plugin install code-engine", "ce"),
-        (READY, [], "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
-        ([*READY, "secret"], ["--cloudant", "several"], "Give the id of one", "iam trusted-profile-create"),
-    ],
-)
-def test_missing_resources_are_named(
-    desk: Desk, there: list[str], arguments: list[str], complaint: str, not_called: str
+@pytest.mark.parametrize(("there", "arguments", "complaint", "not_called"), REFUSED)
+def test_fault_is_named_before_anything_is_done(
+    desk: Desk, there: list[str], arguments: str, complaint: str, not_called: str
 ) -> None:
     desk.account(there)
-    done = desk.run(*arguments)
+    done = desk.run(*arguments.split())
     assert done.returncode == 1
     assert complaint in done.errors
     assert done.called(not_called) == []
+
+
+def test_policy_that_lets_in_everybody_is_refused(desk: Desk) -> None:
+    done = desk.run(secret=SECRET, DT_SIGNATURE_POLICY="unsigned")
+    assert (done.returncode, done.output, done.calls, "unset it" in done.errors) == (1, "", [], True)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +260,6 @@ def test_missing_resources_are_named(
 def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: str, at: str) -> None:
     desk.account([*READY, f"fails {command}"])
     done = desk.run(secret=SECRET)
-
     assert done.returncode == 1
     assert "Something that ibmcloud says." in done.errors
     assert f'It stopped at "{at}' in done.errors

@@ -66,12 +66,7 @@ def template() -> dict[str, Any]:
 
 
 class Deployment:
-    """The resources that a deployment sends to Azure.
-
-    Attributes:
-        resources: By id in the resource group; role assignments by ``SCOPE: ROLE``, because their names are hashes.
-        outputs: The outputs by name.
-    """
+    """What a deployment sends to Azure, by id in the resource group; role assignments by ``SCOPE: ROLE``."""
 
     def __init__(self, **parameters: Any) -> None:
         lines = [f"param {name} = {_literal(it)}" for name, it in parameters.items()]

@@ -23,13 +23,7 @@ RESOLVE = Path(__file__).with_name("sam_resolve.py")
 
 @dataclass
 class Chosen:
-    """The translated template for given parameters, resolved by SAM.
-
-    Attributes:
-        resources: By logical id.
-        outputs: By name.
-        violated: The names of the rules that refuse the parameters.
-    """
+    """The translated template for given parameters, resolved by SAM; ``violated`` are the rules that refuse these."""
 
     resources: dict[str, Any]
     outputs: dict[str, Any]

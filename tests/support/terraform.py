@@ -31,12 +31,7 @@ META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner
 
 
 class Configuration:
-    """A parsed folder of Terraform files.
-
-    Args:
-        source: The folder.
-        computed: What the provider adds to the arguments of a type; ``self`` in an expression are the arguments.
-    """
+    """A parsed folder; ``computed`` is what the provider adds to the arguments, ``self``, of a type."""
 
     def __init__(self, source: Path, computed: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.source = source
@@ -122,13 +117,7 @@ class Configuration:
 
 
 class Terraform:
-    """Terraform in a folder.
-
-    Args:
-        folder: The folder of its files.
-        config: The file to use as ~/.terraformrc.
-        environ: Additional variables.
-    """
+    """Terraform in a folder, with a file to use as ~/.terraformrc, and additional variables."""
 
     def __init__(self, folder: Path, config: str = os.devnull, environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -168,13 +157,7 @@ def options(variables: Mapping[str, str]) -> list[str]:
 
 
 class Workspace(Terraform):
-    """A folder in which Terraform plans the twin.
-
-    Args:
-        folder: An empty folder.
-        configuration: The configuration to plan.
-        given: Values of variables without a default.
-    """
+    """An empty folder in which Terraform plans the twin; ``given`` has the variables without a default."""
 
     def __init__(self, folder: Path, configuration: Configuration, given: Mapping[str, str]) -> None:
         super().__init__(folder)
