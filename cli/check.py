@@ -3,19 +3,15 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
 from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
-
-if TYPE_CHECKING:
-    from core.event import Event
 
 _TIMEOUT = 10.0
 
@@ -27,10 +23,10 @@ class Seen:
     Attributes:
         device_id: Its id.
         name: Its label ``name``.
-        at: The time of its newest event that was not sent late from its memory; None if there is none.
+        at: As in `readers.seen`; None if it only sent late readings.
     """
 
-    device_id: str
+    device_id: str | None
     name: str | None
     at: datetime | None
 
@@ -48,9 +44,10 @@ def check(
 ) -> None:
     """Show when each sensor was last heard of, and fail if one is silent for longer than allowed.
 
-    Exits 0 if all were heard of, 1 if one is silent or nothing is stored, 2 if the store cannot be read. What a sensor
-    sent late from its memory does not count. DT Cloud has rules of its own for thresholds and sensors that are offline;
-    this finds silence between DT Cloud and your store too.
+    Exits 0 if all were heard of, 1 if one is silent or nothing is stored, 2 if the store cannot be read or the webhook
+    does not answer 2xx. What a sensor sent late from its memory does not count, and a time ahead of its arrival counts
+    as of the arrival. DT Cloud has rules of its own for thresholds and sensors that are offline; this finds silence
+    between DT Cloud and your store too.
 
     \b
     Examples:
@@ -59,6 +56,7 @@ def check(
     """  # noqa: D301
     from cli.times import parse_age
     from readers.rows import UNKNOWN_TIME
+    from readers.seen import seen_at
 
     try:
         allowed = parse_age(silent)
@@ -68,8 +66,9 @@ def check(
     query = build_query(device_id, None, labels)
     try:
         with opened(source, needs_history=True, exit_code=2) as reader:
-            ask(reader.latest_cost(query), yes)
-            seen = sorted(last_seen(reader.latest(query)), key=lambda one: one.at or UNKNOWN_TIME)
+            ask(reader.last_signs_cost(query), yes)
+            found = (Seen(each.device_id, each.labels.get("name"), seen_at(each)) for each in reader.last_signs(query))
+            seen = sorted(found, key=lambda one: one.at or UNKNOWN_TIME)
         late = [one for one in seen if one.at is None or now - one.at > allowed]
         _show(seen, late, now, as_json)
         if webhook and late:
@@ -77,25 +76,6 @@ def check(
     except CommandError as error:
         fail(error)
     raise typer.Exit(1 if late or not seen else 0)
-
-
-def last_seen(events: "Iterable[Event]") -> list[Seen]:
-    """Return when each device was last heard of, from the newest event of each device and type."""
-    found: dict[str, Seen] = {}
-    for event in events:
-        if not event.device_id:
-            continue
-        one = found.setdefault(event.device_id, Seen(event.device_id, None, None))
-        one.name = one.name or event.labels.get("name")
-        if event.timestamp and not _is_backfilled(event):
-            one.at = max(one.at or event.timestamp, event.timestamp)
-    return list(found.values())
-
-
-def _is_backfilled(event: "Event") -> bool:
-    from core.readings import readings
-
-    return any(reading.is_backfilled for reading in readings(event))
 
 
 def _show(seen: list[Seen], late: list[Seen], now: datetime, as_json: bool) -> None:

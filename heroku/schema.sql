@@ -64,6 +64,11 @@ EXCEPTION WHEN others THEN
     RETURN NULL;
 END $$;
 
+-- Whether the sensor sent an event late, from its memory.
+CREATE OR REPLACE FUNCTION is_late(event_type text, body bytea) RETURNS boolean LANGUAGE sql IMMUTABLE BEGIN ATOMIC
+    SELECT coalesce(event_document($2) #> ARRAY['event', 'data', $1, 'isBackfilled'] = 'true', FALSE);
+END;
+
 -- The quantities of core/readings.py; a test compares them.
 CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
     ('touch', NULL, 'touch', NULL),
@@ -199,3 +204,38 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS newest
 CROSS JOIN LATERAL sample_readings(types.event_type, fields) AS found;
+
+-- When each device was last seen, by the rule of readers/seen.py; NULL if it only sent late readings. It steps from one
+-- type of a device to the next in events_of_device, and reads the newest rows of each, up to one that is not late.
+CREATE OR REPLACE VIEW seen AS
+WITH RECURSIVE steps AS (
+    (
+        SELECT device_id, event_type FROM events WHERE device_id IS NOT NULL
+        ORDER BY device_id, event_type LIMIT 1
+    )
+    UNION ALL
+    SELECT next.* FROM steps CROSS JOIN LATERAL (
+        SELECT events.device_id, events.event_type FROM events
+        WHERE (events.device_id, events.event_type) > (steps.device_id, steps.event_type)
+        ORDER BY 1, 2 LIMIT 1
+    ) AS next
+)
+SELECT DISTINCT ON (device_id) device_id, name, last_seen, key
+FROM steps
+-- What is older than the newest row that is neither late nor ahead cannot be the sign of life.
+LEFT JOIN LATERAL (
+    SELECT timestamp FROM events
+    WHERE events.device_id = steps.device_id AND events.event_type = steps.event_type AND timestamp <= received_at
+        AND NOT is_late(event_type, body)
+    ORDER BY timestamp DESC LIMIT 1
+) AS newest ON TRUE
+CROSS JOIN LATERAL (
+    SELECT
+        key, timestamp, CASE WHEN NOT is_late(event_type, body) THEN least(timestamp, received_at) END AS last_seen,
+        event_document(body) #>> '{labels,name}' AS name
+    FROM events
+    WHERE events.device_id = steps.device_id AND events.event_type = steps.event_type
+        AND timestamp >= coalesce(newest.timestamp, '-infinity')
+    ORDER BY last_seen DESC NULLS LAST, timestamp DESC LIMIT 1
+) AS found
+ORDER BY device_id, last_seen DESC NULLS LAST, found.timestamp DESC;
