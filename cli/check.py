@@ -1,10 +1,13 @@
 """``dtconn check``: an exit code, and a webhook, for sensors that fell silent."""
 
 import json
+import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +17,8 @@ from cli.fail import fail
 from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
 
 _TIMEOUT = 10.0
+# Neither spaces nor control characters.
+_PLAIN = re.compile(r"[!-~]+").fullmatch
 
 
 @dataclass(slots=True)
@@ -62,6 +67,9 @@ def check(
         allowed = parse_age(silent)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--silent") from None
+    if webhook is not None and not _is_webhook(webhook):
+        # Not quoted: it may contain a secret.
+        raise typer.BadParameter("It must be a URL such as https://example.com/alarm.", param_hint="--webhook")
     now = datetime.now(UTC)
     query = build_query(device_id, None, labels)
     try:
@@ -100,6 +108,23 @@ def _document(one: Seen, now: datetime) -> dict[str, Any]:
     }
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would become a GET, without the alarm."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _is_webhook(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _PLAIN(url) is not None
+        )
+    except ValueError:
+        return False
+
+
 def _post(url: str, document: dict[str, Any]) -> None:
     """Post to the webhook.
 
@@ -108,10 +133,10 @@ def _post(url: str, document: dict[str, Any]) -> None:
     """
     request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT):
             pass
     except urllib.error.HTTPError as error:
         error.close()
         raise CommandError(f"The webhook answered {error.code}.", 2) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise CommandError(f"The webhook cannot be reached: {type(error).__name__}.", 2) from None
