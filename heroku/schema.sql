@@ -13,16 +13,22 @@ CREATE TABLE IF NOT EXISTS events (
     parsed       boolean NOT NULL,
     body         bytea NOT NULL,         -- the bytes that DT signed, of which text and jsonb refuse some
     attempts     smallint NOT NULL DEFAULT 0,
-    processed_at timestamptz             -- both for worker.py
+    processed_at timestamptz,
+    retry_at     timestamptz             -- these three for worker.py
 );
 
--- Only if it is missing: ALTER TABLE waits for all readers of the table, and later ones wait for it.
-DO $$ BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = 'signed_by' AND NOT attisdropped
-    ) THEN
-        ALTER TABLE events ADD COLUMN signed_by text;
-    END IF;
+-- Only what is missing: ALTER TABLE waits for all readers of the table, and later ones wait for it.
+DO $$ DECLARE
+    missing record;
+BEGIN
+    FOR missing IN
+        SELECT * FROM (VALUES ('signed_by', 'text'), ('retry_at', 'timestamptz')) AS added (name, type)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = name AND NOT attisdropped
+        )
+    LOOP
+        EXECUTE format('ALTER TABLE events ADD COLUMN %I %s', missing.name, missing.type);
+    END LOOP;
 END $$;
 
 -- A body as jsonb, or NULL if it is not JSON. jsonb rejects \u0000 and lone surrogates, which JSON allows, for example
