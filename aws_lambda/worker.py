@@ -4,7 +4,7 @@ Replace `process`. At least once: a message is deleted only after its event was 
 batch. The queue's visibility timeout, 30 s unless you set another, has to be longer than a batch takes; a longer batch
 comes twice.
 
-Dead letters: an event that fails is hidden for a time that doubles with each failure, and the others go on. After as
+Dead letters: an event that fails is hidden for 1, 2, 4 s and so on, and the others go on. After as
 many failures as the queue's redrive policy allows, 10 in the template, SQS moves it to the queue's dead-letter queue,
 as it does with a message that the receiver did not send. In a FIFO queue the later events of its device wait for it.
 
@@ -18,12 +18,12 @@ the Kinesis Client Library with the DynamoDB Streams adapter, or let the stream 
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.environment import Environment, SettingsError
 from core.log import Log
-from core.worker import Process, print_readings, stop_on_signals
+from core.worker import Process, print_readings, stop_on_signals, wait_after
 from readers import ReaderError
 from readers.aws import client, reading
 from readers.sqs import event_of, region_of
@@ -33,8 +33,6 @@ BATCH = 10
 # Seconds of a receive call without messages, which SIGTERM does not end. Idle, this is half a million calls a month,
 # or 0.21 US$ (https://aws.amazon.com/sqs/pricing/).
 _WAIT = 5
-# Seconds until a failed event comes again, at most.
-_LONGEST_WAIT = 900
 # Replace it: called with each event, and raises if that failed.
 process: Process = print_readings
 _NEEDS = "sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility"
@@ -94,18 +92,13 @@ class Worker:
             if is_processed(event_of(message), self._process, self._log):
                 processed.append(entry)
             else:
-                failed.append(entry | {"VisibilityTimeout": _wait_after(message)})
+                failures = int(message["Attributes"]["ApproximateReceiveCount"])
+                failed.append(entry | {"VisibilityTimeout": wait_after(failures)})
         with reading(f"the queue {self._url}", _NEEDS):
             if processed:
                 self._sqs.delete_message_batch(QueueUrl=self._url, Entries=processed)
             if failed:
                 self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=failed)
-
-
-def _wait_after(message: Mapping[str, Any]) -> int:
-    """Return the seconds until a failed message comes again: 1, 2, 4 and so on."""
-    failures = int(message["Attributes"]["ApproximateReceiveCount"])
-    return int(min(2 ** (failures - 1), _LONGEST_WAIT))
 
 
 def main(arguments: Sequence[str] | None = None, process: Process = process) -> None:

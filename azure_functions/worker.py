@@ -4,11 +4,11 @@ Replace `process`. At least once: a message is completed, or deleted, only after
 repeats a message of Service Bus, or a batch of Azure Storage.
 
 Service Bus: one message at a time is locked, and its lock is renewed for up to `LONGEST` seconds while its event is
-processed. If that fails, the message is abandoned after 2, 4, 8 s and so on, within its lock, and comes again. After as
+processed. If that fails, the message is abandoned after 1, 2, 4 s and so on, within its lock, and comes again. After as
 many deliveries as the queue's MaxDeliveryCount allows, 10 in infra/, Service Bus moves it to the queue's dead letters.
 
 Azure Storage: a batch of messages is hidden for `HIDDEN` seconds. If processing it takes longer, some come twice. A
-message that failed comes again after 2, 4, 8 s and so on, and after `core.worker.MAX_ATTEMPTS` deliveries it is moved
+message that failed comes again after 1, 2, 4 s and so on, and after `core.worker.MAX_ATTEMPTS` deliveries it is moved
 to the queue ``NAME-poison``, which is created if missing: Azure Storage itself has no dead letters.
 
 A message that the receiver did not send is treated as one that failed.
@@ -35,7 +35,7 @@ from azure.storage.queue import LinearRetry, QueueClient, QueueMessage
 from azure_functions.wiring import ACCOUNT, NAMESPACE, address_of
 from core.environment import Environment, SettingsError
 from core.log import Log
-from core.worker import MAX_ATTEMPTS, Process, print_readings, stop_on_signals
+from core.worker import MAX_ATTEMPTS, Process, print_readings, stop_on_signals, wait_after
 from readers import ReaderError
 from readers.azure import OPTIONS, identity, reading
 from readers.service_bus import connect
@@ -119,7 +119,7 @@ class ServiceBusWorker:
                 await self._settle(self._receiver.complete_message, message)
             else:
                 # Within its lock.
-                wait = min(_wait_after((message.delivery_count or 0) + 1), _until_renewal(message))
+                wait = min(wait_after((message.delivery_count or 0) + 1), _until_renewal(message))
                 self._failed.append((time.monotonic() + wait, message))
 
     async def _is_processed(self, receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> bool:
@@ -207,7 +207,7 @@ class StorageQueueWorker:
         elif count >= MAX_ATTEMPTS:
             self._bury(message)
         else:
-            self._queue.update_message(message, visibility_timeout=_wait_after(count))
+            self._queue.update_message(message, visibility_timeout=wait_after(count))
 
     def _bury(self, message: QueueMessage) -> None:
         try:
@@ -216,11 +216,6 @@ class StorageQueueWorker:
             self._dead_letters.create_queue()
             self._dead_letters.send_message(message.content, time_to_live=-1)
         self._queue.delete_message(message)
-
-
-def _wait_after(failures: int) -> int:
-    """Return the seconds until a failed message comes again: 2, 4, 8 and so on."""
-    return int(2 ** min(failures, 10))
 
 
 def build(environment: Environment, process: Process, log: Log, hidden: int) -> ServiceBusWorker | StorageQueueWorker:

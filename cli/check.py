@@ -1,23 +1,17 @@
 """``dtconn check``: an exit code, and a webhook, for sensors that fell silent."""
 
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import filterfalse
+from typing import Annotated, Any
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
-from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, latest_events, opened
-
-if TYPE_CHECKING:
-    from core.event import Event
-
-_TIMEOUT = 10.0
+from cli.reading import DATABASE, AsJson, Device, From, Labels, Yes, ask, build_query, opened
+from cli.webhook import Webhook, post
 
 
 @dataclass(slots=True)
@@ -27,10 +21,10 @@ class Seen:
     Attributes:
         device_id: Its id.
         name: Its label ``name``.
-        at: The time of its newest event that was not sent late from its memory; None if there is none.
+        at: As in `readers.seen`; None if it only sent late readings.
     """
 
-    device_id: str
+    device_id: str | None
     name: str | None
     at: datetime | None
 
@@ -40,17 +34,16 @@ def check(
     source: From = DATABASE,
     device_id: Device = None,
     labels: Labels = None,
-    webhook: Annotated[
-        str | None, typer.Option(envvar="DTCONN_WEBHOOK", metavar="URL", help="Posts the silent sensors as JSON.")
-    ] = None,
+    webhook: Webhook = None,
     as_json: AsJson = False,
     yes: Yes = False,
 ) -> None:
     """Show when each sensor was last heard of, and fail if one is silent for longer than allowed.
 
-    Exits 0 if all were heard of, 1 if one is silent or nothing is stored, 2 if the store cannot be read. What a sensor
-    sent late from its memory does not count. DT Cloud has rules of its own for thresholds and sensors that are offline;
-    this finds silence between DT Cloud and your store too.
+    Exits 0 if all were heard of, 1 if one is silent or nothing is stored, 2 if the store cannot be read or the webhook
+    does not answer 2xx. What a sensor sent late from its memory does not count, and a time ahead of its arrival counts
+    as of the arrival. DT Cloud has rules of its own for thresholds and sensors that are offline; this finds silence
+    between DT Cloud and your store too.
 
     \b
     Examples:
@@ -58,7 +51,9 @@ def check(
       dtconn check --silent 30m --label floor=2 --webhook https://example.com/alarm
     """  # noqa: D301
     from cli.times import parse_age
+    from readers.query import is_proof
     from readers.rows import UNKNOWN_TIME
+    from readers.seen import seen_at
 
     try:
         allowed = parse_age(silent)
@@ -68,8 +63,10 @@ def check(
     query = build_query(device_id, None, labels)
     try:
         with opened(source, needs_history=True, exit_code=2) as reader:
-            ask(reader.latest_cost(query), yes)
-            seen = sorted(last_seen(latest_events(reader, query)), key=lambda one: one.at or UNKNOWN_TIME)
+            ask(reader.last_signs_cost(query), yes)
+            signs = filterfalse(is_proof, reader.last_signs(query))
+            found = (Seen(each.device_id, each.labels.get("name"), seen_at(each)) for each in signs)
+            seen = sorted(found, key=lambda one: one.at or UNKNOWN_TIME)
         late = [one for one in seen if one.at is None or now - one.at > allowed]
         _show(seen, late, now, as_json)
         if webhook and late:
@@ -77,25 +74,6 @@ def check(
     except CommandError as error:
         fail(error)
     raise typer.Exit(1 if late or not seen else 0)
-
-
-def last_seen(events: "Iterable[Event]") -> list[Seen]:
-    """Return when each device was last heard of, from the newest event of each device and type."""
-    found: dict[str, Seen] = {}
-    for event in events:
-        if not event.device_id:
-            continue
-        one = found.setdefault(event.device_id, Seen(event.device_id, None, None))
-        one.name = one.name or event.labels.get("name")
-        if event.timestamp and not _is_backfilled(event):
-            one.at = max(one.at or event.timestamp, event.timestamp)
-    return list(found.values())
-
-
-def _is_backfilled(event: "Event") -> bool:
-    from core.readings import readings
-
-    return any(reading.is_backfilled for reading in readings(event))
 
 
 def _show(seen: list[Seen], late: list[Seen], now: datetime, as_json: bool) -> None:
@@ -118,20 +96,3 @@ def _document(one: Seen, now: datetime) -> dict[str, Any]:
         "lastSeen": one.at and rfc3339(one.at),
         "ageSeconds": one.at and round((now - one.at).total_seconds()),
     }
-
-
-def post(url: str, document: dict[str, Any]) -> None:
-    """Post to the webhook.
-
-    Raises:
-        CommandError: It did not answer 2xx. The URL may contain a secret, so it is not quoted.
-    """
-    request = urllib.request.Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310
-            pass
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise CommandError(f"The webhook answered {error.code}.", 2) from None
-    except (OSError, ValueError) as error:
-        raise CommandError(f"The webhook cannot be reached: {type(error).__name__}.", 2) from None

@@ -160,7 +160,10 @@ def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) 
     import urllib.error
     import urllib.request
 
-    data = None if given is None else json.dumps(given).encode()
+    try:
+        data = None if given is None else json.dumps(given, allow_nan=False).encode()
+    except ValueError:
+        fail(CommandError("A number must be finite: JSON has neither NaN nor Infinity.", 2))
     request = urllib.request.Request(  # noqa: S310 - http or https, as typed
         url.rstrip("/") + path, data, {"Content-Type": "application/json"}, method=method
     )

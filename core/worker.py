@@ -2,6 +2,9 @@
 
 A worker takes stored events and processes each at least once. It acknowledges an event only after `Process` returned,
 so a crash repeats events, and processing must be idempotent: `Event.key` identifies an event.
+
+An event that failed comes again after `wait_after` seconds, and the others go on where the store allows it. So what
+processing needs may be away for eight minutes before the first event is a dead letter.
 """
 
 import signal
@@ -14,7 +17,7 @@ from core.readings import readings
 from core.text import printable
 
 # An event that fails as often is a dead letter: each worker says where it stays.
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 10
 
 Process = Callable[[Event], None]
 
@@ -34,6 +37,11 @@ def attempt(process: Process, event: Event, log: Log) -> bool:
         log.notice("ERROR", f"{event.key} could not be processed: {type(error).__name__}")
         return False
     return True
+
+
+def wait_after(failures: int) -> int:
+    """Return the seconds until an event that failed so often comes again: 1, 2, 4 and so on, at most 256."""
+    return int(2 ** min(failures - 1, 8))
 
 
 def stop_on_signals() -> threading.Event:

@@ -12,6 +12,7 @@ from dt_cloud import CloudError
 from dt_cloud.accounts import FIRST_PROJECT, ORGANIZATION
 from dt_cloud.choices import Choices
 from dt_cloud.cloud import Cloud
+from dt_cloud.connectors import is_host
 from dt_cloud.options import PORT, parse_speed
 from dt_cloud.pace import Pace
 from dt_cloud.sensors import Building
@@ -97,6 +98,12 @@ def main(
         hidden_for=hidden_for,
         max_connectors=max_connectors,
     )
+    for host in allow_host or ():
+        if not is_host(host):
+            raise typer.BadParameter(
+                "It must be a host alone, such as sensors.example.com: no https://, no port, no path.",
+                param_hint="--allow-host",
+            )
     wanted = parse_speed(speed)
     listening = bind(port)
     try:
@@ -120,7 +127,7 @@ def main(
 
 def exports(cloud: Cloud) -> dict[str, str]:
     """Return the environment variables for DT's clients and for receivers."""
-    account = next(each for each in cloud.accounts.all if each.role == "project.developer")
+    account = cloud.accounts.creator
     return {
         # DT's Terraform provider; it appends /v2 itself.
         "DT_API_URL": cloud.base_url,
@@ -152,6 +159,8 @@ def welcome(cloud: Cloud) -> str:
             "#   import disruptive as dt",
             f'#   dt.base_url = dt.emulator_base_url = "{cloud.base_url}/v2"',
             f'#   dt.default_auth.token_endpoint = "{cloud.base_url}/oauth2/token"',
+            f"# The key above is of the role {cloud.accounts.creator.role}. The keys of all roles, for curl -u:",
+            *(f"# {each.role:18} {each.key_id}:{each.secret}" for each in cloud.accounts.all),
         ]
     )
 

@@ -102,6 +102,11 @@ class Accounts:
             )
         self._by_key = {account.key_id: account for account in self.all}
 
+    @property
+    def creator(self) -> Account:
+        """The account with the fewest permissions that may create a connector."""
+        return next(each for each in self.all if "dataconnector.create" in self.permissions(each))
+
     def permissions(self, account: Account) -> tuple[str, ...]:
         """Return what an account may do in its projects."""
         permissions = ROLES[account.role]

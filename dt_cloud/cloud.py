@@ -178,12 +178,13 @@ class Cloud:
     # ---- state ----
 
     def ledger(self) -> dict[str, Any]:
-        """Return the outcomes of all events, in total and for each connector."""
+        """Return the outcomes of all events, in total and for each connector, also for deleted ones."""
+        existing = [each.connector_id for each in self.connectors.all()]
         return {
             **self.books.document(self.deliverer.waiting()),
             "connectors": {
-                each.connector_id: self.books.document(self.deliverer.waiting(each.connector_id), each.connector_id)
-                for each in self.connectors.all()
+                each: self.books.document(self.deliverer.waiting(each), each) | {"isDeleted": each not in existing}
+                for each in [*existing, *sorted(self.books.connectors() - {*existing})]
             },
         }
 

@@ -33,6 +33,7 @@ _PATHS = (
     "httpConfig.signatureSecret",
     "httpConfig.headers",
 )
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?").fullmatch
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*").fullmatch
 _OWN_HEADERS = {HS256_HEADER.lower(), ES256_HEADER.lower(), "host", "content-length", "transfer-encoding", "connection"}
@@ -246,6 +247,15 @@ class Connectors:
     def _row(self, connector: Connector) -> list[Any]:
         values = (getattr(connector, name) for name in _COLUMNS)
         return [json.dumps(value) if isinstance(value, (list, dict)) else value for value in values]
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a host as in a URL: a name or an address, without brackets, port and anything else."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST(text) is not None
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -14,6 +14,8 @@ from dt_cloud import CloudError
 VERSION = 1
 # "DTc", to recognize another program's database.
 _APPLICATION_ID = 0x44546301
+# Bytes of the log, after which it is copied into the file: what SQLite does by default.
+_MAX_LOG = 4_000_000
 
 
 class Database:
@@ -22,12 +24,14 @@ class Database:
     synchronous=NORMAL with a write-ahead log: a commit has been written to the operating system when it returns, so a
     killed process loses nothing; a power cut may lose the last seconds (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
-    After each commit it looks whether the file and its log are still where they were. If they are not, what was
-    committed would be lost with the process, and must not be acknowledged.
+    After each commit it looks whether the file and its log are still where they were, and the file as it was: the log
+    is copied into it only here. If they are not, what was committed would be lost with the process, and must not be
+    acknowledged.
 
     Attributes:
         listeners: Called after each transaction with whether it was committed.
-        on_lost: Called with a sentence when the file or its log was moved, replaced or deleted; ends the process.
+        on_lost: Called with a sentence when the file or its log was moved, replaced,
+            overwritten or deleted; ends the process.
 
     Args:
         path: The file; created, readable only to its owner, if missing.
@@ -48,7 +52,7 @@ class Database:
             self._open(path)
             # SQLite has its log beside the target of a symbolic link.
             self._paths = (str(path.absolute()), f"{path.resolve()}-wal")
-            self._files = self._look()
+            self._files, self._content = self._look()
         except (OSError, sqlite3.Error) as error:
             raise CloudError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
 
@@ -62,6 +66,7 @@ class Database:
             if not is_empty and found != (_APPLICATION_ID, VERSION):
                 raise CloudError(f"{path} is not a database of this version of dt_cloud. Nothing in it was changed.")
             self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA wal_autocheckpoint=0")
             # This takes the lock, which setting the mode may not.
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("COMMIT")
@@ -140,22 +145,41 @@ class Database:
         """Store ``value`` under ``name``."""
         self.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 
-    def _look(self) -> list[tuple[int, int]]:
-        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths)]
+    def _look(self) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+        """Return the identities of the file and its log, and the last change of the file."""
+        file, log = map(os.stat, self._paths)
+        self._log_size = log.st_size
+        return [(file.st_dev, file.st_ino), (log.st_dev, log.st_ino)], (file.st_size, file.st_mtime_ns)
 
     def _check(self) -> None:
+        is_there = False
         try:
-            if self._look() == self._files:
+            files, content = self._look()
+            is_there = files == self._files
+            if is_there and content == self._content:
+                if self._log_size > _MAX_LOG:
+                    self._checkpoint()
                 return
+            if is_there:
+                # It was overwritten: with this log, the next start would mix both.
+                os.truncate(self._paths[1], 0)
         except OSError:
             pass
-        # So that a file that was moved without its log is whole, and no log is left for the next file in its place.
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not is_there:
+            # So that a file that was moved without its log is whole, and no log is left for the next file in its place.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.on_lost(
-            f"{self._paths[0]} or its log was moved, replaced or deleted, so the cloud ends: "
+            f"{self._paths[0]} or its log was moved, replaced, overwritten or deleted, so the cloud ends: "
             "what is accepted now would be lost. Start it again; a missing file is created."
         )
+
+    def _checkpoint(self) -> None:
+        # Not possible while a query is read, or on a full disk: the next commit tries again.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(OSError):
+            self._content = self._look()[1]
 
     def close(self) -> None:
         """Write the log into the file, and close it."""

@@ -131,7 +131,7 @@ class Deliverer:
 
     def waiting(self, connector_id: str | None = None) -> int:
         """Return the number of deliveries without an outcome in the ledger, including those in progress."""
-        queues = self._queues.values() if connector_id is None else [self._queue(connector_id)]
+        queues = [queue for each, queue in self._queues.items() if connector_id in (None, each)]
         return sum(len(queue.heap) + len(queue.in_flight) for queue in queues) + self._outcomes.finished(connector_id)
 
     def next_attempt(self, connector_id: str | None = None) -> float | None:

@@ -75,7 +75,7 @@ class Desk:
     def _command(self, text: str) -> str:
         """Return the equivalent command, with this cloud's address if it is not the default."""
         elsewhere = "" if self._cloud.base_url == DEFAULT_URL else f" --cloud {self._cloud.base_url}"
-        return f"dtconn {text}{elsewhere}"
+        return f".venv/bin/dtconn {text}{elsewhere}"
 
     # ---- reading ----
 

@@ -44,6 +44,10 @@ class Ledger:
             self._counts.update(self._added)
         self._added.clear()
 
+    def connectors(self) -> set[str]:
+        """Return the ids of all connectors that events were counted for, also of deleted ones."""
+        return {connector for connector, _, _ in self._counts}
+
     def document(self, waiting: int, connector_id: str | None = None) -> dict[str, Any]:
         """Return the totals, of one connector or of all, and the lost events by type.
 

@@ -65,7 +65,8 @@ def serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: Callabl
         parts: The parts that run with it.
         started: Called when it listens.
 
-    If the database file is moved, replaced or deleted meanwhile, the process ends at once, with exit code 1.
+    If the database file is moved, replaced, overwritten or deleted meanwhile, the process ends at once, with exit code
+    1.
     """
     # uvicorn raises SIGTERM again after a clean stop: this is not an error.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

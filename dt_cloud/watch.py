@@ -171,7 +171,7 @@ class Watch:
                 "wanted": self.pace.wanted,
                 "isPaused": cloud.clock.speed == 0,
             },
-            "ledger": self.ledger(),
+            "ledger": cloud.books.document(cloud.deliverer.waiting()) | self._store(),
             "connectors": [
                 {
                     **cloud.connector_state(connector),
@@ -200,7 +200,10 @@ class Watch:
 
     def ledger(self) -> dict[str, Any]:
         """Return the outcomes of all events, and whether the store has them, if it is readable."""
-        return self.cloud.ledger() | ({"store": self._stored.document()} if self._stored else {})
+        return self.cloud.ledger() | self._store()
+
+    def _store(self) -> dict[str, Any]:
+        return {"store": self._stored.document()} if self._stored else {}
 
     def plot(self) -> dict[str, list[int | None]]:
         """Return the plots' values, one per second, newest last; None where unknown."""

@@ -13,16 +13,22 @@ CREATE TABLE IF NOT EXISTS events (
     parsed       boolean NOT NULL,
     body         bytea NOT NULL,         -- the bytes that were signed or fetched; text and jsonb refuse some
     attempts     smallint NOT NULL DEFAULT 0,
-    processed_at timestamptz             -- both for worker.py
+    processed_at timestamptz,
+    retry_at     timestamptz             -- these three for worker.py
 );
 
--- Only if it is missing: ALTER TABLE waits for all readers of the table, and later ones wait for it.
-DO $$ BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = 'signed_by' AND NOT attisdropped
-    ) THEN
-        ALTER TABLE events ADD COLUMN signed_by text;
-    END IF;
+-- Only what is missing: ALTER TABLE waits for all readers of the table, and later ones wait for it.
+DO $$ DECLARE
+    missing record;
+BEGIN
+    FOR missing IN
+        SELECT * FROM (VALUES ('signed_by', 'text'), ('retry_at', 'timestamptz')) AS added (name, type)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = name AND NOT attisdropped
+        )
+    LOOP
+        EXECUTE format('ALTER TABLE events ADD COLUMN %I %s', missing.name, missing.type);
+    END LOOP;
 END $$;
 
 -- A body as jsonb, or NULL if it is not JSON. jsonb rejects \u0000 and lone surrogates, which JSON allows, for example
@@ -63,6 +69,11 @@ BEGIN
 EXCEPTION WHEN others THEN
     RETURN NULL;
 END $$;
+
+-- Whether the sensor sent an event late, from its memory.
+CREATE OR REPLACE FUNCTION is_late(event_type text, body bytea) RETURNS boolean LANGUAGE sql IMMUTABLE BEGIN ATOMIC
+    SELECT coalesce(event_document($2) #> ARRAY['event', 'data', $1, 'isBackfilled'] = 'true', FALSE);
+END;
 
 -- The quantities of core/readings.py; a test compares them.
 CREATE OR REPLACE VIEW quantities (event_type, field, quantity, unit) AS VALUES
@@ -199,3 +210,38 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS newest
 CROSS JOIN LATERAL sample_readings(types.event_type, fields) AS found;
+
+-- When each device was last seen, by the rule of readers/seen.py; NULL if it only sent late readings. It steps from one
+-- type of a device to the next in events_of_device, and reads the newest rows of each, up to one that is not late.
+CREATE OR REPLACE VIEW seen AS
+WITH RECURSIVE steps AS (
+    (
+        SELECT device_id, event_type FROM events WHERE device_id IS NOT NULL
+        ORDER BY device_id, event_type LIMIT 1
+    )
+    UNION ALL
+    SELECT next.* FROM steps CROSS JOIN LATERAL (
+        SELECT events.device_id, events.event_type FROM events
+        WHERE (events.device_id, events.event_type) > (steps.device_id, steps.event_type)
+        ORDER BY 1, 2 LIMIT 1
+    ) AS next
+)
+SELECT DISTINCT ON (device_id) device_id, name, last_seen, key
+FROM steps
+-- What is older than the newest row that is neither late nor ahead cannot be the sign of life.
+LEFT JOIN LATERAL (
+    SELECT timestamp FROM events
+    WHERE events.device_id = steps.device_id AND events.event_type = steps.event_type AND timestamp <= received_at
+        AND NOT is_late(event_type, body)
+    ORDER BY timestamp DESC LIMIT 1
+) AS newest ON TRUE
+CROSS JOIN LATERAL (
+    SELECT
+        key, timestamp, CASE WHEN NOT is_late(event_type, body) THEN least(timestamp, received_at) END AS last_seen,
+        event_document(body) #>> '{labels,name}' AS name
+    FROM events
+    WHERE events.device_id = steps.device_id AND events.event_type = steps.event_type
+        AND timestamp >= coalesce(newest.timestamp, '-infinity')
+    ORDER BY last_seen DESC NULLS LAST, timestamp DESC LIMIT 1
+) AS found
+ORDER BY device_id, last_seen DESC NULLS LAST, found.timestamp DESC;

@@ -5,7 +5,7 @@ crash repeats up to a batch, and Cloudant may report a document again
 (https://cloud.ibm.com/docs/Cloudant?topic=Cloudant-changes-feed). The position is the document
 ``_local/consumer-NAME``. Workers with different names each process every event; do not run two with the same name.
 
-Dead letters: an event that fails `core.worker.MAX_ATTEMPTS` times, with a longer wait after each, is named in the log,
+Dead letters: an event that fails `core.worker.MAX_ATTEMPTS` times, 1, 2, 4 s and so on apart, is named in the log,
 and its document stays in the database. The later events wait for it until then. A document that the receiver did not
 write is named in the log, and skipped.
 
@@ -32,7 +32,7 @@ from ibm_cloud_sdk_core.authenticators import (
 from core.environment import Environment, SettingsError
 from core.event import Event
 from core.log import Log
-from core.worker import MAX_ATTEMPTS, Process, attempt, print_readings, stop_on_signals
+from core.worker import MAX_ATTEMPTS, Process, attempt, print_readings, stop_on_signals, wait_after
 from ibm_actions.wiring import Cloudant, read_cloudant, read_databases
 from readers import ReaderError
 from readers.ibm import Instance, events_of, select, touches
@@ -145,7 +145,7 @@ class Worker:
         if since and event.received_at < since:
             return True
         for failures in range(MAX_ATTEMPTS):
-            if failures and stopping.wait(2 ** (failures - 1)):
+            if failures and stopping.wait(wait_after(failures)):
                 return False
             if attempt(self._process, event, self._log):
                 return True

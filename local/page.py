@@ -5,14 +5,17 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import page
-from core.event import parse_stored
+from core.event import Event, rfc3339
 from core.readings import readings
+from readers import ReaderError
+from readers.query import Query
+from readers.rows import stored
+from readers.seen import newest_signs, seen_at
+from readers.sqlite import SqliteReader
 from server.asgi import Message, Receive, Scope, Send
 
 _PATHS = ("/", "/frames")
@@ -90,6 +93,9 @@ class _Look:
     def __init__(self, database: Path) -> None:
         self._database = database
         self._last: int | None = None
+        # The event by which each device was last seen.
+        self._seen: list[Event] = []
+        self._shown: int | None = None
         self._looked = float("-inf")
 
     def frame(self) -> dict[str, Any]:
@@ -100,57 +106,70 @@ class _Look:
                 # A lone surrogate is valid JSON, but not UTF-8.
                 connection.text_factory = lambda data: data.decode("utf-8", "replace")
                 return self._read(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ReaderError) as error:
             return {"error": f"{self._database} cannot be read: {error}"}
 
     def _read(self, connection: sqlite3.Connection) -> dict[str, Any]:
         (newest,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()
+        since = self._last
         # A smaller number means that the file was replaced.
-        since = self._last if self._last is not None and self._last <= newest else max(0, newest - _ROWS)
+        if since is None or since > newest:
+            since = max(0, newest - _ROWS)
+            with SqliteReader(self._database) as reader:
+                self._seen = list(reader.last_signs(Query()))
         rows = connection.execute(
-            "SELECT key, device_id, event_type, received_at, signed_by, body FROM events WHERE rowid > ? "
-            "ORDER BY rowid DESC LIMIT ?", (since, _ROWS),
-        ).fetchall()  # fmt: skip
+            "SELECT key, body, received_at, signed_by FROM events WHERE rowid BETWEEN ? AND ? ORDER BY rowid",
+            (since + 1, newest),
+        )
+        events = [stored(*row) for row in rows]
+        self._seen = list(newest_signs([*self._seen, *events]))
         frame: dict[str, Any] = {
-            "events": [_event(row) for row in reversed(rows)],
-            "skipped": max(0, newest - since - len(rows)),
+            "events": [_event(each) for each in events[-_ROWS:]],
+            "skipped": max(0, len(events) - _ROWS),
             "total": newest,
             "devices": [],
         }
         now = time.monotonic()
-        if self._last is None or (newest != self._last and now - self._looked >= _LATEST_EVERY):
-            self._looked = now
-            frame["devices"] = _devices(connection)
+        if newest != self._shown and now - self._looked >= _LATEST_EVERY:
+            self._shown, self._looked = newest, now
+            frame["devices"] = _devices(connection, self._seen)
         self._last = newest
         return frame
 
 
-def _event(row: Sequence[Any]) -> dict[str, Any]:
-    key, device, event_type, received_at, signed_by, body = row
-    event = parse_stored(body, datetime.fromisoformat(received_at), signed_by or "unknown")
+def _event(event: Event) -> dict[str, Any]:
     values = [_written(each.value, each.text, each.unit) for each in readings(event)][:2]
     return {
-        "key": key,
+        "key": event.key,
         "name": event.labels.get("name", ""),
-        "device": device,
-        "eventType": event_type,
-        "receivedAt": received_at,
+        "device": event.device_id,
+        "eventType": event.event_type,
+        "receivedAt": rfc3339(event.received_at),
         "value": ", ".join(values) if event.parsed else f"unparsed: {event.fault}",
-        "signedBy": signed_by,
+        "signedBy": event.signed_by,
     }
 
 
-def _devices(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+def _devices(connection: sqlite3.Connection, seen: list[Event]) -> list[dict[str, Any]]:
+    times = {event.device_id: seen_at(event) for event in seen}
     found: dict[str, dict[str, Any]] = {}
-    for device, event_type, quantity, value, text, unit, moment, name in connection.execute(
-        "SELECT device_id, event_type, quantity, value, text, unit, event_time, name FROM latest"
+    for device, event_type, quantity, value, text, unit, name in connection.execute(
+        "SELECT device_id, event_type, quantity, value, text, unit, name FROM latest"
     ):
+        last = times.get(device)
         each = found.setdefault(
             device,
-            {"id": device, "name": "", "description": "", "type": "", "labels": {}, "lastSeen": "", "values": []},
+            {
+                "id": device,
+                "name": "",
+                "description": "",
+                "type": "",
+                "labels": {},
+                "lastSeen": rfc3339(last) if last else "",
+                "values": [],
+            },
         )
         each["name"] = each["name"] or name or ""
-        each["lastSeen"] = max(each["lastSeen"], moment)
         each["values"].append({"type": event_type, "quantity": quantity, "value": value, "text": text, "unit": unit})
     return sorted(found.values(), key=lambda each: (each["name"], each["id"]))
 

@@ -23,6 +23,7 @@ from readers.contract import BATCH, Reader
 from readers.gcp import TIMEOUT, asked, reading
 from readers.query import Query
 from readers.rows import foreign, stored
+from readers.seen import newest_signs
 
 _URL = re.compile(
     r"bigquery:((?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9])\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)"
@@ -59,6 +60,17 @@ _NEWEST = """\
 ROW_NUMBER() OVER (
     PARTITION BY JSON_VALUE(attributes, '$.deviceId'), JSON_VALUE(attributes, '$.eventType')
     ORDER BY JSON_VALUE(attributes, '$.timestamp') DESC, JSON_VALUE(attributes, '$.key'), publish_time, message_id
+) = 1"""
+
+# What was not sent late, and what was: the newest of each. `readers.seen` chooses.
+_SEEN = """\
+ROW_NUMBER() OVER (
+    PARTITION BY
+        JSON_VALUE(attributes, '$.deviceId'),
+        REGEXP_CONTAINS(SAFE_CONVERT_BYTES_TO_STRING(data), r'"isBackfilled"\\s*:\\s*true')
+    ORDER BY
+        LEAST(JSON_VALUE(attributes, '$.timestamp'), JSON_VALUE(attributes, '$.receivedAt')) DESC,
+        JSON_VALUE(attributes, '$.timestamp') DESC
 ) = 1"""
 
 Parameters = Mapping[str, Any]
@@ -111,6 +123,16 @@ class BigQueryReader(Reader):
     def latest_cost(self, query: Query) -> str | None:
         """Return what BigQuery would read, by a dry run."""
         return self._cost(*self._latest(query))
+
+    def last_signs(self, query: Query) -> Iterator[Event]:
+        """Yield the events, which BigQuery finds."""
+        statement, parameters = self._events(
+            Query(device_id=query.device_id),
+            _SEEN,
+            "JSON_VALUE(attributes, '$.eventType') IS NOT NULL",
+            "JSON_VALUE(attributes, '$.timestamp') IS NOT NULL",
+        )
+        return filter(query.matches, newest_signs(self._rows(statement, parameters)))
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, oldest first; BigQuery sorts it."""

@@ -11,6 +11,7 @@ from core.event import Event, rfc3339
 from readers import ReaderError
 from readers.query import Query, newest_of_each
 from readers.rows import UNKNOWN_TIME
+from readers.seen import newest_sign, newest_signs
 
 # Events that are read, or given back, at a time.
 BATCH = 500
@@ -82,6 +83,18 @@ class Reader(ABC):
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` reads and costs, as `cost` does."""
         return self.cost(query)
+
+    def last_signs(self, query: Query) -> Iterator[Event]:
+        """Yield the event by which each device was last seen, as `readers.seen` says, if its labels match."""
+        if query.device_id is None:
+            found = newest_signs(self.arrived(None))
+        else:
+            found = newest_sign(self.matching(Query(device_id=query.device_id)))
+        return filter(query.matches, found)
+
+    def last_signs_cost(self, query: Query) -> str | None:
+        """Return what `last_signs` reads and costs, as `cost` does."""
+        return self.latest_cost(query)
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:  # noqa: ARG002
         """Yield at least all events that arrived at ``since`` or later; all if None."""

@@ -22,6 +22,7 @@ from readers.contract import Reader
 from readers.gcp import TIMEOUT, asked, reading
 from readers.query import Query, event_time, newest_first, newest_of_each
 from readers.rows import foreign, stored
+from readers.seen import newest_sign, newest_signs
 
 _URL = re.compile(r"firestore:(projects/([^/\s]+)/databases/(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]))").fullmatch
 _ROLE = "roles/datastore.viewer"
@@ -78,20 +79,23 @@ class FirestoreReader(Reader):
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found from type to type of each device."""
-        devices = self._devices() if query.device_id is None else [query.device_id]
-        query = replace(query, limit=0)
-        pool = ThreadPoolExecutor(_THREADS)
-        try:
-            found = [event for events in pool.map(partial(self._latest_of, query), devices) for event in events]
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return newest_first(found, 0)
+        return newest_first(self._of_each(query, partial(self._latest_of, replace(query, limit=0))), 0)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` reads beside the events that it yields."""
         if query.device_id is None and not query.labels:
             return f"Firestore reads two documents more for each device than it returns events, {_PRICED}."
         return self.cost(query)
+
+    def last_signs(self, query: Query) -> Iterator[Event]:
+        """Yield the events; each device's are read from its newest on, as far back as needed."""
+        return filter(query.matches, self._of_each(query, self._signs_of))
+
+    def last_signs_cost(self, query: Query) -> str | None:
+        """Return what `last_signs` reads of each device, or of all that share a document."""
+        if query.device_id is None:
+            return f"Firestore reads three documents of each device, or more, {_PRICED}."
+        return self._cost_of(query, "devices") if self._is_shared(query.device_id) else None
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, oldest first, read from an index."""
@@ -145,6 +149,20 @@ class FirestoreReader(Reader):
         """Return the ids of all documents below which there are events."""
         devices = self._client.collection("devices")
         return [found.id for found in self._asked(lambda: list(devices.list_documents(retry=None, timeout=TIMEOUT)))]
+
+    def _of_each(self, query: Query, read: Callable[[str], Iterable[Event]]) -> list[Event]:
+        """Return the events that ``read`` finds for each device of a query."""
+        devices = self._devices() if query.device_id is None else [query.device_id]
+        pool = ThreadPoolExecutor(_THREADS)
+        try:
+            return [event for events in pool.map(read, devices) for event in events]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _signs_of(self, device: str) -> list[Event]:
+        # The limit is how many documents are read at first.
+        events = self._newest(self._events(device), Query(limit=1))
+        return list((newest_signs if self._is_shared(device) else newest_sign)(events))
 
     def _latest_of(self, query: Query, device: str) -> list[Event]:
         events = self._events(device)

@@ -63,6 +63,11 @@ class PostgresReader(Reader):
         found = self._events(f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device))
         return filter(query.matches, found)
 
+    def last_signs(self, query: Query) -> Iterator[Event]:
+        """Yield the events, found by the view ``seen``."""
+        statement = f"{select(self._there)} WHERE key IN (SELECT key FROM seen)"  # noqa: S608 - constants
+        return filter(query.matches, self._events(statement, []))
+
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, oldest first; Postgres sorts it, on its disk if it must."""
         arguments = [rfc3339(since)] if since else []

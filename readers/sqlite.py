@@ -12,7 +12,8 @@ from readers import ReaderError
 from readers.contract import BATCH, Batch, Reader
 from readers.query import Query
 from readers.rows import stored
-from readers.sql import newest, select
+from readers.seen import newest_sign
+from readers.sql import TIME, newest, select
 
 _PLACES = "SELECT rowid, key FROM events"
 
@@ -64,6 +65,16 @@ class SqliteReader(Reader):
         keys = f"SELECT key FROM latest{is_of_device}"  # noqa: S608 - constants
         found = self._events((f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
         return filter(query.matches, found)
+
+    def last_signs(self, query: Query) -> Iterator[Event]:
+        """Yield the events; each device's are read from its newest on, as far back as needed."""
+        if query.device_id is not None:
+            yield from super().last_signs(query)
+            return
+        newest = f"SELECT device_id, max({TIME}) FROM events WHERE device_id IS NOT NULL GROUP BY 1"  # noqa: S608
+        of_device = f"{select(self._there)} WHERE device_id = ? AND {TIME} <= ? ORDER BY {TIME} DESC"
+        for place in self._rows(newest, ()):
+            yield from filter(query.matches, newest_sign(self._events((of_device, place))))
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, in the order in which it was stored."""

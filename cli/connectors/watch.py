@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from cli import CommandError
-from cli.check import post
 from cli.connectors.client import ApiError, Client
 from cli.connectors.options import AsJson, ProjectId, Quiet, asking, connect_to_dt
 from cli.connectors.status import STATES
 from cli.connectors.values import ACTIVE, Connector, Metrics
 from cli.times import age
+from cli.webhook import Webhook, post
 from core.event import read_time, rfc3339
 
 _STATE = Path("var/watch.json")
@@ -74,9 +74,7 @@ def watch(
         str | None,
         typer.Option("--exec", metavar="COMMAND", help="Run this for each change, with its JSON on standard input."),
     ] = None,
-    webhook: Annotated[
-        str | None, typer.Option(envvar="DTCONN_WEBHOOK", metavar="URL", help="Post each change as JSON.")
-    ] = None,
+    webhook: Webhook = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -31,7 +31,8 @@ def routes(cloud: Cloud) -> list[Route]:
 
 
 async def _list(call: Call) -> Any:
-    return call.page("dataConnectors", call.cloud.connectors.of(call.projects()), Connector.document)
+    found = call.cloud.connectors.of(call.projects())
+    return call.page("dataConnectors", found, Connector.document, lambda connector: connector.connector_id)
 
 
 async def _create(call: Call) -> Any:

@@ -36,7 +36,7 @@ def routes(cloud: Cloud) -> list[Route]:
 async def _list(call: Call) -> Any:
     projects = call.projects()
     found = filter(wanted(call, projects), call.cloud.devices.of(projects))
-    return call.page("devices", _ordered(call, list(found)), Device.document)
+    return call.page("devices", _ordered(call, list(found)), Device.document, lambda device: device.device_id)
 
 
 def wanted(call: Call, projects: tuple[str, ...]) -> Callable[[Device], bool]:
@@ -152,13 +152,13 @@ async def _events(call: Call) -> Any:
     device, now = _device(call), call.cloud.clock.now()
     end = _time(call, "endTime", now)
     rows = call.cloud.database.execute(
-        "SELECT event, event_type FROM events WHERE device_id = ? AND timestamp >= ? AND timestamp <= ? "
+        "SELECT id, event, event_type FROM events WHERE device_id = ? AND timestamp >= ? AND timestamp <= ? "
         "AND event_type != 'labelsChanged' ORDER BY timestamp DESC, id DESC",
         device.device_id, _time(call, "startTime", end - _DAY), end,
     ).fetchall()  # fmt: skip
     types = call.query_list("eventTypes")
-    found = [text for text, event_type in rows if not types or event_type in types]
-    return call.page("events", found, json.loads, _MAX_EVENTS)
+    found = [row for row in rows if not types or row[2] in types]
+    return call.page("events", found, lambda row: json.loads(row[1]), lambda row: row[0], _MAX_EVENTS)
 
 
 def _time(call: Call, name: str, default: float) -> float:

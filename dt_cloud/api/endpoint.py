@@ -93,22 +93,44 @@ class Call:
         assert isinstance(document, dict)
         return document
 
-    def page(self, key: str, items: Sequence[T], show: Callable[[T], Any], maximum: int = _PAGE) -> dict[str, Any]:
+    def page(
+        self,
+        key: str,
+        items: Sequence[T],
+        show: Callable[[T], Any],
+        name: Callable[[T], Any] = str,
+        maximum: int = _PAGE,
+    ) -> dict[str, Any]:
         """Return one page of a list, with ``nextPageToken``, ``""`` on the last page.
+
+        Args:
+            key: The name of the list.
+            items: All of it.
+            show: Returns an item as the client gets it.
+            name: Returns what identifies an item. The token has that of the last one, so that an item that is added or
+                deleted between two pages neither repeats nor hides others.
+            maximum: The longest page.
 
         Raises:
             ApiError: 400.
         """
         try:
             size = int(self.query("pageSize") or _PAGE)
-            start = int(base64.urlsafe_b64decode(self.query("pageToken") or "MA=="))
+            number, _, last = base64.urlsafe_b64decode(self.query("pageToken") or "MDo=").decode().partition(":")
+            start = int(number)
         except ValueError:
             raise ApiError(400, "invalid argument: pageSize or pageToken") from None
         if size < 0 or start < 0:
             raise ApiError(400, "invalid argument: pageSize or pageToken")
+        if start:
+            # If the last one was deleted, the others moved up by one.
+            start = next((index for index, item in enumerate(items, 1) if str(name(item)) == last), start - 1)
         end = start + (min(size, maximum) or _PAGE)
-        token = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else ""
-        return {key: [show(item) for item in items[start:end]], "nextPageToken": token}
+        token = f"{end}:{name(items[end - 1])}" if end < len(items) else ""
+        return {
+            key: [show(item) for item in items[start:end]],
+            "nextPageToken": base64.urlsafe_b64encode(token.encode()).decode(),
+        }
 
 
 Handler = Callable[[Call], Awaitable[Any]]

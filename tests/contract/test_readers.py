@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from readers import ReaderError
 from readers.contract import Reader
 from readers.query import Query, newest_first
 from readers.rows import FOREIGN
+from readers.seen import seen_at
 from readers.sources import open_reader
 from tests.contract.store import Harness
 from tests.contract.stores import STORES
@@ -65,21 +67,30 @@ def put(harness: Harness, events: Iterable[Event]) -> list[Event]:
     return events
 
 
-def at(hours: float, device: str = "emu1", event_type: str = "touch", **labels: str) -> Event:
-    """Return an event of ``hours`` ago, which arrived a second later."""
+def at(
+    hours: float,
+    device: str = "emu1",
+    event_type: str = "touch",
+    *,
+    arrived: Any = None,
+    data: Any = None,
+    **labels: str,
+) -> Event:
+    """Return an event of ``hours`` ago, which arrived a second later, or ``arrived`` hours ago."""
     sent = NOW - hours * HOUR
     document = json.loads(
         body(
             eventId=f"e{hours}{device}{event_type}".replace(".", "_"),
             eventType=event_type,
             timestamp=sent.isoformat(),
-            data={event_type: {"state": "MOTION_DETECTED", "updateTime": sent.isoformat()}},
+            data={event_type: {"state": "MOTION_DETECTED", "updateTime": sent.isoformat(), **(data or {})}},
         )
     )
     document["metadata"]["deviceId"] = device
     document["labels"] = labels or {"name": "Room"}
     content = json.dumps(document).encode()
-    return parse_stored(content, sent + timedelta(seconds=1), "hs256:0")
+    arrival = sent + timedelta(seconds=1) if arrived is None else NOW - arrived * HOUR
+    return parse_stored(content, arrival, "hs256:0")
 
 
 def some() -> list[Event]:
@@ -165,6 +176,37 @@ def test_latest_is_the_newest_of_each_device_and_type(history: Harness) -> None:
             found = list(reader.latest(query))
             assert len(found) == devices * 2
             assert {event.timestamp for event in found} == {NOW - 0.5 * HOUR}
+
+
+def test_last_sign_of_each_device(history: Harness) -> None:
+    late = {"isBackfilled": True}
+    put(
+        history,
+        [
+            # A newer late reading of the same type, and of another, hides nothing.
+            at(2), at(1, data=late), at(0.5, event_type="motion", data=late),
+            # A type that the receiver does not know, and one without readings.
+            at(3, "emu2", "moodSwing"), at(4, "emu3", "labelsChanged"),
+            # A clock that was ahead once, one that always is, and a label that changed.
+            at(-70_000, "emu4", arrived=90, floor="1"), at(5, "emu4", "motion", floor="2"),
+            at(-80, "emu5", arrived=50), at(-70, "emu5", arrived=40), at(-90, "emu5", "motion", arrived=60),
+            # Nothing but late readings; and an id that is no key of a partition.
+            at(7, "emu6", data=late), at(8, "emu6", data=late), at(2, "not a key"), at(1, "not a key", data=late),
+        ],
+    )  # fmt: skip
+    expected = {"emu1": 2, "emu2": 3, "emu3": 4, "emu4": 5, "emu5": 40, "emu6": None, "not a key": 2}
+    with open_reader(history.source) as reader:
+        for query, devices in (
+            (Query(), list(expected)),
+            (Query(device_id="emu5"), ["emu5"]),
+            (Query(device_id="not a key"), ["not a key"]),
+            (Query(device_id="none"), []),
+            (Query(labels={"floor": "2"}), ["emu4"]),
+            (Query(labels={"floor": "1"}), []),
+        ):
+            found = {event.device_id: seen_at(event) for event in reader.last_signs(query)}
+            hours = {device: time and round((NOW - time) / HOUR) for device, time in found.items()}
+            assert hours == {device: expected[device] for device in devices}
 
 
 def test_follow_gives_what_arrives_and_can_be_resumed(history: Harness) -> None:

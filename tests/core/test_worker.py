@@ -11,7 +11,7 @@ import pytest
 
 from core.event import Event, parse_stored
 from core.log import Log
-from core.worker import attempt, print_readings, stop_on_signals
+from core.worker import MAX_ATTEMPTS, attempt, print_readings, stop_on_signals, wait_after
 from tests.support.deliveries import body
 
 NOW = datetime.now(UTC)
@@ -46,6 +46,13 @@ def test_failure_is_logged_without_its_text() -> None:
     assert not attempt(fail, event, Log(stream))
     line = json.loads(stream.getvalue())
     assert line == {"severity": "ERROR", "message": f"{event.key} could not be processed: RuntimeError"}
+
+
+def test_outage_of_eight_minutes_makes_no_dead_letter() -> None:
+    waits = [wait_after(failures) for failures in range(1, MAX_ATTEMPTS)]
+    assert waits[:4] == [1, 2, 4, 8]
+    assert sum(waits) > 8 * 60
+    assert wait_after(1_000) == 256
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])

@@ -1,5 +1,6 @@
 """Options for what the documents do not define: one test for each."""
 
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -54,6 +55,17 @@ def test_option_creators_allows_only_administrators(chosen: DtCloud) -> None:
     assert "dataconnector.create" not in permissions
     assert "dataconnector.update" in permissions
     assert chosen.call("POST", CONNECTORS, NEW, "project.admin")
+
+
+@pytest.mark.parametrize("chosen", [[], ["--creators", "admin"]], indirect=True)
+def test_the_printed_key_may_create_and_the_others_are_printed_too(chosen: DtCloud) -> None:
+    found = dict(re.findall(r"^export (\w+)=(\S+)$", chosen.output(), re.MULTILINE))
+    role = "project.admin" if chosen.arguments else "project.developer"
+    account = chosen.accounts[role]
+    assert (found["DT_API_KEY_ID"], found["DT_API_KEY_SECRET"]) == (account.key_id, account.secret)
+    assert chosen.call("POST", CONNECTORS, NEW, role)
+    for each in chosen.accounts.values():
+        assert re.search(rf"^# +{each.role} +{each.key_id}:{each.secret}$", chosen.output(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("chosen", [["--default-label", "name", "--default-label", "floor"]], indirect=True)

@@ -27,7 +27,7 @@ def sensor(cloud: DtCloud, receiver: Loopback) -> str:
 def fault(cloud: DtCloud, name: str, count: int = 1) -> None:
     """Request a fault."""
     assert cloud.desk("POST", f"/faults/{name}", {"count": count})["command"].startswith(
-        f"dtconn cloud fault {name} --count {count}"
+        f".venv/bin/dtconn cloud fault {name} --count {count}"
     )
 
 

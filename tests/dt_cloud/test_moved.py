@@ -42,6 +42,10 @@ def replace(path: Path) -> None:
     os.replace(path.with_name("copy.db"), path)
 
 
+def overwrite(path: Path) -> None:
+    path.write_bytes(path.read_bytes())
+
+
 def accepted(cloud: DtCloud, sensor: str) -> list[int]:
     """Publish until the cloud is gone, and return what it acknowledged."""
     found = []
@@ -58,7 +62,7 @@ def stored(path: Path) -> set[int]:
         return {value for (value,) in rows}
 
 
-@pytest.mark.parametrize("happens", [delete, delete_log, delete_all, move_without_log, replace])
+@pytest.mark.parametrize("happens", [delete, delete_log, delete_all, move_without_log, replace, overwrite])
 def test_it_ends_with_a_sentence_and_acknowledges_nothing(cloud: DtCloud, happens: Callable[[Path], None]) -> None:
     sensor = cloud.sensor()
     cloud.publish(sensor, temperature={"value": 0})
@@ -69,7 +73,7 @@ def test_it_ends_with_a_sentence_and_acknowledges_nothing(cloud: DtCloud, happen
     said = cloud.output().removeprefix(before)
     assert said.count("\n") == 1
     assert str(cloud.database) in said
-    assert "moved, replaced or deleted" in said
+    assert "moved, replaced, overwritten or deleted" in said
 
 
 def test_it_ends_though_nothing_is_published(cloud: DtCloud) -> None:
@@ -98,6 +102,39 @@ def test_the_moved_file_has_every_event_acknowledged_before(cloud: DtCloud) -> N
     moved.rename(cloud.database)
     cloud.start()
     cloud.publish(sensor, temperature={"value": 4})
+
+
+def test_an_overwritten_file_is_what_it_was_overwritten_with(cloud: DtCloud) -> None:
+    sensor = cloud.sensor()
+    cloud.publish(sensor, temperature={"value": 1})
+    assert cloud.stop() == 0
+    backup = cloud.database.read_bytes()
+    cloud.start()
+    cloud.publish(sensor, temperature={"value": 2})
+    cloud.database.write_bytes(backup)
+    assert cloud.process.wait(30) == 1
+    cloud.start()
+    assert cloud.stop() == 0
+    assert stored(cloud.database) == {1}
+
+
+def test_its_own_writes_do_not_end_it(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    database = Database(path)
+    before = path.stat().st_size
+    for number in range(30):
+        database.set_meta(f"name {number}", "x" * 500_000)
+    assert log_of(path).stat().st_size < 5_000_000
+    assert path.stat().st_size > before + 10_000_000
+    # Not while a query is read.
+    rows = database.execute("SELECT name FROM meta")
+    rows.fetchone()
+    for number in range(30):
+        database.set_meta(f"name {number}", "y" * 500_000)
+    rows.close()
+    database.set_meta("name", "z")
+    assert log_of(path).stat().st_size < 5_000_000
+    database.close()
 
 
 def test_it_ends_while_it_still_starts(tmp_path: Path) -> None:

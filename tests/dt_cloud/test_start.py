@@ -100,6 +100,10 @@ def test_a_port_in_use(cloud: DtCloud, tmp_path: Path) -> None:
         (["--hidden-for", "-1"], "--hidden-for"),
         (["--max-connectors", "0"], "--max-connectors"),
         (["--port", "0"], "--port"),
+        (["--allow-host", "https://x.y"], "a host alone"),
+        (["--allow-host", "x.y", "--allow-host", "x.y:443"], "a host alone"),
+        (["--allow-host", "x.y/z"], "a host alone"),
+        (["--allow-host", ""], "a host alone"),
         (["--what"], "--what"),
     ],
 )

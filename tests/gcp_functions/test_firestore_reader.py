@@ -128,11 +128,24 @@ def test_database_without_indexes_gives_the_same(filled: Firestore, front: Fires
         assert type(reader) is UnindexedFirestoreReader
         found = keys(reader.events(query))
         latest = keys(reader.latest(query))
+        signs = sorted(keys(reader.last_signs(query)))
     front.indexes = None
     with opened(filled) as reader:
         assert type(reader) is FirestoreReader
         assert keys(reader.events(query)) == found
         assert keys(reader.latest(query)) == latest
+        assert sorted(keys(reader.last_signs(query))) == signs
+
+
+def test_last_signs_read_three_documents_of_each_device(filled: Firestore, front: FirestoreFront) -> None:
+    with opened(filled) as reader:
+        front.read = 0
+        assert keys(reader.last_signs(Query(device_id=DEVICE))) == [timed(0).key]
+        assert front.read == 2  # and Firestore bills the answer that there is none without a time
+        assert reader.last_signs_cost(Query(device_id=DEVICE)) is None
+        assert "other devices" in (reader.last_signs_cost(Query(device_id="-")) or "")
+        sentence = f"Firestore reads three documents of each device, or more, {PRICE}."
+        assert reader.last_signs_cost(Query()) == sentence
 
 
 def test_latest_goes_from_type_to_type(filled: Firestore, front: FirestoreFront) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from core.worker import MAX_ATTEMPTS
 from gcp_functions.pubsub import PubSubQueue
 from gcp_functions.service import connect
 from tests.support.events import soon
@@ -88,7 +87,7 @@ def test_failing_event_becomes_a_dead_letter_while_the_others_go_on(
 ) -> None:
     letters = PubSub(pubsub.host)
     # The fewest deliveries that there are. The emulator has no retry policy, so they follow at once.
-    policy = {"deadLetterTopic": letters.topic, "maxDeliveryAttempts": MAX_ATTEMPTS}
+    policy = {"deadLetterTopic": letters.topic, "maxDeliveryAttempts": 5}
     subscription = f"{there.subscription}-dead"
     settings = {"topic": there.topic, "ackDeadlineSeconds": 10, "deadLetterPolicy": policy}
     call(pubsub.host, "PUT", subscription, settings)
@@ -106,7 +105,7 @@ def test_failing_event_becomes_a_dead_letter_while_the_others_go_on(
 
     wait_until(has_both)
     assert dead == {"poison", "theirs"}
-    assert said(program, "began").count("poison") == MAX_ATTEMPTS
+    assert said(program, "began").count("poison") == 5
     assert "a secret" not in program.output()
     assert "not written by the receiver" in program.output()
 

@@ -151,6 +151,26 @@ def test_last_seen_has_the_longest_silence_first(url: str) -> None:
     assert found[0]["last seen"] == NOW - timedelta(hours=3)
 
 
+def test_last_seen_is_a_sign_of_life(postgres: Postgres) -> None:
+    """What was sent late does not count, nor a time ahead of its arrival; an unknown type does."""
+    url, hour = postgres.create_database(), timedelta(hours=1)
+    late = ONE.body("temperature", NOW - hour).replace(b'"isBackfilled":false', b'"isBackfilled":true')
+    put(
+        url,
+        [
+            event(ONE.body("temperature", NOW - 4 * hour), NOW),
+            event(late, NOW),
+            event(OTHER.body("touch", NOW + 9_000 * hour), NOW - 2 * hour),
+            event(Device("emu1", "p").body("touch", NOW).replace(b'"touch"', b'"moodSwing"'), NOW),
+        ],
+    )
+    found = rows(url, "Last seen")
+    ages = [round((NOW - row["last seen"]) / hour) for row in found]
+    assert ages == [4, 2, 0]
+    [*_, alarm] = Page(ROOT / "docs/dashboards.md").of("sql", "Grafana")
+    assert sorted(round(row["age"] / 3600) for row in execute(url, alarm)) == ages[::-1]
+
+
 def test_series_of_each_sensor(url: str) -> None:
     found = rows(url, "$quantity")
     assert len([row for row in found if row["time"] >= NOW - timedelta(hours=2)]) == 2

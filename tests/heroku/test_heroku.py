@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,11 +17,13 @@ import pytest
 from core.event import Event, parse_stored
 from core.receiver import DEADLINE
 from core.stores.contract import Outcome
+from core.worker import MAX_ATTEMPTS
 from heroku import release
 from heroku.postgres import NotDurableError, PostgresStore
 from tests.heroku.programs import run_module
 from tests.support import postgres as postgresql
 from tests.support.deliveries import SECRET, body, fresh_body, signed
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, Answer, Program, running
 
@@ -240,7 +243,6 @@ def test_worker_prints_no_terminal_control_characters(postgres: Postgres, tmp_pa
 
 def test_row_that_cannot_be_processed_becomes_a_dead_letter(postgres: Postgres) -> None:
     from core.log import Log
-    from core.worker import MAX_ATTEMPTS
     from heroku import worker
 
     url = postgres.create_database()
@@ -254,14 +256,56 @@ def test_row_that_cannot_be_processed_becomes_a_dead_letter(postgres: Postgres) 
 
     async def run() -> list[int]:
         connection = await asyncpg.connect(url)
-        counts = [await worker.process_batch(connection, Log(), process) for _ in range(MAX_ATTEMPTS + 1)]
+        counts = []
+        for _ in range(MAX_ATTEMPTS + 1):
+            counts.append(await worker.process_batch(connection, Log(), process))
+            await connection.execute("UPDATE events SET retry_at = now()")
         await connection.close()
         return counts
 
-    assert asyncio.run(run()) == [2, 1, 1, 1, 1, 0]
+    assert asyncio.run(run()) == [2, *[1] * (MAX_ATTEMPTS - 1), 0]
     assert processed == ["good"]
     [bad] = execute(url, "SELECT event_id, attempts FROM events WHERE processed_at IS NULL")
     assert (bad["event_id"], bad["attempts"]) == ("bad", MAX_ATTEMPTS)
+
+
+def test_short_outage_of_what_processing_needs_makes_no_dead_letter(postgres: Postgres, tmp_path: Path) -> None:
+    """Two full batches, so that the worker never idles."""
+    url = postgres.create_database()
+    put_all(url, [body(eventId=f"event{number}") for number in range(100)])
+    (tmp_path / "own.py").write_text(
+        "import asyncio, os\nfrom heroku import worker\n"
+        "asyncio.run(worker.work(os.environ['DATABASE_URL'], lambda event: os.stat('up')))\n"
+    )
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    program = Program("own", {"DATABASE_URL": url, "PYTHONPATH": path}, tmp_path)
+    # Longer than five attempts took when they followed at once.
+    wait_until(url, "(SELECT min(attempts) FROM events) >= 3", 60)
+    (tmp_path / "up").touch()
+    wait_until(url, "NOT EXISTS (SELECT FROM events WHERE processed_at IS NULL)", 120)
+    assert execute(url, "SELECT max(attempts) AS most FROM events")[0]["most"] < MAX_ATTEMPTS
+    assert program.stop() == 0
+    program.close()
+
+
+@pytest.mark.parametrize("table", ["", "CREATE TABLE events (id int)"])
+def test_worker_on_a_database_that_is_not_the_receivers_ends_with_a_sentence(postgres: Postgres, table: str) -> None:
+    url = postgres.create_database()
+    execute(url, "DROP TABLE events CASCADE")
+    if table:
+        execute(url, table)
+    found = run_module("heroku.worker", DATABASE_URL=url)
+    assert found.returncode == 1
+    assert found.stderr.startswith("The worker cannot use the database: ")
+    assert "Undefined" in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_worker_that_never_reaches_its_database_ends_with_a_sentence() -> None:
+    found = run_module("heroku.worker", DATABASE_URL=f"postgres://u:hidden@127.0.0.1:{free_port()}/d")
+    assert found.returncode == 1
+    assert found.stderr.startswith("The worker cannot use the database: ")
+    assert "hidden" not in found.stderr
 
 
 def test_worker_reconnects_to_the_database(tmp_path: Path) -> None:

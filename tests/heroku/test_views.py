@@ -44,6 +44,12 @@ def test_latest_uses_the_indexes(url: str) -> None:
     assert "Seq Scan" not in found
 
 
+def test_seen_uses_the_index(url: str) -> None:
+    found = plan(url, "SELECT * FROM seen")
+    assert "events_of_device" in found
+    assert "Seq Scan" not in found
+
+
 def test_row_without_a_timestamp_uses_the_times_in_its_body(url: str) -> None:
     """An import by hand may leave the column out."""
     execute(

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,25 @@ def test_frames_have_stored_then_new_events(tmp_path: Path) -> None:
             post(program, device.body("touch", datetime.now(UTC)))
             following = next(each for each in found if each["events"])
             assert [each["eventType"] for each in following["events"]] == ["touch"]
+
+
+def test_last_seen_is_no_later_than_the_arrival_and_ignores_late_readings(tmp_path: Path) -> None:
+    device = Device("emucdd6ef2eu277bo8f52vg", "ccol8iuk9smqiha4e8l0")
+    now = datetime.now(UTC)
+    late = device.body("temperature", now + timedelta(minutes=1)).replace(b'Backfilled":false', b'Backfilled":true')
+    with running("local", ENVIRON, tmp_path) as program:
+        post(program, device.body("humidity", now + timedelta(days=3_000)))
+        with frames(program) as found:
+            [shown] = next(found)["devices"]
+            arrived = datetime.fromisoformat(shown["lastSeen"])
+            assert now <= arrived <= datetime.now(UTC)
+            # At once, so that its frame is too early for the sensors: they are in a later one.
+            post(program, device.body("touch", now + timedelta(days=1)))
+            post(program, late)
+            [shown] = next(each for each in found if each["devices"])["devices"]
+            assert arrived < datetime.fromisoformat(shown["lastSeen"]) <= datetime.now(UTC)
+    with running("local", ENVIRON, tmp_path) as program, frames(program) as found:
+        assert [each["lastSeen"] for each in next(found)["devices"]] == [shown["lastSeen"]]
 
 
 def test_unparsed_event_is_shown(tmp_path: Path) -> None:

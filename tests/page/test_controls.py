@@ -75,7 +75,7 @@ def test_the_command_is_copied(page: Page) -> None:
     page.get_by_role("button", name="60\N{MULTIPLICATION SIGN}", exact=True).click()
     page.locator("#status-copy").click()
     expect(page.locator("#status-copy")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()").startswith("dtconn cloud speed 60")
+    assert page.evaluate("navigator.clipboard.readText()").startswith(".venv/bin/dtconn cloud speed 60")
 
 
 def test_each_fault_has_a_button(page: Page, cloud: Desk) -> None:

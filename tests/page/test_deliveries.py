@@ -143,7 +143,7 @@ def test_a_waiting_delivery_is_resent_and_all_attempts_are_on_a_time_line(
     expect(detail.locator("details")).to_have_count(3)
     expect(detail.locator(".mark-good")).to_have_count(1)
     expect(detail.locator("#delivery-facts")).to_contain_text("✓ Delivered")
-    expect(page.locator("#status-command")).to_contain_text(re.compile(r"^dtconn cloud resend \d+ "))
+    expect(page.locator("#status-command")).to_contain_text(re.compile(r"^\.venv/bin/dtconn cloud resend \d+ "))
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
