@@ -17,7 +17,8 @@ BELOW = {
     # The sender's half knows how a receiver reads an event, and no receiver.
     "dt_cloud": {"core", "core/verify", "page", "dt_cloud/api"},
     "dt_cloud/api": {"core", "dt_cloud"},
-    "local": {"core", "core/stores", "server", "page"},
+    # Its page says when a sensor was last seen, as dtconn does.
+    "local": {"core", "core/stores", "server", "page", "readers"},
     # Postgres has one form of URL.
     "readers": {"core", "heroku"},
     "heroku": {"core", "core/stores", "core/service", "server"},
