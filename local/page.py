@@ -122,7 +122,8 @@ class _Look:
             (since + 1, newest),
         )
         events = [stored(*row) for row in rows]
-        self._seen = list(newest_signs([*self._seen, *events]))
+        if events:
+            self._seen = list(newest_signs([*self._seen, *events]))
         frame: dict[str, Any] = {
             "events": [_event(each) for each in events[-_ROWS:]],
             "skipped": max(0, len(events) - _ROWS),

@@ -17,6 +17,7 @@ BELOW = {
     # The sender's half knows how a receiver reads an event, and no receiver.
     "dt_cloud": {"core", "core/verify", "page", "dt_cloud/api"},
     "dt_cloud/api": {"core", "dt_cloud"},
+    # Its page says when a sensor was last seen, as dtconn does.
     "local": {"core", "core/stores", "server", "page", "deployed", "readers"},
     "deployed": {"core/verify"},
     # Postgres has one form of URL.
