@@ -1,7 +1,6 @@
 """``dtconn mirror``: copies what a store has into a database that speaks SQL."""
 
 from collections import Counter
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
             Progress("{} events read") as progress,
         ):
             position = target.position(name)
-            ask(reader.arrived_cost(_time_of(position)), yes)
+            ask(reader.follow_cost(position), yes)
             for batch in reader.follow(position):
                 events = [event for event in batch.events if event.fault != FOREIGN]
                 counts["foreign"] += len(batch.events) - len(events)
@@ -54,14 +53,6 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
         raise typer.Exit(130) from None
     typer.echo(_summary(counts))
     raise typer.Exit(1 if counts["refused"] else 0)
-
-
-def _time_of(position: str | None) -> datetime | None:
-    """Return the time in a position, if it is one."""
-    try:
-        return datetime.fromisoformat(position) if position else None
-    except ValueError:
-        return None
 
 
 def _summary(counts: Counter[str]) -> str:

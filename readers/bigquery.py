@@ -120,6 +120,10 @@ class BigQueryReader(Reader):
         """Return what BigQuery would read, by a dry run, if not everything is wanted."""
         return self._cost(*self._arrived(since)) if since else None
 
+    def follow_cost(self, position: str | None) -> str | None:
+        """Return what BigQuery would read, by a dry run."""
+        return self.arrived_cost(datetime.fromisoformat(position) if position else None)
+
     def _newest_first(self, query: Query) -> tuple[str, Parameters]:
         statement, parameters = self._events(query, _ONCE)
         statement += "ORDER BY time DESC, key"

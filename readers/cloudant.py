@@ -82,6 +82,10 @@ class CloudantReader(Reader):
         names = self._names()
         return _full_cost(names, self._count(names))
 
+    def follow_cost(self, position: str | None) -> str | None:
+        """Return what reading everything costs; from a position, only what changed since is read."""
+        return None if position else self.arrived_cost(None)
+
     def end(self) -> str:
         """Return the last change of each database, as JSON."""
         return json.dumps({name: self._instance.information(name, "update_seq") for name in self._names()})

@@ -88,8 +88,12 @@ class Reader(ABC):
         raise ReaderError("A queue has no history. Run the worker of its cloud, which processes what it takes.")
 
     def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
-        """Return what `arrived`, and so `follow`, reads and costs, as `cost` does."""
+        """Return what `arrived` reads and costs, as `cost` does."""
         return None
+
+    def follow_cost(self, position: str | None) -> str | None:  # noqa: ARG002
+        """Return what `follow` reads and costs, as `cost` does; by default as much as `arrived` from the beginning."""
+        return self.arrived_cost(None)
 
     def end(self) -> str:
         """Return the position after everything that is stored now."""

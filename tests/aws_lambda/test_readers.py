@@ -4,8 +4,12 @@ moto stands in for DynamoDB, and a server of the tests for answers that it does 
 call read (ScannedCount); it says nothing of read units.
 """
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import botocore.client
@@ -22,6 +26,7 @@ from tests.support.deliveries import body
 from tests.support.events import DEVICE, NOW, POLLEN, event, hashed, soon
 from tests.support.loopback import Reply, fault, loopback, success
 from tests.support.moto import MotoServer
+from tests.support.processes import ROOT
 
 PRICE = "0.125 US$ a million units in us-east-1 (https://aws.amazon.com/dynamodb/pricing/on-demand/)"
 
@@ -194,3 +199,28 @@ def test_setting_becomes_a_sentence(
         else:
             monkeypatch.delenv(name, raising=False)
     assert failure(source).startswith(sentence)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for files")
+def test_export_of_more_days_than_files_can_be_open(
+    moto: MotoServer, dynamodb: Any, table: str, tmp_path: Path
+) -> None:
+    fill(dynamodb, table, [replace(timed(day), received_at=NOW - 24 * 60 * day * MINUTE) for day in range(150)])
+    command = [sys.executable, "-m", "cli", "export", "--from", f"dynamodb:{table}", "--to", str(tmp_path / "lake")]
+    limited = [
+        "sh",
+        "-c",
+        'ulimit -n 100; exec "$@"',
+        "sh",
+        *command,
+        "--partition",
+        "day",
+        "--rows",
+        "events",
+        "--yes",
+    ]
+    found = subprocess.run(
+        limited, cwd=ROOT, env=os.environ | moto.environment, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(list((tmp_path / "lake").glob("*.csv"))) == 150

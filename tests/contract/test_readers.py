@@ -18,6 +18,7 @@ from readers.contract import Reader
 from readers.query import Query, newest_first
 from readers.rows import FOREIGN
 from readers.sources import open_reader
+from tests.cli.stored import dtconn
 from tests.contract.store import Harness
 from tests.contract.stores import STORES
 from tests.support.cases import each_table
@@ -197,6 +198,20 @@ def test_arrived_gives_at_least_what_arrived_since(history: Harness) -> None:
         assert {event.key for event in reader.arrived(since)} >= {
             event.key for event in events if event.received_at >= since
         }
+
+
+def test_export_by_day_has_each_event_once_whatever_the_order(history: Harness, tmp_path: Path) -> None:
+    """Also what arrives later for a day that is over, by the clock of its receiver."""
+    options = ("--partition", "day", "--rows", "events", "--format", "jsonl", "--yes")
+    events = put(history, some())
+    late = replace(at(60), received_at=datetime.now(UTC))
+    for more in ([], [late], []):
+        events += put(history, more)
+        found = dtconn("export", "--from", history.source, "--to", tmp_path / "lake", *options)
+        assert found.exit_code == 0, found.output
+        files = (tmp_path / "lake").glob("*.jsonl")
+        rows = [(path.stem, json.loads(line)["key"]) for path in files for line in path.read_text().splitlines()]
+        assert sorted(rows) == sorted((f"events-{each.received_at:%Y-%m-%d}", each.key) for each in events)
 
 
 def test_row_of_somebody_else_is_shown_as_such(harness: Harness) -> None:
