@@ -121,7 +121,7 @@ def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[s
             count += _write_day(spool, day, folder / f"{rows}-{day}.{suffix}", settings)
         spool.shrink()
     days = sum(bool(_DAY(path.stem[-11:])) for path in folder.glob(f"{rows}-*.{suffix}"))
-    return f"{folder} is up to date: {days:,} days, {count:,} {rows} of them new{chosen.others()}."
+    return f"{folder} is up to date: {days:,} days, and {count:,} {rows} are new{chosen.others()}."
 
 
 def _write_day(spool: "Spool", day: str, path: Path, settings: dict[str, Any]) -> int:

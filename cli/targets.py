@@ -19,10 +19,23 @@ from core.stores.contract import AsyncStore, StoreUnavailableError
 from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
+from readers.postgres import COPIED
 from readers.sources import scheme_of
 
 # Seconds for a batch: the databases' own time-outs are shorter.
 _DEADLINE = 60.0
+# When a row was copied: whoever follows the copy cannot go by `received_at`, because several stores share one. What was
+# there before counts as copied now. `now()` is the same for all rows, so the table is not written again. Only if it is
+# missing, as in schema.sql.
+_ARRIVAL = f"""
+DO $$ BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = '{COPIED}' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE events ADD COLUMN {COPIED} timestamptz NOT NULL DEFAULT now();
+    END IF;
+END $$;
+"""
 _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position text NOT NULL)"
 
 
@@ -130,7 +143,7 @@ class PostgresTarget(Target):
 
     async def _open(self) -> None:
         try:
-            await migrate(self._url)
+            await migrate(self._url, _ARRIVAL, {"events_by_copy": f"USING brin ({COPIED}) WITH (autosummarize = on)"})
         except DRIVER_ERRORS as error:
             raise CommandError(f"The Postgres database cannot be written: {name_of(error)}. Check its URL.") from None
         await self._store.open()

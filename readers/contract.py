@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from core.event import Event, rfc3339
 from readers import ReaderError
 from readers.query import Query, newest_of_each
 from readers.rows import UNKNOWN_TIME
+
+T = TypeVar("T")
 
 # Events that are read, or given back, at a time.
 BATCH = 500
@@ -87,6 +89,10 @@ class Reader(ABC):
         """Yield at least all events that arrived at ``since`` or later; all if None."""
         raise ReaderError("A queue has no history. Run the worker of its cloud, which processes what it takes.")
 
+    def arrivals(self, since: datetime | None) -> Iterator[tuple[datetime, Event]]:
+        """Yield what `arrived` yields, each with the time at which it got into this store."""
+        return ((event.received_at, event) for event in self.arrived(since))
+
     def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
         """Return what `arrived` reads and costs, as `cost` does."""
         return None
@@ -107,17 +113,18 @@ class Reader(ABC):
         """
         watermark = datetime.fromisoformat(position) if position else None
         newest = watermark
-        for events in batches(self.arrived(watermark - OVERLAP if watermark else None)):
-            newest = max(newest or UNKNOWN_TIME, *(event.received_at for event in events))
+        for arrivals in batches(self.arrivals(watermark - OVERLAP if watermark else None)):
+            newest = max(newest or UNKNOWN_TIME, *(time for time, _ in arrivals))
+            events = [event for _, event in arrivals]
             # Without an order, an event that arrived earlier may still come.
             yield Batch(events, _position(newest) if self.is_in_order else position or "")
         if newest:
             yield Batch((), _position(newest))
 
 
-def batches(events: Iterator[Event]) -> Iterator[list[Event]]:
-    """Group events into lists of `BATCH`."""
-    while batch := list(islice(events, BATCH)):
+def batches(items: Iterator[T]) -> Iterator[list[T]]:
+    """Group items into lists of `BATCH`."""
+    while batch := list(islice(items, BATCH)):
         yield batch
 
 

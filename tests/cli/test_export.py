@@ -106,7 +106,7 @@ def test_each_day_is_complete_whatever_the_order_and_however_late(tmp_path: Path
     for part in (events[:6], events[6:], []):
         fill(source, part)
         said = export(source, lake, "--partition", "day", "--rows", "events", "--format", file_format)
-        assert said == f"{lake} is up to date: 3 days, {len(part)} events of them new.\n"
+        assert said == f"{lake} is up to date: 3 days, and {len(part)} events are new.\n"
     assert lake_of(lake) == days_of(events)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from core.event import Event
 from dt_cloud.bodies import Device
-from tests.cli.stored import NOW, ONE, ROOT, SOME_EVENTS, dtconn, event, fill, filled, objects
+from readers.sources import open_reader
+from tests.cli.stored import NOW, ONE, OTHER, ROOT, SOME_EVENTS, dtconn, event, fill, filled, objects
 from tests.support.postgres import Postgres, execute
 
 
@@ -59,6 +60,41 @@ def test_several_stores_share_one_copy(tmp_path: Path, copy: str, postgres: Post
     for source in (tmp_path / "e.db", other, tmp_path / "e.db", other):
         assert dtconn("mirror", "--from", source, "--to", copy).exit_code == 0
     assert {row["key"] for row in objects("--from", copy, "--limit", "0")} == {each.key for each in SOME_EVENTS}
+
+
+def test_copy_is_followed_by_what_was_copied_when(tmp_path: Path, copy: str) -> None:
+    """What a second store received is older than what was copied of the first."""
+    first = [event(ONE.body("touch", NOW), NOW)]
+    second = [event(OTHER.body("touch", NOW), NOW - timedelta(hours=hours)) for hours in (2, 26)]
+    third, lake = tmp_path / "third.db", tmp_path / "lake"
+    fill(tmp_path / "first.db", first)
+    fill(tmp_path / "second.db", second)
+    for name, expected in (("first.db", first), ("second.db", first + second)):
+        assert dtconn("mirror", "--from", tmp_path / name, "--to", copy).exit_code == 0
+        with open_reader(copy) as reader:
+            position = reader.end()
+        assert dtconn("mirror", "--from", copy, "--to", third).exit_code == 0
+        assert count(third) == len(expected)
+        options = ("--partition", "day", "--rows", "events", "--format", "jsonl")
+        assert dtconn("export", "--from", copy, "--to", lake, *options).exit_code == 0
+        assert sum(path.read_text().count("\n") for path in lake.glob("*.jsonl")) == len(expected)
+    late = event(ONE.body("touch", NOW), NOW - timedelta(days=9))
+    fill(tmp_path / "first.db", [late])
+    assert dtconn("mirror", "--from", tmp_path / "first.db", "--to", copy).exit_code == 0
+    with open_reader(copy) as reader:
+        assert late.key in {each.key for batch in reader.follow(position) for each in batch.events}
+
+
+def test_postgres_copy_of_before_is_followed_too(tmp_path: Path, postgres: Postgres) -> None:
+    fill(tmp_path / "e.db", SOME_EVENTS)
+    copy = filled(postgres, [])
+    with open_reader(copy) as reader:
+        position = reader.end()
+    for _ in range(2):
+        assert dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy).exit_code == 0
+    with open_reader(copy) as reader:
+        assert sum(len(batch.events) for batch in reader.follow(position)) == len(SOME_EVENTS)
+    assert execute(copy, "SELECT count(*) FROM pg_index WHERE indexrelid = 'events_by_copy'::regclass") == [(1,)]
 
 
 def test_killed_mirror_is_completed_by_the_next(tmp_path: Path) -> None:
