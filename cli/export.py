@@ -53,7 +53,6 @@ def export(
       dtconn export --from dynamodb:dt-receiver-events --to events.jsonl --format jsonl --rows events
     """  # noqa: D301
     from cli.files import FORMATS
-    from readers.sources import identity
 
     for value, allowed, option in (
         (file_format, FORMATS, "--format"),
@@ -64,7 +63,6 @@ def export(
             known = ", ".join(filter(None, allowed))
             raise typer.BadParameter(f"It must be one of: {known}.", param_hint=option)
     settings = {
-        "source": identity(source),
         "format": file_format,
         "rows": rows,
         "device": device_id,
@@ -77,7 +75,7 @@ def export(
             raise CommandError(f"{to} is a folder. Name a file, or add --partition day.", 2)
         with opened(source, needs_history=True) as reader:
             if partition:
-                said = _write_days(reader, query, to, settings, yes)
+                said = _write_days(reader, query, to, {"source": reader.identity()} | settings, yes)
             else:
                 ask(reader.arrived_cost(None), yes)
                 said = _write_file(reader, query, to, file_format, rows)

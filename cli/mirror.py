@@ -26,16 +26,15 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
     from cli.progress import Progress
     from cli.targets import open_target
     from readers.rows import FOREIGN
-    from readers.sources import identity
 
     counts: Counter[str] = Counter()
-    name = identity(source)
     try:
         with (
             opened(source, needs_history=True) as reader,
             open_target(to) as target,
             Progress("{} events read") as progress,
         ):
+            name = reader.identity()
             position = target.position(name)
             ask(reader.follow_cost(position), yes)
             for batch in reader.follow(position):

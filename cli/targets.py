@@ -20,7 +20,7 @@ from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
 from readers.postgres import COPIED
-from readers.sources import scheme_of
+from readers.sources import is_path, scheme_of
 
 # Seconds for a batch: the databases' own time-outs are shorter.
 _DEADLINE = 60.0
@@ -180,8 +180,8 @@ def open_target(url: str) -> Target:
     try:
         if scheme == "postgres":
             return PostgresTarget(url)
-        if scheme == "sqlite" or (scheme is None and "://" not in url):
-            return SqliteTarget(Path(url.removeprefix("sqlite:")))
+        if scheme == "sqlite" or (scheme is None and is_path(url)):
+            return SqliteTarget(Path(url.partition(":")[2] if scheme else url))
     except SettingsError as error:
         raise CommandError(str(error), 2) from None
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)

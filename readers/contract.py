@@ -45,6 +45,8 @@ class Reader(ABC):
     receiving: ClassVar[str | None] = None
     # Whether `arrived` yields the oldest arrival first.
     is_in_order: ClassVar[bool] = False
+    # The URL without user, password and options; `readers.sources.open_reader` sets it.
+    url: str = ""
     # Seconds between two calls of `follow` to see events as they arrive; None if each call reads the whole store.
     poll_seconds: ClassVar[float | None] = None
 
@@ -56,6 +58,14 @@ class Reader(ABC):
 
     def close(self) -> None:  # noqa: B027 - not every store has connections
         """Release connections."""
+
+    def place(self) -> str:
+        """Return what tells this store from another one with the same URL, such as its region; empty if nothing can."""
+        return ""
+
+    def identity(self) -> str:
+        """Return the name under which to keep a position: safe to print and to store."""
+        return f"{self.url} {self.place()}".strip()
 
     @abstractmethod
     def matching(self, query: Query) -> Iterator[Event]:

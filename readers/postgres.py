@@ -21,6 +21,7 @@ _CONNECT_TIMEOUT = 10.0
 # The column of a copy that `dtconn mirror` made; a receiver's table has none.
 COPIED = "copied_at"
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('events') AND attnum > 0 AND NOT attisdropped"
+_PLACE = "SELECT system_identifier || '/' || to_regclass('events')::oid FROM pg_control_system()"
 # Postgres has times that Python has not; versions before 0.1 stored the first and the last of Python's so.
 _INFINITE = {"-infinity": datetime.min.replace(tzinfo=UTC), "infinity": datetime.max.replace(tzinfo=UTC)}
 
@@ -55,6 +56,13 @@ class PostgresReader(Reader):
         if connection and not connection.is_closed():
             self._runner.run(connection.close(timeout=_CONNECT_TIMEOUT))
         self._runner.close()
+
+    def place(self) -> str:
+        """Return the ids of the cluster and the table: a URL may lead to another one tomorrow, as through a tunnel."""
+        try:
+            return str(self._runner.run(self._connection.fetchval(_PLACE)))
+        except asyncpg.PostgresError:
+            return ""
 
     def matching(self, query: Query) -> Iterator[Event]:
         """Yield the events; the newest ones are read from the index."""

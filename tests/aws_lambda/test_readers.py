@@ -21,7 +21,8 @@ from readers import ReaderError
 from readers.query import Query
 from readers.sources import open_reader
 from tests.aws_lambda.reading import MINUTE, failure, timed
-from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_table, environment
+from tests.cli.stored import dtconn
+from tests.support.aws import EVENTS_KEYS, REGION, SEEN_KEYS, create_table, environment, session
 from tests.support.deliveries import body
 from tests.support.events import DEVICE, NOW, POLLEN, event, hashed, soon
 from tests.support.loopback import Reply, fault, loopback, success
@@ -224,3 +225,29 @@ def test_export_of_more_days_than_files_can_be_open(
     )
     assert found.returncode == 0, found.stderr
     assert len(list((tmp_path / "lake").glob("*.csv"))) == 150
+
+
+def test_tables_of_one_name_in_two_regions_are_two_sources(
+    moto: MotoServer, dynamodb: Any, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = session().create_client("dynamodb", region_name="us-west-2", endpoint_url=moto.url)
+    create_table(elsewhere, EVENTS_KEYS, table)
+    fill(dynamodb, table, [timed(1)])
+    fill(elsewhere, table, [replace(timed(2), received_at=NOW - 60 * MINUTE)])
+    elsewhere.close()
+    for region in (REGION, "us-west-2"):
+        monkeypatch.setenv("AWS_REGION", region)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        found = dtconn("mirror", "--from", f"dynamodb:{table}", "--to", tmp_path / "copy.db", "--yes")
+        assert found.stdout == "1 new events copied, 0 were there already.\n"
+
+
+def test_table_made_again_is_another_source(moto: MotoServer, dynamodb: Any, table: str) -> None:
+    names = set()
+    for _ in range(2):
+        with open_reader(f"dynamodb:{table}") as reader:
+            names.add(reader.identity())
+        there = moto.client("dynamodb")
+        there.delete_table(TableName=table)
+        create_table(there, EVENTS_KEYS, table)
+    assert len(names) == 2

@@ -1,5 +1,6 @@
 """``dtconn mirror``: a copy of a store, complete after any interruption, and each event once."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from core.event import Event
 from dt_cloud.bodies import Device
+from heroku.release import migrate
 from readers.sources import open_reader
 from tests.cli.stored import NOW, ONE, OTHER, ROOT, SOME_EVENTS, dtconn, event, fill, filled, objects
 from tests.support.postgres import Postgres, execute
@@ -97,6 +99,18 @@ def test_postgres_copy_of_before_is_followed_too(tmp_path: Path, postgres: Postg
     assert execute(copy, "SELECT count(*) FROM pg_index WHERE indexrelid = 'events_by_copy'::regclass") == [(1,)]
 
 
+def test_databases_that_take_turns_at_one_address_are_two_sources(tmp_path: Path, postgres: Postgres) -> None:
+    url = filled(postgres, SOME_EVENTS[:3])
+    dtconn("mirror", "--from", url, "--to", tmp_path / "copy.db")
+    # As through a tunnel, which leads elsewhere the next time.
+    execute(url, "ALTER TABLE events RENAME TO previous")
+    asyncio.run(migrate(url))
+    execute(url, "INSERT INTO events SELECT * FROM previous WHERE event_type = 'touch'")
+    execute(url, "UPDATE events SET key = 'another', received_at = received_at - interval '1 day'")
+    found = dtconn("mirror", "--from", url, "--to", tmp_path / "copy.db")
+    assert found.stdout == "1 new events copied, 0 were there already.\n"
+
+
 def test_killed_mirror_is_completed_by_the_next(tmp_path: Path) -> None:
     fill(tmp_path / "e.db", many(20_000))
     copy = tmp_path / "copy.db"
@@ -157,12 +171,16 @@ def test_event_that_the_copy_refuses_is_counted(tmp_path: Path, postgres: Postgr
     assert len(objects("--from", copy, "--limit", "0")) == len(SOME_EVENTS) - 1
 
 
-@pytest.mark.parametrize("to", ["dynamodb:events", "mysql://u:hidden@h/d", "postgres://u:hid#den@h/d"])
-def test_copy_that_is_not_sql_is_refused(tmp_path: Path, to: str) -> None:
+@pytest.mark.parametrize(
+    "to", ["dynamodb:events", "sqllite:copy.db", "mysql://u:hidden@h/d", "postgres://u:hid#den@h/d"]
+)
+def test_copy_that_is_not_sql_is_refused(tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "e.db", [])
+    monkeypatch.chdir(tmp_path)
     found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", to)
     assert found.exit_code == 2
     assert "hid" not in found.output
+    assert all(path.name.startswith("e.db") for path in tmp_path.iterdir())
 
 
 def test_unreachable_copy_is_one_sentence(tmp_path: Path) -> None:
