@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import ClassVar, NamedTuple, Self, TypeVar
@@ -88,8 +87,8 @@ class Reader(ABC):
         return None
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest event of each device and type that match, without regard to the limit."""
-        return newest_of_each(filter(query.matches, self.matching(replace(query, limit=0))))
+        """Yield the newest event of each device and type if it matches, without regard to the limit."""
+        return newest_of_each(self.matching(query.widened()), query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` reads and costs, as `cost` does."""

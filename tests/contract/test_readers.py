@@ -168,6 +168,19 @@ def test_latest_is_the_newest_of_each_device_and_type(history: Harness) -> None:
             assert {event.timestamp for event in found} == {NOW - 0.5 * HOUR}
 
 
+def test_latest_with_a_label_is_of_sensors_that_have_it_now(history: Harness) -> None:
+    put(history, [at(2, floor="1"), at(1, floor="2"), at(2, "emu2", floor="1"), at(3, "other one", floor="1")])
+    put(history, [at(1, "other one", floor="2")])
+    with open_reader(history.source) as reader:
+        for floor, devices in (("1", ["emu2"]), ("2", ["emu1", "other one"]), ("", ["emu1", "emu2", "other one"])):
+            found = list(reader.latest(Query(labels={"floor": floor})))
+            assert sorted(event.device_id or "" for event in found) == devices
+        for device in ("emu1", "other one"):
+            assert not list(reader.latest(Query(device_id=device, labels={"floor": "1"})))
+            assert not list(reader.latest(Query(device_id=device, until=NOW - 1.5 * HOUR)))
+            assert len(list(reader.latest(Query(device_id=device, since=NOW - 1.5 * HOUR)))) == 1
+
+
 def test_follow_gives_what_arrives_and_can_be_resumed(history: Harness) -> None:
     first = {event.key for event in put(history, some())}
     with open_reader(history.source) as reader:
