@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING = "Nothing that is stored matches. `make send` sends an event."
-# Keys that tail remembers, so that what a store gives again is shown once.
+# Keys that tail remembers, so that what a store gives again is shown once; those of the last look, if they are more.
 _MAX_KNOWN = 100_000
 _LINES = 20
 _GARBAGE = 100_000
@@ -236,15 +236,17 @@ def _arriving(reader: "Reader", query: "Query") -> "Iterator[list[Event]]":
     yield first[::-1]
     query = replace(query, limit=0)
     while True:
-        new = []
+        new, given = [], 0
         for batch in reader.follow(position):
             position = batch.position or position
             for event in batch.events:
-                if event.key not in known:
-                    known[event.key] = None
-                    if query.matches(event):
-                        new.append(event)
-        while len(known) > _MAX_KNOWN:
+                given += 1
+                if event.key not in known and query.matches(event):
+                    new.append(event)
+                # Last, so that the next look still knows it.
+                known.pop(event.key, None)
+                known[event.key] = None
+        while len(known) > max(_MAX_KNOWN, given):
             del known[next(iter(known))]
         yield new
         time.sleep(reader.poll_seconds or 1)
