@@ -175,8 +175,8 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ModuleNotFoundError:
         raise CommandError(
-            "Parquet needs a library that is not installed: pip install 'data-connector-receiver[parquet]'. In a clone "
-            "of the repository: make readers"
+            "Parquet needs a library that is not installed. In a clone of the repository: make readers, or for Parquet "
+            "alone: pip install '.[parquet]'"
         ) from None
     return pyarrow
 

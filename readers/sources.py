@@ -75,8 +75,8 @@ def open_reader(url: str) -> Reader:
         if source.extra is None or (error.name or "").startswith("readers"):
             raise
         raise ReaderError(
-            f"{scheme} needs a library that is not installed: pip install 'data-connector-receiver[{source.extra}]'. "
-            f"In a clone of the repository: make readers"
+            f"{scheme} needs a library that is not installed. In a clone of the repository: make readers, or for this "
+            f"store alone: pip install '.[{source.extra}]'"
         ) from None
     reader: Reader = module.open_reader(url)
     reader.url = identity(url)
