@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from asyncpg import Connection
 
@@ -42,26 +42,37 @@ _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position 
 class Target(ABC):
     """A database, written by the receiver's own store: an event that it has already is a duplicate.
 
-    It remembers for each source how far it was copied, in the table ``mirrors``. A context manager.
+    It remembers for each source how far it was copied, in the table ``mirrors``. A context manager, which makes nothing
+    before it is needed: if the source cannot be read, there is no empty copy.
     """
+
+    # The receiver's setting that names such a database; here it is an option.
+    _setting: ClassVar[str]
 
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
         self._runner = asyncio.Runner()
+        self._is_open = False
 
     def __enter__(self) -> Self:
-        try:
-            self._runner.run(self._open())
-        except BaseException as error:
-            self.__exit__()
-            if isinstance(error, SettingsError):
-                raise CommandError(str(error), 2) from None
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._runner.run(self._store.close())
         self._runner.close()
+
+    def open(self) -> None:
+        """Make what is missing of the database, its tables and views. Every other method does it too, where it must.
+
+        Raises:
+            CommandError: It cannot be opened.
+        """
+        if not self._is_open:
+            try:
+                self._runner.run(self._open())
+            except SettingsError as error:
+                raise _as_option(error, self._setting) from None
+            self._is_open = True
 
     def write(self, events: Sequence[Event]) -> Counter[str]:
         """Store events; return how many were ``stored``, ``duplicate`` or ``refused``.
@@ -69,6 +80,7 @@ class Target(ABC):
         Raises:
             CommandError: The database cannot be written. Whatever was written is a duplicate the next time.
         """
+        self.open()
         return self._runner.run(self._write(events))
 
     async def _write(self, events: Sequence[Event]) -> Counter[str]:
@@ -87,7 +99,8 @@ class Target(ABC):
         return counts
 
     @abstractmethod
-    async def _open(self) -> None: ...
+    async def _open(self) -> None:
+        """Open the store, and add the table ``mirrors``."""
 
     @abstractmethod
     def position(self, source: str) -> str | None:
@@ -105,6 +118,8 @@ class SqliteTarget(Target):
         path: The file; created if missing.
     """
 
+    _setting = "DT_DATABASE"
+
     def __init__(self, path: Path) -> None:
         super().__init__(SqliteStore(path))
         self._path = path
@@ -115,11 +130,15 @@ class SqliteTarget(Target):
 
     def position(self, source: str) -> str | None:
         """Return how far ``source`` was copied."""
+        if not self._path.exists():
+            return None
+        self.open()
         found = self._execute("SELECT position FROM mirrors WHERE source = ?", source)
         return str(found[0][0]) if found else None
 
     def save(self, source: str, position: str) -> None:
         """Remember how far ``source`` was copied."""
+        self.open()
         self._execute("INSERT OR REPLACE INTO mirrors VALUES (?, ?)", source, position)
 
     def _execute(self, statement: str, *arguments: str) -> list[tuple[str]]:
@@ -137,6 +156,8 @@ class PostgresTarget(Target):
         url: As in `heroku.url.normalized`.
     """
 
+    _setting = "DATABASE_URL"
+
     def __init__(self, url: str) -> None:
         super().__init__(PostgresStore(url))
         self._url = url
@@ -151,11 +172,13 @@ class PostgresTarget(Target):
 
     def position(self, source: str) -> str | None:
         """Return how far ``source`` was copied."""
+        self.open()
         found = self._runner.run(self._execute("SELECT position FROM mirrors WHERE source = $1", source))
         return str(found[0][0]) if found else None
 
     def save(self, source: str, position: str) -> None:
         """Remember how far ``source`` was copied."""
+        self.open()
         self._runner.run(
             self._execute(
                 "INSERT INTO mirrors VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
@@ -177,11 +200,15 @@ def open_target(url: str) -> Target:
         CommandError: It is neither, or the URL is invalid.
     """
     scheme = scheme_of(url)
-    try:
-        if scheme == "postgres":
+    if scheme == "postgres":
+        try:
             return PostgresTarget(url)
-        if scheme == "sqlite" or (scheme is None and is_path(url)):
-            return SqliteTarget(Path(url.partition(":")[2] if scheme else url))
-    except SettingsError as error:
-        raise CommandError(str(error), 2) from None
+        except SettingsError as error:
+            raise _as_option(error, "DATABASE_URL") from None
+    if scheme == "sqlite" or (scheme is None and is_path(url)):
+        return SqliteTarget(Path(url.partition(":")[2] if scheme else url))
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)
+
+
+def _as_option(error: SettingsError, setting: str) -> CommandError:
+    return CommandError(str(error).replace(setting, "--to"), 2)

@@ -18,7 +18,7 @@ from core.event import Event
 from dt_cloud.bodies import Device
 from heroku.release import migrate
 from readers.sources import open_reader
-from tests.cli.stored import NOW, ONE, OTHER, ROOT, SOME_EVENTS, dtconn, event, fill, filled, objects
+from tests.cli.stored import NOW, ONE, OTHER, ROOT, SOME_EVENTS, Databases, dtconn, event, fill, filled, objects
 from tests.support.postgres import Postgres, execute
 
 
@@ -181,6 +181,51 @@ def test_copy_that_is_not_sql_is_refused(tmp_path: Path, to: str, monkeypatch: p
     assert found.exit_code == 2
     assert "hid" not in found.output
     assert all(path.name.startswith("e.db") for path in tmp_path.iterdir())
+
+
+def test_store_is_no_copy_of_itself(databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = databases([event(ONE.body("touch", NOW), NOW)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to("events.db")
+    others = ["events.db", "sqlite:events.db", "link.db"]
+    if source.startswith("postgres"):
+        others = [source.replace("127.0.0.1", "localhost"), f"{source}?application_name=x"]
+    for to in (source, *others):
+        found = dtconn("mirror", "--from", source, "--to", to)
+        assert (found.exit_code, found.stderr) == (2, "The copy is the store itself. Name another by --to.\n")
+    if source.startswith("postgres"):
+        assert execute(source, "SELECT to_regclass('mirrors')") == [(None,)]
+    else:
+        with closing(sqlite3.connect(source)) as connection:
+            assert not connection.execute("SELECT * FROM sqlite_master WHERE name = 'mirrors'").fetchall()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["cloudant:http://u:p@127.0.0.1:1/events", "azure-table:https://a:1/t", "postgres://u@127.0.0.1:1/d", "none.db"],
+)
+def test_store_that_cannot_be_read_leaves_no_copy(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = dtconn("mirror", "--from", source, "--to", "copy.db", "--yes")
+    assert found.exit_code == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_copy_of_nothing_has_the_tables(tmp_path: Path, copy: str) -> None:
+    fill(tmp_path / "e.db", [])
+    found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", copy)
+    assert found.stdout == "0 new events copied, 0 were there already.\n"
+    assert objects("--from", copy) == []
+
+
+def test_file_that_cannot_be_the_copy_is_named_by_the_option(tmp_path: Path) -> None:
+    fill(tmp_path / "e.db", [event(ONE.body("touch", NOW), NOW)])
+    (tmp_path / "no.db").write_text("not a database, but long enough to look like one" * 100)
+    for to in (tmp_path / "no.db", "/dev/null/copy.db", "postgres://u:p#d@h/d"):
+        found = dtconn("mirror", "--from", tmp_path / "e.db", "--to", to)
+        assert found.exit_code == 2
+        assert "--to" in found.stderr
+        assert "DATABASE" not in found.stderr
 
 
 def test_unreachable_copy_is_one_sentence(tmp_path: Path) -> None:
