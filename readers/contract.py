@@ -87,7 +87,7 @@ class Reader(ABC):
         return None
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest event of each device and type if it matches, without regard to the limit."""
+        """Yield the newest event of each device and type in the time, if it has the labels; there is no limit."""
         return newest_of_each(self.matching(query.widened()), query)
 
     def latest_cost(self, query: Query) -> str | None:

@@ -157,9 +157,10 @@ class FirestoreReader(Reader):
             kind = page[0].get("eventType")
             event = _event(page[0])
             if not query.event_types or kind in query.event_types:
+                wide = replace(query.widened(), event_types=[kind])
                 newest = [event]
-                if not event.parsed:
-                    others = self._timed(events, replace(query.widened(), event_types=[kind]))
+                if not event.parsed or not wide.matches(event):
+                    others = self._timed(events, wide)
                     newest = list(islice((other for other in others if other.parsed), 1))
                 found += filter(query.matches, newest)
             # No time is the last one in descending order, so this goes on with the next type.

@@ -31,8 +31,8 @@ class Query:
     limit: int = 0
 
     def widened(self) -> "Query":
-        """Return what to read to find the newest event of each device and type, whether it matches or not."""
-        return replace(self, labels={}, until=None, limit=0)
+        """Return what to read to find the newest event of each device and type, whatever its labels."""
+        return replace(self, labels={}, limit=0)
 
     def matches(self, event: Event) -> bool:
         """Return whether an event meets every condition."""
@@ -65,8 +65,8 @@ def newest_of_each(events: Iterable[Event], query: Query) -> Iterator[Event]:
 
     Args:
         events: At least those that match ``query.widened()``, in any order.
-        query: Its labels and its end are those of the newest event: a sensor that was moved to another floor is not
-            listed on the old one. Its limit does not count.
+        query: Its labels are those of the newest event: a sensor that was moved to another floor is not listed on the
+            old one. Its limit does not count.
     """
     newest: dict[tuple[str | None, str | None], Event] = {}
     for event in filter(query.widened().matches, events):

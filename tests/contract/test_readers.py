@@ -177,7 +177,8 @@ def test_latest_with_a_label_is_of_sensors_that_have_it_now(history: Harness) ->
             assert sorted(event.device_id or "" for event in found) == devices
         for device in ("emu1", "other one"):
             assert not list(reader.latest(Query(device_id=device, labels={"floor": "1"})))
-            assert not list(reader.latest(Query(device_id=device, until=NOW - 1.5 * HOUR)))
+            [before] = reader.latest(Query(device_id=device, until=NOW - 1.5 * HOUR))
+            assert before.labels == {"floor": "1"}
             assert len(list(reader.latest(Query(device_id=device, since=NOW - 1.5 * HOUR)))) == 1
 
 
