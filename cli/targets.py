@@ -204,7 +204,7 @@ def open_target(url: str) -> Target:
         try:
             return PostgresTarget(url)
         except SettingsError as error:
-            raise _as_option(error, "DATABASE_URL") from None
+            raise _as_option(error, PostgresTarget._setting) from None
     if scheme == "sqlite" or (scheme is None and is_path(url)):
         return SqliteTarget(Path(url.partition(":")[2] if scheme else url))
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)
