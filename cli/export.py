@@ -1,12 +1,11 @@
 """``dtconn export``: writes what a store has to files."""
 
 import json
-import time as clock
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime, time, timedelta
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -15,17 +14,16 @@ from cli.fail import fail
 from cli.reading import DATABASE, Device, From, Labels, Types, Yes, ask, build_query, opened
 
 if TYPE_CHECKING:
-    from cli.files import ExportFile
     from cli.rows import Row
+    from cli.spool import Spool
     from core.event import Event
     from readers.contract import Reader
     from readers.query import Query
 
-_DAY = timedelta(days=1)
-# Rows in memory, over all days: a store without an order of arrival has all of them open.
-_MAX_BUFFERED = 20_000
-# Its settings, so that one folder has one export.
+# Its settings, so that one folder has one export; and how far it is.
 _SETTINGS = "export.json"
+_SPOOL = "export.db"
+_DAY = re.compile(r"-\d{4}-\d\d-\d\d").fullmatch
 
 
 def export(
@@ -45,8 +43,8 @@ def export(
 ) -> None:
     """Write readings or events to CSV, JSON lines or Parquet, in no more memory than a few thousand of them.
 
-    With --partition day, a later run writes the days that are new or were not over the last time, and only those. A
-    file gets its name when it is complete.
+    With --partition day, a later run adds what arrived since, also to days that are over, and leaves other days alone.
+    A file gets its name when it is complete.
 
     \b
     Examples:
@@ -55,7 +53,6 @@ def export(
       dtconn export --from dynamodb:dt-receiver-events --to events.jsonl --format jsonl --rows events
     """  # noqa: D301
     from cli.files import FORMATS
-    from readers.sources import identity
 
     for value, allowed, option in (
         (file_format, FORMATS, "--format"),
@@ -66,7 +63,6 @@ def export(
             known = ", ".join(filter(None, allowed))
             raise typer.BadParameter(f"It must be one of: {known}.", param_hint=option)
     settings = {
-        "source": identity(source),
         "format": file_format,
         "rows": rows,
         "device": device_id,
@@ -75,85 +71,76 @@ def export(
     }
     query = build_query(device_id, types, labels)
     try:
+        if not partition and to.is_dir():
+            raise CommandError(f"{to} is a folder. Name a file, or add --partition day.", 2)
         with opened(source, needs_history=True) as reader:
             if partition:
-                _write_days(reader, query, to, settings, yes)
+                said = _write_days(reader, query, to, {"source": reader.identity()} | settings, yes)
             else:
                 ask(reader.arrived_cost(None), yes)
-                _write_file(reader, query, to, file_format, rows)
+                said = _write_file(reader, query, to, file_format, rows)
     except CommandError as error:
         fail(error)
+    except OSError as error:
+        fail(CommandError(f"{to} cannot be written: {error.strerror or type(error).__name__}."))
     except KeyboardInterrupt:
         typer.echo("Interrupted. Run the command again.", err=True)
         raise typer.Exit(130) from None
+    typer.echo(said)
 
 
-def _write_file(reader: "Reader", query: "Query", path: Path, file_format: str, rows: str) -> None:
+def _write_file(reader: "Reader", query: "Query", path: Path, file_format: str, rows: str) -> str:
     from cli.files import open_file
 
-    with ExitStack() as stack:
-        file = open_file(path, file_format, _columns(rows))
-        stack.callback(file.discard)
-        count = 0
-        for event in _matching(reader, query, None):
+    count = 0
+    with _Chosen(query) as chosen, open_file(path, file_format, _columns(rows)) as file:
+        for event in chosen.of(reader.arrived(None)):
             for row in _rows_of(event, rows):
                 file.write(row)
                 count += 1
-        stack.pop_all()
-        file.close()
-    typer.echo(f"{count:,} {rows} written to {path}.")
+    return f"{count:,} {rows} written to {path}{chosen.others()}."
 
 
-def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[str, Any], yes: bool) -> None:
-    from cli.files import open_file
+def _write_days(reader: "Reader", query: "Query", folder: Path, settings: dict[str, Any], yes: bool) -> str:
+    from cli.spool import Spool
 
-    _claim(folder, settings)
-    started = clock.time()
     rows, suffix = settings["rows"], settings["format"]
-    since = _first_open_day(folder, f"{rows}-*.{suffix}")
-    ask(reader.arrived_cost(since), yes)
-    files: dict[str, ExportFile] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with Spool(folder / _SPOOL) as spool:
+        _claim(folder, settings)
+        for left in folder.glob(f"{rows}-*.{suffix}.*.part"):  # of an export that was killed
+            left.unlink()
+        ask(reader.follow_cost(spool.position), yes)
+        with _Chosen(query) as chosen:
+            for batch in reader.follow(spool.position):
+                spool.add(chosen.of(batch.events), batch.position)
+        count = 0
+        for day in spool.days():
+            count += _write_day(spool, day, folder / f"{rows}-{day}.{suffix}", settings)
+        spool.shrink()
+    days = sum(bool(_DAY(path.stem[-11:])) for path in folder.glob(f"{rows}-*.{suffix}"))
+    return f"{folder} is up to date: {days:,} days, and {count:,} {rows} are new{chosen.others()}."
+
+
+def _write_day(spool: "Spool", day: str, path: Path, settings: dict[str, Any]) -> int:
+    """Add to the file of a day what it does not have yet; return the number of rows."""
+    from cli.files import keys_of, open_file
+
+    rows, suffix = settings["rows"], settings["format"]
+    if path.exists():
+        spool.drop(day, keys_of(path, suffix))
+    found = (row for event in spool.events(day) for row in _rows_of(event, rows))
     count = 0
-    with ExitStack() as stack:
-        for event in _matching(reader, query, since):
-            day = event.received_at.strftime("%Y-%m-%d")
-            if since and event.received_at < since:
-                continue
-            if day not in files:
-                if reader.is_in_order:
-                    # A later arrival: the days before are complete.
-                    stack.pop_all()
-                    _close(files, started)
-                files[day] = open_file(folder / f"{rows}-{day}.{suffix}", suffix, _columns(rows))
-                stack.callback(files[day].discard)
-            for row in _rows_of(event, rows):
-                files[day].write(row)
+    # Without a row, the file stays as it is.
+    if first := next(found, None):
+        with open_file(path, suffix, _columns(rows)) as file:
+            if path.exists():
+                file.copy()
+            for row in chain([first], found):
+                file.write(row)
                 count += 1
-                if count % _MAX_BUFFERED == 0:
-                    for file in files.values():
-                        file.flush()
-        stack.pop_all()
-        _close(files, started)
-    days = len(list(folder.glob(f"{rows}-*.{suffix}")))
-    typer.echo(f"{folder} is up to date: {days:,} days.")
-
-
-def _close(files: "dict[str, ExportFile]", started: float) -> None:
-    """Complete files, with the time at which their export began: they have what arrived before."""
-    for day in list(files):
-        files.pop(day).close(started)
-
-
-def _first_open_day(folder: Path, pattern: str) -> datetime | None:
-    """Return the start of the first day to write: after the last one whose file was begun when the day was over."""
-    from readers.contract import OVERLAP
-
-    complete = []
-    for path in folder.glob(pattern):
-        start = datetime.combine(datetime.fromisoformat(path.stem[-10:]), time(), UTC)
-        if datetime.fromtimestamp(path.stat().st_mtime, UTC) > start + _DAY + OVERLAP:
-            complete.append(start)
-    return max(complete) + _DAY if complete else None
+    spool.finish(day)
+    return count
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -164,25 +151,47 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """
     path = folder / _SETTINGS
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
             if json.loads(path.read_text(encoding="utf-8")) != settings:
                 raise CommandError(f"{folder} has an export with other options: {path} says which. Choose another.", 2)
         else:
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{folder} cannot be used: {type(error).__name__}.") from None
+    except ValueError as error:
+        raise CommandError(f"{path} cannot be read: {type(error).__name__}.") from None
 
 
-def _matching(reader: "Reader", query: "Query", since: datetime | None) -> "Iterator[Event]":
-    from cli.progress import Progress
-    from readers.rows import FOREIGN
+class _Chosen:
+    """Chooses the events to export, counts the rows of others, and shows progress. A context manager."""
 
-    with Progress("{} events read") as progress:
-        for count, event in enumerate(reader.arrived(since)):
-            progress.show(count)
-            if event.fault != FOREIGN and query.matches(event):
+    def __init__(self, query: "Query") -> None:
+        from cli.progress import Progress
+
+        self._query = query
+        self._progress = Progress("{} events read")
+        self._count = self._foreign = 0
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__(None, None, None)
+
+    def of(self, events: "Iterable[Event]") -> "Iterator[Event]":
+        """Yield those events that match and that the receiver wrote."""
+        from readers.rows import FOREIGN
+
+        for event in events:
+            self._count += 1
+            self._progress.show(self._count)
+            if event.fault == FOREIGN:
+                self._foreign += 1
+            elif self._query.matches(event):
                 yield event
+
+    def others(self) -> str:
+        """Return what to say of rows that are not exported."""
+        return f"; {self._foreign:,} rows were not written by the receiver, and not exported" if self._foreign else ""
 
 
 def _columns(rows: str) -> Sequence[str]:

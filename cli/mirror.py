@@ -1,14 +1,16 @@
 """``dtconn mirror``: copies what a store has into a database that speaks SQL."""
 
 from collections import Counter
-from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import CommandError
 from cli.fail import fail
 from cli.reading import DATABASE, From, Yes, ask, opened
+
+if TYPE_CHECKING:
+    from readers.contract import Reader
 
 To = Annotated[str, typer.Option("--to", metavar="URL|FILE", help="The copy: sqlite:PATH or postgres://...")]
 
@@ -27,18 +29,19 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
     from cli.progress import Progress
     from cli.targets import open_target
     from readers.rows import FOREIGN
-    from readers.sources import identity
 
     counts: Counter[str] = Counter()
-    name = identity(source)
     try:
         with (
             opened(source, needs_history=True) as reader,
             open_target(to) as target,
             Progress("{} events read") as progress,
         ):
+            if _is_itself(reader, to):
+                raise CommandError("The copy is the store itself. Name another by --to.", 2)
+            name = reader.identity()
             position = target.position(name)
-            ask(reader.arrived_cost(_time_of(position)), yes)
+            ask(reader.follow_cost(position), yes)
             for batch in reader.follow(position):
                 events = [event for event in batch.events if event.fault != FOREIGN]
                 counts["foreign"] += len(batch.events) - len(events)
@@ -47,6 +50,7 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
                     target.save(name, batch.position)
                     position = batch.position
                 progress.show(counts.total())
+            target.open()  # also where there was nothing to copy
     except CommandError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -56,12 +60,18 @@ def mirror(to: To, source: From = DATABASE, yes: Yes = False) -> None:
     raise typer.Exit(1 if counts["refused"] else 0)
 
 
-def _time_of(position: str | None) -> datetime | None:
-    """Return the time in a position, if it is one."""
+def _is_itself(reader: "Reader", to: str) -> bool:
+    """Return whether a copy is the source, however its URL says so."""
+    from readers import ReaderError
+    from readers.sources import identity, open_reader
+
+    if identity(to).partition(":")[0] != reader.url.partition(":")[0]:
+        return False
     try:
-        return datetime.fromisoformat(position) if position else None
-    except ValueError:
-        return None
+        with open_reader(to) as copy:
+            return copy.identity() == reader.identity() or bool(copy.place() and copy.place() == reader.place())
+    except ReaderError:  # there is no such copy yet
+        return False
 
 
 def _summary(counts: Counter[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from cli import CommandError
-from cli.fail import fail
+from cli.fail import fail, printing
 from cli.places import find
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING = "Nothing that is stored matches. `make send` sends an event."
-# Keys that tail remembers, so that what a store gives again is shown once.
+# Keys that tail remembers, so that what a store gives again is shown once; those of the last look, if they are more.
 _MAX_KNOWN = 100_000
 _LINES = 20
 _GARBAGE = 100_000
@@ -197,10 +197,11 @@ def tail(
             )
         arriving = _arriving(reader, query)
         try:
-            if as_json or not sys.stdout.isatty():
-                _print_lines(arriving, as_json)
-            else:
-                _show_live(arriving, max(limit, _LINES))
+            with printing():
+                if as_json or not sys.stdout.isatty():
+                    _print_lines(arriving, as_json)
+                else:
+                    _show_live(arriving, max(limit, _LINES))
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
 
@@ -217,12 +218,13 @@ def _write(
     from cli.rows import write_csv, write_json
     from cli.tables import show
 
-    if as_json:
-        write_json(map(to_row, found))
-    elif as_csv:
-        write_csv(map(to_row, found), columns)
-    else:
-        show(to_table(found), _NOTHING)
+    with printing():
+        if as_json:
+            write_json(map(to_row, found))
+        elif as_csv:
+            write_csv(map(to_row, found), columns)
+        else:
+            show(to_table(found), _NOTHING)
 
 
 def _arriving(reader: "Reader", query: "Query") -> "Iterator[list[Event]]":
@@ -237,15 +239,17 @@ def _arriving(reader: "Reader", query: "Query") -> "Iterator[list[Event]]":
     yield first[::-1]
     query = replace(query, limit=0)
     while True:
-        new = []
+        new, given = [], 0
         for batch in reader.follow(position):
             position = batch.position or position
             for event in batch.events:
-                if event.key not in known:
-                    known[event.key] = None
-                    if query.matches(event):
-                        new.append(event)
-        while len(known) > _MAX_KNOWN:
+                given += 1
+                if event.key not in known and query.matches(event):
+                    new.append(event)
+                # Last, so that the next look still knows it.
+                known.pop(event.key, None)
+                known[event.key] = None
+        while len(known) > max(_MAX_KNOWN, given):
             del known[next(iter(known))]
         yield new
         time.sleep(reader.poll_seconds or 1)

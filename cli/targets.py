@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from asyncpg import Connection
 
@@ -23,35 +23,47 @@ from core.stores.threaded import Threaded
 from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
-from readers.sources import scheme_of
+from readers.postgres import COPIED
+from readers.sources import is_path, scheme_of
 
 # Seconds for a batch: the databases' own time-outs are shorter.
 _DEADLINE = 60.0
 # Concurrent writes of a store that blocks.
 _THREADS = 8
+# When a row was copied: whoever follows the copy cannot go by `received_at`, because several stores share one. What was
+# there before counts as copied now. `now()` is the same for all rows, so the table is not written again. Only if it is
+# missing, as in schema.sql.
+_ARRIVAL = f"""
+DO $$ BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'events'::regclass AND attname = '{COPIED}' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE events ADD COLUMN {COPIED} timestamptz NOT NULL DEFAULT now();
+    END IF;
+END $$;
+"""
 _TABLE = "CREATE TABLE IF NOT EXISTS mirrors (source text PRIMARY KEY, position text NOT NULL)"
 
 
 class Writer:
     """Writes by a receiver's own store: an event that it has already is a duplicate. A context manager.
 
+    It makes nothing before it is needed: if the source cannot be read, there is no empty copy.
+
     Args:
         build: Makes the store, inside a running loop.
     """
+
+    # The setting that names such a store; here it is an option.
+    _setting: ClassVar[str] = ""
 
     def __init__(self, build: Callable[[], AsyncStore]) -> None:
         self._build = build
         self._store: AsyncStore | None = None
         self._runner = asyncio.Runner()
+        self._is_open = False
 
     def __enter__(self) -> Self:
-        try:
-            self._runner.run(self._open())
-        except BaseException as error:
-            self.__exit__()
-            if isinstance(error, SettingsError):
-                raise CommandError(str(error), 2) from None
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,12 +71,26 @@ class Writer:
             self._runner.run(self._store.close())
         self._runner.close()
 
+    def open(self) -> None:
+        """Make what is missing of the database, its tables and views. Every other method does it too, where it must.
+
+        Raises:
+            CommandError: It cannot be opened.
+        """
+        if not self._is_open:
+            try:
+                self._runner.run(self._open())
+            except SettingsError as error:
+                raise _as_option(error, self._setting) from None
+            self._is_open = True
+
     def write(self, events: Sequence[Event]) -> Counter[str]:
         """Store events; return how many were ``stored``, ``duplicate`` or ``refused``.
 
         Raises:
             CommandError: The database cannot be written. Whatever was written is a duplicate the next time.
         """
+        self.open()
         return self._runner.run(self._write(events))
 
     async def _write(self, events: Sequence[Event]) -> Counter[str]:
@@ -108,6 +134,8 @@ class SqliteTarget(Target):
         path: The file; created if missing.
     """
 
+    _setting = "DT_DATABASE"
+
     def __init__(self, path: Path) -> None:
         super().__init__(lambda: SqliteStore(path))
         self._path = path
@@ -118,11 +146,15 @@ class SqliteTarget(Target):
 
     def position(self, source: str) -> str | None:
         """Return how far ``source`` was copied."""
+        if not self._path.exists():
+            return None
+        self.open()
         found = self._execute("SELECT position FROM mirrors WHERE source = ?", source)
         return str(found[0][0]) if found else None
 
     def save(self, source: str, position: str) -> None:
         """Remember how far ``source`` was copied."""
+        self.open()
         self._execute("INSERT OR REPLACE INTO mirrors VALUES (?, ?)", source, position)
 
     def _execute(self, statement: str, *arguments: str) -> list[tuple[str]]:
@@ -140,13 +172,15 @@ class PostgresTarget(Target):
         url: As in `heroku.url.normalized`.
     """
 
+    _setting = "DATABASE_URL"
+
     def __init__(self, url: str) -> None:
         super().__init__(lambda: PostgresStore(url))
         self._url = url
 
     async def _open(self) -> None:
         try:
-            await migrate(self._url)
+            await migrate(self._url, _ARRIVAL, {"events_by_copy": f"USING brin ({COPIED}) WITH (autosummarize = on)"})
         except DRIVER_ERRORS as error:
             raise CommandError(f"The Postgres database cannot be written: {name_of(error)}. Check its URL.") from None
         await super()._open()
@@ -154,11 +188,13 @@ class PostgresTarget(Target):
 
     def position(self, source: str) -> str | None:
         """Return how far ``source`` was copied."""
+        self.open()
         found = self._runner.run(self._execute("SELECT position FROM mirrors WHERE source = $1", source))
         return str(found[0][0]) if found else None
 
     def save(self, source: str, position: str) -> None:
         """Remember how far ``source`` was copied."""
+        self.open()
         self._runner.run(
             self._execute(
                 "INSERT INTO mirrors VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET position = excluded.position",
@@ -180,13 +216,13 @@ def open_target(url: str) -> Target:
         CommandError: It is neither, or the URL is invalid.
     """
     scheme = scheme_of(url)
-    try:
-        if scheme == "postgres":
+    if scheme == "postgres":
+        try:
             return PostgresTarget(url)
-        if scheme == "sqlite" or (scheme is None and "://" not in url):
-            return SqliteTarget(Path(url.removeprefix("sqlite:")))
-    except SettingsError as error:
-        raise CommandError(str(error), 2) from None
+        except SettingsError as error:
+            raise _as_option(error, PostgresTarget._setting) from None
+    if scheme == "sqlite" or (scheme is None and is_path(url)):
+        return SqliteTarget(Path(url.partition(":")[2] if scheme else url))
     raise CommandError("A mirror is an SQLite file or a Postgres database: --to sqlite:PATH or --to postgres://...", 2)
 
 
@@ -224,3 +260,7 @@ def adapters() -> dict[str, str]:
     for path in Path(__file__).resolve().parent.parent.glob("*/package.toml"):
         found[str(tomllib.loads(path.read_text(encoding="utf-8"))["name"])] = path.parent.name
     return found
+
+
+def _as_option(error: SettingsError, setting: str) -> CommandError:
+    return CommandError(str(error).replace(setting, "--to") if setting else str(error), 2)

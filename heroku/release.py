@@ -8,7 +8,7 @@ The previous release writes events meanwhile: no step locks the table for longer
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,11 +42,13 @@ _LOCK_TIMEOUT = "SET LOCAL lock_timeout = 500"
 _TRIES = 600
 
 
-async def migrate(url: str) -> None:
+async def migrate(url: str, more: str = "", more_indexes: Mapping[str, str] | None = None) -> None:
     """Apply ``schema.sql`` in one transaction, then build missing indexes of `INDEXES`.
 
     Args:
         url: As in `heroku.postgres.PostgresStore`.
+        more: Statements for the same transaction.
+        more_indexes: Names and definitions, as in `INDEXES`.
 
     Raises:
         asyncpg.LockNotAvailableError: The table was locked for ten minutes.
@@ -56,13 +58,13 @@ async def migrate(url: str) -> None:
             try:
                 async with connection.transaction():
                     await connection.execute(_LOCK_TIMEOUT)
-                    await connection.execute(Path(__file__).with_name("schema.sql").read_text())
+                    await connection.execute(Path(__file__).with_name("schema.sql").read_text() + more)
                 break
             except asyncpg.LockNotAvailableError:
                 if attempt + 1 == _TRIES:
                     raise
                 await asyncio.sleep(0.5)
-        for name, definition in INDEXES.items():
+        for name, definition in (INDEXES | dict(more_indexes or {})).items():
             await build_index(connection, name, definition)
         await connection.execute(_MEND)
 

@@ -41,10 +41,8 @@ _ADVICE = {
         "{database} does not exist, but its log {database}-wal does, and has acknowledged events. Move the database "
         "back, or move the log beside the moved database, with that database's name and -wal."
     ),
-    "foreign_tables": (
-        "{database} has tables of another program. Set DT_DATABASE to another file, which the receiver creates."
-    ),
-    "SQLITE_NOTADB": "{database} is not an SQLite database. Set DT_DATABASE to another, which the receiver creates.",
+    "foreign_tables": ("{database} has tables of another program. Set DT_DATABASE to another file, which is created."),
+    "SQLITE_NOTADB": "{database} is not an SQLite database. Set DT_DATABASE to another file, which is created.",
     "SQLITE_CORRUPT": (
         "{database} is damaged. Move it away together with {database}-wal, and recover what can be read: "
         "sqlite3 MOVED .recover"

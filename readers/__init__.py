@@ -1,7 +1,7 @@
 """Readers of every store, one class per store, on the vendors' own clients.
 
 They never write. A receiver's package never contains them: their libraries are extras of `dtconn`, such as
-``pip install 'data-connector-receiver[aws]'``.
+``pip install '.[aws]'`` in a clone.
 """
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -115,10 +114,8 @@ class BigQueryReader(Reader):
         return None if query == Query() else self._cost(*self._newest_first(query))
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest events, which BigQuery finds, unless it would have to look for labels."""
-        if query.labels:
-            return super().latest(replace(query, limit=0))
-        return self._rows(*self._latest(query))
+        """Yield the newest events, which BigQuery finds."""
+        return filter(query.matches, self._rows(*self._latest(query)))
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what BigQuery would read, by a dry run."""
@@ -142,6 +139,10 @@ class BigQueryReader(Reader):
         """Return what BigQuery would read, by a dry run, if not everything is wanted."""
         return self._cost(*self._arrived(since)) if since else None
 
+    def follow_cost(self, position: str | None) -> str | None:
+        """Return what BigQuery would read, by a dry run."""
+        return self.arrived_cost(datetime.fromisoformat(position) if position else None)
+
     def _newest_first(self, query: Query) -> tuple[str, Parameters]:
         statement, parameters = self._events(query, _ONCE)
         statement += "ORDER BY time DESC, key"
@@ -150,7 +151,7 @@ class BigQueryReader(Reader):
         return statement, parameters
 
     def _latest(self, query: Query) -> tuple[str, Parameters]:
-        statement, parameters = self._events(query, _NEWEST, "JSON_VALUE(attributes, '$.parsed') = 'true'")
+        statement, parameters = self._events(query.widened(), _NEWEST, "JSON_VALUE(attributes, '$.parsed') = 'true'")
         return statement + "ORDER BY time DESC, key", parameters
 
     def _arrived(self, since: datetime | None) -> tuple[str, Parameters]:

@@ -65,12 +65,13 @@ class CloudantReader(Reader):
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events; all are read, and only the newest are kept in memory."""
-        found = self._of_device(query.device_id, query) if query.device_id else self._all(self._selected(query))
-        return newest_of_each(filter(query.matches, found))
+        wide = query.widened()
+        found = self._of_device(query.device_id, wide) if query.device_id else self._all(self._selected(wide))
+        return newest_of_each(found, query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return the global queries without a device, the reads with one."""
-        names = self._selected(query)
+        names = self._selected(query.widened())
         return self._device_cost() if query.device_id else _full_cost(names, self._count(names))
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
@@ -81,6 +82,10 @@ class CloudantReader(Reader):
         """Return the global queries."""
         names = self._names()
         return _full_cost(names, self._count(names))
+
+    def follow_cost(self, position: str | None) -> str | None:
+        """Return what reading everything costs; from a position, only what changed since is read."""
+        return None if position else self.arrived_cost(None)
 
     def end(self) -> str:
         """Return the last change of each database, as JSON."""

@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from core.event import Event, rfc3339
 from readers import ReaderError
 from readers.query import Query, newest_of_each
 from readers.rows import UNKNOWN_TIME
 from readers.seen import newest_sign, newest_signs
+
+T = TypeVar("T")
 
 # Events that are read, or given back, at a time.
 BATCH = 500
@@ -44,6 +45,8 @@ class Reader(ABC):
     receiving: ClassVar[str | None] = None
     # Whether `arrived` yields the oldest arrival first.
     is_in_order: ClassVar[bool] = False
+    # The URL without user, password and options; `readers.sources.open_reader` sets it.
+    url: str = ""
     # Seconds between two calls of `follow` to see events as they arrive; None if each call reads the whole store.
     poll_seconds: ClassVar[float | None] = None
 
@@ -55,6 +58,14 @@ class Reader(ABC):
 
     def close(self) -> None:  # noqa: B027 - not every store has connections
         """Release connections."""
+
+    def place(self) -> str:
+        """Return what tells this store from another one with the same URL, such as its region; empty if nothing can."""
+        return ""
+
+    def identity(self) -> str:
+        """Return the name under which to keep a position: safe to print and to store."""
+        return f"{self.url} {self.place()}".strip()
 
     @abstractmethod
     def matching(self, query: Query) -> Iterator[Event]:
@@ -77,8 +88,8 @@ class Reader(ABC):
         return None
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest event of each device and type that match, without regard to the limit."""
-        return newest_of_each(filter(query.matches, self.matching(replace(query, limit=0))))
+        """Yield the newest event of each device and type in the time, if it has the labels; there is no limit."""
+        return newest_of_each(self.matching(query.widened()), query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` reads and costs, as `cost` does."""
@@ -100,9 +111,17 @@ class Reader(ABC):
         """Yield at least all events that arrived at ``since`` or later; all if None."""
         raise ReaderError("A queue has no history. Run the worker of its cloud, which processes what it takes.")
 
+    def arrivals(self, since: datetime | None) -> Iterator[tuple[datetime, Event]]:
+        """Yield what `arrived` yields, each with the time at which it got into this store."""
+        return ((event.received_at, event) for event in self.arrived(since))
+
     def arrived_cost(self, since: datetime | None) -> str | None:  # noqa: ARG002
-        """Return what `arrived`, and so `follow`, reads and costs, as `cost` does."""
+        """Return what `arrived` reads and costs, as `cost` does."""
         return None
+
+    def follow_cost(self, position: str | None) -> str | None:  # noqa: ARG002
+        """Return what `follow` reads and costs, as `cost` does; by default as much as `arrived` from the beginning."""
+        return self.arrived_cost(None)
 
     def end(self) -> str:
         """Return the position after everything that is stored now."""
@@ -116,17 +135,18 @@ class Reader(ABC):
         """
         watermark = datetime.fromisoformat(position) if position else None
         newest = watermark
-        for events in batches(self.arrived(watermark - OVERLAP if watermark else None)):
-            newest = max(newest or UNKNOWN_TIME, *(event.received_at for event in events))
+        for arrivals in batches(self.arrivals(watermark - OVERLAP if watermark else None)):
+            newest = max(newest or UNKNOWN_TIME, *(time for time, _ in arrivals))
+            events = [event for _, event in arrivals]
             # Without an order, an event that arrived earlier may still come.
             yield Batch(events, _position(newest) if self.is_in_order else position or "")
         if newest:
             yield Batch((), _position(newest))
 
 
-def batches(events: Iterator[Event]) -> Iterator[list[Event]]:
-    """Group events into lists of `BATCH`."""
-    while batch := list(islice(events, BATCH)):
+def batches(items: Iterator[T]) -> Iterator[list[T]]:
+    """Group items into lists of `BATCH`."""
+    while batch := list(islice(items, BATCH)):
         yield batch
 
 

@@ -5,7 +5,7 @@ Credentials, region and endpoint: see `readers.aws`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from heapq import merge
 from itertools import groupby
 from typing import Any
@@ -44,11 +44,16 @@ class DynamoDbReader(Reader):
     def __init__(self, dynamodb: Any, name: str, table: dict[str, Any]) -> None:
         self._dynamodb = dynamodb
         self._name = name
+        self._table = table
         self._items, self._bytes = table["ItemCount"], table["TableSizeBytes"]
 
     def close(self) -> None:
         """Close the connections."""
         self._dynamodb.close()
+
+    def place(self) -> str:
+        """Return the table's ARN, which has region and account, and when it was made: it may have been made again."""
+        return f"{self._table['TableArn']} {rfc3339(self._table['CreationDateTime'].astimezone(UTC))}"
 
     def matching(self, query: Query) -> Iterator[Event]:
         """Yield the events; those of one device are read in their order, others are sorted in memory."""
@@ -71,7 +76,7 @@ class DynamoDbReader(Reader):
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
             return super().latest(query)
-        return newest_of_each(filter(query.matches, self._scan(_conditions(query))))
+        return newest_of_each(self._scan(_conditions(query.widened())), query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` costs: it reads every event of the device, or of the table."""

@@ -167,19 +167,20 @@ class FirestoreReader(Reader):
     def _latest_of(self, query: Query, device: str) -> list[Event]:
         events = self._events(device)
         if self._is_shared(device):
-            return list(_newest_of_each(self._newest(events, query), query))
-        found = []
+            return list(newest_of_each(self._newest(events, query.widened()), query))
+        found: list[Event] = []
         by_type = events.order_by("eventType").order_by("timestamp", direction=_DESCENDING).limit(1)
         page = self._asked(partial(_documents, by_type))
         while page:
             kind = page[0].get("eventType")
             event = _event(page[0])
             if not query.event_types or kind in query.event_types:
-                if event.parsed and query.matches(event):
-                    found.append(event)
-                else:
-                    others = filter(query.matches, self._timed(events, replace(query, event_types=[kind])))
-                    found += islice((other for other in others if other.parsed), 1)
+                wide = replace(query.widened(), event_types=[kind])
+                newest = [event]
+                if not event.parsed or not wide.matches(event):
+                    others = self._timed(events, wide)
+                    newest = list(islice((other for other in others if other.parsed), 1))
+                found += filter(query.matches, newest)
             # No time is the last one in descending order, so this goes on with the next type.
             after = by_type.start_after({"eventType": kind, "timestamp": None})
             page = self._asked(partial(_documents, after))
@@ -220,8 +221,8 @@ class UnindexedFirestoreReader(FirestoreReader):
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events, found among all events of the device, or of the database."""
-        events = self._scan() if query.device_id is None else super().matching(replace(query, limit=0))
-        return newest_of_each(filter(query.matches, events))
+        events = self._scan() if query.device_id is None else super().matching(query.widened())
+        return newest_of_each(events, query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what reading all events costs, of the device or of the database."""
@@ -270,15 +271,6 @@ def _from(events: Any, field: str, since: datetime | None) -> Any:
 def _between(events: Any, field: str, query: Query) -> Any:
     events = _from(events, field, query.since)
     return events.where(filter=FieldFilter(field, "<", query.until)) if query.until else events
-
-
-def _newest_of_each(events: Iterable[Event], query: Query) -> Iterator[Event]:
-    seen = set()
-    for event in filter(query.matches, events):
-        place = event.device_id, event.event_type
-        if event.parsed and place not in seen:
-            seen.add(place)
-            yield event
 
 
 def _event(document: Any) -> Event:

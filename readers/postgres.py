@@ -18,7 +18,10 @@ from readers.rows import stored
 from readers.sql import newest, select
 
 _CONNECT_TIMEOUT = 10.0
+# The column of a copy that `dtconn mirror` made; a receiver's table has none.
+COPIED = "copied_at"
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('events') AND attnum > 0 AND NOT attisdropped"
+_PLACE = "SELECT system_identifier || '/' || to_regclass('events')::oid FROM pg_control_system()"
 # Postgres has times that Python has not; versions before 0.1 stored the first and the last of Python's so.
 _INFINITE = {"-infinity": datetime.min.replace(tzinfo=UTC), "infinity": datetime.max.replace(tzinfo=UTC)}
 
@@ -39,6 +42,8 @@ class PostgresReader(Reader):
             with _reading():
                 self._connection = self._runner.run(_connected(url))
                 self._there = {row[0] for row in self._runner.run(_columns(self._connection))}
+            # Copies have rows that arrived elsewhere, in another order.
+            self._arrival = COPIED if COPIED in self._there else "received_at"
             if not self._there:
                 raise ReaderError("This database has no events. Deploy the receiver, which makes the tables.")
         except BaseException:
@@ -52,12 +57,21 @@ class PostgresReader(Reader):
             self._runner.run(connection.close(timeout=_CONNECT_TIMEOUT))
         self._runner.close()
 
+    def place(self) -> str:
+        """Return the ids of the cluster and the table: a URL may lead to another one tomorrow, as through a tunnel."""
+        try:
+            return str(self._runner.run(self._connection.fetchval(_PLACE)))
+        except asyncpg.PostgresError:
+            return ""
+
     def matching(self, query: Query) -> Iterator[Event]:
         """Yield the events; the newest ones are read from the index."""
         return self._events(*newest(query, self._there, lambda number: f"${number}"))
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest events, found by the view ``latest``."""
+        """Yield the newest events, found by the view ``latest``, which knows no earlier ones."""
+        if query.until:
+            return super().latest(query)
         is_of_device = " WHERE device_id = $1" if query.device_id else ""
         keys = f"SELECT key FROM latest{is_of_device}"  # noqa: S608 - constants
         found = self._events(f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device))
@@ -70,11 +84,21 @@ class PostgresReader(Reader):
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, oldest first; Postgres sorts it, on its disk if it must."""
+        return (event for _, event in self.arrivals(since))
+
+    def arrivals(self, since: datetime | None) -> Iterator[tuple[datetime, Event]]:
+        """Yield what arrived, oldest first, with its time; in a copy, that at which it was copied."""
         arguments = [rfc3339(since)] if since else []
-        where = " WHERE received_at >= $1" if since else ""
-        return self._events(f"{select(self._there)}{where} ORDER BY received_at", arguments)
+        where = f" WHERE {self._arrival} >= $1" if since else ""
+        statement = f"{select(self._there, f'{self._arrival} AS arrival')}{where} ORDER BY {self._arrival}"
+        for arrival, *values in self._values(statement, arguments):
+            event = stored(*values)
+            yield arrival or event.received_at, event
 
     def _events(self, statement: str, arguments: list[Any]) -> Iterator[Event]:
+        return (stored(*values) for values in self._values(statement, arguments))
+
+    def _values(self, statement: str, arguments: list[Any]) -> Iterator[asyncpg.Record]:
         rows = self._rows(statement, arguments)
 
         async def next_rows() -> list[asyncpg.Record]:
@@ -83,7 +107,7 @@ class PostgresReader(Reader):
         try:
             with _reading():
                 while batch := self._runner.run(next_rows()):
-                    yield from (stored(*values) for values in batch)
+                    yield from batch
         finally:
             self._runner.run(rows.aclose())
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from core.event import Event
@@ -32,6 +32,10 @@ class Query:
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 0
+
+    def widened(self) -> "Query":
+        """Return what to read to find the newest event of each device and type, whatever its labels."""
+        return replace(self, labels={}, limit=0)
 
     def matches(self, event: Event) -> bool:
         """Return whether an event meets every condition."""
@@ -65,14 +69,20 @@ def newest_first(events: Iterable[Event], limit: int) -> Iterator[Event]:
     return iter(heapq.nsmallest(limit, events, key=order) if limit else sorted(events, key=order))
 
 
-def newest_of_each(events: Iterable[Event]) -> Iterator[Event]:
-    """Return the newest event of each device and type, in any order given; only those are kept in memory."""
+def newest_of_each(events: Iterable[Event], query: Query) -> Iterator[Event]:
+    """Return the newest event of each device and type if it matches; only those are kept in memory.
+
+    Args:
+        events: At least those that match ``query.widened()``, in any order.
+        query: Its labels are those of the newest event: a sensor that was moved to another floor is not listed on the
+            old one. Its limit does not count.
+    """
     newest: dict[tuple[str | None, str | None], Event] = {}
-    for event in events:
+    for event in filter(query.widened().matches, events):
         place = event.device_id, event.event_type
         if event.parsed and (place not in newest or event_time(event) > event_time(newest[place])):
             newest[place] = event
-    return newest_first(newest.values(), 0)
+    return newest_first(filter(query.matches, newest.values()), 0)
 
 
 def _has(labels: Mapping[str, str], name: str, value: str) -> bool:

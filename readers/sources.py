@@ -1,9 +1,11 @@
 """Opens the reader of a source: a URL whose scheme names the store."""
 
 import importlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.spelling import likeliest
 from readers import ReaderError
 from readers.contract import Reader
 
@@ -36,6 +38,7 @@ SOURCES = {
     "servicebus": Source("service_bus", "servicebus:NAMESPACE.servicebus.windows.net/QUEUE", "azure"),
     "cloudant": Source("cloudant", "cloudant:https://HOST/NAME", "ibm"),
 }
+_SCHEME = re.compile("([A-Za-z][A-Za-z0-9+-]+):").match
 _ALIASES = {"postgresql": "postgres"}
 
 
@@ -57,9 +60,13 @@ def open_reader(url: str) -> Reader:
     """
     scheme = scheme_of(url)
     if scheme is None:
-        if "://" in url:
+        if not is_path(url):
+            meant = likeliest(_scheme_in(url), SOURCES)
             # Not quoted: it may contain a password.
-            raise ReaderError(f"This is not the URL of a store. Its scheme must be one of: {', '.join(SOURCES)}.")
+            raise ReaderError(
+                f"This is not the URL of a store. Its scheme must be one of: {', '.join(SOURCES)}."
+                + (f" Do you mean {meant}:?" if meant else "")
+            )
         scheme, url = "sqlite", f"sqlite:{url}"
     source = SOURCES[scheme]
     try:
@@ -68,19 +75,31 @@ def open_reader(url: str) -> Reader:
         if source.extra is None or (error.name or "").startswith("readers"):
             raise
         raise ReaderError(
-            f"{scheme} needs a library that is not installed: pip install 'data-connector-receiver[{source.extra}]'. "
-            f"In a clone of the repository: make readers"
+            f"{scheme} needs a library that is not installed. In a clone of the repository: make readers, or for this "
+            f"store alone: pip install '.[{source.extra}]'"
         ) from None
     reader: Reader = module.open_reader(url)
+    reader.url = identity(url)
     return reader
 
 
+def is_path(text: str) -> bool:
+    """Return whether a text that is not a source is the path of a file, and not a URL with a misspelt scheme."""
+    return "://" not in text and not _scheme_in(text)
+
+
+def _scheme_in(text: str) -> str:
+    """Return what may be a scheme; one letter is a drive of Windows."""
+    found = _SCHEME(text.strip().strip("\"'"))
+    return found[1] if found else ""
+
+
 def identity(url: str) -> str:
-    """Return what tells a source from others, without user, password and options: safe to print and to store."""
+    """Return a URL without user, password and options, and with the whole path of a file."""
     scheme = scheme_of(url)
     rest = url.strip().strip("\"'").partition(":")[2] if scheme else url
     if scheme in (None, "sqlite"):
         return f"sqlite:{Path(rest).resolve()}"
     begin, slashes, address = rest.rpartition("//")
     authority, slash, path = address.partition("/")
-    return f"{scheme}:{begin}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("?")[0]
+    return f"{scheme}:{begin}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("?")[0].rstrip("/")

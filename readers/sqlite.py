@@ -15,8 +15,6 @@ from readers.rows import stored
 from readers.seen import newest_sign
 from readers.sql import TIME, newest, select
 
-_PLACES = "SELECT rowid, key FROM events"
-
 
 class SqliteReader(Reader):
     """Reads the file with a connection that cannot write, also while the receiver writes.
@@ -25,7 +23,6 @@ class SqliteReader(Reader):
         path: The file.
     """
 
-    is_in_order = True
     poll_seconds = 0.5
 
     def __init__(self, path: Path) -> None:
@@ -60,10 +57,12 @@ class SqliteReader(Reader):
         return self._events(newest(query, self._there, lambda _: "?"))
 
     def latest(self, query: Query) -> Iterator[Event]:
-        """Yield the newest events, found by the view ``latest``."""
+        """Yield the newest events, found by the view ``latest``, which knows no earlier ones."""
+        if query.until:
+            return super().latest(query)
         is_of_device = " WHERE device_id = ?" if query.device_id else ""
         keys = f"SELECT key FROM latest{is_of_device}"  # noqa: S608 - constants
-        found = self._events((f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
+        found = self._events((f"{self._select()} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
         return filter(query.matches, found)
 
     def last_signs(self, query: Query) -> Iterator[Event]:
@@ -77,13 +76,14 @@ class SqliteReader(Reader):
             yield from filter(query.matches, newest_sign(self._events((of_device, place))))
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:
-        """Yield what arrived, in the order in which it was stored."""
+        """Yield what arrived, in the order in which it was stored here: a copy has that of its own."""
         where = " WHERE received_at >= ?" if since else ""
-        return self._events((f"{select(self._there)}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
+        return self._events((f"{self._select()}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
 
     def end(self) -> str:
         """Return the row id and the key of the last insert."""
-        return next((f"{row} {key}" for row, key in self._rows(f"{_PLACES} ORDER BY rowid DESC LIMIT 1", ())), "")
+        last = f"{self._select('rowid')} ORDER BY rowid DESC LIMIT 1"
+        return next((f"{row} {key}" for row, key, *_ in self._rows(last, ())), "")
 
     def follow(self, position: str | None = None) -> Iterator[Batch]:
         """Yield what arrived, by row id, which grows with each insert.
@@ -96,12 +96,17 @@ class SqliteReader(Reader):
             self._open()
         row, _, key = (position or "").partition(" ")
         number = int(row) if row.isdecimal() else 0
-        if not list(self._rows(f"{_PLACES} WHERE rowid = ? AND key = ?", (number, key))):
+        if not any(
+            str(found) == key for _, found, *_ in self._rows(f"{self._select('rowid')} WHERE rowid = ?", [number])
+        ):
             number = 0
-        statement = f"{select(self._there, 'rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
+        statement = f"{self._select('rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
         while rows := list(self._rows(statement, [number])):
             number, key = rows[-1][:2]
             yield Batch([stored(*values) for _, *values in rows], f"{number} {key}")
+
+    def _select(self, *more: str) -> str:
+        return select(self._there, *more)
 
     def _events(self, statement: tuple[str, list[Any]]) -> Iterator[Event]:
         return (stored(*values) for values in self._rows(*statement))

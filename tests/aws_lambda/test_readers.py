@@ -4,8 +4,12 @@ moto stands in for DynamoDB, and a server of the tests for answers that it does 
 call read (ScannedCount); it says nothing of read units.
 """
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import botocore.client
@@ -17,11 +21,13 @@ from readers import ReaderError
 from readers.query import Query
 from readers.sources import open_reader
 from tests.aws_lambda.reading import MINUTE, failure, timed
-from tests.support.aws import EVENTS_KEYS, SEEN_KEYS, create_table, environment
+from tests.cli.stored import dtconn
+from tests.support.aws import EVENTS_KEYS, REGION, SEEN_KEYS, create_table, environment, session
 from tests.support.deliveries import body
 from tests.support.events import DEVICE, NOW, POLLEN, event, hashed, soon
 from tests.support.loopback import Reply, fault, loopback, success
 from tests.support.moto import MotoServer
+from tests.support.processes import ROOT
 
 PRICE = "0.125 US$ a million units in us-east-1 (https://aws.amazon.com/dynamodb/pricing/on-demand/)"
 
@@ -194,3 +200,54 @@ def test_setting_becomes_a_sentence(
         else:
             monkeypatch.delenv(name, raising=False)
     assert failure(source).startswith(sentence)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for files")
+def test_export_of_more_days_than_files_can_be_open(
+    moto: MotoServer, dynamodb: Any, table: str, tmp_path: Path
+) -> None:
+    fill(dynamodb, table, [replace(timed(day), received_at=NOW - 24 * 60 * day * MINUTE) for day in range(150)])
+    command = [sys.executable, "-m", "cli", "export", "--from", f"dynamodb:{table}", "--to", str(tmp_path / "lake")]
+    limited = [
+        "sh",
+        "-c",
+        'ulimit -n 100; exec "$@"',
+        "sh",
+        *command,
+        "--partition",
+        "day",
+        "--rows",
+        "events",
+        "--yes",
+    ]
+    found = subprocess.run(
+        limited, cwd=ROOT, env=os.environ | moto.environment, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(list((tmp_path / "lake").glob("*.csv"))) == 150
+
+
+def test_tables_of_one_name_in_two_regions_are_two_sources(
+    moto: MotoServer, dynamodb: Any, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = session().create_client("dynamodb", region_name="us-west-2", endpoint_url=moto.url)
+    create_table(elsewhere, EVENTS_KEYS, table)
+    fill(dynamodb, table, [timed(1)])
+    fill(elsewhere, table, [replace(timed(2), received_at=NOW - 60 * MINUTE)])
+    elsewhere.close()
+    for region in (REGION, "us-west-2"):
+        monkeypatch.setenv("AWS_REGION", region)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        found = dtconn("mirror", "--from", f"dynamodb:{table}", "--to", tmp_path / "copy.db", "--yes")
+        assert found.stdout == "1 new events copied, 0 were there already.\n"
+
+
+def test_table_made_again_is_another_source(moto: MotoServer, dynamodb: Any, table: str) -> None:
+    names = set()
+    for _ in range(2):
+        with open_reader(f"dynamodb:{table}") as reader:
+            names.add(reader.identity())
+        there = moto.client("dynamodb")
+        there.delete_table(TableName=table)
+        create_table(there, EVENTS_KEYS, table)
+    assert len(names) == 2

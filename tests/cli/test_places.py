@@ -38,6 +38,17 @@ def test_files_of_the_clone_are_found_from_any_folder(tmp_path: Path) -> None:
     assert "Cannot connect to http://127.0.0.1:1" in run(clone, folder, "send", "http://127.0.0.1:1").stderr
 
 
+def test_export_of_the_clone_goes_on_from_any_folder(tmp_path: Path) -> None:
+    clone, folder = copy_repository(tmp_path / "clone"), tmp_path / "elsewhere"
+    folder.mkdir()
+    (clone / "var").mkdir()
+    fill(clone / "var" / "events.db", [event(a_contact("OPEN"), NOW)])
+    for place in (folder, clone):
+        found = run(clone, place, "export", "--to", str(tmp_path / "lake"), "--partition", "day")
+        assert found.returncode == 0, found.stderr
+    assert str(clone / "var" / "events.db") in (tmp_path / "lake" / "export.json").read_text()
+
+
 def test_version() -> None:
     assert dtconn("--version").stdout.startswith("dtconn 0.")
 

@@ -255,3 +255,13 @@ def test_invalid_arguments_exit_2(args: list[str]) -> None:
 )
 def test_time_formats(text: str, time: str) -> None:
     assert parse_time(text, datetime(2026, 1, 31, 12, tzinfo=UTC)) == datetime.fromisoformat(time)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+@pytest.mark.parametrize("args", [("events",), ("events", "--csv"), ("readings", "--json"), ("latest",), ("tail",)])
+def test_full_disk_is_one_sentence(database: Path, args: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "cli", *args, "--from", str(database)]
+        found = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr == "The output cannot be written: No space left on device.\n"

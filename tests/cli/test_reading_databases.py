@@ -211,7 +211,7 @@ def test_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delitem(sys.modules, name, raising=False)
     result = events("--from", "dynamodb:events")
     assert result.exit_code == 1
-    assert "pip install 'data-connector-receiver[aws]'" in result.stderr
+    assert "pip install '.[aws]'" in result.stderr
     assert "make readers" in result.stderr
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.reading import _arriving
+from readers.query import Query
+from readers.sources import open_reader
 from tests.cli.stored import NOW, ONE, OTHER, ROOT, Databases, event, fill, filled
 from tests.support.postgres import Postgres
 
@@ -65,6 +68,16 @@ def test_postgres_gives_each_event_once(postgres: Postgres) -> None:
     assert json.loads(line(process))["eventType"] == "touch"
     time.sleep(3)
     end(process)
+
+
+def test_more_events_than_it_remembers_are_shown_once(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads a few minutes again at each look, however much arrived in them."""
+    monkeypatch.setattr("cli.reading._MAX_KNOWN", 3)
+    url = filled(postgres, (event(ONE.body("touch", NOW - timedelta(seconds=n)), NOW) for n in range(8)))
+    with open_reader(url) as reader:
+        monkeypatch.setattr(type(reader), "poll_seconds", 0.01)
+        looks = _arriving(reader, Query(limit=8))
+        assert [len(next(looks)) for _ in range(4)] == [8, 0, 0, 0]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")

@@ -20,6 +20,7 @@ from readers.query import Query, newest_first
 from readers.rows import FOREIGN
 from readers.seen import seen_at
 from readers.sources import open_reader
+from tests.cli.stored import dtconn
 from tests.contract.store import Harness
 from tests.contract.stores import STORES
 from tests.support.cases import each_table
@@ -209,6 +210,20 @@ def test_last_sign_of_each_device(history: Harness) -> None:
             assert hours == {device: expected[device] for device in devices}
 
 
+def test_latest_with_a_label_is_of_sensors_that_have_it_now(history: Harness) -> None:
+    put(history, [at(2, floor="1"), at(1, floor="2"), at(2, "emu2", floor="1"), at(3, "other one", floor="1")])
+    put(history, [at(1, "other one", floor="2")])
+    with open_reader(history.source) as reader:
+        for floor, devices in (("1", ["emu2"]), ("2", ["emu1", "other one"]), ("", ["emu1", "emu2", "other one"])):
+            found = list(reader.latest(Query(labels={"floor": floor})))
+            assert sorted(event.device_id or "" for event in found) == devices
+        for device in ("emu1", "other one"):
+            assert not list(reader.latest(Query(device_id=device, labels={"floor": "1"})))
+            [before] = reader.latest(Query(device_id=device, until=NOW - 1.5 * HOUR))
+            assert before.labels == {"floor": "1"}
+            assert len(list(reader.latest(Query(device_id=device, since=NOW - 1.5 * HOUR)))) == 1
+
+
 def test_follow_gives_what_arrives_and_can_be_resumed(history: Harness) -> None:
     first = {event.key for event in put(history, some())}
     with open_reader(history.source) as reader:
@@ -239,6 +254,20 @@ def test_arrived_gives_at_least_what_arrived_since(history: Harness) -> None:
         assert {event.key for event in reader.arrived(since)} >= {
             event.key for event in events if event.received_at >= since
         }
+
+
+def test_export_by_day_has_each_event_once_whatever_the_order(history: Harness, tmp_path: Path) -> None:
+    """Also what arrives later for a day that is over, by the clock of its receiver."""
+    options = ("--partition", "day", "--rows", "events", "--format", "jsonl", "--yes")
+    events = put(history, some())
+    late = replace(at(60), received_at=datetime.now(UTC))
+    for more in ([], [late], []):
+        events += put(history, more)
+        found = dtconn("export", "--from", history.source, "--to", tmp_path / "lake", *options)
+        assert found.exit_code == 0, found.output
+        files = (tmp_path / "lake").glob("*.jsonl")
+        rows = [(path.stem, json.loads(line)["key"]) for path in files for line in path.read_text().splitlines()]
+        assert sorted(rows) == sorted((f"events-{each.received_at:%Y-%m-%d}", each.key) for each in events)
 
 
 def test_row_of_somebody_else_is_shown_as_such(harness: Harness) -> None:

@@ -170,7 +170,9 @@ def test_cost_names_the_class_of_requests(put: Put, reader: CloudantReader, even
     assert str(reader.cost(Query(device_id=DEVICE, labels={"name": ""}))).startswith(device)
     assert reader.latest_cost(Query()) == whole
     assert str(reader.latest_cost(Query(device_id=DEVICE))).startswith(device)
-    assert reader.arrived_cost(NOW) == reader.arrived_cost(None) == whole
+    assert reader.arrived_cost(NOW) == reader.arrived_cost(None) == reader.follow_cost(None) == whole
+    # The next mirror reads what changed since.
+    assert reader.follow_cost(reader.end()) is None
 
 
 def test_follow_sees_new_databases_and_no_indexes(
