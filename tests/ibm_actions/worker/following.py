@@ -33,7 +33,7 @@ class Impatient(threading.Event):
         return super().wait(timeout and timeout / 100)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
