@@ -70,7 +70,7 @@ class AzureTableReader(Reader):
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
             return super().latest(query)
-        return newest_of_each(self._of_all(query.widened()), query)
+        return newest_of_each(self._of_all(query), query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what reading all events costs, of the device or of the table."""

@@ -151,7 +151,7 @@ class BigQueryReader(Reader):
         return statement, parameters
 
     def _latest(self, query: Query) -> tuple[str, Parameters]:
-        statement, parameters = self._events(query.widened(), _NEWEST, "JSON_VALUE(attributes, '$.parsed') = 'true'")
+        statement, parameters = self._events(query, _NEWEST, "JSON_VALUE(attributes, '$.parsed') = 'true'")
         return statement + "ORDER BY time DESC, key", parameters
 
     def _arrived(self, since: datetime | None) -> tuple[str, Parameters]:

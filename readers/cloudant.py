@@ -65,13 +65,12 @@ class CloudantReader(Reader):
 
     def latest(self, query: Query) -> Iterator[Event]:
         """Yield the newest events; all are read, and only the newest are kept in memory."""
-        wide = query.widened()
-        found = self._of_device(query.device_id, wide) if query.device_id else self._all(self._selected(wide))
+        found = self._of_device(query.device_id, query) if query.device_id else self._all(self._selected(query))
         return newest_of_each(found, query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return the global queries without a device, the reads with one."""
-        names = self._selected(query.widened())
+        names = self._selected(query)
         return self._device_cost() if query.device_id else _full_cost(names, self._count(names))
 
     def arrived(self, since: datetime | None) -> Iterator[Event]:

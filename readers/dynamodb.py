@@ -76,7 +76,7 @@ class DynamoDbReader(Reader):
         """Yield the newest events, found among all events of the device, or of the table."""
         if query.device_id is not None:
             return super().latest(query)
-        return newest_of_each(self._scan(_conditions(query.widened())), query)
+        return newest_of_each(self._scan(_conditions(query)), query)
 
     def latest_cost(self, query: Query) -> str | None:
         """Return what `latest` costs: it reads every event of the device, or of the table."""

@@ -59,10 +59,11 @@ class PostgresReader(Reader):
 
     def place(self) -> str:
         """Return the ids of the cluster and the table: a URL may lead to another one tomorrow, as through a tunnel."""
-        try:
-            return str(self._runner.run(self._connection.fetchval(_PLACE)))
-        except asyncpg.PostgresError:
-            return ""
+        with _reading():
+            try:
+                return str(self._runner.run(self._connection.fetchval(_PLACE)))
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
+                return ""
 
     def matching(self, query: Query) -> Iterator[Event]:
         """Yield the events; the newest ones are read from the index."""

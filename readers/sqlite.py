@@ -62,7 +62,7 @@ class SqliteReader(Reader):
             return super().latest(query)
         is_of_device = " WHERE device_id = ?" if query.device_id else ""
         keys = f"SELECT key FROM latest{is_of_device}"  # noqa: S608 - constants
-        found = self._events((f"{self._select()} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
+        found = self._events((f"{select(self._there)} WHERE key IN ({keys})", [query.device_id] * bool(is_of_device)))
         return filter(query.matches, found)
 
     def last_signs(self, query: Query) -> Iterator[Event]:
@@ -78,11 +78,11 @@ class SqliteReader(Reader):
     def arrived(self, since: datetime | None) -> Iterator[Event]:
         """Yield what arrived, in the order in which it was stored here: a copy has that of its own."""
         where = " WHERE received_at >= ?" if since else ""
-        return self._events((f"{self._select()}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
+        return self._events((f"{select(self._there)}{where} ORDER BY rowid", [rfc3339(since)] if since else []))
 
     def end(self) -> str:
         """Return the row id and the key of the last insert."""
-        last = f"{self._select('rowid')} ORDER BY rowid DESC LIMIT 1"
+        last = f"{select(self._there, 'rowid')} ORDER BY rowid DESC LIMIT 1"
         return next((f"{row} {key}" for row, key, *_ in self._rows(last, ())), "")
 
     def follow(self, position: str | None = None) -> Iterator[Batch]:
@@ -97,16 +97,14 @@ class SqliteReader(Reader):
         row, _, key = (position or "").partition(" ")
         number = int(row) if row.isdecimal() else 0
         if not any(
-            str(found) == key for _, found, *_ in self._rows(f"{self._select('rowid')} WHERE rowid = ?", [number])
+            str(found) == key
+            for _, found, *_ in self._rows(f"{select(self._there, 'rowid')} WHERE rowid = ?", [number])
         ):
             number = 0
-        statement = f"{self._select('rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
+        statement = f"{select(self._there, 'rowid')} WHERE rowid > ? ORDER BY rowid LIMIT {BATCH}"
         while rows := list(self._rows(statement, [number])):
             number, key = rows[-1][:2]
             yield Batch([stored(*values) for _, *values in rows], f"{number} {key}")
-
-    def _select(self, *more: str) -> str:
-        return select(self._there, *more)
 
     def _events(self, statement: tuple[str, list[Any]]) -> Iterator[Event]:
         return (stored(*values) for values in self._rows(*statement))
