@@ -1,25 +1,17 @@
 """Finds deployed receivers, by the adapters' ``deployment.py``."""
 
 import importlib
-import tomllib
-from pathlib import Path
+from importlib.util import find_spec
 
 from cli import CommandError
+from cli.places import adapters
 from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 
-_CLONE = Path(__file__).resolve().parent.parent
-
 
 def clouds() -> dict[str, str]:
-    """Return the folder of each adapter that has a ``deployment.py``, by the name of its package, if it has one."""
-    found = {}
-    for path in sorted(_CLONE.glob("*/deployment.py")):
-        package = path.with_name("package.toml")
-        if path.with_name("wiring.py").is_file():
-            name = path.parent.name
-            found[tomllib.loads(package.read_text("utf-8"))["name"] if package.is_file() else name] = name
-    return found
+    """Return the folder of each adapter that has a ``deployment.py``, as `cli.places.adapters` does."""
+    return {name: folder for name, folder in adapters().items() if find_spec(f"{folder}.deployment")}
 
 
 def find_deployment(cloud: str, place: Place) -> Deployment:

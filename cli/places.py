@@ -1,4 +1,4 @@
-"""Finds the files of the local receiver, from whatever folder dtconn is called."""
+"""Finds this clone's adapters, and the files of the local receiver, from whatever folder dtconn is called."""
 
 import tomllib
 from importlib import metadata
@@ -14,6 +14,15 @@ def version() -> str:
         return metadata.version(_NAME)
     except metadata.PackageNotFoundError:
         return str(tomllib.loads((_CLONE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+
+
+def adapters() -> dict[str, str]:
+    """Return the folder of each adapter of this clone, by the name of its package, or by its own without a package."""
+    found = {}
+    for path in sorted(Path(__file__).resolve().parent.parent.glob("*/wiring.py")):
+        package, folder = path.with_name("package.toml"), path.parent.name
+        found[str(tomllib.loads(package.read_text("utf-8"))["name"]) if package.is_file() else folder] = folder
+    return found
 
 
 def find(path: Path) -> Path:

@@ -5,7 +5,6 @@ import importlib
 import os
 import sqlite3
 import time
-import tomllib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import ClassVar, Self
 from asyncpg import Connection
 
 from cli import CommandError
+from cli.places import adapters
 from core.environment import Environment, SettingsError
 from core.event import Event
 from core.stores.contract import AsyncStore, StoreUnavailableError
@@ -252,14 +252,6 @@ def open_writer(name: str) -> Writer:
         return store if hasattr(store, "open") else Threaded(store, _THREADS)
 
     return Writer(build)
-
-
-def adapters() -> dict[str, str]:
-    """Return the folders of the adapters of this clone by their short names."""
-    found = {}
-    for path in Path(__file__).resolve().parent.parent.glob("*/package.toml"):
-        found[str(tomllib.loads(path.read_text(encoding="utf-8"))["name"])] = path.parent.name
-    return found
 
 
 def _as_option(error: SettingsError, setting: str) -> CommandError:

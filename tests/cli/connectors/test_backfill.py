@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.targets import adapters
+from cli.places import adapters
 from core.event import event_key, read_time, rfc3339
 from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment
