@@ -34,7 +34,7 @@ from readers import ReaderError
 _SHORTEST = 32
 _WAIT = 600.0
 # Seconds for a receiver that has worked until now: an instance may have to start.
-_WAIT_BEFORE = 60.0
+_WAIT_BEFORE = 120.0
 # DT repeats a failed delivery for 12 hours, perhaps with the signature of the first attempt.
 _REPEATS = timedelta(hours=13)
 _STUDIO = "DT Studio > API Integrations > Data Connectors"

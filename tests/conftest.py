@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from tests.support.postgres import Postgres
 
 
+# Google's clients leave threads behind. With gRPC's support for forks, a program that the tests start afterwards may
+# abort before it begins: 1 to 6 of 180 did, and none without.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
 def pytest_configure() -> None:
     """Have SIGINT end what the tests start, which inherits it ignored from a shell that runs them in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

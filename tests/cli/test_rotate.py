@@ -130,6 +130,16 @@ def test_old_secret_is_dropped_when_the_store_has_no_event_of_it(
     assert (result.exit_code, deployed.text()) == (0, NEW), result.output
 
 
+def test_store_that_cannot_be_read_leaves_the_question_to_the_log(deployed: Deployed) -> None:
+    assert rotate(deployed).exit_code == 0
+    both = deployed.text()
+    Path("var/events.db").rename("elsewhere")
+    result = rotate(deployed, "--finish")
+    assert (result.exit_code, deployed.text()) == (1, both)
+    assert '"signedBy":"hs256:1"' in result.stdout
+    assert "add --now" in result.stderr
+
+
 @pytest.mark.parametrize("options", [("--now",), ("--finish", "--replace"), ("--finish", "--new-from-file", "-")])
 def test_options_that_make_no_sense(options: tuple[str, ...], deployed: Deployed) -> None:
     assert rotate(deployed, *options).exit_code == 2

@@ -18,7 +18,7 @@ from tests.contract.deployed import Deployed, factories
 from tests.support.deliveries import SECRET
 
 FACTORIES = factories()
-SECONDS = "60"
+SECONDS = "150"
 
 
 @pytest.fixture(params=FACTORIES)

@@ -47,7 +47,8 @@ class Restarting:
         try:
             self._program.wait_until_ready()
         except AssertionError:
-            assert self._program.process.poll() is not None, self._program.output()
+            # Its output names the setting.
+            assert "DT_" in self._program.output(), self._program.output()
 
     def _stop(self) -> None:
         if self._program:

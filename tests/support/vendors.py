@@ -94,7 +94,7 @@ class Vendor:
             try:
                 result = self._answering(command)
                 printed = result if isinstance(result, str) else json.dumps(result)
-            except RefusedError as error:
+            except (RefusedError, AssertionError) as error:
                 refusal = f"ERROR: {error}"
         return Reply(200, json.dumps({"stdout": printed, "stderr": refusal}).encode())
 
