@@ -150,7 +150,7 @@ resource "aws_cloudwatch_log_group" "receiver" {
   retention_in_days = var.log_retention_days
 }
 
-# The plain string is the secret. For a rotation, put a JSON array into it: ["new","old"].
+# The plain string is the secret. `make rotate-secret-aws` puts a JSON array into it: ["new","old"].
 resource "aws_secretsmanager_secret" "signature" {
   name_prefix = "${var.name}-signature-"
   description = "Signature secret of the Data Connectors that send to ${var.name}"

@@ -251,7 +251,7 @@ resource "time_sleep" "permissions" {
 
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
-# A version is the plain secret. For a rotation, add one with a JSON array, ["new","old"], and set secret_version to it.
+# A version is the plain secret, or a JSON array, ["new","old"], which `make rotate-secret-gcp` adds, and then sets secret_version.
 # In one region, because an organization policy may forbid others.
 resource "google_secret_manager_secret" "signature" {
   secret_id = "${var.name}-signature"
