@@ -142,6 +142,7 @@ class _Rotation:
             self._require(old)
             self._write(new, old)
         self._confirm({"old": old, "new": new}, None if len(found) == 2 else text)
+        self._mark(old)
         if self._signing:
             typer.echo(f"Both secrets are accepted. These Data Connectors use the new one: {self._signing.use(new)}.")
         else:
@@ -226,7 +227,6 @@ class _Rotation:
         longest = waiting(self._wait + self._watch)
         typer.echo(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
         deployment = self._deployment
-        # A new event, delivered with the old secret first: so the store has the time of the rotation.
         try:
             wait_until_taken(Proof(deployment.url), deployment.url, secrets, self._wait, self._watch)
         except NotTakenError as error:
@@ -235,6 +235,19 @@ class _Rotation:
                 self._put_back(before, reasons)
                 raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
             raise CommandError(f"{reasons} Nothing was taken away. Run the same command again.") from None
+
+    def _mark(self, old: str) -> None:
+        """Have the time of the rotation stored, by a new event that is signed with the old secret.
+
+        Those before may have been verified by an instance that had the old secret only, and so called it the first.
+        """
+        from cli.proof import Proof
+
+        url = self._deployment.url
+        try:
+            wait_until_taken(Proof(url), url, {"old": old}, self._wait)
+        except NotTakenError as error:
+            raise CommandError(f"{error.refused['old']} Nothing was taken away. Run the same command again.") from None
 
     def _put_back(self, before: str, reasons: str) -> None:
         try:
