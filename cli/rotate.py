@@ -302,7 +302,7 @@ def _require_unused(deployment: Deployment, yes: bool) -> None:
     if arrivals[1]:
         raise CommandError(
             f"Events of the last 13 hours that were signed with the old secret: {arrivals[1]}, the newest at "
-            f"{rfc3339(newest)}; the rotation itself sent one. If the new one is in DT Studio, try again after "
+            f"{rfc3339(newest)}; the rotation itself sent some. If the new one is in DT Studio, try again after "
             f"{rfc3339(newest + _REPEATS)}. Nothing was changed; --now drops it all the same."
         )
     if not arrivals[0]:
