@@ -242,12 +242,17 @@ class _Rotation:
         Those before may have been verified by an instance that had the old secret only, and so called it the first.
         """
         from cli.proof import Proof
+        from cli.send import outcome_of
 
         url = self._deployment.url
         try:
-            wait_until_taken(Proof(url), url, {"old": old}, self._wait)
+            answer = wait_until_taken(Proof(url), url, {"old": old}, self._wait)["old"]
         except NotTakenError as error:
             raise CommandError(f"{error.refused['old']} Nothing was taken away. Run the same command again.") from None
+        if outcome_of(answer) == "dropped":
+            typer.echo(
+                "DT_EVENT_TYPES or DT_PROJECT_ID drops this command's events, so the store does not have this time."
+            )
 
     def _put_back(self, before: str, reasons: str) -> None:
         try:
