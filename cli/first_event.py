@@ -1,6 +1,5 @@
 """``dtconn first-event``: sends one event to a deployed receiver, and reads it back from its store."""
 
-import os
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -19,12 +18,11 @@ from cli.remote import (
     Url,
     Wait,
     deployed,
+    deployed_secrets,
     wait_until_taken,
     waiting,
 )
 from core.event import Event
-from core.verify.secret_text import read_secrets
-from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 
 _WAIT = 180.0
@@ -55,7 +53,7 @@ def first_event(
     from cli.send import outcome_of
 
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
-        secrets = _secrets(deployment)
+        secrets = deployed_secrets(deployment)
         proof = Proof(deployment.url)
         try:
             answer = wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)["sent"]
@@ -77,20 +75,6 @@ def first_event(
             f"  Endpoint URL      {deployment.url}\n"
             f"  Signature secret  {secret}"
         )
-
-
-def _secrets(deployment: Deployment) -> tuple[str, ...]:
-    """Return the signature secrets: those that are deployed, or else those of the terminal that deployed them."""
-    try:
-        secrets = deployment.read_secrets()
-    except DeploymentError:
-        secrets, faults = read_secrets(os.environ.get("DT_SIGNATURE_SECRET", ""))
-        if faults or not secrets:
-            raise
-        typer.echo("The deployed secret cannot be read, so the variable DT_SIGNATURE_SECRET is used.", err=True)
-    if not secrets:
-        raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor.")
-    return secrets
 
 
 def _line(event: Event) -> str:

@@ -1,5 +1,6 @@
 """What the commands on a deployed receiver share: their options, and waiting until it answers."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import typer
 from cli import CommandError
 from cli.deployment import find_deployment
 from cli.fail import fail
+from core.verify.secret_text import read_secrets
 from deployed import DeploymentError
 from deployed.contract import NAME, Deployment, Place
 from readers import ReaderError
@@ -52,6 +54,26 @@ def deployed(cloud: str, place: Place, url: str | None) -> Iterator[Deployment]:
         fail(error)
     except (DeploymentError, ReaderError) as error:
         fail(CommandError(str(error)))
+
+
+def deployed_secrets(deployment: Deployment) -> tuple[str, ...]:
+    """Return the signature secrets: those that are deployed, or else those of the terminal that deployed them.
+
+    Raises:
+        CommandError: The receiver has none.
+        deployed.DeploymentError, readers.ReaderError: They cannot be read, or not be used.
+    """
+    try:
+        secrets = deployment.read_secrets()
+    except DeploymentError:
+        secrets, faults = read_secrets(os.environ.get("DT_SIGNATURE_SECRET", ""))
+        if faults or not secrets:
+            raise
+        typer.echo("The deployed secret cannot be read, so the variable DT_SIGNATURE_SECRET is used.", err=True)
+    if not secrets:
+        raise CommandError("The receiver has no signature secret, so only DT can sign for it: touch a sensor, or "
+                           "dtconn connect URL --no-secret --test.")  # fmt: skip
+    return secrets
 
 
 class NotTakenError(Exception):

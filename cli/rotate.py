@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
+from cli.connectors.signing import Signing, find_signing
 from cli.remote import (
     Cloud,
     Name,
@@ -77,12 +78,15 @@ def rotate_secret(
             help="For how long both secrets must be accepted before they count as accepted by every instance.",
         ),
     ] = None,
+    no_connector: Annotated[
+        bool, typer.Option("--no-connector", help="Leave the Data Connector alone: you enter the secret in DT Studio.")
+    ] = False,
 ) -> None:
-    """Change the signature secret of a deployed receiver, without refusing an event.
+    """Change the signature secret of a deployed receiver and of its Data Connector, without refusing an event.
 
-    Writes a new secret beside the old one, and confirms by signed requests that both are accepted. If it is
-    interrupted, run it again: it goes on. Then enter the new secret in DT Studio, and 13 hours later drop the old one
-    with --finish.
+    Writes a new secret beside the old one, confirms by signed requests that both are accepted, and sets the new one on
+    the Data Connectors that post to the receiver. Without an account for DT's API, you enter it in DT Studio. If it is
+    interrupted, run it again: it goes on. 13 hours later, drop the old secret with --finish.
 
     \b
     Examples:
@@ -96,7 +100,9 @@ def rotate_secret(
     if finish and (new or replace):
         raise typer.BadParameter("First the one, then the other.", param_hint="--finish")
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
-        rotation = _Rotation(deployment, wait, deployment.settle_seconds if watch is None else watch)
+        need = ["dataconnector.read"] if finish else ["dataconnector.read", "dataconnector.update"]
+        signing = None if no_connector else find_signing(deployment.url, *need)
+        rotation = _Rotation(deployment, signing, wait, deployment.settle_seconds if watch is None else watch)
         if finish:
             rotation.finish(now, yes)
         elif replace:
@@ -108,13 +114,14 @@ def rotate_secret(
 
 
 class _Rotation:
-    def __init__(self, deployment: Deployment, wait: float, watch: float) -> None:
+    def __init__(self, deployment: Deployment, signing: Signing | None, wait: float, watch: float) -> None:
         self._deployment = deployment
+        self._signing = signing
         self._wait = wait
         self._watch = watch
 
     def start(self, wanted: str | None) -> None:
-        """Have both secrets accepted."""
+        """Have both secrets accepted, and the new one used."""
         text = self._deployment.read_text()
         found = self._usable(text)
         if len(found) == 2:
@@ -122,23 +129,29 @@ class _Rotation:
             if wanted not in (None, found[0]):
                 raise CommandError("The new secret is not the one of that rotation: finish it first, with --finish.")
             new, old = found
+            self._require_signing(new, old, todo="set the receiver's by `dtconn connect`")
             # The last run may have ended between the write and the restart.
             if not self._is_taken(old, new):
                 self._write(new, old)
         else:
             [old] = found
-            self._require(old)
             new = wanted or _new_secret(None)
             if new == old:
                 raise CommandError("The new secret is the one that is deployed.", 2)
+            self._require_signing(new, old, todo="set the receiver's by `dtconn connect`")
+            self._require(old)
             self._write(new, old)
         self._confirm({"old": old, "new": new}, None if len(found) == 2 else text)
-        typer.echo(
-            f"Both secrets are accepted. Enter the new one in {_STUDIO} > Signature secret.\n"
-            "  This command prints it, with --show. What is deployed, the new one first:\n"
-            f"  {self._deployment.secret_command}\n"
-            "13 hours later, drop the old one: run this command with --finish."
-        )
+        self._mark(old)
+        if self._signing:
+            typer.echo(f"Both secrets are accepted. These Data Connectors use the new one: {self._signing.use(new)}.")
+        else:
+            typer.echo(
+                f"Both secrets are accepted. Enter the new one in {_STUDIO} > Signature secret.\n"
+                "  This command prints it, with --show. What is deployed, the new one first:\n"
+                f"  {self._deployment.secret_command}"
+            )
+        typer.echo("13 hours later, drop the old one: run this command with --finish.")
 
     def finish(self, now: bool, yes: bool) -> None:
         """Drop the old secret."""
@@ -148,6 +161,7 @@ class _Rotation:
             self._confirm({"secret": found[0]}, None)
             typer.echo("There is one secret, and it is accepted: nothing is left to finish.")
             return
+        self._require_signing(found[0], todo="run this command without --finish")
         if not now:
             _require_unused(self._deployment, yes)
         self._require(found[0])
@@ -162,7 +176,10 @@ class _Rotation:
             raise CommandError("The secret that is deployed can be used: leave --replace out.", 2)
         self._write(new)
         self._confirm({"new": new}, None)
-        typer.echo(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
+        if self._signing:
+            typer.echo(f"The new secret is accepted. These Data Connectors use it: {self._signing.use(new)}.")
+        else:
+            typer.echo(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
 
     def _usable(self, text: str) -> tuple[str, ...]:
         found, faults = read_secrets(text)
@@ -178,6 +195,11 @@ class _Rotation:
                 "Nothing was changed. Write the array yourself: docs/settings.md, Several projects."
             )
         return found
+
+    def _require_signing(self, *secrets: str, todo: str) -> None:
+        """Check that the Data Connectors sign with one of these secrets before anything is changed."""
+        if self._signing and (others := self._signing.other_than(*secrets)):
+            raise CommandError(f"{others} signs with another secret. Nothing was changed: first {todo}.")
 
     def _is_taken(self, *secrets: str) -> bool:
         from cli.proof import Proof, is_taken
@@ -205,7 +227,6 @@ class _Rotation:
         longest = waiting(self._wait + self._watch)
         typer.echo(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
         deployment = self._deployment
-        # A new event, delivered with the old secret first: so the store has the time of the rotation.
         try:
             wait_until_taken(Proof(deployment.url), deployment.url, secrets, self._wait, self._watch)
         except NotTakenError as error:
@@ -214,6 +235,24 @@ class _Rotation:
                 self._put_back(before, reasons)
                 raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
             raise CommandError(f"{reasons} Nothing was taken away. Run the same command again.") from None
+
+    def _mark(self, old: str) -> None:
+        """Have the time of the rotation stored, by a new event that is signed with the old secret.
+
+        Those before may have been verified by an instance that had the old secret only, and so called it the first.
+        """
+        from cli.proof import Proof
+        from cli.send import outcome_of
+
+        url = self._deployment.url
+        try:
+            answer = wait_until_taken(Proof(url), url, {"old": old}, self._wait)["old"]
+        except NotTakenError as error:
+            raise CommandError(f"{error.refused['old']} Nothing was taken away. Run the same command again.") from None
+        if outcome_of(answer) == "dropped":
+            typer.echo(
+                "DT_EVENT_TYPES or DT_PROJECT_ID drops this command's events, so the store does not have this time."
+            )
 
     def _put_back(self, before: str, reasons: str) -> None:
         try:
@@ -268,7 +307,7 @@ def _require_unused(deployment: Deployment, yes: bool) -> None:
     if arrivals[1]:
         raise CommandError(
             f"Events of the last 13 hours that were signed with the old secret: {arrivals[1]}, the newest at "
-            f"{rfc3339(newest)}; the rotation itself sent one. If the new one is in DT Studio, try again after "
+            f"{rfc3339(newest)}; the rotation itself sent some. If the new one is in DT Studio, try again after "
             f"{rfc3339(newest + _REPEATS)}. Nothing was changed; --now drops it all the same."
         )
     if not arrivals[0]:

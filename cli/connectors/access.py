@@ -51,6 +51,11 @@ class Access:
         return self.api.startswith("http:")
 
 
+def has_account() -> bool:
+    """Return whether the environment names a service account, or a part of one."""
+    return any(os.environ.get(name, "").strip() for name in (*_TERRAFORM, *_PYTHON, _FILE))
+
+
 def load_access(environ: Mapping[str, str] | None = None) -> Access:
     """Read the variables.
 

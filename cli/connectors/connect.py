@@ -25,6 +25,7 @@ from cli.connectors.options import (
     find_project,
     require,
 )
+from cli.connectors.receiver import Cloud, CloudName, CloudProject, CloudRegion, find_receiver
 from cli.connectors.values import ACTIVE, HTTP_PUSH, USER_DISABLED, Connector, Project, shown_url
 from cli.places import find
 from cli.reading import DATABASE, From
@@ -32,6 +33,7 @@ from cli.secret import find_secret
 from core.environment import is_secure_url
 from core.event import EVENT_TYPES
 from core.spelling import nearest
+from deployed.contract import Place
 
 _SECRET_FILE = Path("var/signature-secret")
 _NAME = "dtconn"
@@ -58,7 +60,12 @@ class Report:
 
 
 def connect(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The receiver's address, as DT Cloud reaches it.")],
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[URL]", show_default="with --cloud: the platform's", help="The address, as DT Cloud reaches it."
+        ),
+    ] = None,
     project_id: ProjectId = None,
     name: Annotated[
         str | None, typer.Option("--name", show_default=_NAME, help="The name that DT Studio shows.")
@@ -94,6 +101,10 @@ def connect(
     no_secret: Annotated[
         bool, typer.Option("--no-secret", help="No secret: DT's asymmetric signature alone. Needs --test.")
     ] = False,
+    cloud: Cloud = None,
+    cloud_name: CloudName = None,
+    cloud_project: CloudProject = None,
+    cloud_region: CloudRegion = None,
     test: Annotated[
         bool,
         typer.Option("--test", help="Touch an emulated sensor, and look for it in DT's metrics and in the store."),
@@ -112,11 +123,19 @@ def connect(
     Examples:
       dtconn connect https://example.herokuapp.com
       dtconn connect https://example.herokuapp.com --event temperature --label name --label floor --dry-run
+      dtconn connect --cloud aws --test             its URL, its secret and its store, by your login
       dtconn connect http://127.0.0.1:8000 --test       with `make cloud` and `make run`
     """  # noqa: D301
     report = Report(quiet, as_json)
     with asking():
         client = connect_to_dt()
+        place, receiver = Place(name=cloud_name, project=cloud_project, region=cloud_region), None
+        if cloud:
+            receiver = find_receiver(cloud, place, url, not no_secret)
+            url = receiver.url
+            source = source if source != DATABASE else receiver.source or source
+        elif not url or place != Place():
+            raise CommandError("Give the receiver's URL, or --cloud to find a deployed one.", 2)
         _check_url(url, client)
         given = {
             "name": name,
@@ -130,7 +149,7 @@ def connect(
         need = ["dataconnector.read", "dataconnector.create", "dataconnector.update", "dataconnector.delete"]
         require(client, project, *need, *(["emulator.create", "emulator.delete", "emulator.update"] if test else []))
         organization = check_organization(project)
-        text = None if no_secret else _secret(secret, find(secret_file))
+        text = receiver.secret if receiver else None if no_secret else _secret(secret, find(secret_file))
         present = _present(client, project, url, dry_run)
         wanted = _wanted(present, project, url, given, "" if no_secret else text)
         if test and not wanted.sends("touch"):
@@ -330,7 +349,7 @@ def _prove(present: Connector, wanted: Connector, report: Report, dt_can: bool) 
             report.say("The receiver does not take this secret: DT's own signature must prove it.")
             return False
         raise CommandError(f"The receiver does not accept the secret. Set DT_SIGNATURE_SECRET here to the receiver's, "
-                           f"and run the command again. {_state(present)}")  # fmt: skip
+                           f"or name its --cloud, and run the command again. {_state(present)}")  # fmt: skip
     if right.kind is not Kind.STORED:
         raise CommandError(f"The endpoint is not proven. {right.text} {_state(present)}")
     wrong = ask_forged(wanted)

@@ -109,6 +109,18 @@ class DtCloud(Printing, Requesting):
         """Return the value of an Authorization header."""
         return "Basic " + base64.b64encode(f"{account.key_id}:{account.secret}".encode()).decode()
 
+    def environment(self, role: str = DEVELOPER) -> dict[str, str]:
+        """Return the variables with which DT's clients ask this cloud, as `make cloud` prints them."""
+        account = self.accounts[role]
+        return {
+            "DT_API_URL": self.url,
+            "DT_EMULATOR_URL": self.url,
+            "DT_OIDC_TOKEN_ENDPOINT": f"{self.url}/oauth2/token",
+            "DT_API_KEY_ID": account.key_id,
+            "DT_API_KEY_SECRET": account.secret,
+            "DT_OIDC_EMAIL": account.email,
+        }
+
     def send(
         self,
         method: str,

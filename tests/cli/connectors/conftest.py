@@ -8,13 +8,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import disruptive
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
 from dt_cloud.accounts import ORGANIZATION
 from tests.support.desk import SECRET
+from tests.support.dt_client import keep_client
 from tests.support.dt_cloud import CONNECTORS, DEVELOPER, FIRST_PROJECT, DtCloud, Refused, dt_cloud
 from tests.support.processes import ROOT, Program, running
 
@@ -64,11 +64,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def client_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """dtconn configures DT's client for the whole process, which ends with the command; here it goes on."""
-    for name in (
-        "log_level", "request_timeout", "request_attempts", "base_url", "emulator_base_url", "default_auth",
-    ):  # fmt: skip
-        monkeypatch.setattr(disruptive, name, getattr(disruptive, name))
+    keep_client(monkeypatch)
     # No var/signature-secret and no var/events.db of this clone.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cli.places._CLONE", tmp_path)
@@ -79,17 +75,7 @@ Dtconn = Callable[..., Result]
 
 def environment(cloud: DtCloud, role: str) -> dict[str, str]:
     """Return what a process of dtconn needs to ask this cloud."""
-    account = cloud.accounts[role]
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DT_API_URL": cloud.url,
-        "DT_EMULATOR_URL": cloud.url,
-        "DT_OIDC_TOKEN_ENDPOINT": f"{cloud.url}/oauth2/token",
-        "DT_API_KEY_ID": account.key_id,
-        "DT_API_KEY_SECRET": account.secret,
-        "DT_OIDC_EMAIL": account.email,
-    }
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **cloud.environment(role)}
 
 
 @pytest.fixture
