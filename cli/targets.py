@@ -243,7 +243,11 @@ def open_writer(name: str) -> Writer:
         wiring = importlib.import_module(f"{folder}.wiring")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == folder:
-            return open_target(name)
+            if Path(name).exists():
+                return open_target(name)
+            known = ", ".join(adapters())
+            raise CommandError(f"{name} is neither a platform ({known}) nor a database: for a new file, "
+                               f"--to sqlite:{name}.", 2) from None  # fmt: skip
         raise CommandError(f"{folder} needs {error.name}, which is not installed: pip install -r "
                            f"{folder}/requirements.txt", 2) from None  # fmt: skip
 

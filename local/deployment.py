@@ -1,5 +1,6 @@
 """Finds the local receiver and its secret, for dtconn: the file that `make run` wrote."""
 
+import os
 from pathlib import Path
 
 from deployed import DeploymentError
@@ -19,10 +20,11 @@ class _Local(Deployment):
     settle_seconds = 0.0
 
     def __init__(self) -> None:
-        self.url = "http://127.0.0.1:8000"
+        # By the same variables as `make run`, which have to be set here too.
+        self.url = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
         # As `make run` was started: here, or else in this clone.
         folder = Path() if _SECRET.exists() else Path(__file__).resolve().parent.parent
-        self.source = str(folder / DATABASE)
+        self.source = os.environ.get("DT_DATABASE") or str(folder / DATABASE)
         self._path = folder / _SECRET
         self.secret_command = f"cat {self._path}"
 

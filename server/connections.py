@@ -93,10 +93,11 @@ class Connections:
         self._unfinished.pop(connection, None)
 
     def _sweep(self) -> None:
+        # First, so that nothing can end it.
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep) if self._all else None
         now = time.monotonic()
         for connection in [each for each in self._all if now - each.since > each.limit]:
             connection.expire()
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep) if self._all else None
 
 
 def _descriptors() -> int:

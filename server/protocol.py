@@ -6,6 +6,7 @@ no ASGI message: docs/decisions/0039-our-own-front-door.md.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
@@ -75,6 +76,7 @@ class Protocol(Connection):
         self._request: Request | None = None  # from the end of the head
         self._body: bytes | bytearray = b""
         self._is_final = self._expects = self._upgrades = False
+        # Whether a message of this packet was parsed again: once, because each time takes as long as the packet.
         self._has_upgraded = False
         # Whether what arrives is ignored; whether the client may still be sending; whether the connection is closed
         # when all is answered.
@@ -92,7 +94,7 @@ class Protocol(Connection):
         """Begin."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none
         transport.set_write_buffer_limits(_WRITE_BUFFER)
-        self._transport = transport
+        self.transport = transport
         self._state.connections.add(self)  # type: ignore[arg-type]
         self._connections.add(self)
 
@@ -101,6 +103,7 @@ class Protocol(Connection):
         if self._is_deaf:
             return
         self._packet, self._begun = len(data), 0
+        self._has_upgraded = False
         begins = self._started is None
         while True:
             try:
@@ -172,7 +175,7 @@ class Protocol(Connection):
     def expire(self) -> None:
         """End a state that has lasted too long."""
         if self._started is None:
-            self._transport.abort()
+            self.transport.abort()
         elif self._request is None:
             self._refuse(HEAD_TIMEOUT, "head_timeout")
         else:
@@ -181,7 +184,7 @@ class Protocol(Connection):
     def evict(self) -> None:
         """Make place for another connection, or for another message."""
         if self._started is None:
-            self._transport.abort()
+            self.transport.abort()
         else:
             self._give_up("too_many_bodies")
 
@@ -214,7 +217,7 @@ class Protocol(Connection):
             if name in _SIGNATURE_HEADERS:
                 signatures.append((name.decode(), value.decode("latin-1")))
             elif name == b"content-length":
-                length = int(value)
+                length = int(value.lstrip(b"0")[:18] or b"0")  # digits; with more of them it is too large anyway
             elif name == b"transfer-encoding":
                 has_encoding = True
             elif name == b"expect":
@@ -238,7 +241,7 @@ class Protocol(Connection):
             self._has_upgraded = self._upgrades = True
             return
         self._is_final = version == "1.0" or not parser.should_keep_alive()
-        if expects and (length or has_encoding):
+        if expects and version == "1.1" and (length or has_encoding):
             self._expects = True
             self._continue()
 
@@ -318,7 +321,7 @@ class Protocol(Connection):
         self._bound()
         if self._is_answering or self._blocked is not None or self._waiting:
             self._waiting.append((request, started, answer, scope))
-            self._transport.pause_reading()
+            self.transport.pause_reading()
             self._is_paused = True
         else:
             self._start(request, started, answer, scope)
@@ -350,14 +353,15 @@ class Protocol(Connection):
             self._answer(answer)
         elif self._app.page and scope and self._app.page.is_for(scope):
             self._is_deaf = True
-            self._bridge = Bridge(self._app.page, scope, self._transport)
+            self._connections.rest(self, math.inf)
+            self._bridge = Bridge(self._app.page, scope, self.transport)
         else:
             self._receiver.begin(request, started, self._answer)
 
     def _answer(self, response: Response) -> None:
         self._is_answering = False
-        if not self._transport.is_closing():
-            self._transport.write(to_bytes(response, self._closes and not self._waiting, not self._is_head))
+        if not self.transport.is_closing():
+            self.transport.write(to_bytes(response, self._closes and not self._waiting, not self._is_head))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -368,7 +372,7 @@ class Protocol(Connection):
         while self._waiting and not self._is_answering and self._blocked is None:
             self._start(*self._waiting.popleft())
         self._is_starting = False
-        if self._is_answering or self._blocked is not None or self._transport.is_closing():
+        if self._is_answering or self._blocked is not None or self.transport.is_closing():
             return
         if self._started is not None:
             self._continue()
@@ -378,22 +382,24 @@ class Protocol(Connection):
             self._connections.rest(self, KEEP_ALIVE)
         if self._is_paused:
             self._is_paused = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def _continue(self) -> None:
         """Ask for the body, if the client waits for that."""
         if self._expects and not (self._is_answering or self._waiting):
             self._expects = False
-            self._transport.write(CONTINUE)
+            self.transport.write(CONTINUE)
 
     def _end(self) -> None:
         if self._is_unread:
             # While the client sends, a closed connection would lose the answer:
             # https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
-            self._transport.write_eof()
             self._connections.rest(self, LINGER)
+            with contextlib.suppress(OSError):  # it is gone
+                self.transport.write_eof()
         else:
-            self._transport.close()
+            self._connections.rest(self, BLOCKED)
+            self.transport.close()
 
 
 def _path(url: bytes) -> str:

@@ -83,8 +83,8 @@ def watch(
     DT Cloud disables a connector after five days without a success: warnings come after an hour, a day and four days.
     Run it where the receiver does not run: what stops the one would stop the other.
 
-    Exits 0 if all deliver, 1 if one is failing or disabled, 2 if that cannot be told; until then it runs for ever,
-    unless --once is given.
+    Exits 0 if all deliver, 1 if one is failing, disabled or deleted, 2 if that cannot be told or there is none; until
+    then it runs for ever, unless --once is given.
 
     \b
     Examples:
@@ -161,6 +161,10 @@ def _look(client: Client, project_id: str | None, seen: dict[str, Seen], outlet:
         del seen[key]
         project, _, connector_id = key.partition("/")
         outlet.tell(Change("gone", connector_id, project, f"{connector_id} was deleted."))
+        is_ill = True
+    if not connectors and not is_ill:
+        typer.echo("There is no Data Connector to watch: dtconn connect URL makes one.", err=True)
+        return 2
     return 1 if is_ill else 0
 
 

@@ -118,6 +118,13 @@ def test_endless_chunked_body_is_refused_while_it_is_read(server: Served, client
     assert server.reasons == ["too_large"]
 
 
+def test_content_length_with_many_zeros(server: Served, client: Client) -> None:
+    content = body()
+    head = post(content).partition(b"\r\n\r\n")[0].replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5000)
+    assert client.send(head, b"\r\n\r\n", content).answer().status == 200
+    assert server.bodies == [content]
+
+
 def test_answer_to_a_large_body_can_be_read_by_a_client_that_sends_it_all(client: Client) -> None:
     size = 4 * MAX_BODY
     client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size)
@@ -191,7 +198,9 @@ def test_upgrade_is_ignored_and_the_body_is_intact(server: Served, client: Clien
     client.send(request[-20:], post(contents[1]))
     assert [client.answer().status for _ in range(2)] == [200, 200]
     assert server.bodies == contents
-    assert client.send(post(contents[0], *upgrade)).answer().status == 400
+    assert client.send(post(contents[0], *upgrade)).answer().status == 200
+    client.send(post(contents[0], *upgrade), post(contents[1], *upgrade))
+    assert [client.answer().status for _ in range(2)] == [200, 400]
 
 
 def test_half_closed_client_is_answered(server: Served, client: Client) -> None:
@@ -244,6 +253,36 @@ def test_client_that_does_not_read_is_disconnected(
     monkeypatch.setattr(protocol, "BLOCKED", 0.1)
     send_until_disconnected(client, b"PUT / HTTP/1.1\r\nHost: x\r\n\r\n" * MAX_PIPELINED)
     wait_for(lambda: not server.state.connections)
+
+
+def test_last_answer_that_is_not_read_does_not_keep_the_connection(
+    server: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BLOCKED", 0.1)
+    client.send(post())
+    wait_for(lambda: server.app.connections._idle)
+    (connection,) = server.state.connections
+    # As if the kernel took nothing: what is left is below the limit of the buffer.
+    monkeypatch.setattr(connection.transport, "close", lambda: None)
+    client.send(b"PUT / HTTP/1.0\r\n\r\n")
+    wait_for(lambda: not server.state.connections)
+
+
+def test_sweeping_goes_on_after_an_exception(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SILENCE", 0.1)
+    first, second = server.connect(), server.connect()
+    wait_for(lambda: len(server.app.connections._all) == 2)
+    one = next(iter(server.app.connections._all))
+    expire = one.expire
+
+    def fail_once() -> None:
+        monkeypatch.setattr(one, "expire", expire)
+        raise OSError
+
+    monkeypatch.setattr(one, "expire", fail_once)
+    assert (first.rest(), second.rest()) == (b"", b"")
+    for client in (first, second):
+        client.close()
 
 
 def test_client_that_reads_late_gets_all_answers(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
