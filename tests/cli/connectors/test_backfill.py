@@ -177,6 +177,12 @@ def test_each_platforms_store_is_named_and_wants_its_settings(dtconn: Dtconn, da
     assert result.stderr
 
 
+def test_a_misspelt_platform_is_no_file(dtconn: Dtconn, day: Day) -> None:
+    result = dtconn("backfill", *day.window, "--to", "awss")
+    assert (result.exit_code, result.stdout, Path("awss").exists()) == (WRONG, "", False)
+    assert "sqlite:awss" in result.stderr
+
+
 def test_killed_it_goes_on_with_the_next_device(cloud: DtCloud, dtconn: Dtconn, day: Day, copy: Path) -> None:
     environ = environment(cloud, "project.user")
     command = [sys.executable, "-m", "cli", "backfill", *day.window, "--from", str(copy)]

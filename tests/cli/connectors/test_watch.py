@@ -42,7 +42,10 @@ def test_well_says_nothing_and_each_change_is_told_once(dtconn: Dtconn, cloud: D
     dtconn("enable", "--quiet")
     assert changes(look(dtconn))[0]["text"].endswith("is active; it was disabled.")
     dtconn("disconnect", number, "--confirm", number)
-    assert [each["kind"] for each in changes(look(dtconn))] == ["gone"]
+    result = look(dtconn)
+    assert (result.exit_code, [each["kind"] for each in changes(result)]) == (ILL, ["gone"])
+    result = look(dtconn)
+    assert (result.exit_code, result.stdout, "dtconn connect URL" in result.stderr) == (UNKNOWN, "", True)
 
 
 @pytest.mark.parametrize(
