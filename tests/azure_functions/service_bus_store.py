@@ -19,7 +19,7 @@ from tests.support.service_bus import ServiceBus
 # Enough for one attempt, and for no other.
 ONE_ATTEMPT = ATTEMPT + 0.9
 # The store blocks the event loop for less than this many seconds.
-PACE = 0.8
+PACE = 2.0
 
 
 class Connect:

@@ -175,7 +175,7 @@ BY_HAND = {"DT_KEEP_DAYS", "DT_JWKS", "DT_ISSUER", "DT_LEEWAY", "DT_ACCEPT_SHA1"
 
 
 def test_settings_are_what_the_code_reads() -> None:
-    """Each variable that the function reads is set with some store, and none that it does not."""
-    read = strings("DT_[A-Z0-9_]+|AZURE_[A-Z_]+", "azure_functions/*.py", "core/settings.py")
+    """Each variable that the function reads, deployment.py apart, is set with some store, and none that it does not."""
+    read = strings("DT_[A-Z0-9_]+|AZURE_[A-Z_]+", "azure_functions/[!d]*.py", "core/settings.py")
     made = {name for store in STORES for name in settings(store=store)}
     assert read - BY_HAND == {name for name in made if name.startswith(("DT_", "AZURE_"))}

@@ -11,12 +11,15 @@ import uvicorn
 
 from dt_cloud.app import build_app
 from dt_cloud.cloud import Cloud
+from server.asgi import App
+from server.serve import UVICORN
 
 
 @asynccontextmanager
 async def serving(app: Any, port: int) -> AsyncIterator[None]:
-    """Serve an ASGI application on 127.0.0.1."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
+    """Serve an ASGI application, or a receiver's, on 127.0.0.1."""
+    options: dict[str, Any] = UVICORN if isinstance(app, App) else {"log_level": "warning", "lifespan": "on"}
+    server = uvicorn.Server(uvicorn.Config(app, port=port, **options))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())
     while not server.started:
