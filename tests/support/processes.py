@@ -58,8 +58,8 @@ class Printing:
 
     def output(self) -> str:
         """Return its output."""
-        self._log.seek(0)
-        return self._log.read().decode()
+        # The position in the file is the process's too: it writes there.
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode()
 
     def lines(self) -> list[dict[str, Any]]:
         """Return its log lines, without those of health checks."""

@@ -34,7 +34,7 @@ BELOW = {
         "deployed",
         "cli/connectors",
     },
-    "cli/connectors": {"core", "cli", "dt_cloud", "readers"},
+    "cli/connectors": {"core", "cli", "dt_cloud", "readers", "deployed"},
 }
 # A worker and a deployment, which are not packaged, may take a vendor's client from the reader.
 ADAPTER = {"core", "core/verify", "core/stores", "core/service", "server", "readers", "deployed"}
