@@ -67,8 +67,8 @@ class MotoServer(StandIn):
     @property
     def log(self) -> str:
         """The server's output, a line for each request."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        # The position in the file is the server's too: it writes there.
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
     def restart(self) -> None:
         """Start again on the same port, empty."""
