@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from cli.send import outcome_of
 from core.event import parse_stored
 from dt_cloud.bodies import Device
 from dt_cloud.ids import fixed_xid, xid
@@ -56,43 +55,3 @@ class Proof:
             await sender.close()
             # aiohttp closes TLS connections in the next turns of the loop.
             await asyncio.sleep(0.05)
-
-
-def is_taken(answer: Answer) -> bool:
-    """Return whether the receiver acknowledged a delivery; some platforms answer 200 by themselves."""
-    return answer.status == 200 and outcome_of(answer) != ""
-
-
-def shown(answer: Answer) -> str:
-    """Return an answer in two or three words."""
-    return f"{answer.status} {outcome_of(answer)}".strip() if answer.status else answer.reason
-
-
-def explain(answer: Answer, url: str) -> str:
-    """Return why a delivery was not acknowledged, and what to do, as a sentence or two."""
-    if answer.status is None:
-        return f"{url} gives no answer ({answer.reason}). Is the address right, and is it reached from this machine?"
-    if answer.status == 200:
-        return f"{url} answers 200, but it is not the receiver that does: is the address right?"
-    if answer.status == 401 and outcome_of(answer):
-        return (
-            f"{url} answers 401: its receiver does not use this secret, or DT_SIGNATURE_POLICY wants another "
-            "signature. The reason is in its log."
-        )
-    if own := _OWN.get(answer.status):
-        return f"{url} answers {answer.status}, which is the platform's own answer: {own}"
-    if answer.status == 503 and outcome_of(answer):
-        return (
-            f"{url} answers 503: its receiver cannot store events now, or a setting is wrong. The reason is in its log."
-        )
-    return (
-        f"{url} answers {shown(answer)}, which is the platform's own answer. Is the receiver running? Look at its log."
-    )
-
-
-_OWN: Mapping[int, str] = {
-    401: "it wants a login. Is the function public?",
-    403: "is the function public?",
-    404: "is the address right, and is the receiver deployed?",
-    429: "too many requests at once. Try again.",
-}

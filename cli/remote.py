@@ -105,7 +105,7 @@ def wait_until_taken(
     """
     from rich.console import Console
 
-    from cli.proof import explain, is_taken, shown
+    from cli.answers import understood
 
     ends = time.monotonic() + wait
     taken_since: float | None = None
@@ -113,13 +113,14 @@ def wait_until_taken(
         while True:
             answers = {name: proof.deliver(secret) for name, secret in secrets.items()}
             now = time.monotonic()
-            refused = {name: explain(answer, url) for name, answer in answers.items() if not is_taken(answer)}
+            said = {name: understood(answer) for name, answer in answers.items()}
+            refused = {name: f"{url}: {one.text}" for name, one in said.items() if not one.is_stored}
             taken_since = None if refused else taken_since or now
             if taken_since is not None and now - taken_since >= watch:
                 return answers
             if taken_since is None and now >= ends:
                 raise NotTakenError(refused)
-            status.update("; ".join(f"{name}: {shown(answer)}" for name, answer in answers.items()))
+            status.update("; ".join(f"{name}: {one.status or ''} {one.kind.value}" for name, one in said.items()))
             time.sleep(_EVERY)
 
 

@@ -202,10 +202,11 @@ class _Rotation:
             raise CommandError(f"{others} signs with another secret. Nothing was changed: first {todo}.")
 
     def _is_taken(self, *secrets: str) -> bool:
-        from cli.proof import Proof, is_taken
+        from cli.answers import understood
+        from cli.proof import Proof
 
         proof = Proof(self._deployment.url)
-        return all(is_taken(proof.deliver(secret)) for secret in secrets)
+        return all(understood(proof.deliver(secret)).is_stored for secret in secrets)
 
     def _require(self, secret: str) -> None:
         """Check that the receiver accepts a secret before anything is changed."""

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cli import CommandError
+from cli.answers import Kind, Said
 from cli.connectors.access import Access
 from cli.connectors.certificate import look_at
-from cli.connectors.endpoint import Kind, Said, ask_signed, ask_unsigned
+from cli.connectors.endpoint import ask_signed, ask_unsigned
 from cli.connectors.matching import at_url
 from cli.connectors.options import check_organization
 from cli.connectors.status import DEADLINE, SLOW, STATES

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import typer
 
 from cli import CommandError
+from cli.answers import Kind
 from cli.connectors import trial
 from cli.connectors.client import ApiError, Client
-from cli.connectors.endpoint import Kind, ask_forged, ask_signed
+from cli.connectors.endpoint import ask_forged, ask_signed
 from cli.connectors.matching import at_url, only_one, twins
 from cli.connectors.options import (
     AsJson,

@@ -9,8 +9,9 @@ from typing import Any
 import typer
 from rich.text import Text
 
+from cli.answers import Said
 from cli.connectors.client import ApiError, Client
-from cli.connectors.endpoint import Said, ask_unsigned
+from cli.connectors.endpoint import ask_unsigned
 from cli.connectors.newest import Newest, newest_events
 from cli.connectors.options import AsJson, ProjectId, Quiet, asking, connect_to_dt
 from cli.connectors.values import (

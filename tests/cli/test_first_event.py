@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.answers import Kind, understood
 from cli.main import app
-from cli.proof import explain, is_taken
 from dt_cloud.sender import Answer
 from tests.contract.deployed import Deployed
 from tests.local.deployments import local
 from tests.support.deliveries import SECRET
 from tests.support.loopback import Reply, loopback
 
-PROBLEM = b'{"title":"unverified"}'
+PROBLEM = b'{"type":"urn:problem-type:data-connector:%b"}'
 
 
 @pytest.fixture
@@ -30,17 +30,18 @@ def first_event(url: str, *options: str) -> Result:
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
-        (Reply(401, PROBLEM), "its receiver does not use this secret"),
-        (Reply(401), "it wants a login. Is the function public?"),
-        (Reply(403), "which is the platform's own answer: is the function public?"),
-        (Reply(404, b"Not found"), "which is the platform's own answer: is the address right"),
+        (Reply(401, PROBLEM % b"unverified"), "The receiver does not accept the signature: it has another secret"),
+        (Reply(401), "The platform answers 401, not the receiver: the function is not public"),
+        (Reply(401, b'{"title":"unverified"}'), "The platform answers 401, not the receiver"),
+        (Reply(403), "The platform answers 403, not the receiver: the function is not public"),
+        (Reply(404, b"Not found"), "The platform answers 404: there is no function at this URL"),
         (Reply(429), "too many requests"),
-        (Reply(500, b"Internal error"), "answers 500, which is the platform's own answer"),
-        (Reply(502), "answers 502, which is the platform's own answer"),
-        (Reply(503, b'{"title":"unavailable"}'), "its receiver cannot store events now"),
-        (Reply(503), "answers 503, which is the platform's own answer"),
-        (Reply(200, b"Welcome"), "it is not the receiver that does"),
-        (None, "gives no answer (ServerDisconnectedError)"),
+        (Reply(500, b"Internal error"), "Something other than the receiver answers 500"),
+        (Reply(502), "Something other than the receiver answers 502"),
+        (Reply(503, PROBLEM % b"unavailable"), "The receiver answers 503: its log says why"),
+        (Reply(503), "Something other than the receiver answers 503"),
+        (Reply(200, b"Welcome"), "Something other than the receiver answers 200"),
+        (None, "cannot be reached from here (ServerDisconnectedError)"),
     ],
 )
 def test_each_answer_has_a_sentence(reply: Reply | None, sentence: str, deployed: Deployed) -> None:
@@ -85,5 +86,5 @@ def test_secret_of_the_terminal_is_used_where_the_deployed_one_cannot_be_read(
 
 def test_answer_within_time_is_told_from_none() -> None:
     late = Answer(status=None, seconds=10.0, reason="no answer in 10 s", is_timeout=True)
-    assert not is_taken(late)
-    assert "gives no answer (no answer in 10 s)" in explain(late, "https://example.com/")
+    said = understood(late)
+    assert (said.kind, "(no answer in 10 s)" in said.text) == (Kind.SILENT, True)

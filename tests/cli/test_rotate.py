@@ -82,7 +82,7 @@ def test_new_secret_is_read_from_standard_input(deployed: Deployed) -> None:
 def test_receiver_that_does_not_answer_changes_nothing(deployed: Deployed) -> None:
     result = rotate(deployed, "--url", "http://127.0.0.1:9", "--wait", "0")
     assert result.exit_code == 1
-    assert "gives no answer" in result.stderr
+    assert "cannot be reached from here" in result.stderr
     assert "Nothing was changed." in result.stderr
     assert deployed.text() == SECRET
 
