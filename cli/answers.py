@@ -80,7 +80,7 @@ def _meaning(answer: "Answer") -> tuple[Kind, str]:
         return Kind.FOREIGN_SUCCESS, text
     problem = _problem(answer.body)
     if problem == _UNVERIFIED:
-        text = "The receiver does not accept the signature: it has another secret, or wants another signature."
+        text = "The receiver does not accept the signature: it has another secret, or another DT_SIGNATURE_POLICY."
         return Kind.UNVERIFIED, text
     if problem:
         return Kind.FAULT, f"The receiver answers {status}: its log says why."

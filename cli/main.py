@@ -13,6 +13,7 @@ import typer
 from cli import CommandError, backup, check, cloud, export, first_event, mirror, places, reading, rotate
 from cli.connectors import backfill, connect, doctor, status, switch, watch
 from cli.fail import fail
+from cli.secret import SECRET_FILE, Secret, SecretFile, find_secret
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
@@ -47,7 +48,6 @@ for command in (
 ):
     app.command()(command)
 
-_SECRET_FILE = Path("var/signature-secret")
 _ES256_KEY = Path("var/es256-key.pem")
 # Like `sub` in DT's tokens, it may be any text that the receiver is configured with.
 _ORGANIZATION = "dtconn"
@@ -97,15 +97,8 @@ def send(
         int, typer.Option(min=1, max=MAX_SAMPLES, help="Samples in each temperature and humidity event.")
     ] = 1,
     duplicate: Annotated[bool, typer.Option("--duplicate", help="Deliver each event twice.")] = False,
-    secret: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DT_SIGNATURE_SECRET", metavar="TEXT", help="The signature secret; the first, of a JSON array."
-        ),
-    ] = None,
-    secret_file: Annotated[
-        Path, typer.Option(help="Has the secret, where there is no --secret. `make run` writes it.")
-    ] = _SECRET_FILE,
+    secret: Secret = None,
+    secret_file: SecretFile = SECRET_FILE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     tamper: Annotated[
         bool, typer.Option("--tamper", help="Change a byte of the body after signing.", rich_help_panel=_FAULTS)
@@ -162,7 +155,6 @@ def send(
     """  # noqa: D301
     from rich.console import Console
 
-    from cli.secret import find_secret
     from cli.send import Plan, Tally, deliver
     from dt_cloud.loop import run
     from dt_cloud.signing import Es256Key, Signer

@@ -1,10 +1,22 @@
 """Finds the signature secret of the local receiver."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cli import CommandError
 from core.environment import SettingsError
 from core.settings import Settings
+
+SECRET_FILE = Path("var/signature-secret")
+Secret = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DT_SIGNATURE_SECRET", metavar="TEXT", help="The signature secret; the first, of a JSON array."
+    ),
+]
+SecretFile = Annotated[Path, typer.Option(help="Has the secret, where there is no --secret. `make run` writes it.")]
 
 
 def find_secret(text: str | None, path: Path) -> bytes:

@@ -14,10 +14,8 @@ from pathlib import Path
 import uvicorn
 
 from local.page import Page
-from local.wiring import DATABASE, build_receiver
+from local.wiring import DATABASE, SECRET_FILE, build_receiver
 from server.serve import UVICORN, build_app, prepare
-
-SECRET_FILE = Path("var/signature-secret")
 
 WELCOME = """
 Listening on http://127.0.0.1:{port}, storing in {database}. The signature secret is {source}.

@@ -6,9 +6,7 @@ from pathlib import Path
 from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 from deployed.vendor import private_file
-from local.wiring import DATABASE
-
-_SECRET = Path("var/signature-secret")
+from local.wiring import DATABASE, SECRET_FILE
 
 
 def find(_: Place) -> Deployment:
@@ -23,9 +21,9 @@ class _Local(Deployment):
         # By the same variables as `make run`, which have to be set here too.
         self.url = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
         # As `make run` was started: here, or else in this clone.
-        folder = Path() if _SECRET.exists() else Path(__file__).resolve().parent.parent
+        folder = Path() if SECRET_FILE.exists() else Path(__file__).resolve().parent.parent
         self.source = os.environ.get("DT_DATABASE") or str(folder / DATABASE)
-        self._path = folder / _SECRET
+        self._path = folder / SECRET_FILE
         self.secret_command = f"cat {self._path}"
 
     def read_text(self) -> str:

@@ -9,6 +9,7 @@ from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, build_async
 from local.sqlite import SqliteStore
 
 DATABASE = "var/events.db"
+SECRET_FILE = Path("var/signature-secret")
 
 
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:

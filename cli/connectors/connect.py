@@ -30,13 +30,12 @@ from cli.connectors.receiver import Cloud, CloudName, CloudProject, CloudRegion,
 from cli.connectors.values import ACTIVE, HTTP_PUSH, USER_DISABLED, Connector, Project, shown_url
 from cli.places import find
 from cli.reading import DATABASE, From
-from cli.secret import find_secret
+from cli.secret import SECRET_FILE, Secret, SecretFile, find_secret
 from core.environment import is_secure_url
 from core.event import EVENT_TYPES
 from core.spelling import nearest
 from deployed.contract import Place
 
-_SECRET_FILE = Path("var/signature-secret")
 _NAME = "dtconn"
 _FIELDS = ("status", "name", "events", "labels", "headers", "secret")
 
@@ -90,15 +89,8 @@ def connect(
         list[str] | None,
         typer.Option("--header", metavar="NAME:VALUE", help="Send this HTTP header; repeatable; '' for none."),
     ] = None,
-    secret: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DT_SIGNATURE_SECRET", metavar="TEXT", help="The signature secret; the first, of a JSON array."
-        ),
-    ] = None,
-    secret_file: Annotated[
-        Path, typer.Option(help="Has the secret, where there is no --secret. `make run` writes it.")
-    ] = _SECRET_FILE,
+    secret: Secret = None,
+    secret_file: SecretFile = SECRET_FILE,
     no_secret: Annotated[
         bool, typer.Option("--no-secret", help="No secret: DT's asymmetric signature alone. Needs --test.")
     ] = False,
