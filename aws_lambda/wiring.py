@@ -8,8 +8,9 @@ from aws_lambda.log import build_log
 from aws_lambda.seen_keys import DynamoDbSeenKeys
 from aws_lambda.service import call, client
 from aws_lambda.sqs import SqsQueue
+from core.assembly import build
 from core.environment import Environment
-from core.receiver import Receiver, UnconfiguredReceiver, build
+from core.receiver import Receiver, UnconfiguredReceiver
 from core.stores.contract import Store
 from core.stores.dedup import Deduplicated
 from core.verify.secrets import ManagedSecrets
@@ -20,7 +21,7 @@ _TEMPLATE = "aws_lambda/template.yaml sets it"
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.assembly.build`.
 
     With an exception here, Lambda would answer 502 without a reason, and start a sandbox for each request.
     """

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from azure_functions.log import build_log
+from core.assembly import build_async
 from core.environment import Environment, SettingsError
-from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, build_async
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver
 from core.stores.contract import AsyncStore, Store
 from core.stores.dedup import Deduplicated
 from core.stores.threaded import Threaded
@@ -21,7 +22,7 @@ _THREADS = 32
 
 
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
-    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.assembly.build`.
 
     With an exception here, the host would have no function: it answers 404 to every delivery, and 200 at /.
     """

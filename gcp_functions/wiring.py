@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from core.assembly import build
 from core.environment import Environment
-from core.receiver import Receiver, UnconfiguredReceiver, build
+from core.receiver import Receiver, UnconfiguredReceiver
 from core.stores.contract import SeenKeys, Store
 from core.stores.dedup import Deduplicated
 from gcp_functions import firestore, pubsub
@@ -16,7 +17,7 @@ from gcp_functions.service import connect
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the receiver, even in an invalid environment; see `core.receiver.build`.
+    """Build the receiver, even in an invalid environment; see `core.assembly.build`.
 
     With an exception here, containers would end and restart, without an answer by the receiver.
     """

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
+from core.assembly import build_async
 from core.environment import Environment, SettingsError
-from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, build_async
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver
 from heroku.postgres import PostgresStore
 from heroku.url import database_url
 
 
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
-    """Build the receiver; see `core.receiver.build_async`."""
+    """Build the receiver; see `core.assembly.build_async`."""
     return build_async(environ, build_store)
 
 

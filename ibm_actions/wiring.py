@@ -7,15 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from core.assembly import build, build_async
 from core.environment import Environment, is_secure_url
-from core.receiver import (
-    AsyncReceiver,
-    AsyncUnconfiguredReceiver,
-    Receiver,
-    UnconfiguredReceiver,
-    build,
-    build_async,
-)
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, Receiver, UnconfiguredReceiver
 from core.stores.threaded import Threaded
 from ibm_actions.capacity import Capacity
 from ibm_actions.cloudant import CloudantStore
@@ -30,7 +24,7 @@ _WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
-    """Build the function's receiver, even in an invalid environment; see `core.receiver.build`."""
+    """Build the function's receiver, even in an invalid environment; see `core.assembly.build`."""
     return build(environ, build_store)
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from core.assembly import build_async
 from core.environment import Environment
-from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver, build_async
+from core.receiver import AsyncReceiver, AsyncUnconfiguredReceiver
 from local.sqlite import SqliteStore
 
 DATABASE = "var/events.db"
@@ -13,7 +14,7 @@ SECRET_FILE = Path("var/signature-secret")
 
 
 def build_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
-    """Build the receiver; see `core.receiver.build_async`."""
+    """Build the receiver; see `core.assembly.build_async`."""
     return build_async(environ, build_store)
 
 

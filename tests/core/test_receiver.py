@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import pytest
 
-from core.environment import Environment
 from core.event import Event
 from core.http import Request, Response, problem
 from core.log import Log
@@ -22,54 +21,15 @@ from core.receiver import (
     AsyncUnconfiguredReceiver,
     Receiver,
     UnconfiguredReceiver,
-    build,
-    build_async,
 )
 from core.settings import Settings
-from core.stores.contract import Outcome, StoreUnavailableError
+from core.stores.contract import StoreUnavailableError
 from core.verify.keys import KeysNeeded, KeysUnavailableError
-from core.verify.secrets import ManagedSecrets
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery
 from tests.support.es256 import JWKS, es256
+from tests.support.memory import AsyncMemory, Memory
 
 HS256 = {"DT_SIGNATURE_SECRET": SECRET}
-
-
-class Memory:
-    """A store for a moment. ``error`` is raised instead of storing."""
-
-    def __init__(self, error: BaseException | None = None, note: str | None = None) -> None:
-        self.events: dict[str, Event] = {}
-        self.deadlines: list[float] = []
-        self._error = error
-        self._note = note
-
-    def put(self, event: Event, deadline: float) -> Outcome:
-        self.deadlines.append(deadline - time.monotonic())
-        if self._error:
-            raise self._error
-        if event.key in self.events:
-            return Outcome.DUPLICATE
-        self.events[event.key] = event
-        return Outcome.STORED.noting(self._note)
-
-
-class AsyncMemory:
-    """The same, for an event loop."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self.steps: list[str] = []
-
-    async def open(self) -> None:
-        self.steps.append("open")
-
-    async def close(self) -> None:
-        self.steps.append("close")
-
-    async def put(self, event: Event, deadline: float) -> Outcome:
-        await asyncio.sleep(0)
-        return self._memory.put(event, deadline)
 
 
 class Bench:
@@ -232,46 +192,9 @@ def test_every_refusal_has_the_same_answer(make: Make) -> None:
 Built = Receiver | UnconfiguredReceiver | AsyncReceiver | AsyncUnconfiguredReceiver
 
 
-def build_either(kind: str, environ: dict[str, str], stream: io.StringIO, *variables: str) -> Built:
-    """Build a receiver whose store needs ``variables``."""
-
-    def store(environment: Environment) -> Any:
-        for name in variables:
-            environment.required(name, "for the store")
-        return Memory() if kind == "sync" else AsyncMemory(Memory())
-
-    return (build if kind == "sync" else build_async)(environ, store, Log(stream))
-
-
 def answer(receiver: Built, request: Request, started: float | None = None) -> Response:
     found = receiver.handle(request, started)
     return found if isinstance(found, Response) else asyncio.run(found)
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_unconfigured_receiver_answers_503_and_names_every_fault(kind: str) -> None:
-    stream = io.StringIO()
-    receiver = build_either(kind, {"DT_LEEWAY": "x"}, stream, "DT_TABLE", "DT_QUEUE")
-    assert isinstance(receiver, UnconfiguredReceiver)
-    assert answer(receiver, delivery()).status == 503
-    line = json.loads(stream.getvalue())
-    assert line["severity"] == "ERROR"
-    for name in ("DT_SIGNATURE_SECRET", "DT_LEEWAY", "DT_TABLE", "DT_QUEUE"):
-        assert name in line["reason"]
-    assert answer(receiver, Request("GET", "/healthz", [], b"")).status == 200
-    assert answer(receiver, Request("GET", "/", [], b""), time.monotonic()).status == 405
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_configured_receiver_is_built(kind: str) -> None:
-    receiver = build_either(kind, {**HS256, "DT_TABLE": "t"}, io.StringIO(), "DT_TABLE")
-    assert answer(receiver, delivery()).status == 200
-
-
-def test_managed_secrets_replace_the_secret() -> None:
-    secrets = ManagedSecrets(lambda: SECRET, "hint")
-    receiver = build({}, lambda _: Memory(), Log(io.StringIO()), lambda _: secrets)
-    assert answer(receiver, delivery()).status == 200
 
 
 def test_store_that_refuses_before_it_waits_is_503() -> None:
@@ -301,17 +224,6 @@ def test_async_receiver_opens_and_closes_its_store() -> None:
 def test_warnings_of_the_settings_are_logged_at_start(make: Make) -> None:
     [line] = make(DT_SIGNATURE_SECRET="short").lines
     assert line["severity"] == "WARNING"
-
-
-def test_misspelt_setting_of_a_store_is_logged_at_start() -> None:
-    def build_store(environment: Environment) -> Memory:
-        environment.get("DT_TABLE")
-        return Memory()
-
-    stream = io.StringIO()
-    build({"DT_SIGNATURE_SECRET": SECRET, "DT_TABEL": "x"}, build_store, Log(stream))
-    [line] = map(json.loads, stream.getvalue().splitlines())
-    assert (line["severity"], line["message"]) == ("WARNING", "DT_TABEL is not a setting. Do you mean DT_TABLE?")
 
 
 class Keys:

@@ -2,9 +2,9 @@
 
 import os
 
+from core.assembly import build_async
 from core.environment import Environment
 from core.event import Event
-from core.receiver import build_async
 from core.stores.contract import Outcome
 from server.serve import serve
 

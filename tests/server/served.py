@@ -17,8 +17,8 @@ from core.settings import Settings
 from server.asgi import App
 from server.protocol import Protocol
 from server.serve import UVICORN
-from tests.core.test_receiver import AsyncMemory, Memory
 from tests.support.deliveries import SECRET, body, signed
+from tests.support.memory import AsyncMemory, Memory
 
 # Seconds for what only has to happen.
 PATIENCE = 30

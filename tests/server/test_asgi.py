@@ -9,8 +9,8 @@ from core.log import Log
 from core.receiver import AsyncReceiver
 from core.settings import Settings
 from server.asgi import App, Message
-from tests.core.test_receiver import AsyncMemory, Memory
 from tests.support.deliveries import SECRET, delivery
+from tests.support.memory import AsyncMemory, Memory
 
 
 def run(app: App, scope: dict[str, Any], *kinds: str) -> list[Message]:

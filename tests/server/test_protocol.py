@@ -16,9 +16,9 @@ from core.receiver import DEADLINE, MAX_BODY
 from core.stores.contract import Outcome
 from server import connections, protocol
 from server.protocol import MAX_HEAD, MAX_PIPELINED
-from tests.core.test_receiver import AsyncMemory, Memory
 from tests.server.served import PATIENCE, Client, Served, post, served
 from tests.support.deliveries import body, fresh_body, signed
+from tests.support.memory import AsyncMemory, Memory
 
 
 @pytest.fixture

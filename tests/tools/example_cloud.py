@@ -42,7 +42,7 @@ def to_response(response: Response):
 
 from pathlib import Path
 
-from core.receiver import build
+from core.assembly import build
 from example_cloud.files import FileStore
 
 
