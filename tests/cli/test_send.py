@@ -1,7 +1,5 @@
 """``dtconn send`` against the real receiver, over a real socket, with real signatures."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -12,8 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,80 +19,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from core.event import Event
-from core.http import Request, Response
-from core.log import Log
-from core.receiver import Receiver
+from core.http import Response
 from core.settings import Settings
-from core.stores.contract import Outcome
 from dt_cloud.bodies import EVENT_TYPES
 from dt_cloud.signing import Es256Key
-from tests.support.deliveries import verified
-
-SECRET = "a signature secret of the tests, 40 bytes"
-ROOT = Path(__file__).parents[2]
-
-
-class MemoryStore:
-    """Keeps events for as long as a test takes."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, Event] = {}
-
-    def put(self, event: Event, deadline: float) -> Outcome:
-        return Outcome.DUPLICATE if self.events.setdefault(event.key, event) is not event else Outcome.STORED
-
-
-class Endpoint:
-    """A receiver on 127.0.0.1, which remembers what it was sent and what it said in its log."""
-
-    def __init__(self, environ: dict[str, str], answer: Callable[[Request], Response] | None = None) -> None:
-        self.store = MemoryStore()
-        self.requests: list[Request] = []
-        self._log = io.StringIO()
-        receiver = Receiver(Settings.load(environ), self.store, Log(self._log))
-        answering, requests = answer or receiver.handle, self.requests
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                request = Request("POST", self.path, self.headers.items(), body)
-                requests.append(request)
-                response = answering(request)
-                self.send_response(response.status)
-                for name, value in response.headers:
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(response.body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    @property
-    def reasons(self) -> list[str]:
-        """Return the reasons of the refusals from the log."""
-        lines = [json.loads(line) for line in self._log.getvalue().splitlines()]
-        return [line["reason"] for line in lines if "reason" in line]
-
-
-@contextlib.contextmanager
-def listening(
-    answer: Callable[[Request], Response] | None = None, environ: dict[str, str] | None = None
-) -> Iterator[Endpoint]:
-    endpoint = Endpoint(environ or {"DT_SIGNATURE_SECRET": SECRET}, answer)
-    thread = threading.Thread(target=endpoint.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.server.shutdown()
-        endpoint.server.server_close()
-        thread.join()
+from tests.support.deliveries import SECRET, verified
+from tests.support.endpoint import Endpoint, listening
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -148,12 +79,6 @@ def wait_for(endpoint: Endpoint, process: "subprocess.Popen[str]") -> None:
     """Wait for the second request, when the first is answered."""
     while len(endpoint.requests) < 2 and process.poll() is None:
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_one_temperature_is_stored(endpoint: Endpoint) -> None:
