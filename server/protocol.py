@@ -18,13 +18,12 @@ from uvicorn.server import ServerState
 
 from core.http import Request, Response
 from core.receiver import DEADLINE, MAX_BODY, TOO_LARGE
-from core.verify.signature import ES256_HEADER, HS256_HEADER
 from server.asgi import App, Scope
 from server.bridge import Bridge
 from server.connections import Connection
+from server.message import Message
 from server.wire import CONTINUE, HEAD_TIMEOUT, HEAD_TOO_LARGE, NOT_HTTP, to_bytes
 
-_SIGNATURE_HEADERS = frozenset({HS256_HEADER.encode(), ES256_HEADER.encode()})
 # DT's are below 2 KB, with its custom headers; routers add some.
 MAX_HEAD = 131_072
 # Requests that a connection may send before the first is answered.
@@ -67,15 +66,8 @@ class Protocol(Connection):
         self._parser = httptools.HttpRequestParser(self)
         # Of the packet that is being parsed: its size, and how many messages began in it.
         self._packet = self._begun = 0
-        # Of the message that is being read: when it began, or None; the bytes of its earlier packets; its parts;
-        # whether it is the last one, whether its client waits for "100 Continue", whether it asks for another protocol.
-        self._started: float | None = None
-        self._size = 0
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._request: Request | None = None  # from the end of the head
-        self._body: bytes | bytearray = b""
-        self._is_final = self._expects = self._upgrades = False
+        # What is being read; None between two requests.
+        self._message: Message | None = None
         # Whether a message of this packet was parsed again: once, because each time takes as long as the packet.
         self._has_upgraded = False
         # Whether what arrives is ignored; whether the client may still be sending; whether the connection is closed
@@ -104,7 +96,7 @@ class Protocol(Connection):
             return
         self._packet, self._begun = len(data), 0
         self._has_upgraded = False
-        begins = self._started is None
+        begins = self._message is None
         while True:
             try:
                 self._parser.feed_data(data)
@@ -112,7 +104,7 @@ class Protocol(Connection):
             except httptools.HttpParserUpgrade as upgrade:
                 if self._is_deaf:
                     return
-                data = self._without_upgrade() + data[upgrade.args[0] :]
+                data = self._parsed_again() + data[upgrade.args[0] :]
             except httptools.HttpParserCallbackError as error:
                 if isinstance(error.__context__, _Unread):
                     return
@@ -121,14 +113,15 @@ class Protocol(Connection):
                 if not self._is_deaf:
                     self._refuse(NOT_HTTP, "not_http")
                 return
-        if self._started is None or self._is_deaf:
+        message = self._message
+        if message is None or self._is_deaf:
             return
         # Not the packet in which requests before this one ended.
         if self._begun == begins:
-            self._size += self._packet
-        if self._request is None and self._size > MAX_HEAD:
+            message.size += self._packet
+        if message.request is None and message.size > MAX_HEAD:
             self._refuse(HEAD_TOO_LARGE, "head_too_large")
-        elif self._size > MAX_HEAD + MAX_BODY:  # chunks may have extensions, and the last one a trailer
+        elif message.size > MAX_HEAD + MAX_BODY:  # chunks may have extensions, and the last one a trailer
             self._refuse(TOO_LARGE, "too_large")
         else:
             self._connections.wait(self)
@@ -174,16 +167,16 @@ class Protocol(Connection):
 
     def expire(self) -> None:
         """End a state that has lasted too long."""
-        if self._started is None:
+        if self._message is None:
             self.transport.abort()
-        elif self._request is None:
+        elif self._message.request is None:
             self._refuse(HEAD_TIMEOUT, "head_timeout")
         else:
             self._give_up("body_timeout")
 
     def evict(self) -> None:
         """Make place for another connection, or for another message."""
-        if self._started is None:
+        if self._message is None:
             self.transport.abort()
         else:
             self._give_up("too_many_bodies")
@@ -192,131 +185,111 @@ class Protocol(Connection):
 
     def on_message_begin(self) -> None:
         """Begin a message."""
-        if self._upgrades:  # it is parsed again
-            self._upgrades = False
+        if self._is_deaf:  # the one before was the last
+            raise _Unread
+        if self._message and self._message.upgrades:  # it is parsed again
+            self._message.upgrades = False
             return
-        self._started = self._connections.begin(self)
-        self._size = 0
+        self._message = Message(self._connections.begin(self))
         self._begun += 1
         self._bound()
 
     def on_url(self, url: bytes) -> None:
         """Add a part of the URL."""
-        self._url += url
+        assert self._message
+        self._message.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header."""
-        if self._request is None:  # a trailer is none
-            self._headers.append((name.lower(), value))
+        assert self._message
+        if self._message.request is None:  # a trailer is none
+            self._message.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Refuse what can be refused without the body."""
-        parser = self._parser
-        signatures, length, has_encoding, expects = [], 0, False, False
-        for name, value in self._headers:
-            if name in _SIGNATURE_HEADERS:
-                signatures.append((name.decode(), value.decode("latin-1")))
-            elif name == b"content-length":
-                length = int(value.lstrip(b"0")[:18] or b"0")  # digits; with more of them it is too large anyway
-            elif name == b"transfer-encoding":
-                has_encoding = True
-            elif name == b"expect":
-                expects = value.lower() == b"100-continue"
-        method = parser.get_method().decode()
-        version = parser.get_http_version()
-        self._request = Request(method, _path(self._url), signatures, b"")
+        parser, message = self._parser, self._message
+        assert message
+        method, version = parser.get_method().decode(), parser.get_http_version()
+        message.end_head(method)
         upgrades = parser.should_upgrade() and method != "CONNECT"
-        if (version != "1.1" and (version != "1.0" or has_encoding)) or (upgrades and self._has_upgraded):
+        if (version != "1.1" and (version != "1.0" or message.is_encoded)) or (upgrades and self._has_upgraded):
             self._refuse(NOT_HTTP, "not_http")
-        elif self._size + self._packet > MAX_HEAD < self._head_size():
+        elif message.size + self._packet > MAX_HEAD < message.head_size:
             self._refuse(HEAD_TOO_LARGE, "head_too_large")
-        elif length > MAX_BODY and method == "POST":
-            self._refuse(TOO_LARGE, "too_large")
-        elif method != "POST" and (length or has_encoding or method == "CONNECT"):
+        elif method != "POST" and (message.has_body or method == "CONNECT"):
             self._stop()
             self._complete()
-        if self._started is None:
+        elif message.length > MAX_BODY:
+            self._refuse(TOO_LARGE, "too_large")
+        if self._is_deaf:
             raise _Unread
         if upgrades:
-            self._has_upgraded = self._upgrades = True
+            self._has_upgraded = message.upgrades = True
             return
-        self._is_final = version == "1.0" or not parser.should_keep_alive()
-        if expects and version == "1.1" and (length or has_encoding):
-            self._expects = True
-            self._continue()
+        message.is_last = version == "1.0" or not parser.should_keep_alive()
+        message.expects = message.expects and version == "1.1" and message.has_body
+        self._continue()
 
     def on_body(self, data: bytes) -> None:
         """Add a part of the body."""
-        if not self._body:
-            self._body = data
-            return
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += data
-        if len(self._body) > MAX_BODY:
+        assert self._message
+        if self._message.add(data) > MAX_BODY:
             self._refuse(TOO_LARGE, "too_large")
             raise _Unread
 
     def on_message_complete(self) -> None:
         """Answer the message, or let it wait for those before it."""
-        if self._upgrades:
+        assert self._message
+        if self._message.upgrades:
             return
         if len(self._waiting) >= MAX_PIPELINED:
             self._give_up("too_many_bodies")
             raise _Unread
-        if self._is_final:
+        if self._message.is_last:
             self._closes = self._is_deaf = True
-        assert self._request
-        self._request.body = bytes(self._body)
+        self._message.end()
         self._complete()
 
     # ---- reading ----
 
-    def _head_size(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
-
-    def _without_upgrade(self) -> bytes:
-        """Return the head of the message without its wish for another protocol, to be parsed again.
-
-        The parser takes all that follows such a head for the other protocol. A server may ignore the wish:
-        https://www.rfc-editor.org/rfc/rfc9110.html#section-7.8
-        """
-        assert self._request
-        version = self._parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (self._request.method.encode(), self._url, version)]
-        lines += [name + b": " + value for name, value in self._headers if name != b"upgrade"]
-        self._url, self._headers, self._request = b"", [], None
+    def _parsed_again(self) -> bytes:
+        """Return the head of a message that wishes for another protocol, without the wish, for a new parser."""
+        assert self._message
+        head = self._message.without_upgrade(self._parser.get_http_version())
         self._parser = httptools.HttpRequestParser(self)
-        return b"\r\n".join((*lines, b"", b""))
+        return head
 
     def _refuse(self, response: Response, reason: str) -> None:
         """Answer the message without reading on."""
         self._stop()
-        self._complete(self._receiver.refuse(self._request or _NO_REQUEST, response, reason, self._since()))
+        request, started = self._seen()
+        self._complete(self._receiver.refuse(request, response, reason, started))
 
     def _give_up(self, reason: str) -> None:
         """Answer a message that has not arrived in full."""
         self._stop()
-        self._complete(self._receiver.give_up(self._request or _NO_REQUEST, reason, self._since()))
+        request, started = self._seen()
+        self._complete(self._receiver.give_up(request, reason, started))
 
-    def _since(self) -> float:
-        return self.since if self._started is None else self._started
+    def _seen(self) -> tuple[Request, float]:
+        """Return what is known of the request that is being read, and when it began."""
+        message = self._message
+        return (message.request or _NO_REQUEST, message.started) if message else (_NO_REQUEST, self.since)
 
     def _stop(self) -> None:
         self._closes = self._is_deaf = self._is_unread = True
 
     def _disconnect(self) -> None:
         """Drop a message whose rest will not come."""
-        if self._request and self._started is not None:
-            self._receiver.give_up(self._request, "disconnected", self._started)
-        self._started = self._request = None
+        if self._message and self._message.request:
+            self._receiver.give_up(self._message.request, "disconnected", self._message.started)
+        self._message = None
 
     def _complete(self, answer: Response | None = None) -> None:
         """Answer the message, or let it wait for those before it. No more of it is read."""
-        request, started = self._request or _NO_REQUEST, self._since()
+        request, started = self._seen()
         scope = self._scope(request) if self._app.page and request.method == "GET" and not answer else None
-        self._started = self._request = None
-        self._url, self._headers, self._body, self._expects = b"", [], b"", False
+        self._message = None
         self._connections.complete(self)
         self._bound()
         if self._is_answering or self._blocked is not None or self._waiting:
@@ -332,15 +305,15 @@ class Protocol(Connection):
             "method": request.method,
             "path": request.path,
             "http_version": self._parser.get_http_version(),
-            "headers": self._headers,
+            "headers": self._message.headers if self._message else [],
         }
 
     def _bound(self) -> None:
         """Say how long the present state may last."""
         if self._blocked is not None:
             self.since, self.limit = self._blocked, BLOCKED
-        elif self._started is not None:
-            self.since, self.limit = self._started, DEADLINE
+        elif self._message:
+            self.since, self.limit = self._message.started, DEADLINE
         else:
             self.limit = math.inf  # the receiver answers in time
 
@@ -374,7 +347,7 @@ class Protocol(Connection):
         self._is_starting = False
         if self._is_answering or self._blocked is not None or self.transport.is_closing():
             return
-        if self._started is not None:
+        if self._message:
             self._continue()
         elif self._closes:
             self._end()
@@ -386,8 +359,8 @@ class Protocol(Connection):
 
     def _continue(self) -> None:
         """Ask for the body, if the client waits for that."""
-        if self._expects and not (self._is_answering or self._waiting):
-            self._expects = False
+        if self._message and self._message.expects and not (self._is_answering or self._waiting):
+            self._message.expects = False
             self.transport.write(CONTINUE)
 
     def _end(self) -> None:
@@ -400,9 +373,3 @@ class Protocol(Connection):
         else:
             self._connections.rest(self, BLOCKED)
             self.transport.close()
-
-
-def _path(url: bytes) -> str:
-    if not url.startswith(b"/"):  # a proxy's form
-        url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
-    return url.partition(b"?")[0].decode("latin-1")

@@ -168,9 +168,13 @@ def test_connect_is_refused(client: Client) -> None:
     assert (reply.status, reply.is_last) == (405, True)
 
 
-@pytest.mark.parametrize("request_line", ["POST / HTTP/1.0", "POST / HTTP/1.1\r\nConnection: close"])
-def test_last_request_of_a_connection(server: Served, client: Client, request_line: str) -> None:
-    reply = client.send(post().replace(b"POST / HTTP/1.1", request_line.encode()), b"anything after it").answer()
+@pytest.mark.parametrize("after", [b"anything after it", post(b"{}")])
+@pytest.mark.parametrize(
+    "request_line",
+    ["POST / HTTP/1.0", "POST / HTTP/1.0\r\nConnection: keep-alive", "POST / HTTP/1.1\r\nConnection: close"],
+)
+def test_last_request_of_a_connection(server: Served, client: Client, request_line: str, after: bytes) -> None:
+    reply = client.send(post().replace(b"POST / HTTP/1.1", request_line.encode()), after).answer()
     assert (reply.status, reply.is_last) == (200, True)
     assert client.rest() == b""
     assert server.reasons == [None]
@@ -188,6 +192,12 @@ def test_expect_continue(server: Served, client: Client) -> None:
     large = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
     assert client.send(large).answer().status == 413
     assert server.bodies == [content]
+
+
+def test_expect_of_http_1_0_is_ignored(client: Client) -> None:
+    head = post(None, "Expect: 100-continue", sends=b"").replace(b"HTTP/1.1", b"HTTP/1.0")
+    client.send(head)
+    assert client.send(body()).answer().status == 200
 
 
 def test_upgrade_is_ignored_and_the_body_is_intact(server: Served, client: Client) -> None:
