@@ -200,10 +200,9 @@ class Protocol(Connection):
         self._message.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header."""
+        """Add a header; also a trailer, which comes when the headers have been read."""
         assert self._message
-        if self._message.request is None:  # a trailer is none
-            self._message.headers.append((name.lower(), value))
+        self._message.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Refuse what can be refused without the body."""

@@ -6,7 +6,8 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -140,3 +141,18 @@ def post(content: bytes | None = None, *lines: str, sends: bytes | None = None) 
         headers.append(f"Content-Length: {len(content)}")
     head = "\r\n".join(("POST / HTTP/1.1", "Host: x", *headers, *lines, "", ""))
     return head.encode() + (content if sends is None else sends)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Return when a condition holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def send_until_disconnected(client: Client, data: bytes) -> None:
+    """Send the same again and again, until the server closes the connection."""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while True:
+            client.send(data)
