@@ -7,7 +7,8 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -38,7 +39,7 @@ _COUNTED = (
 
 
 class SqsReader(Reader):
-    """Receives messages, gives all of them back, also after an error, and deletes none.
+    """Receives messages, gives all of them back, also after an error or an interrupt, and deletes none.
 
     If it is killed, the messages are visible again after 5 minutes.
 
@@ -53,9 +54,11 @@ class SqsReader(Reader):
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs = sqs
         self._url = url
+        self._thread = ThreadPoolExecutor(1)
 
     def close(self) -> None:
         """Close the connections."""
+        self._thread.shutdown()
         self._sqs.close()
 
     def matching(self, query: Query) -> Iterator[Event]:
@@ -78,7 +81,13 @@ class SqsReader(Reader):
                     f"The queue has more messages than could be received in {_RECEIVING // 60} minutes. "
                     "Read fewer with --limit, or process them with `python -m aws_lambda.worker`."
                 )
-            answer = self._receive()
+            call = self._thread.submit(self._receive)
+            try:
+                answer = call.result()
+            except KeyboardInterrupt:
+                # SQS hides the messages of this call too: wait for their receipt handles.
+                handles |= _handles(call.result().get("Messages", ()))
+                raise
             messages = answer.get("Messages")
             if not messages:
                 break
@@ -86,7 +95,7 @@ class SqsReader(Reader):
             late = late + 1 if all(_sent(message) > begin + 1 for message in messages) else 0
             # SQS may deliver a message twice. Only its last receipt handle is valid.
             found += filter(query.matches, (event_of(one) for one in messages if one["MessageId"] not in handles))
-            handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+            handles |= _handles(messages)
         return found
 
     def _receive(self) -> dict[str, Any]:
@@ -146,6 +155,10 @@ def region_of(url: str) -> str | None:
     """Return the region in the URL of a queue, if there is one."""
     found = _REGION(url)
     return found and found[1]
+
+
+def _handles(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    return {message["MessageId"]: message["ReceiptHandle"] for message in messages}
 
 
 def _sent(message: Mapping[str, Any]) -> float:

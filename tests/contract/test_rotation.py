@@ -50,7 +50,10 @@ def rotate(deployed: Deployed, url: str, *options: str) -> Result:
 
 @contextmanager
 def counting(url: str, answers: "Counter[int]") -> Iterator[str]:
-    """Yield the address of a server that passes requests on, and counts the answers by status."""
+    """Yield the address of a server that passes requests on, and counts the answers to DT Cloud by status.
+
+    The command may be answered 401, until every instance has the new secret; DT Cloud may not.
+    """
     target = urlsplit(url)
 
     def pass_on(method: str, _: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -63,7 +66,8 @@ def counting(url: str, answers: "Counter[int]") -> Iterator[str]:
             answer = Answer(502, {}, b"")
         finally:
             connection.close()
-        answers[answer.status] += 1
+        if not headers["User-Agent"].startswith("dtconn"):
+            answers[answer.status] += 1
         return answer
 
     with front(pass_on) as address:
@@ -114,7 +118,6 @@ def test_rotation_under_100_deliveries_a_second_refuses_none(
         for name, value in cloud.environment().items():
             monkeypatch.setenv(name, value)
         connector = connect(deployed, url)
-        answers.clear()  # of a wrong secret too
         sensor = cloud.sensor("touch")
         with publishing(cloud, sensor):
             until(lambda: cloud.books(connector)[1] > 0, 60)

@@ -102,6 +102,8 @@ class StandIn:
     def freeze(self) -> None:
         """Freeze it: it accepts connections and does not answer."""
         self._running().send_signal(signal.SIGSTOP)
+        # Reported when the last of its threads has stopped; one may answer until then.
+        os.waitid(os.P_PID, self._running().pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Continue it. It then handles the requests that arrived meanwhile, even if the clients have disconnected."""
