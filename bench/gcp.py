@@ -54,18 +54,17 @@ requests = [Request("POST", "/", [("X-Dt-Signature", token)], body.encode()) for
 made = []
 real = Service.call
 def record(self, method, path, deadline, document=None, **options):
-    made.append((method, self._url + path, None if document is None else json.dumps(document).encode()))
+    made.append((self._client, method, path, None if document is None else json.dumps(document).encode()))
     return real(self, method, path, deadline, document, **options)
 Service.call = record
 for request in requests:
     assert main.receiver.handle(request).status == 200
 Service.call = real
 per_event = len(made) // len(requests)
-http = main.receiver._store._queue._pubsub._pool
 headers = {"Content-Type": "application/json"}
 def bare(number):
-    for method, url, body in made[number * per_event:(number + 1) * per_event]:
-        json.loads(http.urlopen(method, url, body=body, headers=headers).data)
+    for client, method, path, body in made[number * per_event:(number + 1) * per_event]:
+        json.loads(client.send(method, path, body, headers).data)
 def whole(number):
     main.receiver.handle(requests[number])
 count = len(requests)

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import certifi
 import google.auth
 from google.auth.credentials import Credentials, TokenState
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import DEFAULT_RETRYABLE_STATUS_CODES, Request
-from urllib3 import PoolManager
-from urllib3.exceptions import HTTPError
 
 from core.service.attempts import READ_TIMEOUT
+from core.service.client import CallError, fetch
 from core.service.sockets import bounded
 
 _SCOPES = ("https://www.googleapis.com/auth/pubsub", "https://www.googleapis.com/auth/datastore")
@@ -28,12 +28,11 @@ class Identity:
     its own client that retries for 15 seconds and more, and looks up a region's boundary on a thread.
 
     Args:
-        pool: Fetches tokens.
         find: Returns the credentials, or raises google-auth's errors. Called once, and again after a failure.
     """
 
-    def __init__(self, pool: PoolManager, find: Callable[[Request], Credentials]) -> None:
-        self._request = _Request(pool)
+    def __init__(self, find: Callable[[Request], Credentials]) -> None:
+        self._request = _Request()
         self._find = find
         self._credentials: Credentials | None = None
 
@@ -73,9 +72,6 @@ class Identity:
 class _Request(Request):
     """Google-auth's HTTP request, without retries: google-auth sleeps for up to 15 s between them."""
 
-    def __init__(self, pool: PoolManager) -> None:
-        self._pool = pool
-
     def __call__(
         self,
         url: str,
@@ -86,9 +82,9 @@ class _Request(Request):
         **_: Any,
     ) -> Any:
         try:
-            answer = self._pool.urlopen(method, url, body=body, headers=headers)
-        except HTTPError as error:
-            raise TokenError(type(error).__name__) from None
+            answer = fetch(method, url, body, headers or {}, certifi.where())
+        except CallError as error:
+            raise TokenError(str(error)) from None
         if answer.status in DEFAULT_RETRYABLE_STATUS_CODES:
             raise TokenError(f"HTTP {answer.status}")
         return answer

@@ -1,4 +1,4 @@
-"""Google Cloud's REST APIs, with google-auth and one connection pool: nothing runs after a request.
+"""Google Cloud's REST APIs, with google-auth and kept connections: nothing runs after a request.
 
 Why not the client libraries: docs/decisions/0017-rest.md.
 """
@@ -12,17 +12,14 @@ import certifi
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport import Request
-from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError
 
+from core import NAME
 from core.service.attempts import ATTEMPT, attempts
+from core.service.client import Answer, CallError, Client
 from core.service.sockets import bounded
-from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 from gcp_functions.identity import LOGIN, Identity, TokenError, application_default
 
-# At least the number of functions-framework's threads; terraform/ sets 20.
-_CONNECTIONS = 32
 _WORD = re.compile("[A-Z_]{1,40}").fullmatch
 
 
@@ -30,14 +27,13 @@ class Service:
     """One service; safe to call from several threads. Calls are independent: a failure does not affect the next.
 
     Args:
-        url: The base URL of all paths.
+        url: The service's address, without a path.
         find: Returns the credentials; see `gcp_functions.identity.Identity`.
     """
 
     def __init__(self, url: str, find: Callable[[Request], Credentials]) -> None:
-        self._url = url
-        self._pool = pool_manager(_CONNECTIONS, certifi.where())
-        self._identity = Identity(self._pool, find)
+        self._client = Client(url, certifi.where())
+        self._identity = Identity(find)
 
     def call(
         self, method: str, path: str, deadline: float, document: object = None, none_if: str = ""
@@ -46,7 +42,7 @@ class Service:
 
         Args:
             method: The HTTP method.
-            path: Path and query, relative to the service's address.
+            path: Path and query, percent-encoded.
             deadline: ``time.monotonic()`` seconds.
             document: The body, as JSON; none if None.
             none_if: A code of Google that is not a failure, such as ``ALREADY_EXISTS``; the result is then None.
@@ -67,7 +63,10 @@ class Service:
             except TokenError as error:
                 cause = f"no token: {error}"
                 continue
-            except (HTTPError, GoogleAuthError) as error:
+            except CallError as error:
+                cause = str(error)
+                continue
+            except GoogleAuthError as error:
                 cause = type(error).__name__
                 continue
             try:
@@ -84,17 +83,17 @@ class Service:
                 break
         raise StoreUnavailableError(cause)
 
-    def _send(self, method: str, path: str, body: bytes | None) -> BaseHTTPResponse:
+    def _send(self, method: str, path: str, body: bytes | None) -> Answer:
         answer = self._send_once(method, path, body)
         if answer.status == 401:
             self._identity.renew()
             answer = self._send_once(method, path, body)
         return answer
 
-    def _send_once(self, method: str, path: str, body: bytes | None) -> BaseHTTPResponse:
-        headers = {"Content-Type": "application/json"}
+    def _send_once(self, method: str, path: str, body: bytes | None) -> Answer:
+        headers = {"Content-Type": "application/json", "User-Agent": NAME}
         self._identity.apply(headers)
-        return self._pool.urlopen(method, self._url + path, body=body, headers=headers)
+        return self._client.send(method, path, body, headers)
 
 
 def connect(url: str, emulator: str) -> Service:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from core.assembly import build
 from core.environment import Environment
@@ -52,4 +53,5 @@ def _full_name(environment: Environment, variable: str, form: str) -> str:
     name = environment.required(variable, f"it has the form {form}. gcp_functions/terraform sets it")
     if name and not re.fullmatch(re.sub("[A-Z]+", "[^/]+", form), name):
         environment.faults.append(f"{variable} must have the form {form}.")
-    return name
+    # For the paths of URLs.
+    return quote(name, safe="/:()", errors="surrogateescape")

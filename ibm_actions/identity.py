@@ -13,8 +13,8 @@ from ibm_cloud_sdk_core.token_managers.iam_request_based_token_manager import IA
 from ibm_cloud_sdk_core.token_managers.iam_token_manager import IAMTokenManager
 
 from core.service.attempts import ATTEMPT, attempts
+from core.service.client import CallError, fetch
 from core.service.sockets import bounded
-from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 
 # The share of a token's life after which it is renewed; the same as in IBM's SDK.
@@ -48,7 +48,6 @@ class IamLogin:
         # The SDK's default is `requests.request`, with a time-out for each read.
         manager._request = self._send
         self._manager = manager
-        self._pool = pool_manager(1, certifi.where())
         self._clock = clock
         self._header = ""
         self._renew_at = self._expires_at = float("-inf")
@@ -89,7 +88,9 @@ class IamLogin:
                 self._fault = f"HTTP {error.status}"
                 if error.status < 500 and error.status != 429:
                     break
-            except Exception as error:  # network, Code Engine's token file, unreadable answer
+            except CallError as error:
+                self._fault = str(error)
+            except Exception as error:  # Code Engine's token file, unreadable answer
                 self._fault = type(error).__name__ if type(error) is not Exception else _NOT_LINKED
             else:
                 self._header = header
@@ -104,7 +105,7 @@ class IamLogin:
     ) -> Any:
         """Send the SDK's request on a connection with the time limit, without following redirects."""
         sent = {name: value for name, value in headers.items() if value}
-        answer = self._pool.urlopen(method, url, body=urlencode(data), headers=sent, redirect=False)
+        answer = fetch(method, url, urlencode(data), sent, certifi.where())
         if answer.status != 200:
             raise _Refused(answer.status)
         return json.loads(answer.data)

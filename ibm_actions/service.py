@@ -1,4 +1,4 @@
-"""Cloudant's HTTP API, with one connection pool: nothing runs after a request.
+"""Cloudant's HTTP API, with kept connections: nothing runs after a request.
 
 Why not the SDK: docs/decisions/0021-cloudant.md. Apache CouchDB has the same API.
 """
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import certifi
-from urllib3.exceptions import HTTPError
 
+from core import NAME
 from core.service.attempts import ATTEMPT, attempts
+from core.service.client import CallError, Client
 from core.service.sockets import bounded
-from core.service.transport import pool_manager
 from core.stores.contract import StoreUnavailableError
 
 # The number of the application's threads.
@@ -65,21 +65,20 @@ class Service:
     """One instance of Cloudant; safe to call from several threads. A failure does not affect the next call.
 
     Args:
-        url: The base URL of all paths.
+        url: The instance's address, without a path.
         login: The credentials.
     """
 
     def __init__(self, url: str, login: Login) -> None:
-        self._url = url
         self._login = login
-        self._pool = pool_manager(CONNECTIONS, certifi.where())
+        self._client = Client(url, certifi.where())
 
     def call(self, method: str, path: str, deadline: float, document: object = None) -> Answer:
         """Make a request, with the retries of `core.service.attempts`.
 
         Args:
             method: The HTTP method.
-            path: Path and query, relative to the instance's address.
+            path: Path and query, percent-encoded.
             deadline: ``time.monotonic()`` seconds.
             document: The body, as JSON; none if None.
 
@@ -93,12 +92,12 @@ class Service:
         cause, was_refused = "deadline", False
         for _ in attempts(deadline):
             header = self._login.header(deadline)
-            headers = {"Authorization": header, "Content-Type": "application/json"}
+            headers = {"Authorization": header, "Content-Type": "application/json", "User-Agent": NAME}
             try:
                 with bounded(ATTEMPT):
-                    answer = self._pool.urlopen(method, self._url + path, body=body, headers=headers, redirect=False)
-            except HTTPError as error:
-                cause = type(error).__name__
+                    answer = self._client.send(method, path, body, headers)
+            except CallError as error:
+                cause = str(error)
                 continue
             try:
                 found = json.loads(answer.data)

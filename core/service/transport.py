@@ -6,12 +6,11 @@ For adapters, whose packages have urllib3; the rest of core does not import this
 import socket
 from typing import NoReturn
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from core.service.attempts import CONNECT_TIMEOUT, READ_TIMEOUT
 from core.service.sockets import BoundedSocket, BoundedTlsSocket, create_connection
 
 
@@ -56,20 +55,3 @@ class _TlsPool(HTTPSConnectionPool):
 
 # For `pool_classes_by_scheme` of a urllib3 pool manager.
 POOLS = {"http": _Pool, "https": _TlsPool}
-
-
-def pool_manager(connections: int, ca_certs: str) -> PoolManager:
-    """Create a pool manager with the time-outs of `core.service.attempts`, and without retries.
-
-    Args:
-        connections: The number of connections kept for each host.
-        ca_certs: The file of trusted certificates.
-    """
-    manager = PoolManager(
-        maxsize=connections,
-        timeout=Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-        retries=False,
-        ca_certs=ca_certs,
-    )
-    manager.pool_classes_by_scheme = POOLS
-    return manager

@@ -12,9 +12,16 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
 
 from core.service.sockets import bounded
-from core.service.transport import POOLS, pool_manager
+from core.service.transport import POOLS
 from tests.support.certificates import certificate, serving
 from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
+
+
+def pool_manager(ca_certs: str | None = None) -> urllib3.PoolManager:
+    """Create what a client would."""
+    manager = urllib3.PoolManager(retries=False, timeout=5, ca_certs=ca_certs)
+    manager.pool_classes_by_scheme = POOLS
+    return manager
 
 
 @contextmanager
@@ -22,7 +29,7 @@ def server(folder: Path, scheme: str, *replies: Reply) -> Iterator[tuple[Loopbac
     """Give a server that answers so, and connection pools that trust it."""
     path, tls = serving(folder)
     with loopback(in_turn(*replies), tls if scheme == "https" else None) as running:
-        pools = pool_manager(2, str(path))
+        pools = pool_manager(str(path))
         yield running, pools
         pools.clear()
 
@@ -66,7 +73,7 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
     other.write_bytes(certificate()[0])
     with server(tmp_path, "https", success()) as (running, _):
         with pytest.raises(SSLError):
-            pool_manager(1, str(other)).urlopen("GET", running.url)
+            pool_manager(str(other)).urlopen("GET", running.url)
         assert running.calls == []
 
 
@@ -80,4 +87,4 @@ def test_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
 )
 def test_connect_error_is_that_of_urllib3(url: str, seconds: float, error: type[Exception]) -> None:
     with pytest.raises(error), bounded(seconds):
-        pool_manager(1, "").urlopen("GET", url)
+        pool_manager().urlopen("GET", url)

@@ -1,4 +1,4 @@
-"""How Google's services fail, by google-auth and urllib3 as they are."""
+"""How Google's services fail, by google-auth and our client as they are."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Calls to Google by the real google-auth and urllib3: requests and connections. Faults are in faults.py."""
+"""Calls to Google by the real google-auth: requests and connections. Faults are in faults.py."""
 
 import time
 

@@ -124,7 +124,7 @@ def test_slow_steps_together_stay_within_the_deadline() -> None:
 
 
 def test_dripping_answer_is_accepted_only_when_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    """urllib3's read timeout is for each byte, not for the whole answer. An incomplete answer is refused."""
+    """A read timeout is for each byte, not for the whole answer. An incomplete answer is refused."""
     answer = written().content
     cut = {"Content-Length": "99", "Connection": "close"}
     with loopback(in_turn(Reply(201, Drops(answer)), Reply(201, Drops(answer[:9]), cut), SILENT)) as server:
