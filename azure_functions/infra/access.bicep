@@ -1,9 +1,12 @@
-// What the function may do. A module, because only here the principal is known early enough to be part of a name. An
-// assignment cannot be given to another principal, so an identity that is made anew needs one with another name:
-// https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
+// What the function may do, and who may read what it stored. A module, because only here the principal of the function is
+// known early enough to be part of a name. An assignment cannot be given to another principal, so an identity that is
+// made anew needs one with another name: https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
 
 @description('The principal of the function.')
 param principalId string
+
+@description('The principal that may read the store of events. Empty: none.')
+param readerId string
 
 @description('Where events go: service_bus, storage_queue or table.')
 param store string
@@ -43,6 +46,9 @@ var secretsUser = subscriptionResourceId(definitions, '4633458b-17de-408a-b874-0
 var serviceBusDataSender = subscriptionResourceId(definitions, '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39')
 var queueDataMessageSender = subscriptionResourceId(definitions, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
 var tableDataContributor = subscriptionResourceId(definitions, '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
+var serviceBusDataReceiver = subscriptionResourceId(definitions, '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0')
+var queueDataReader = subscriptionResourceId(definitions, '19e7f393-937e-4f77-808e-94535e297925')
+var tableDataReader = subscriptionResourceId(definitions, '76199698-9eea-4c19-bc75-cec21354c6b6')
 
 // ---- to run ---------------------------------------------------------------------------------------------------------
 
@@ -156,5 +162,35 @@ resource ofTable 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (stor
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: tableDataContributor
+  }
+}
+
+// ---- to read --------------------------------------------------------------------------------------------------------
+
+// Owner does not include it.
+resource readerOfServiceBusQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (store == 'service_bus' && !empty(readerId)) {
+  name: guid(serviceBusQueue.id, readerId, serviceBusDataReceiver)
+  scope: serviceBusQueue
+  properties: {
+    principalId: readerId
+    roleDefinitionId: serviceBusDataReceiver
+  }
+}
+
+resource readerOfStorageQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (store == 'storage_queue' && !empty(readerId)) {
+  name: guid(storageQueue.id, readerId, queueDataReader)
+  scope: storageQueue
+  properties: {
+    principalId: readerId
+    roleDefinitionId: queueDataReader
+  }
+}
+
+resource readerOfTable 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (store == 'table' && !empty(readerId)) {
+  name: guid(table.id, readerId, tableDataReader)
+  scope: table
+  properties: {
+    principalId: readerId
+    roleDefinitionId: tableDataReader
   }
 }

@@ -23,6 +23,13 @@ param redundancy string = ''
 @description('Whether the stores of events are locked against deletion. Locks need the role Owner or User Access Administrator.')
 param lock bool = true
 
+// The type of the principal is not given: Azure knows it, and older versions of azd do not.
+@description('The id of the user or service principal that deploys, who gets the role for reading the store of events. Empty: nobody.')
+param principalId string = ''
+
+@description('Whether that principal gets the role. false: for example where a policy allows no roles for single users.')
+param readAccess bool = true
+
 // ---- authentication -------------------------------------------------------------------------------------------------
 
 // An empty value keeps the secret in Key Vault, so a deployment neither deletes it nor reverts a rotation. azd has
@@ -291,6 +298,7 @@ module access 'access.bicep' = {
     // The names need it: an assignment cannot be given to another principal. A preview does not see the assignments.
     #disable-next-line what-if-short-circuiting
     principalId: identity.properties.principalId
+    readerId: readAccess ? principalId : ''
     store: store
     storageName: storage.name
     applicationInsightsName: applicationInsights.name

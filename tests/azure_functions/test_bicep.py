@@ -82,7 +82,8 @@ def test_no_list_keys_and_no_preview_api_version() -> None:
 
 def setting(parameter: str) -> str:
     """Return the variable that azd takes a parameter from, which is also the function's, if it has one."""
-    return "DT_PROJECT_ID" if parameter == "projectIds" else "DT" + re.sub("(^|(?=[A-Z]))", "_", parameter).upper()
+    by_name = {"projectIds": "DT_PROJECT_ID", "principalId": "AZURE_PRINCIPAL_ID"}
+    return by_name.get(parameter) or "DT" + re.sub("(^|(?=[A-Z]))", "_", parameter).upper()
 
 
 def test_azd_takes_each_parameter_from_its_own_variable() -> None:

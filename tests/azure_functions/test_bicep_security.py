@@ -27,6 +27,12 @@ SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 SERVICE_BUS_DATA_SENDER = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39"
 QUEUE_DATA_MESSAGE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
 TABLE_DATA_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
+# The role with which the reader of each store reads, on the queue or table alone.
+READ_ROLES = {
+    "service_bus": f"{BUS}/queues/events: 4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0",
+    "storage_queue": f"{QUEUE}: 19e7f393-937e-4f77-808e-94535e297925",
+    "table": f"{TABLE}/events: 76199698-9eea-4c19-bc75-cec21354c6b6",
+}
 PRINCIPAL = f"reference('{GROUP}/providers/{IDENTITY}', '2024-11-30').principalId"
 
 
@@ -168,6 +174,17 @@ def test_optional_resources(each: Deployment, store: str) -> None:
     less = deployment(store=store, silenceMinutes=0, lock=False, **LESS).resources.keys()
     (lock,) = (key for key in OF_STORE[store] if key.endswith(LOCK))
     assert (each.resources.keys() - less, less - each.resources.keys()) == ({f"{RULES}-silence", lock}, set())
+
+
+def test_principal_that_deploys_may_read_the_store_and_nothing_else(each: Deployment, store: str) -> None:
+    """Owner does not include it, and `make first-event-azure` reads. A service principal gets it too."""
+    somebody = "00000000-0000-0000-0000-000000000003"
+    with_reader = deployment(store=store, principalId=somebody).resources
+    assert with_reader.keys() - each.resources.keys() == {READ_ROLES[store]}
+    assignment = with_reader[READ_ROLES[store]]
+    assert assignment["properties"].keys() == {"principalId", "roleDefinitionId"}, "a type has to be the right one"
+    assert assignment["properties"]["principalId"] == somebody
+    assert deployment(store=store, principalId=somebody, readAccess=False).resources.keys() == each.resources.keys()
 
 
 LESS: dict[str, Any] = {"redundancy": "Standard_LRS", "logRetentionDays": 90, "logDailyCap": -1}

@@ -87,7 +87,9 @@ class Deployment:
     def _key(resource: dict[str, Any]) -> str:
         key: str = resource["id"]
         if resource["type"] == "Microsoft.Authorization/roleAssignments":
+            # An expression, or a plain id if the principal is a parameter.
             scope = key.removeprefix("[extensionResourceId('").partition("'")[0]
+            scope = scope.partition("/providers/Microsoft.Authorization/")[0]
             key = f"{scope}: {resource['properties']['roleDefinitionId'].rpartition('/')[2]}"
         return key.removeprefix(f"{GROUP}/providers/")
 
