@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
+from cli.connectors.options import AsJson, Quiet
+from cli.connectors.values import shown_url
 from cli.remote import (
     Cloud,
     Name,
@@ -19,10 +21,11 @@ from cli.remote import (
     Wait,
     deployed,
     deployed_secrets,
+    report_of,
     wait_until_taken,
     waiting,
 )
-from core.event import Event
+from core.event import Event, rfc3339
 from deployed.contract import Deployment, Place
 
 _WAIT = 180.0
@@ -38,6 +41,8 @@ def first_event(
     show: Show = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Read the store without asking, whatever it costs.")] = False,
     wait: Wait = _WAIT,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Send one signed event to a deployed receiver, read it back from its store, and say how to connect DT Cloud.
 
@@ -48,10 +53,12 @@ def first_event(
     Examples:
       dtconn first-event aws
       dtconn first-event heroku my-app --show
+      dtconn first-event azure --yes --json | jq -r .url
     """  # noqa: D301
     from cli.proof import Proof
     from cli.send import outcome_of
 
+    report = report_of(as_json, quiet, show)
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
         secrets = deployed_secrets(deployment)
         proof = Proof(deployment.url)
@@ -66,15 +73,24 @@ def first_event(
                 "The receiver took the event and dropped it, because DT_EVENT_TYPES or DT_PROJECT_ID does not name "
                 "what it is. So all works, as far as this can see; touch a sensor to see the rest."
             )
-        typer.echo(f"sent    {_line(proof.event)}")
+        report.say(f"sent    {_line(proof.event)}")
         stored = _read_back(deployment, proof.event, wait, yes)
-        typer.echo(f"stored  {_line(stored)}  {stored.signed_by}")
+        report.say(f"stored  {_line(stored)}  {stored.signed_by}")
         secret = secrets[0] if show else f"run this again with --show, or: {deployment.secret_command}"
-        typer.echo(
+        report.say(
             "\nIt works. In DT Studio > API Integrations > Data Connectors > Add Data Connector:\n"
             f"  Endpoint URL      {deployment.url}\n"
             f"  Signature secret  {secret}"
         )
+    report.found = {
+        "url": shown_url(deployment.url),
+        "source": deployment.source,
+        "key": stored.key,
+        "receivedAt": rfc3339(stored.received_at),
+        "signedBy": stored.signed_by,
+        "secretCommand": deployment.secret_command,
+    }
+    report.close()
 
 
 def _line(event: Event) -> str:

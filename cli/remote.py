@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import CommandError
+from cli.connectors.options import asking
 from cli.deployment import find_deployment
-from cli.fail import fail
+from cli.report import Report
 from core.verify.secret_text import read_secrets
 from deployed import DeploymentError
 from deployed.contract import NAME, Deployment, Place
@@ -46,14 +47,13 @@ Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="H
 @contextmanager
 def deployed(cloud: str, place: Place, url: str | None) -> Iterator[Deployment]:
     """Find a deployed receiver; an error within ends the command with its sentence."""
-    try:
-        deployment = find_deployment(cloud, place)
-        deployment.url = url or deployment.url
-        yield deployment
-    except CommandError as error:
-        fail(error)
-    except (DeploymentError, ReaderError) as error:
-        fail(CommandError(str(error)))
+    with asking():
+        try:
+            deployment = find_deployment(cloud, place)
+            deployment.url = url or deployment.url
+            yield deployment
+        except (DeploymentError, ReaderError) as error:
+            raise CommandError(str(error)) from None
 
 
 def deployed_secrets(deployment: Deployment) -> tuple[str, ...]:
@@ -122,6 +122,13 @@ def wait_until_taken(
                 raise NotTakenError(refused)
             status.update("; ".join(f"{name}: {one.status or ''} {one.kind.value}" for name, one in said.items()))
             time.sleep(_EVERY)
+
+
+def report_of(as_json: bool, quiet: bool, show: bool) -> Report:
+    """Return what a command on a deployed receiver reports by; a secret is printed in none but the plain form."""
+    if show and (as_json or quiet):
+        raise typer.BadParameter("It prints the secret, which --json and --quiet never do.", param_hint="--show")
+    return Report(quiet, as_json)
 
 
 def waiting(seconds: float) -> str:

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from cli import CommandError
+from cli.connectors.options import AsJson, Quiet
 from cli.connectors.signing import Signing, find_signing
+from cli.connectors.values import shown_url
 from cli.remote import (
     Cloud,
     Name,
@@ -22,9 +24,11 @@ from cli.remote import (
     Url,
     Wait,
     deployed,
+    report_of,
     wait_until_taken,
     waiting,
 )
+from cli.report import Report
 from core.event import rfc3339
 from core.verify.secret_text import read_secrets
 from deployed import DeploymentError
@@ -81,6 +85,8 @@ def rotate_secret(
     no_connector: Annotated[
         bool, typer.Option("--no-connector", help="Leave the Data Connector alone: you enter the secret in DT Studio.")
     ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Change the signature secret of a deployed receiver and of its Data Connector, without refusing an event.
 
@@ -92,17 +98,18 @@ def rotate_secret(
     Examples:
       dtconn rotate-secret aws
       dtconn rotate-secret heroku my-app --show
-      dtconn rotate-secret aws --finish
+      dtconn rotate-secret aws --finish --json
       dtconn rotate-secret gcp --new-from-file - <secret.txt
     """  # noqa: D301
     if now and not finish:
         raise typer.BadParameter("It needs --finish.", param_hint="--now")
     if finish and (new or replace):
         raise typer.BadParameter("First the one, then the other.", param_hint="--finish")
+    report = report_of(as_json, quiet, show)
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
         need = ["dataconnector.read"] if finish else ["dataconnector.read", "dataconnector.update"]
         signing = None if no_connector else find_signing(deployment.url, *need)
-        rotation = _Rotation(deployment, signing, wait, deployment.settle_seconds if watch is None else watch)
+        rotation = _Rotation(deployment, signing, report, wait, deployment.settle_seconds if watch is None else watch)
         if finish:
             rotation.finish(now, yes)
         elif replace:
@@ -111,12 +118,17 @@ def rotate_secret(
             rotation.start(_new_secret(new) if new else None)
         if show:
             typer.echo(deployment.read_secrets()[0])
+    report.close()
 
 
 class _Rotation:
-    def __init__(self, deployment: Deployment, signing: Signing | None, wait: float, watch: float) -> None:
+    def __init__(
+        self, deployment: Deployment, signing: Signing | None, report: Report, wait: float, watch: float
+    ) -> None:
         self._deployment = deployment
         self._signing = signing
+        self._report = report
+        report.found = {"url": shown_url(deployment.url), "isChanged": False}
         self._wait = wait
         self._watch = watch
 
@@ -125,7 +137,7 @@ class _Rotation:
         text = self._deployment.read_text()
         found = self._usable(text)
         if len(found) == 2:
-            typer.echo("A rotation is unfinished: both of its secrets stay, and no other is made.")
+            self._report.say("A rotation is unfinished: both of its secrets stay, and no other is made.")
             if wanted not in (None, found[0]):
                 raise CommandError("The new secret is not the one of that rotation: finish it first, with --finish.")
             new, old = found
@@ -143,15 +155,16 @@ class _Rotation:
             self._write(new, old)
         self._confirm({"old": old, "new": new}, None if len(found) == 2 else text)
         self._mark(old)
-        if self._signing:
-            typer.echo(f"Both secrets are accepted. These Data Connectors use the new one: {self._signing.use(new)}.")
+        if connectors := self._use(new):
+            self._report.say(f"Both secrets are accepted. These Data Connectors use the new one: {connectors}.")
         else:
-            typer.echo(
+            self._report.say(
                 f"Both secrets are accepted. Enter the new one in {_STUDIO} > Signature secret.\n"
                 "  This command prints it, with --show. What is deployed, the new one first:\n"
                 f"  {self._deployment.secret_command}"
             )
-        typer.echo("13 hours later, drop the old one: run this command with --finish.")
+        self._report.found |= {"secrets": 2, "finishAfter": rfc3339(datetime.now(UTC) + _REPEATS)}
+        self._report.say("13 hours later, drop the old one: run this command with --finish.")
 
     def finish(self, now: bool, yes: bool) -> None:
         """Drop the old secret."""
@@ -159,7 +172,8 @@ class _Rotation:
         found = self._usable(text)
         if len(found) == 1:
             self._confirm({"secret": found[0]}, None)
-            typer.echo("There is one secret, and it is accepted: nothing is left to finish.")
+            self._report.found["secrets"] = 1
+            self._report.say("There is one secret, and it is accepted: nothing is left to finish.")
             return
         self._require_signing(found[0], todo="run this command without --finish")
         if not now:
@@ -167,7 +181,8 @@ class _Rotation:
         self._require(found[0])
         self._write(found[0])
         self._confirm({"new": found[0]}, text)
-        typer.echo(f"The old secret is dropped. Within {waiting(300)} it is refused; the new one is accepted.")
+        self._report.found["secrets"] = 1
+        self._report.say(f"The old secret is dropped. Within {waiting(300)} it is refused; the new one is accepted.")
 
     def replace(self, new: str) -> None:
         """Write a secret in place of a value that cannot be used."""
@@ -176,10 +191,17 @@ class _Rotation:
             raise CommandError("The secret that is deployed can be used: leave --replace out.", 2)
         self._write(new)
         self._confirm({"new": new}, None)
-        if self._signing:
-            typer.echo(f"The new secret is accepted. These Data Connectors use it: {self._signing.use(new)}.")
+        self._report.found["secrets"] = 1
+        if connectors := self._use(new):
+            self._report.say(f"The new secret is accepted. These Data Connectors use it: {connectors}.")
         else:
-            typer.echo(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
+            self._report.say(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
+
+    def _use(self, secret: str) -> str:
+        """Have the Data Connectors sign with a secret; return their names, empty if there are none to change."""
+        connectors = self._signing.use(secret) if self._signing else ()
+        self._report.found["connectors"] = [each.connector_id for each in connectors]
+        return ", ".join(each.shown for each in connectors)
 
     def _usable(self, text: str) -> tuple[str, ...]:
         found, faults = read_secrets(text)
@@ -219,14 +241,15 @@ class _Rotation:
             raise CommandError(f"{error.refused['secret']} Nothing was changed.") from None
 
     def _write(self, *secrets: str) -> None:
-        typer.echo(self._deployment.write_secrets(secrets))
+        self._report.say(self._deployment.write_secrets(secrets))
+        self._report.found["isChanged"] = True
 
     def _confirm(self, secrets: dict[str, str], before: str | None) -> None:
         """Check that each secret is accepted; if one that worked before no longer is, put ``before`` back."""
         from cli.proof import Proof
 
         longest = waiting(self._wait + self._watch)
-        typer.echo(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
+        self._report.say(f"Confirming by signed requests, for {waiting(self._watch)}; it gives up after {longest}.")
         deployment = self._deployment
         try:
             wait_until_taken(Proof(deployment.url), deployment.url, secrets, self._wait, self._watch)
@@ -251,7 +274,7 @@ class _Rotation:
         except NotTakenError as error:
             raise CommandError(f"{error.refused['old']} Nothing was taken away. Run the same command again.") from None
         if outcome_of(answer) == "dropped":
-            typer.echo(
+            self._report.say(
                 "DT_EVENT_TYPES or DT_PROJECT_ID drops this command's events, so the store does not have this time."
             )
 
@@ -319,7 +342,8 @@ def _require_unused(deployment: Deployment, yes: bool) -> None:
 
 
 def _ask_person(why: str) -> None:
-    typer.echo(f'{why} So look at the log: a line with "signedBy":"hs256:1" is an event signed with the old secret.')
+    todo = f'{why} So look at the log: a line with "signedBy":"hs256:1" is an event signed with the old secret.'
     if not sys.stdin.isatty():
-        raise CommandError("Nothing was changed. If there was none for 13 hours, add --now.")
-    typer.confirm("Was there none for 13 hours?", abort=True)
+        raise CommandError(f"{todo} Nothing was changed. If there was none for 13 hours, add --now.")
+    typer.echo(todo, err=True)
+    typer.confirm("Was there none for 13 hours?", abort=True, err=True)

@@ -1,9 +1,8 @@
 """``dtconn connect``: makes the Data Connector of a receiver, proven before DT Cloud sends to it."""
 
-import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -30,6 +29,7 @@ from cli.connectors.receiver import Cloud, CloudName, CloudProject, CloudRegion,
 from cli.connectors.values import ACTIVE, HTTP_PUSH, USER_DISABLED, Connector, Project, shown_url
 from cli.places import find
 from cli.reading import DATABASE, From
+from cli.report import Report
 from cli.secret import SECRET_FILE, Secret, SecretFile, find_secret
 from core.environment import is_secure_url
 from core.event import EVENT_TYPES
@@ -38,25 +38,6 @@ from deployed.contract import Place
 
 _NAME = "dtconn"
 _FIELDS = ("status", "name", "events", "labels", "headers", "secret")
-
-
-@dataclass(slots=True)
-class Report:
-    """What was done, for a person as lines, and for a script as one object."""
-
-    quiet: bool
-    as_json: bool
-    found: dict[str, Any] = field(default_factory=dict)
-
-    def say(self, line: str) -> None:
-        """Print a line for a person."""
-        if not self.quiet and not self.as_json:
-            typer.echo(line)
-
-    def close(self) -> None:
-        """Print the object for a script."""
-        if self.as_json:
-            typer.echo(json.dumps(self.found))
 
 
 def connect(

@@ -26,8 +26,8 @@ class Signing:
         """Return the names of those that sign with another secret than these; empty if there are none."""
         return ", ".join(each.shown for each in self._connectors if each.secret not in secrets)
 
-    def use(self, secret: str) -> str:
-        """Have all of them sign with a secret, and return their names.
+    def use(self, secret: str) -> Sequence[Connector]:
+        """Have all of them sign with a secret, and return them.
 
         Raises:
             CommandError: DT Cloud refuses, or does not answer. Some may have the secret already.
@@ -41,7 +41,7 @@ class Signing:
                         f"The receiver accepts the new secret, but {each.shown} does not sign with it yet. {error}",
                         error.exit_code,
                     ) from None
-        return ", ".join(each.shown for each in self._connectors)
+        return self._connectors
 
 
 def find_signing(url: str, *permissions: str) -> Signing | None:

@@ -1,6 +1,9 @@
 """``dtconn first-event``: each way in which the first event does not come is one sentence, with what to do."""
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,32 @@ def test_secret_of_the_terminal_is_used_where_the_deployed_one_cannot_be_read(
     result = first_event(deployed.url, "--wait", "60")
     assert result.exit_code == 0, result.output
     assert "the variable DT_SIGNATURE_SECRET is used" in result.stderr
+
+
+def test_json_has_the_stored_event_and_no_secret(deployed: Deployed) -> None:
+    result = first_event(deployed.url, "--wait", "60", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert SECRET not in result.output
+    with closing(sqlite3.connect("var/events.db")) as connection:
+        (row,) = connection.execute("SELECT key, signed_by FROM events").fetchall()
+    assert (found["key"], found["signedBy"]) == row
+    assert (found["url"], found["source"]) == (deployed.url, "var/events.db")
+    assert Path(found["secretCommand"].removeprefix("cat ")).read_text() == SECRET
+    assert first_event(deployed.url, "--wait", "60", "--quiet").output == ""
+
+
+def test_json_of_a_refused_event_is_an_error_alone(deployed: Deployed) -> None:
+    with loopback(lambda _: Reply(401, PROBLEM % b"unverified")) as platform:
+        result = first_event(platform.url, "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "another secret" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_secret_is_shown_in_the_plain_form_only(option: str, deployed: Deployed) -> None:
+    result = first_event(deployed.url, "--show", option)
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_answer_within_time_is_told_from_none() -> None:

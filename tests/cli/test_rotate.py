@@ -136,11 +136,45 @@ def test_store_that_cannot_be_read_leaves_the_question_to_the_log(deployed: Depl
     Path("var/events.db").rename("elsewhere")
     result = rotate(deployed, "--finish")
     assert (result.exit_code, deployed.text()) == (1, both)
-    assert '"signedBy":"hs256:1"' in result.stdout
+    assert '"signedBy":"hs256:1"' in result.stderr
     assert "add --now" in result.stderr
 
 
-@pytest.mark.parametrize("options", [("--now",), ("--finish", "--replace"), ("--finish", "--new-from-file", "-")])
+def test_json_says_what_is_deployed_and_has_no_secret(deployed: Deployed) -> None:
+    Path("new").write_text(NEW)
+    results = [rotate(deployed, "--json", "--new-from-file", "new")]
+    assert deployed.text() == BOTH
+    results += [rotate(deployed, "--json", "--finish", *options) for options in (("--now",), ())]
+    deployed.put("")
+    results.append(rotate(deployed, "--json", "--replace", "--new-from-file", "new"))
+    begun, finished, again, replaced = (json.loads(result.stdout) for result in results)
+    ends = datetime.fromisoformat(begun.pop("finishAfter"))
+    assert timedelta(hours=12) < ends - datetime.now(UTC) <= timedelta(hours=13)
+    assert begun == {"url": deployed.url, "isChanged": True, "secrets": 2, "connectors": []}
+    assert finished == {"url": deployed.url, "isChanged": True, "secrets": 1}
+    assert again == {"url": deployed.url, "isChanged": False, "secrets": 1}
+    assert replaced == {"url": deployed.url, "isChanged": True, "secrets": 1, "connectors": []}
+    assert not any(secret in result.output for secret in (SECRET, NEW) for result in results)
+
+
+def test_quiet_prints_only_errors(deployed: Deployed) -> None:
+    assert (rotate(deployed, "--quiet").output, len(json.loads(deployed.text()))) == ("", 2)
+    result = rotate(deployed, "--quiet", "--finish")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr
+    assert rotate(deployed, "--quiet", "--finish", "--now").output == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--json", "--show"),
+        ("--quiet", "--show"),
+        ("--now",),
+        ("--finish", "--replace"),
+        ("--finish", "--new-from-file", "-"),
+    ],
+)
 def test_options_that_make_no_sense(options: tuple[str, ...], deployed: Deployed) -> None:
     assert rotate(deployed, *options).exit_code == 2
 

@@ -15,7 +15,10 @@ from tests.cli.connectors.conftest import Dtconn, Receiver
 from tests.support.pages import PAGES
 from tests.support.processes import ROOT
 
-COMMANDS = ["connect", "status", "doctor", "watch", "enable", "disable", "sync", "disconnect", "backfill"]
+COMMANDS = [
+    *("connect", "status", "doctor", "watch", "enable", "disable", "sync", "disconnect", "backfill"),
+    *("rotate-secret", "first-event"),
+]
 SECRETS = {
     "DT_API_KEY_SECRET": "hidden-key-of-the-account",
     "DT_SIGNATURE_SECRET": "hidden-secret-of-the-connector",
@@ -29,6 +32,7 @@ def test_help_has_an_example_and_no_value_of_the_environment(command: str) -> No
     result = CliRunner().invoke(app, [command, "--help"], env={**SECRETS, "COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"dtconn {command}" in result.output
+    assert {"--json", "--quiet"} <= set(re.findall(r"--[\w-]+", result.output))
     assert "hidden" not in result.output
 
 
