@@ -49,6 +49,7 @@ def aws(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[D
             url=stack.enter_context(front(pass_on)),
             text=lambda: str(there.get_secret_value(SecretId=secret_id)["SecretString"]),
             put=lambda text: there.put_secret_value(SecretId=secret_id, SecretString=text),
+            settings=settings,
         )
 
 

@@ -67,7 +67,7 @@ def azure(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator
         restart()
         with vendor("az", answer, folder, request) as standing:
             url = f"http://127.0.0.1:{program.port}/events"
-            yield Deployed(["azure", GROUP], url, lambda: values["vault"], by_hand, standing.commands)
+            yield Deployed(["azure", GROUP], url, lambda: values["vault"], by_hand, standing.commands, settings)
 
 
 PLACE = ["--resource-group", GROUP, "--name", APP]

@@ -1,8 +1,8 @@
 """The parts of tests/<adapter>/deployments.py: a deployed receiver, and what holds its secret."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ class Deployed:
         text: Returns the text of its secret, as its platform has it.
         put: Replaces that text, as a person does by hand; the receiver uses it when this returns, or soon after.
         commands: The command lines of the vendor's program so far.
+        settings: Names the store to the platform's own code; empty if the store is a database that dtconn writes.
     """
 
     arguments: Sequence[str]
@@ -27,6 +28,7 @@ class Deployed:
     text: Callable[[], str]
     put: Callable[[str], object]
     commands: Sequence[Sequence[str]] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 # With a signature secret: starts a receiver that uses it.

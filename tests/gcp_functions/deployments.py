@@ -61,7 +61,7 @@ def gcp(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[D
         deploy(1)
         with vendor("gcloud", answer, folder, request) as standing:
             url = f"http://127.0.0.1:{program.port}/"
-            yield Deployed(["gcp", NAME], url, lambda: versions[used[0] - 1], by_hand, standing.commands)
+            yield Deployed(["gcp", NAME], url, lambda: versions[used[0] - 1], by_hand, standing.commands, settings)
         # What Terraform deploys next is the version that is in use.
         written = folder / "secret.auto.tfvars"
         assert not written.exists() or written.read_text() == f'secret_version = "{used[0]}"\n'

@@ -60,7 +60,7 @@ def ibm(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[D
         restart()
         with vendor("ibmcloud", answer, folder, request) as standing:
             url = f"http://127.0.0.1:{program.port}/"
-            yield Deployed(["ibm", NAME], url, lambda: values["secret"], by_hand, standing.commands)
+            yield Deployed(["ibm", NAME], url, lambda: values["secret"], by_hand, standing.commands, settings)
 
 
 DEPLOYMENTS: dict[str, Factory] = {"ibm": ibm}

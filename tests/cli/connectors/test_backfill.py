@@ -3,88 +3,28 @@
 import json
 import sqlite3
 import sys
-from collections import Counter
 from contextlib import closing
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cli.places import adapters
-from core.event import event_key, read_time, rfc3339
 from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DEVICES, DtCloud, loopback, until
-from tests.support.postgres import Postgres, execute
+from tests.support.disabled_day import Day
+from tests.support.dt_cloud import DEVICES, DtCloud, loopback
 from tests.support.processes import running, spawn
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
-HOUR = 3_600
-
-
-class Day:
-    """A connector that was disabled for 24 hours in which its sensors published.
-
-    Attributes:
-        number: The connector's id.
-        since: When it was disabled, by the cloud's clock.
-        until: When it was enabled.
-    """
-
-    def __init__(self, cloud: DtCloud, receiver: Receiver, sensors: int = 3) -> None:
-        self.cloud = cloud
-        self.number = cloud.connector(
-            receiver.url, displayName="Office", labels=["name"], httpConfig={"signatureSecret": SECRET}
-        )
-        self.sensors = [cloud.sensor("temperature", name=f"Room {n}", floor="2") for n in range(sensors)]
-        for _ in range(2):
-            self._hour()
-        until(lambda: not cloud.books(self.number)[2])
-        # Beyond the 12 hours that a backfill begins before the gap.
-        cloud.clock(jump=13 * HOUR)
-        self._hour()
-        until(lambda: not cloud.books(self.number)[2])
-        self.since = self._now()
-        cloud.desk("PATCH", f"/connectors/{self.number}", {"status": "USER_DISABLED"})
-        for _ in range(8):
-            self._hour(3)
-        self.until = self._now()
-        cloud.desk("PATCH", f"/connectors/{self.number}", {"status": "ACTIVE"})
-        self._hour()
-        until(lambda: not cloud.books(self.number)[2])
-
-    def _hour(self, hours: int = 1) -> None:
-        for sensor in self.sensors:
-            self.cloud.publish(sensor, temperature={"value": 21.5})
-        self.cloud.publish(self.sensors[0])
-        self.cloud.clock(jump=hours * HOUR)
-
-    def _now(self) -> str:
-        found = self.cloud.desk("POST", "/clock", {"isPaused": False})["now"]
-        time = read_time(found)
-        assert time
-        return rfc3339(time)
-
-    def published(self, since: str = "2020-01-01T00:00:00Z") -> set[str]:
-        """Return the keys of the history of its sensors."""
-        keys = set()
-        for sensor in self.sensors:
-            path = f"{DEVICES}/{sensor}/events"
-            for event in self.cloud.call("GET", path, startTime=since, endTime="2040-01-01T00:00:00Z", pageSize=1000)[
-                "events"
-            ]:
-                keys.add(event_key(event["eventId"], event["eventType"], sensor, b""))
-        return keys
-
-    @property
-    def window(self) -> tuple[str, ...]:
-        return (self.number, "--since", self.since, "--until", self.until)
 
 
 @pytest.fixture(scope="module")
 def day(module_cloud: DtCloud, receiver: Receiver) -> Day:
-    return Day(module_cloud, receiver)
+    day = Day(module_cloud, receiver.url, SECRET)
+    module_cloud.desk("PATCH", f"/connectors/{day.number}", {"status": "ACTIVE"})
+    day.resume()
+    return day
 
 
 @pytest.fixture
@@ -156,17 +96,6 @@ def test_a_filter_holds_for_what_is_fetched_too(dtconn: Dtconn, cloud: DtCloud, 
         cloud.desk("PATCH", f"/connectors/{day.number}", {"events": []})
     found = dtconn("events", "--from", tmp_path / "new.db", "--json", "--limit", "0").stdout.splitlines()
     assert {json.loads(line)["eventType"] for line in found} == {"touch"}
-
-
-def test_into_postgres(dtconn: Dtconn, day: Day, postgres: Postgres) -> None:
-    url = postgres.create_database()
-    begin = datetime.fromisoformat(day.since) - timedelta(hours=12)
-    wanted = day.published(rfc3339(begin)) - day.published(day.until)
-    for stored in (len(wanted), 0):
-        result = dtconn("backfill", *day.window, "--to", url, "--json")
-        assert result.exit_code == DONE, result.output
-        assert json.loads(result.stdout)["stored"] == stored
-        assert Counter(row["key"] for row in execute(url, "SELECT key FROM events")) == Counter(wanted)
 
 
 @pytest.mark.parametrize("platform", sorted(adapters()))
