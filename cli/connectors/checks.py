@@ -161,7 +161,8 @@ def _clock(said: Said) -> Iterator[Finding]:
     try:
         skew = (parsedate_to_datetime(said.date) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError):
-        yield Finding(NOTE, "clock", "The endpoint does not tell its time.")
+        # A note, not UNKNOWN: the local receiver and Heroku's app send no Date, and are well.
+        yield Finding(NOTE, "clock", "Cannot tell: the endpoint's answers have no valid Date header.")
         return
     ahead = f"The endpoint's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
     if abs(skew) > _LEEWAY:

@@ -1,5 +1,7 @@
 """A Data Connector of DT Cloud on one's desk that was disabled for a day."""
 
+from typing import Any
+
 from core.event import event_key, read_time, rfc3339
 from tests.support.dt_cloud import DEVICES, DtCloud, until
 
@@ -62,11 +64,11 @@ class Day:
 
     def published(self) -> set[str]:
         """Return the keys of the history of its sensors."""
-        window = {"startTime": "2020-01-01T00:00:00Z", "endTime": "2040-01-01T00:00:00Z", "pageSize": 1000}
+        window: dict[str, Any] = {"startTime": "2020-01-01T00:00:00Z", "endTime": "2040-01-01T00:00:00Z"}
         return {
             event_key(event["eventId"], event["eventType"], sensor, b"")
             for sensor in self.sensors
-            for event in self.cloud.call("GET", f"{DEVICES}/{sensor}/events", **window)["events"]
+            for event in self.cloud.call("GET", f"{DEVICES}/{sensor}/events", **window, pageSize=1000)["events"]
         }
 
     @property

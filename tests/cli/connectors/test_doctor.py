@@ -46,6 +46,7 @@ def test_a_connector_that_is_well(dtconn: Dtconn, connect: Callable[..., str]) -
         "organization": "ok", "state": "ok", "deliveries": "ok", "latency": "ok", "events": "ok", "labels": "ok",
         "certificate": "note", "endpoint": "ok", "clock": "note", "secret": "ok",
     }  # fmt: skip
+    assert found["clock"]["text"].startswith("Cannot tell")
     result = dtconn("doctor", role="project.user")
     assert result.exit_code == WELL
     assert "The receiver takes the connector's secret." in result.stdout
@@ -129,6 +130,15 @@ def test_clock_skew(
     with loopback(answer) as server:
         connect(server.url)
         assert verdicts(dtconn, code=code)["clock"]["level"] == level
+
+
+def test_clock_of_an_endpoint_with_an_unreadable_date_cannot_be_told(
+    dtconn: Dtconn, connect: Callable[..., str]
+) -> None:
+    with loopback(lambda _: Reply(401, UNVERIFIED.body, {"Date": "today"})) as server:
+        connect(server.url)
+        clock = verdicts(dtconn, code=ILL)["clock"]
+    assert (clock["level"], clock["text"][:11]) == ("note", "Cannot tell")
 
 
 def test_organization(dtconn: Dtconn, connect: Callable[..., str]) -> None:
