@@ -103,6 +103,7 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
     from rich.console import Console
 
     from cli.reading import ask, opened
+    from readers import DeniedError
     from readers.query import Query
 
     if not deployment.source:
@@ -112,11 +113,17 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
     ends = time.monotonic() + wait
     with opened(deployment.source, receive=True) as reader:
         ask(reader.cost(query), yes)
-        with Console(stderr=True).status("Reading it back"):
+        with Console(stderr=True).status("Reading it back") as status:
             while True:
-                if found := _same(reader.events(query), sent):
-                    return found
-                if time.monotonic() >= ends:
+                is_over = time.monotonic() >= ends
+                try:
+                    if found := _same(reader.events(query), sent):
+                        return found
+                except DeniedError as error:
+                    if is_over:
+                        raise
+                    status.update(str(error))
+                if is_over:
                     break
                 time.sleep(_EVERY)
     raise CommandError(

@@ -24,7 +24,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from readers import ReaderError
+from readers import DeniedError, ReaderError
 from readers.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -162,24 +162,24 @@ def reading(what: str, role: str) -> Iterator[None]:
         raise
     # Any: of an answer that is not Azure's, the SDKs raise what their parsers do.
     except Exception as error:
-        raise ReaderError(_sentence(what, role, error)) from None
+        raise _reader_error(what, role, error) from None
 
 
-def _sentence(what: str, role: str, error: Exception) -> str:
+def _reader_error(what: str, role: str, error: Exception) -> ReaderError:
     failure = _failure(error)
     name = type(failure).__name__
     if isinstance(failure, HttpResponseError) and failure.response is not None:
         return _refusal(what, role, _error_code(failure), denied=failure.status_code in (401, 403))
     if isinstance(failure, ClientAuthenticationError):
-        return (
+        return ReaderError(
             f"No login at Azure: {name}. Run `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and "
             "AZURE_CLIENT_SECRET."
         )
     if isinstance(failure, ServiceRequestError | ServiceResponseError) or name in _UNREACHABLE:
-        return f"Cannot reach {what}: {name}. Check the network, and the host in the URL."
+        return ReaderError(f"Cannot reach {what}: {name}. Check the network, and the host in the URL.")
     if isinstance(failure, AzureError):
         return _refusal(what, role, name, denied=name in _DENIED)
-    return f"Cannot read {what}: {name}. Check the URL and the credentials."
+    return ReaderError(f"Cannot read {what}: {name}. Check the URL and the credentials.")
 
 
 def _failure(error: BaseException) -> BaseException:
@@ -194,12 +194,14 @@ def _failure(error: BaseException) -> BaseException:
     return inner if isinstance(inner, ClientAuthenticationError) else cause or error
 
 
-def _refusal(what: str, role: str, code: str, *, denied: bool) -> str:
+def _refusal(what: str, role: str, code: str, *, denied: bool) -> ReaderError:
     if code in _MISSING:
-        return f"Cannot find {what}. Check the URL; the deployment prints it as `source`."
+        return ReaderError(f"Cannot find {what}. Check the URL; the deployment prints it as `source`.")
     if denied:
-        return f"Azure denies reading {what}: {code}. You need the role {role}, which takes minutes to be in effect."
-    return f"Azure cannot read {what} now: {code}. Try again in a minute."
+        return DeniedError(
+            f"Azure denies reading {what}: {code}. You need the role {role}, which takes minutes to be in effect."
+        )
+    return ReaderError(f"Azure cannot read {what} now: {code}. Try again in a minute.")
 
 
 def _error_code(error: HttpResponseError) -> str:
