@@ -125,7 +125,7 @@ def wait_until_taken(
 
 
 def report_of(as_json: bool, quiet: bool, show: bool) -> Report:
-    """Return what a command on a deployed receiver reports by; a secret is printed in none but the plain form."""
+    """Return the report of a command on a deployed receiver. `--show` needs the plain form."""
     if show and (as_json or quiet):
         raise typer.BadParameter("It prints the secret, which --json and --quiet never do.", param_hint="--show")
     return Report(quiet, as_json)
