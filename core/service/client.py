@@ -1,7 +1,7 @@
 """HTTP requests by the standard library's `http.client`, with connections that are kept, on bounded sockets.
 
 For cloud services whose API is HTTP with small JSON documents. No retries, no redirects, no proxies, no log.
-Why not urllib3: docs/decisions/0026-one-bound-per-call.md.
+Why not urllib3: docs/decisions/0017-rest.md.
 """
 
 import http.client
@@ -52,7 +52,9 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One server; safe to use from several threads. There are as many connections as there are requests at once.
+    """One server; safe to use from several threads. There are as many connections as requests at once.
+
+    Its time-outs are for each operation; `core.service.sockets.bounded` limits a whole request.
 
     Args:
         url: Scheme, host and port.
