@@ -103,10 +103,11 @@ def fetch(method: str, url: str, body: bytes | str | None, headers: Mapping[str,
     Raises:
         CallError: There is no answer.
     """
-    parts = urlsplit(url)
     connection = _connection(url, ca_certs)
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     try:
-        return connection.exchange(method, parts._replace(scheme="", netloc="").geturl() or "/", body, headers)
+        return connection.exchange(method, path, body, headers)
     finally:
         connection.close()
 
@@ -150,10 +151,10 @@ class _Connection(http.client.HTTPConnection):
             socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
         except BlockingIOError:
             self.sock.settimeout(READ_TIMEOUT)
+            return
         except OSError:
-            self.close()
-        else:
-            self.close()
+            pass  # it was reset
+        self.close()
 
 
 class _TlsConnection(_Connection):
@@ -193,7 +194,8 @@ def _content(response: http.client.HTTPResponse) -> bytes:
     # `http.client` reports a body that is cut off only if it reads without a limit.
     if response.length or len(data) > MAX_ANSWER:
         raise CallError("ProtocolError")
-    if response.headers.get("Content-Encoding") in ("gzip", "x-gzip"):  # unasked, as some proxies do
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    if data and encoding in ("gzip", "x-gzip"):  # unasked, as some proxies do
         unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         data = unpacking.decompress(data, MAX_ANSWER)
         if not unpacking.eof:

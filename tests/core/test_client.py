@@ -114,14 +114,14 @@ def test_environment_of_proxies_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_
         assert post(client) == b"{}"
 
 
-@pytest.mark.parametrize("path", ["", "/", "/a?b=c"])
+@pytest.mark.parametrize("path", ["", "?b=c", "/", "//a?b=c"])
 @schemes
 def test_fetch_closes_its_connection(scheme: str, path: str, tmp_path: Path) -> None:
     with server(tmp_path, scheme, success()) as (running, _):
         for _ in range(2):
             assert fetch("POST", running.url + path, "b", {}, str(tmp_path / "certificate.pem")).data == b"{}"
         assert running.connections == 2
-        assert {call.path for call in running.calls} == {path or "/"}
+        assert {call.path for call in running.calls} == {path if path.startswith("/") else f"/{path}"}
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -139,11 +139,12 @@ def test_complete_answer_is_read_and_its_connection_kept(answer: bytes) -> None:
         assert len(connections) == 1
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+@pytest.mark.parametrize("encoding", ["gzip", "x-GZIP"])
 def test_compressed_answer_is_unpacked(encoding: str, tmp_path: Path) -> None:
     """Nobody asks for it, but some proxies do it."""
-    with server(tmp_path, "http", Reply(200, gzip.compress(b"{}"), {"Content-Encoding": encoding})) as (_, client):
-        assert post(client) == b"{}"
+    headers = {"Content-Encoding": encoding}
+    with server(tmp_path, "http", Reply(200, gzip.compress(b"{}"), headers), Reply(200, b"", headers)) as (_, client):
+        assert [post(client), post(client)] == [b"{}", b""]
 
 
 # Connections.
@@ -274,12 +275,12 @@ def test_incomplete_answer_is_an_error(reply: Reply | None, cause: str, tmp_path
 
 @schemes
 def test_slow_answer_times_out_and_its_connection_is_closed(scheme: str, tmp_path: Path) -> None:
-    with server(tmp_path, scheme, success(), Reply(200, Drops(b"x" * 60)), success()) as (running, client):
+    with server(tmp_path, scheme, success(), Reply(200, Drops(b"x" * 600)), success()) as (running, client):
         assert post(client) == b"{}"
         started = time.monotonic()
         with bounded(0.3):
             assert cause_of(lambda: post(client)) == "ReadTimeoutError"
-        assert 0.25 < time.monotonic() - started < 3
+        assert 0.25 < time.monotonic() - started < 30
         with bounded(30):
             assert post(client) == b"{}"
         assert running.connections == 2
