@@ -39,7 +39,12 @@ def saying(*answers: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
     def run(connection: socket.socket) -> None:
         try:
             for answer in answers:
-                connection.recv(65_536)
+                received = b""
+                while not received.endswith(SECRET.encode()):  # the body of `post`
+                    data = connection.recv(65_536)
+                    if not data:
+                        return
+                    received += data
                 connection.sendall(answer)
         except OSError:
             pass  # the client has had enough
