@@ -36,7 +36,7 @@ def dt_claims(signing_input: bytes) -> dict[str, Any] | None:
     # The decoder ignores some characters and bits. If encoding does not restore the text, it is not canonical.
     if end != len(text) or binascii.b2a_base64(data, newline=False) != padded:
         return None
-    if type(claims) is not dict or not claims.keys() <= _DT_CLAIMS:
+    if type(claims) is not dict or not _DT_CLAIMS.issuperset(claims):
         return None
     if type(claims.get("exp")) is int and type(claims.get("iat")) is int and type(claims.get("jti", "")) is str:
         return claims

@@ -156,10 +156,11 @@ class Verifier:
             return None
         if len(values) > 1:
             raise SignatureError("repeated")
-        if len(values[0]) > MAX_TOKEN:
+        (token,) = values
+        if len(token) > MAX_TOKEN:
             raise SignatureError("too_long")
         try:
-            return values[0].encode("ascii")
+            return token.encode("ascii")
         except UnicodeEncodeError:
             raise SignatureError("malformed") from None
 
@@ -208,7 +209,8 @@ class Verifier:
             expires, issued, not_before = int(claims["exp"]), int(claims["iat"]), int(claims.get("nbf", 0))
         except (TypeError, ValueError, OverflowError):
             raise SignatureError("malformed") from None
-        if max(issued, not_before) > now + self.leeway:
+        latest = now + self.leeway
+        if issued > latest or not_before > latest:
             raise SignatureError("not_yet_valid")
         body = self._signed(claims, bodies)
         # Last, so that "expired" means otherwise valid. Whether DT signs each retry again is not documented. Integers
