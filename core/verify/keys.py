@@ -62,21 +62,22 @@ class PublicKeys(Refreshable, Protocol):
         ...
 
 
-# A secret and the two hashes of its HMAC (RFC 2104), which are copied for each token: hmac.HMAC.copy() is half as fast.
-KeyedSecret = tuple[bytes, Any, Any]
+# A secret: its name in `Verified.signed_by`, its bytes, and the two hashes of its HMAC (RFC 2104), which are copied for
+# each token: hmac.HMAC.copy() is half as fast.
+KeyedSecret = tuple[str, bytes, Any, Any]
 
 _BLOCK = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def keyed(secrets: Iterable[bytes]) -> tuple[KeyedSecret, ...]:
-    """Return each secret with the hashes of its HMAC-SHA-256."""
-    return tuple(map(_keyed, secrets))
+    """Return each secret with its name and the hashes of its HMAC-SHA-256."""
+    return tuple(_keyed(f"hs256:{index}", secret) for index, secret in enumerate(secrets))
 
 
-def _keyed(secret: bytes) -> KeyedSecret:
+def _keyed(signed_by: str, secret: bytes) -> KeyedSecret:
     key = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
-    return secret, hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
+    return signed_by, secret, hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
 
 
 class Secrets(Refreshable, Protocol):

@@ -135,14 +135,16 @@ class Verifier:
             signer = self._hs256(hs256)
             if isinstance(signer, KeysNeeded):
                 return signer
-            verified = self._check(*signer, (request.body, *request.alternatives), now)
+            signed_by, claims = signer
+            verified = self._check(signed_by, claims, (request.body, *request.alternatives), now)
         if es256 is not None:
             signer = self._es256(es256)
             if isinstance(signer, KeysNeeded):
                 return signer
             # Both tokens must be for the same bytes.
             bodies = (verified.body,) if verified else (request.body, *request.alternatives)
-            other = self._check(*signer, bodies, now)
+            signed_by, claims = signer
+            other = self._check(signed_by, claims, bodies, now)
             if verified is None:
                 return other
             verified.signed_by += "+" + other.signed_by
@@ -171,13 +173,14 @@ class Verifier:
         secrets = self.managed.get() if self.managed else self._keyed
         if isinstance(secrets, KeysNeeded):
             return secrets
-        for index, (secret, inner, outer) in enumerate(secrets):
-            digest, mac = inner.copy(), outer.copy()
+        for signed_by, secret, inner, outer in secrets:
+            digest = inner.copy()
             digest.update(signing_input)
+            mac = outer.copy()
             mac.update(digest.digest())
             if hmac.compare_digest(base64url(mac.digest()), signature):
                 claims = dt_claims(signing_input)
-                return f"hs256:{index}", _pyjwt_claims(token, secret, "HS256") if claims is None else claims
+                return signed_by, _pyjwt_claims(token, secret, "HS256") if claims is None else claims
         if self.managed and (needed := self.managed.mismatched()):
             return needed
         raise SignatureError("signature")
