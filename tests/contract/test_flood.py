@@ -11,7 +11,6 @@ from tests.support.flood import ATTACKS, flood, most_megabytes
 from tests.support.processes import Program
 
 
-@pytest.mark.alone  # it measures memory
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", SERVERS)
 def test_flood_without_a_signature_does_not_block_deliveries(
