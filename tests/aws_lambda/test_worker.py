@@ -59,7 +59,12 @@ def send(sqs: Any, queue: str, *events: Event) -> None:
 def left(sqs: Any, queue: str) -> int:
     """Count the messages in a queue, also those that are received."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    return sum(map(int, sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"].values()))
+
+    def count() -> int:
+        return sum(map(int, sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"].values()))
+
+    # Twice: moto counts a message in neither if it becomes visible just then.
+    return max(count(), count())
 
 
 def test_kill_in_the_middle_of_a_batch_loses_no_event(moto: MotoServer, start: Start) -> None:
