@@ -32,10 +32,10 @@ AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 # Servers that are only on npm. Without npm, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-# All tests run in six processes, because most of them wait. With ARGS, one process runs a part. None measures
+# All tests run in four processes, because most of them wait. With ARGS, one process runs a part. None measures
 # coverage, which costs a tenth of the time: `make test-core` does, and fails below 100 %.
 test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests (ARGS="tests/local -x" for some)
-	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 6 --dist worksteal)
+	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
 
 campaign: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Send deliveries while faults happen (ARGS="--help")
 	@exec .venv/bin/python -m tests.campaign $(ARGS)
