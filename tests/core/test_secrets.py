@@ -139,14 +139,19 @@ def test_changed_secret_that_cannot_be_used_is_an_error_in_the_log(
 NOT_USED = "The new value of the signature secret is not used: "
 
 
-@pytest.mark.parametrize("text", [None, "", "[", '{"secret":"x"}'])
-def test_without_any_secret_every_request_fetches(text: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [(None, "AccessDenied"), ("", "it is empty"), ("[", "it "), ('{"secret":"x"}', "it ")],
+)
+def test_without_any_secret_every_request_fetches(
+    text: str | None, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     service = Service(text)
     receiver = service.receiver()
     assert [status(receiver) for _ in range(3)] == [503] * 3
     for line in map(json.loads, capsys.readouterr().out.splitlines()):
         assert line["severity"] == "ERROR"
-        assert line["reason"].startswith("secret_unavailable: ")
+        assert line["reason"].startswith(f"secret_unavailable: {fault}")
         assert line["reason"].endswith(". Look there.")
     service.text = SECRET
     assert status(receiver) == 200
