@@ -91,11 +91,12 @@ class SqsReader(Reader):
             messages = answer.get("Messages")
             if not messages:
                 break
+            # SQS may deliver a message twice. Only its last receipt handle is valid.
+            new = [message for message in messages if message["MessageId"] not in handles]
+            handles |= _handles(messages)
+            found += filter(query.matches, map(event_of, new))
             begin = begin or parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
             late = late + 1 if all(_sent(message) > begin + 1 for message in messages) else 0
-            # SQS may deliver a message twice. Only its last receipt handle is valid.
-            found += filter(query.matches, (event_of(one) for one in messages if one["MessageId"] not in handles))
-            handles |= _handles(messages)
         return found
 
     def _receive(self) -> dict[str, Any]:
@@ -111,6 +112,7 @@ class SqsReader(Reader):
         return answer
 
     def _give_back(self, handles: list[str]) -> None:
+        failed: list[Mapping[str, Any]] = []
         try:
             for first in range(0, len(handles), _BATCH):
                 entries = [
@@ -118,7 +120,10 @@ class SqsReader(Reader):
                     for number, handle in enumerate(handles[first : first + _BATCH])
                 ]
                 with reading(f"the queue {self._url}", _NEEDS):
-                    self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                    answer = self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                failed += answer.get("Failed", ())
+            if failed:
+                raise ReaderError(f"SQS answers {failed[0]['Code']}.")
         except ReaderError as error:
             raise ReaderError(
                 f"{error} Messages could not be given back; consumers see them again within {_HIDDEN // 60} minutes."

@@ -11,6 +11,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -84,7 +85,13 @@ class Client:
             connection = self._idle.pop()
         except IndexError:
             connection = _connection(self._url, self._ca_certs)
-        answer = connection.exchange(method, path, body, headers)
+        try:
+            answer = connection.exchange(method, path, body, headers)
+        except CallError:
+            # What broke this one, such as a router that has forgotten it, may have broken them all: the next attempt
+            # gets a new one.
+            _close(self._idle)
+            raise
         if connection.sock:  # it is None after "Connection: close"
             self._idle.append(connection)
         return answer
@@ -147,11 +154,12 @@ class _Connection(http.client.HTTPConnection):
         """Close the connection if the server has closed it, or has sent what nobody asked for."""
         self.sock.settimeout(0)
         try:
-            # Below TLS, whose sockets cannot peek.
+            # Below TLS, whose sockets cannot peek; what is decrypted already is no longer there.
             socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
         except BlockingIOError:
-            self.sock.settimeout(READ_TIMEOUT)
-            return
+            if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+                self.sock.settimeout(READ_TIMEOUT)
+                return
         except OSError:
             pass  # it was reset
         self.close()
@@ -190,6 +198,10 @@ def _tls(ca_certs: str) -> ssl.SSLContext:
 
 
 def _content(response: http.client.HTTPResponse) -> bytes:
+    # After an informational answer, which `http.client` skips only if it is 100, another one follows. Without a length,
+    # an answer that is cut off looks complete.
+    if response.status < 200 or (response.length is None and not response.chunked):
+        raise CallError("ProtocolError")
     data = response.read(MAX_ANSWER + 1)
     # `http.client` reports a body that is cut off only if it reads without a limit.
     if response.length or len(data) > MAX_ANSWER:
@@ -204,5 +216,7 @@ def _content(response: http.client.HTTPResponse) -> bytes:
 
 
 def _close(connections: deque[_Connection]) -> None:
-    for each in connections:
-        each.close()
+    """Close all, while other threads may take and return some."""
+    with suppress(IndexError):
+        while True:
+            connections.pop().close()

@@ -109,18 +109,25 @@ def test_messages_are_given_back_after_an_interrupt(moto: MotoServer, sqs: Any, 
     assert numbers(sqs, queue) == (25, 0)
 
 
-def test_messages_that_could_not_be_given_back_are_mentioned(aws: Any) -> None:
+REFUSALS = [
+    (fault("AccessDeniedException"), "AWS denies reading the queue"),
+    (success(Failed=[{"Id": "0", "Code": "InternalError", "SenderFault": False}]), "SQS answers InternalError."),
+]
+
+
+@pytest.mark.parametrize(("refusal", "begin"), REFUSALS, ids=["all", "some"])
+def test_messages_that_could_not_be_given_back_are_mentioned(refusal: Reply, begin: str, aws: Any) -> None:
     message = {"MessageId": "m", "ReceiptHandle": "r", "Body": "text"}
 
     answers = [success(Messages=[message]), success()]
 
     def answering(call: Call) -> Reply:
-        return answers.pop(0) if call.operation == "ReceiveMessage" else fault("AccessDeniedException")
+        return answers.pop(0) if call.operation == "ReceiveMessage" else refusal
 
     with loopback(answering) as server:
         aws(server.url)
         sentence = failure("sqs:http://127.0.0.1/1/q")
-    assert sentence.startswith("AWS denies reading the queue")
+    assert sentence.startswith(begin)
     assert sentence.endswith("could not be given back; consumers see them again within 5 minutes.")
 
 

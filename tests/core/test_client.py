@@ -2,7 +2,9 @@
 
 import gzip
 import http.client
+import io
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -33,7 +35,7 @@ def server(folder: Path, scheme: str, *replies: Reply | None) -> Iterator[tuple[
 
 
 @contextmanager
-def saying(*answers: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
+def saying(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[socket.socket]]]:
     """Give the address of a server that answers so on each connection, which stays open, and its connections."""
 
     def run(connection: socket.socket) -> None:
@@ -53,6 +55,7 @@ def saying(*answers: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
         while True:
             try:
                 connection, _ = listening.accept()
+                connection = tls.wrap_socket(connection, server_side=True) if tls else connection
             except OSError:  # it is over
                 return
             connections.append(connection)
@@ -65,7 +68,7 @@ def saying(*answers: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
         accepting = threading.Thread(target=accept)
         accepting.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}", connections
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}", connections
         finally:
             listening.shutdown(socket.SHUT_RDWR)
             accepting.join()
@@ -215,6 +218,38 @@ def test_connection_with_more_than_an_answer_is_not_reused() -> None:
         assert len(connections) == 2
 
 
+def test_connection_with_more_than_an_answer_in_one_tls_record_is_not_reused(tmp_path: Path) -> None:
+    """What OpenSSL has decrypted is no longer in the socket."""
+    path, tls = serving(tmp_path)
+    head, end = b"HTTP/1.1 200 OK\r\nA: ", b"\r\nContent-Length: 2\r\n\r\nok"
+    # The first answer fills the buffer of `http.client`, so that it reads no more.
+    answer = head + b"a" * (io.DEFAULT_BUFFER_SIZE - len(head) - len(end)) + end
+    with saying(answer + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", tls=tls) as (url, connections):
+        client = Client(url, str(path))
+        assert [post(client), post(client)] == [b"ok"] * 2
+        assert len(connections) == 2
+
+
+def test_failure_closes_the_idle_connections_too() -> None:
+    """A router that forgot one connection forgot all, and each would take an attempt."""
+    together = threading.Barrier(4)
+    silent = threading.Event()
+
+    def answering(_: Call) -> Reply | None:
+        if silent.is_set():
+            return None
+        together.wait(30)
+        return success()
+
+    with loopback(answering) as running, ThreadPoolExecutor(4) as threads:
+        client = Client(running.url, "")
+        list(threads.map(post, [client] * 4))
+        silent.set()
+        assert cause_of(lambda: post(client)) == "ProtocolError"
+        assert cause_of(lambda: post(client)) == "ProtocolError"
+        assert running.connections == 5
+
+
 def test_reused_connection_that_is_closed_without_an_answer_is_an_error(tmp_path: Path) -> None:
     """The server may have acted: whether to repeat the request is the caller's business."""
     with server(tmp_path, "http", success(), None, success()) as (running, client):
@@ -244,6 +279,8 @@ def test_connections_are_closed_with_their_client() -> None:
 
 CHUNK = CHUNKED + b"%x\r\n" % (MAX_ANSWER + 2) + b"x" * (MAX_ANSWER + 1)
 UNREADABLE = {
+    "after an informational answer": b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "no length": b"HTTP/1.1 200 OK\r\n\r\n{}",
     "no HTTP": b"220 ready\r\n",
     "a line too long": b"HTTP/1.1 200 OK\r\na: " + b"b" * 100_000,
     "too many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200,
