@@ -198,9 +198,8 @@ def _tls(ca_certs: str) -> ssl.SSLContext:
 
 
 def _content(response: http.client.HTTPResponse) -> bytes:
-    # After an informational answer, which `http.client` skips only if it is 100, another one follows. Without a length,
-    # an answer that is cut off looks complete.
-    if response.status < 200 or (response.length is None and not response.chunked):
+    # After an informational answer, which `http.client` skips only if it is 100, another one follows.
+    if response.status < 200:
         raise CallError("ProtocolError")
     data = response.read(MAX_ANSWER + 1)
     # `http.client` reports a body that is cut off only if it reads without a limit.

@@ -280,7 +280,6 @@ def test_connections_are_closed_with_their_client() -> None:
 CHUNK = CHUNKED + b"%x\r\n" % (MAX_ANSWER + 2) + b"x" * (MAX_ANSWER + 1)
 UNREADABLE = {
     "after an informational answer": b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-    "no length": b"HTTP/1.1 200 OK\r\n\r\n{}",
     "no HTTP": b"220 ready\r\n",
     "a line too long": b"HTTP/1.1 200 OK\r\na: " + b"b" * 100_000,
     "too many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200,
