@@ -16,8 +16,6 @@ from core.service.client import CallError, Client
 from core.service.sockets import bounded
 from core.stores.contract import StoreUnavailableError
 
-# The number of the application's threads.
-CONNECTIONS = 32
 _WORD = re.compile("[a-z_]{1,40}").fullmatch
 
 # The status and the JSON object of an answer.

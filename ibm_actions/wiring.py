@@ -14,13 +14,15 @@ from core.stores.threaded import Threaded
 from ibm_actions.capacity import Capacity
 from ibm_actions.cloudant import CloudantStore
 from ibm_actions.databases import PERIODS, Databases
-from ibm_actions.service import CONNECTIONS, FixedLogin, Login, Service
+from ibm_actions.service import FixedLogin, Login, Service
 
 _URL = re.compile(r"(https?)://(?:([^\s/?#@:]+):([^\s/?#@]*)@)?([^\s/?#@]+)/?").fullmatch
 # https://docs.couchdb.org/en/stable/api/database/common.html#put--db, and a hyphen follows.
 _PREFIX = re.compile("[a-z][a-z0-9_-]{0,99}").fullmatch
 # In Code Engine; elsewhere; to an Apache CouchDB.
 _WAYS = "Set one of DT_TRUSTED_PROFILE, DT_CLOUDANT_API_KEY, and a user with its password in DT_CLOUDANT."
+# Concurrent calls to Cloudant, each with a connection of its own.
+THREADS = 32
 
 
 def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceiver:
@@ -30,7 +32,7 @@ def build_receiver(environ: Mapping[str, str]) -> Receiver | UnconfiguredReceive
 
 def build_async_receiver(environ: Mapping[str, str]) -> AsyncReceiver | AsyncUnconfiguredReceiver:
     """Build the application's receiver, which has an event loop."""
-    return build_async(environ, lambda environment: Threaded(build_store(environment), CONNECTIONS))
+    return build_async(environ, lambda environment: Threaded(build_store(environment), THREADS))
 
 
 def build_store(environment: Environment) -> CloudantStore:

@@ -6,7 +6,7 @@ import certifi
 import pytest
 
 from core.stores.contract import Outcome
-from ibm_actions.service import CONNECTIONS
+from ibm_actions.wiring import THREADS
 from tests.contract.fault import Cloud, Write
 from tests.ibm_actions.cloudant_calls import HIDDEN, page, said, store, written
 from tests.support.deliveries import body
@@ -85,7 +85,7 @@ FAULTS = {
         unreachable="NewConnectionError",
         silent="ReadTimeoutError",
         trust=lambda path, monkeypatch: monkeypatch.setattr(certifi, "where", lambda: path),
-        threads=CONNECTIONS,
+        threads=THREADS,
         secrets=(HIDDEN, DEVICE),
     )
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ibm_actions.service import CONNECTIONS
+from ibm_actions.wiring import THREADS
 from tests.support.couchdb import Events
 from tests.support.deliveries import SECRET, fresh_body, hs256, signed
 from tests.support.ports import free_port
@@ -199,7 +199,7 @@ def test_200_concurrent_deliveries_over_60_connections_are_each_stored_once(prog
 
 def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, events: Events) -> None:
     """All threads wait for a silent Cloudant; DT waits for 10 s at most."""
-    count = 3 * CONNECTIONS
+    count = 3 * THREADS
     contents = [fresh_body() for _ in range(count)]
     answers: list[tuple[int, float]] = []
 
@@ -217,7 +217,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
     assert max(seconds for _, seconds in answers) < 10
     reasons = Counter(line["reason"] for line in program.wait_for_lines(1 + count)[1:])
     # One for each thread was attempted; the others were refused without an attempt.
-    assert reasons == {"ReadTimeoutError": CONNECTIONS, "deadline": count - CONNECTIONS}
+    assert reasons == {"ReadTimeoutError": THREADS, "deadline": count - THREADS}
     # And then it is over.
     proxy.set(Mode.REFUSE)
     proxy.set(Mode.PASS)
@@ -228,7 +228,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
 def test_unverified_request_is_refused_with_an_exhausted_thread_pool(program: Program, proxy: Proxy) -> None:
     """A forged delivery and a health check need no store, and so no thread."""
     proxy.set(Mode.SILENT)
-    contents = [fresh_body() for _ in range(CONNECTIONS + 8)]
+    contents = [fresh_body() for _ in range(THREADS + 8)]
     threads = [threading.Thread(target=post, args=(program, content)) for content in contents]
     for thread in threads:
         thread.start()
