@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test campaign check format test-core readers tools hosts packages send events readings backup bench size settings lock clean
+.PHONY: help run cloud demo test test-all campaign check format test-core readers tools hosts packages send events readings backup bench size settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,10 +32,14 @@ AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 # Servers that are only on npm. Without npm, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-# All tests run in four processes, because most of them wait. With ARGS, one process runs a part. None measures
+# Four processes, because most tests wait. With ARGS, one process runs a part, with its long tests. None measures
 # coverage, which costs a tenth of the time: `make test-core` does, and fails below 100 %.
-test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests (ARGS="tests/local -x" for some)
-	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 4 --dist worksteal)
+PARALLEL := --numprocesses 4 --dist worksteal
+test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run the tests, but for the long ones (ARGS="tests/local -x" for some)
+	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" $(PARALLEL))
+
+test-all: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests: those that repeat faults under load, too
+	@.venv/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 campaign: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Send deliveries while faults happen (ARGS="--help")
 	@exec .venv/bin/python -m tests.campaign $(ARGS)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.moto import MotoServer
 from tests.support.sam import EMPTY_ZIP, ROOT, TOOLS, needs_tools
 
-pytestmark = needs_tools
+pytestmark = [pytest.mark.long, needs_tools]
 
 GUIDED = """version = 0.1
 [default.deploy.parameters]

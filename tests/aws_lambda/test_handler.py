@@ -329,6 +329,7 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is looked up where Linux shows it")
+@pytest.mark.long
 def test_no_memory_leak_in_a_thousand_deliveries(ready: Sandbox) -> None:
     pid = ready.process.pid
     for _ in range(100):

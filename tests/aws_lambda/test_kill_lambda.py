@@ -15,6 +15,8 @@ from tests.support.moto import MotoServer
 from tests.support.sandbox import sandbox
 from tests.support.senders import KILLS, LIMIT, outcome
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("store", ["dynamodb", "sqs"])
 def test_lambda_killed_under_load(moto: MotoServer, tmp_path: Path, store: str) -> None:

@@ -25,6 +25,7 @@ MIRRORS = [Path(it).expanduser() for it in (os.environ.get("DT_TF_PLUGINS") or F
 MIRROR = next((path for path in MIRRORS if any(path.glob("*/hashicorp/aws/*"))), None)
 
 pytestmark = [
+    pytest.mark.long,
     needs_terraform,
     needs_tools,
     pytest.mark.skipif(

@@ -17,6 +17,8 @@ from tests.support.deliveries import SECRET, fresh_body, signed
 from tests.support.functions_host import FunctionsHost, functions_host
 from tests.support.service_bus import ServiceBus, service_bus
 
+pytestmark = pytest.mark.long
+
 DELIVERIES = 2_000
 THREADS = 16
 

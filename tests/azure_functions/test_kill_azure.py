@@ -19,10 +19,13 @@ from tests.support.processes import Program
 from tests.support.senders import KILLS, SENDERS, kill_often, outcome, sending, store_outage
 from tests.support.service_bus import service_bus
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("azure_functions_runtime") is None,
-    reason="no azure-functions-runtime: install Python 3.13, which it wants, then `make test` installs it",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        importlib.util.find_spec("azure_functions_runtime") is None,
+        reason="no azure-functions-runtime: install Python 3.13, which it wants, then `make test` installs it",
+    ),
+]
 STORES = ["service_bus", "storage_queue", "table"]
 
 

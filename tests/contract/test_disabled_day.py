@@ -17,6 +17,8 @@ from tests.support.disabled_day import Day
 from tests.support.dt_client import keep_client
 from tests.support.dt_cloud import FIRST_PROJECT, DtCloud, dt_cloud
 
+pytestmark = pytest.mark.long
+
 FACTORIES = factories()
 
 

@@ -10,6 +10,8 @@ from tests.support.deliveries import SECRET
 from tests.support.flood import ATTACKS, flood, most_megabytes
 from tests.support.processes import Program
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", SERVERS)

@@ -21,6 +21,8 @@ from tests.support.dt_cloud import FIRST_PROJECT, DtCloud, Refused, dt_cloud, un
 from tests.support.fronts import front
 from tests.support.processes import Answer
 
+pytestmark = pytest.mark.long
+
 FACTORIES = factories()
 PER_SECOND = 100
 # Bounds the test where a rotation takes long.

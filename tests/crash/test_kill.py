@@ -20,6 +20,8 @@ from tests.support.postgres import Postgres, execute
 from tests.support.processes import Program
 from tests.support.senders import KILLS, LIMIT, outcome
 
+pytestmark = pytest.mark.long
+
 ENVIRON = {"DT_SIGNATURE_SECRET": SECRET}
 
 

@@ -8,8 +8,12 @@ import threading
 import time
 from collections import Counter
 
+import pytest
+
 from tests.support.dt_cloud import DEVICES, Call, DtCloud, Loopback, Reply, ok, until
 from tests.support.loopback import SILENT
+
+pytestmark = pytest.mark.long
 
 KILLS = 20
 # Each account has a separate request limit.

@@ -14,6 +14,8 @@ from tests.support.google import Emulator, Firestore, PubSub, emulator
 from tests.support.processes import ROOT, Program, running
 from tests.support.senders import KILLS, SENDERS, kill_often, outcome, sending, store_outage
 
+pytestmark = pytest.mark.long
+
 # gunicorn's worker would live on for a moment without the process that started it: the whole group is to die at once.
 SITECUSTOMIZE = "import os\nos.setsid()\n"
 

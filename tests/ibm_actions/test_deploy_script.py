@@ -23,8 +23,11 @@ SHELLS = {it.split()[0]: it.split() for it in COMMANDS}
 # Each once: sh is one of the others.
 FOUND = list({os.path.realpath(path): name for name in SHELLS if (path := shutil.which(name))}.values())
 
+# One is enough while one works on something else.
+FIRST, *OTHERS = FOUND
 
-@pytest.fixture(params=FOUND)
+
+@pytest.fixture(params=[FIRST, *(pytest.param(it, marks=pytest.mark.long) for it in OTHERS)])
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
     return Desk(tmp_path, SHELLS[request.param])
 

@@ -15,6 +15,8 @@ from tests.support.ibm import ibm_function
 from tests.support.processes import Program, running
 from tests.support.senders import KILLS, kill_often, outcome, sending, store_outage
 
+pytestmark = pytest.mark.long
+
 Fault = Callable[[CouchDb], tuple[Callable[[], None], Callable[[], None]]]
 Start = Callable[[], AbstractContextManager[Program]]
 PROGRAMS = ["function", "application"]

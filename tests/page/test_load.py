@@ -12,6 +12,8 @@ from dt_cloud.database import Database
 from dt_cloud.devices import Devices
 from tests.support.desk import Desk, desk
 
+pytestmark = pytest.mark.long
+
 SENSORS = 1_000
 
 

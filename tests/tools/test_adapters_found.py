@@ -56,6 +56,7 @@ def fork(tmp_path: Path) -> Path:
     return fork
 
 
+@pytest.mark.long
 def test_fork_removes_clouds_and_adds_another(fork: Path) -> None:
     untracked = ("--others", "--exclude-standard")
     changed = {*run(fork, "git", "diff", "--name-only").split(), *run(fork, "git", "ls-files", *untracked).split()}

@@ -75,6 +75,7 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: memory is looked up where Linux shows it")
+@pytest.mark.long
 def test_no_memory_leak_in_a_thousand_deliveries(ready: Program) -> None:
     [worker] = children(ready)
     contents = [fresh_body() for _ in range(10)]
