@@ -46,6 +46,7 @@ ACCEPTED = {
 
 
 @bicep.TOOLS.needed
+@pytest.mark.long
 def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
     """In the compiled template: in Bicep itself checkov reads no variable and nothing below an `if`."""
     for store in STORES:

@@ -11,7 +11,7 @@ from tests.support import bicep
 from tests.support.bicep import APP, GROUP, IDENTITY, INSIGHTS, NAME, SECRET, STORAGE, Deployment, deployment
 from tests.support.source import outcomes
 
-pytestmark = bicep.needs_bicep
+pytestmark = [pytest.mark.long, bicep.needs_bicep]
 
 WORKSPACE = f"Microsoft.OperationalInsights/workspaces/{NAME}"
 BUS = f"Microsoft.ServiceBus/namespaces/{NAME}"
