@@ -3,59 +3,40 @@
 import asyncio
 import gzip
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from azure_functions.identity import AsyncCredential, ManagedIdentityError, managed_identity
-from azure_functions.sdk import ServiceBusClient, ServiceBusMessage, ServiceBusSender, exceptions
+from azure_functions.amqp_sender import Sender, SendError, encode
 from core.event import Event
 from core.service.attempts import ATTEMPT, async_attempts
 from core.stores.contract import Outcome, StoreUnavailableError
 
-# Errors that a retry does not fix.
-_FINAL = (
-    exceptions.MessageSizeExceededError,
-    exceptions.MessagingEntityDisabledError,
-    exceptions.MessagingEntityNotFoundError,
-    exceptions.ServiceBusAuthenticationError,
-    exceptions.ServiceBusAuthorizationError,
-    exceptions.ServiceBusQuotaExceededError,
+# Conditions that a retry does not change:
+# https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-troubleshoot
+_FINAL = frozenset(
+    {
+        "amqp:link:message-size-exceeded",
+        "amqp:not-allowed",
+        "amqp:not-found",
+        "amqp:resource-limit-exceeded",
+        "amqp:unauthorized-access",
+        "com.microsoft:auth-failed",
+        "com.microsoft:entity-disabled",
+        "token refused: 401",
+        "token refused: 403",
+        "token refused: 404",
+    }
 )
 # Bytes. The Standard tier accepts 256 KiB, including the properties:
 # https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas
 _MAX_BODY = 200_000
 # Seconds. Service Bus closes a connection after 240 s without traffic.
 _MAX_IDLE = 180.0
-# Seconds. The SDK renews a token when a tenth of its life is left, and a concurrent send waits for that without a
-# limit. A token from a connection string lasts an hour, an identity's longer.
+# Seconds. A token from a connection string lasts an hour, an identity's longer; no connection renews it.
 _MAX_AGE = 1800.0
-# Seconds to close a failed connection; this is part of the attempt.
-_CLOSE = 0.5
-_SEND = ATTEMPT - _CLOSE
-# Concurrent events, the number that infra/main.bicep sends to an instance; others wait. With a silent broker there
-# would be hundreds, each with a connection, and opening so many makes the loop miss their deadlines.
-_AT_ONCE = 16
+# Seconds before the end of a token at which it is not relied upon any more.
+_MARGIN = 60.0
 
-
-class _Connection:
-    """One connection and its sender, which takes one message at a time."""
-
-    def __init__(self, client: ServiceBusClient, queue: str) -> None:
-        self._client = client
-        # No keep-alive task: it would use the connection concurrently.
-        self.sender: ServiceBusSender = client.get_queue_sender(queue, keep_alive=0)
-        self.made = self.used = time.monotonic()
-
-    def is_fresh(self) -> bool:
-        now = time.monotonic()
-        return now - self.used < _MAX_IDLE and now - self.made < _MAX_AGE
-
-    async def close(self) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE):
-                await self._client.close()
-        except Exception:
-            pass  # after any error, the connection is not used again
+Open = Callable[[str], Awaitable[tuple[Sender, float]]]
 
 
 class ServiceBusStore:
@@ -66,98 +47,87 @@ class ServiceBusStore:
     Unique: by the message id, which is the event's key, in a queue with duplicate detection, within its window
     (https://learn.microsoft.com/azure/service-bus-messaging/duplicate-detection). The broker accepts a duplicate and
     drops it without saying so: the outcome is STORED too.
-    Answers: everything except accepted is `StoreUnavailableError` with the SDK's error class, after retries if they may
-    help. Each concurrent event has a connection, 16 at most; a failed one is closed, and not used again.
+    Answers: everything except accepted is `StoreUnavailableError` with the broker's condition, after retries if they
+    may help. All events share one connection. After an attempt that got no answer in time, the connection gets no
+    further event.
 
     A body above 200,000 bytes is compressed, with the property ``encoding``; DT's have less than 4,000.
 
     Args:
-        connect: Creates a client.
+        connect: Connects to a queue; returns the sender, and when its token expires, in seconds since 1970.
         queue: The name of the queue.
     """
 
-    def __init__(self, connect: Callable[[], ServiceBusClient], queue: str) -> None:
+    def __init__(self, connect: Open, queue: str) -> None:
         self._connect = connect
         self._queue = queue
-        # The first client is created now, but not opened, so that an invalid address is reported at the start.
-        self._idle = [self._new()]
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._sender: Sender | None = None
+        self._opening: asyncio.Task[Sender] | None = None
+        # In `time.monotonic()`: when the connection was last used, and from when on it is not used any more.
+        self._used = self._until = 0.0
 
     async def open(self) -> None:
-        """Do nothing: the first event opens a connection."""
+        """Do nothing: the first event opens the connection."""
 
     async def close(self) -> None:
-        """Close the connections."""
-        while self._idle:
-            await self._idle.pop().close()
+        """Close the connection."""
+        if self._opening:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
+        if self._sender:
+            self._sender.close()
+        await asyncio.sleep(0)  # asyncio closes the socket now
 
     async def put(self, event: Event, deadline: float) -> Outcome:
         """Send ``event``; see `core.stores.contract.AsyncStore`."""
-        try:
-            async with asyncio.timeout(deadline - ATTEMPT - time.monotonic()):
-                await self._places.acquire()
-        except TimeoutError:
-            raise StoreUnavailableError("deadline") from None
-        try:
-            return await self._put(event, deadline)
-        finally:
-            self._places.release()
-
-    async def _put(self, event: Event, deadline: float) -> Outcome:
         message = _message(event)
-        cause = None
+        cause = "deadline"
         async for _ in async_attempts(deadline):
-            # If one connection failed, the other open ones may have failed too.
-            connection = await self._take() if cause is None else self._new()
             try:
-                # The SDK's own time-out does not cover unexpected protocol states.
-                async with asyncio.timeout(_SEND):
-                    await connection.sender.send_messages(message, timeout=_SEND)
-            except Exception as error:  # the SDK's errors, and internal ones about a faulty peer
-                await connection.close()
-                # The SDK treats a token that could not be fetched as any other error.
-                inner = getattr(error, "inner_exception", None)
-                cause = type(inner if isinstance(inner, ManagedIdentityError) else error).__name__
-                if isinstance(error, _FINAL):
-                    break
-            else:
-                connection.used = time.monotonic()
-                self._idle.append(connection)
+                async with asyncio.timeout(ATTEMPT):
+                    await self._send(message)
                 return Outcome.STORED
-        raise StoreUnavailableError(cause or "deadline")
+            except SendError as error:
+                cause = str(error)
+                if cause in _FINAL:
+                    break
+            except Exception as error:  # there is no connection, no token, or no answer in time
+                cause = type(error).__name__
+        raise StoreUnavailableError(cause) from None
 
-    async def _take(self) -> _Connection:
-        # The most recently used one. If it has expired, so have those below it.
-        if self._idle and self._idle[-1].is_fresh():
-            return self._idle.pop()
-        stale, self._idle = self._idle, []
-        await asyncio.gather(*(connection.close() for connection in stale))
-        return self._new()
+    async def _send(self, message: bytes) -> None:
+        sender = self._sender
+        now = time.monotonic()
+        if sender is None or not sender.is_open or now - self._used >= _MAX_IDLE or now >= self._until:
+            sender = await self._reconnected()
+        self._used = now
+        try:
+            await sender.send(message)
+        except asyncio.CancelledError:
+            sender.retire()
+            raise
 
-    def _new(self) -> _Connection:
-        return _Connection(self._connect(), self._queue)
+    async def _reconnected(self) -> Sender:
+        """Return a new connection, the same to all who wait for it."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Sender:
+        if self._sender:
+            self._sender.retire()
+            self._sender = None
+        async with asyncio.timeout(ATTEMPT):
+            sender, expires_on = await self._connect(self._queue)
+        self._sender = sender
+        self._used = time.monotonic()
+        self._until = self._used + min(_MAX_AGE, expires_on - time.time() - _MARGIN)
+        return sender
 
 
-def connector(service_bus: str, client_id: str | None) -> Callable[[], ServiceBusClient]:
-    """Return a function that creates a client.
-
-    Args:
-        service_bus: The namespace's host name, used with the function's identity; or a connection string.
-        client_id: As in `azure_functions.identity.managed_identity`.
-    """
-    # The SDK's retries have no deadline; `core.service.attempts` has one.
-    options: dict[str, Any] = {"retry_total": 0}
-    if "=" in service_bus:
-        return lambda: ServiceBusClient.from_connection_string(service_bus, **options)
-    credential = AsyncCredential(managed_identity(client_id))
-    return lambda: ServiceBusClient(service_bus, credential, **options)
-
-
-def _message(event: Event) -> ServiceBusMessage:
-    properties: dict[Any, Any] = {**event.attributes(), "parsed": event.parsed}
+def _message(event: Event) -> bytes:
+    properties: dict[str, str | bool] = {**event.attributes(), "parsed": event.parsed}
     body = event.body
     if len(body) > _MAX_BODY:
         body, properties["encoding"] = gzip.compress(body, mtime=0), "gzip"
-    return ServiceBusMessage(
-        body, message_id=event.key, content_type="application/json", application_properties=properties
-    )
+    return encode(body, event.key, "application/json", properties)

@@ -69,15 +69,16 @@ def _auth_level(environment: Environment) -> str:
 
 
 def _service_bus(environment: Environment) -> AsyncStore:
-    from azure_functions.service_bus import ServiceBusStore, connector
+    from azure_functions.namespace import namespace
+    from azure_functions.service_bus import ServiceBusStore
 
     address = address_of(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", NAMESPACE)
     environment.check()
-    connect = connector(address, environment.get("AZURE_CLIENT_ID") or None)
     try:
-        return ServiceBusStore(connect, environment.get("DT_QUEUE", "events"))
-    except ValueError:  # the SDK's error about a connection string, which it may quote
+        there = namespace(address, environment.get("AZURE_CLIENT_ID") or None)
+    except ValueError:  # about a connection string
         raise SettingsError([_unknown("DT_SERVICE_BUS")]) from None
+    return ServiceBusStore(there.open, environment.get("DT_QUEUE", "events"))
 
 
 def _queue(environment: Environment, address: str) -> Store:

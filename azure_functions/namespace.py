@@ -1,0 +1,137 @@
+"""The Service Bus namespace: its address, and the tokens for it."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+from urllib.parse import quote_plus, urlsplit
+
+from azure_functions.amqp_sender import Sender
+
+_AMQPS, _AMQP = 5671, 5672
+# Seconds for which our own tokens are valid.
+_LIFETIME = 3600
+_SCOPE = "https://servicebus.azure.net//.default"
+
+
+class Token(NamedTuple):
+    """A token.
+
+    Attributes:
+        text: The token itself.
+        expires_on: The end of its validity, in seconds since 1970.
+    """
+
+    text: str
+    expires_on: float
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """Where to connect, and how to log in.
+
+    Attributes:
+        host: The host name, which the certificate has.
+        port: The port.
+        kind: The type of the tokens.
+        token: Returns a token for an audience; may block.
+        tls: The context of TLS; None: no TLS, as Microsoft's emulator wants it.
+        server: The host name or address to connect to, if it is another one.
+    """
+
+    host: str
+    port: int
+    kind: str
+    token: Callable[[str], Token]
+    tls: Callable[[], ssl.SSLContext] | None
+    server: str = ""
+
+    async def open(self, queue: str) -> tuple[Sender, float]:
+        """Connect, log in, and attach to a queue; return the sender, and when its token expires, as above.
+
+        Raises:
+            azure_functions.amqp_sender.SendError: The broker refused.
+            Exception: There is no connection, or no token.
+        """
+        audience = f"sb://{self.host}/{queue}"
+        token = await asyncio.to_thread(self.token, audience)
+        tls = self.tls() if self.tls else None
+        _, sender = await asyncio.get_running_loop().create_connection(
+            Sender, self.server or self.host, self.port, ssl=tls, server_hostname=self.host if tls else None
+        )
+        try:
+            await sender.open(self.host, audience, token.text, self.kind, f"amqps://{self.host}/{queue}")
+        except BaseException:
+            sender.close()
+            raise
+        return sender, token.expires_on
+
+
+def namespace(address: str, client_id: str | None) -> Namespace:
+    """Return the namespace of an address.
+
+    Args:
+        address: Its host name, used with the function's identity; or a connection string.
+        client_id: As in `azure_functions.identity.managed_identity`.
+
+    Raises:
+        ValueError: The connection string is invalid.
+    """
+    if "=" in address:
+        return _by_connection_string(address)
+    # Imported here: it takes longer than all else, and a connection string does not need it.
+    from azure_functions.identity import managed_identity
+
+    identity = managed_identity(client_id)
+
+    def token(_audience: str) -> Token:
+        return Token(*identity.get_token(_SCOPE)[:2])
+
+    return Namespace(address, _AMQPS, "jwt", token, trusted)
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Return the context with the system's certificates, which take longer to read than a handshake takes."""
+    return ssl.create_default_context()
+
+
+def _by_connection_string(text: str) -> Namespace:
+    # A key ends with "=".
+    pairs = [part.partition("=") for part in text.strip().rstrip(";").split(";")]
+    values = {name.strip().lower(): value for name, _, value in pairs}
+    endpoint = values.get("endpoint", "")
+    server = urlsplit(endpoint if "//" in endpoint else f"sb://{endpoint}")
+    name, key, signed = (
+        values.get(each, "") for each in ("sharedaccesskeyname", "sharedaccesskey", "sharedaccesssignature")
+    )
+    if not server.hostname or not (signed or (name and key)):
+        raise ValueError("The connection string has no endpoint, or no key.")
+
+    def token(audience: str) -> Token:
+        return _signed_elsewhere(signed) if signed else _sign(audience, name, key)
+
+    is_plain = values.get("usedevelopmentemulator", "").lower() == "true"
+    port = server.port or (_AMQP if is_plain else _AMQPS)
+    kind = "servicebus.windows.net:sastoken"
+    return Namespace(server.hostname, port, kind, token, None if is_plain else trusted)
+
+
+def _sign(audience: str, name: str, key: str) -> Token:
+    """Return a token of a key: https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas."""
+    expires_on = int(time.time()) + _LIFETIME
+    resource = quote_plus(audience)
+    digest = hmac.digest(key.encode(), f"{resource}\n{expires_on}".encode(), hashlib.sha256)
+    signature = quote_plus(base64.b64encode(digest))
+    return Token(f"SharedAccessSignature sr={resource}&sig={signature}&se={expires_on}&skn={name}", expires_on)
+
+
+def _signed_elsewhere(text: str) -> Token:
+    end = text.partition("se=")[2].partition("&")[0]
+    return Token(text, int(end) if end.isdecimal() else time.time() + _LIFETIME)
