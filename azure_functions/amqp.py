@@ -137,6 +137,8 @@ def _value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     at += 1
     if code in _CONSTANTS:
         return _CONSTANTS[code], at
+    if code == 0x45:
+        return [], at
     if code in _NUMBERS:
         read, size = _NUMBERS[code]
         return read(data, at)[0], at + size
@@ -186,7 +188,7 @@ def _number(layout: str) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int]:
     return read.unpack_from, read.size
 
 
-_CONSTANTS: dict[int, Any] = {0x40: None, 0x41: True, 0x42: False, 0x43: 0, 0x44: 0, 0x45: []}
+_CONSTANTS = {0x40: None, 0x41: True, 0x42: False, 0x43: 0, 0x44: 0}
 _NUMBERS = {
     code: _number(layout)
     for layout, codes in {

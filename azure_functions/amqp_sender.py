@@ -5,6 +5,7 @@ Why not the SDK: docs/decisions/0040-our-own-sender.md.
 """
 
 import asyncio
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,6 +27,11 @@ _SASL_HEADER, _AMQP_HEADER = b"AMQP\x03\x01\x00\x00", b"AMQP\x00\x01\x00\x00"
 _TOKENS, _ANSWERS, _QUEUE = range(3)
 _CBS = "$cbs"
 _FORMAT = amqp.uint(0)
+# What `Sender.open` waits for.
+_STEPS = {_SASL_MECHANISMS, _SASL_OUTCOME, _OPEN, _BEGIN}
+# The last fields of a performative may be missing.
+_NO_FIELDS = [None] * 14
+_TOO_LARGE = "amqp:link:message-size-exceeded"
 # Bytes. Service Bus has 64 KiB, and the answers to a sender are below 1 KiB.
 _MAX_FRAME = 65_536
 # The fields of a transfer, with numbers of full width.
@@ -36,7 +42,15 @@ _CONDITION = re.compile("[A-Za-z0-9:._-]{1,60}").fullmatch
 
 
 class SendError(Exception):
-    """A message was not accepted. ``str()`` is the broker's condition, or another short cause without its text."""
+    """A message was not accepted. ``str()`` is the broker's condition, or another short cause without its text.
+
+    Attributes:
+        is_of_connection: An open connection failed, with all messages that waited; none was refused itself.
+    """
+
+    def __init__(self, cause: str, is_of_connection: bool = False) -> None:
+        super().__init__(cause)
+        self.is_of_connection = is_of_connection
 
 
 class Sender(asyncio.Protocol):
@@ -50,7 +64,7 @@ class Sender(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.is_open = False
-        self._error: str | None = None
+        self._error: SendError | None = None
         self._is_retired = False
         self._transport: asyncio.Transport
         self._buffer = b""
@@ -63,6 +77,7 @@ class Sender(asyncio.Protocol):
         self._links: dict[int, int] = {}
         self._credited: set[int] = set()
         self._max_frame = 512
+        self._max_message = math.inf
         # Frames of the session, and messages of the queue's link: what was sent, and the first number that may not be.
         self._frames = self._frames_end = 0
         self._messages = self._messages_end = 0
@@ -90,7 +105,7 @@ class Sender(asyncio.Protocol):
         self._write(_SASL_INIT, amqp.symbol("ANONYMOUS"), amqp.binary(b""), amqp.string(host), kind=1)
         await self._until(lambda: _SASL_OUTCOME in self._seen)
         self._transport.write(_AMQP_HEADER)
-        self._write(_OPEN, amqp.string(f"{uuid4()}"), amqp.string(host), amqp.uint(_MAX_FRAME), b"\x60\xff\xff", NULL)
+        self._write(_OPEN, amqp.string(f"{uuid4()}"), amqp.string(host), amqp.uint(_MAX_FRAME))
         await self._until(lambda: _OPEN in self._seen)
         self._write(_BEGIN, NULL, amqp.uint(0), amqp.uint(_WINDOW), amqp.uint(_WINDOW), amqp.uint(_QUEUE))
         await self._until(lambda: _BEGIN in self._seen)
@@ -113,7 +128,9 @@ class Sender(asyncio.Protocol):
         """Send a message; return what is done when the broker has accepted it, or fails with a `SendError`."""
         accepted = asyncio.get_running_loop().create_future()
         if self._error is not None:
-            accepted.set_exception(SendError(self._error))
+            accepted.set_exception(self._error)
+        elif len(message) > self._max_message:
+            accepted.set_exception(SendError(_TOO_LARGE))
         else:
             self._waiting.append((message, accepted))
             self._send_waiting()
@@ -170,7 +187,7 @@ class Sender(asyncio.Protocol):
 
     def _read(self, found: Described, payload: bytes) -> None:
         code, fields = found
-        fields += [None] * (14 - len(fields))
+        fields = [*fields, *_NO_FIELDS]
         if code == _DISPOSITION:
             self._settle(fields)
         elif code == _FLOW:
@@ -181,15 +198,19 @@ class Sender(asyncio.Protocol):
         elif code in (_DETACH, _END, _CLOSE):
             self._fail(_condition(fields[2 if code == _DETACH else 0]))
         elif code == _ATTACH:
-            if fields[0] in self._names:
-                self._links[_number(fields[1])] = self._names[fields[0]]
+            link = self._names.pop(fields[0], None) if isinstance(fields[0], str) else None
+            if link is not None:
+                self._links[_number(fields[1])] = link
+            if link == _QUEUE:
+                self._max_message = _number(fields[10]) or math.inf
         elif code == _SASL_OUTCOME and fields[0] != 0:
             self._fail("SASL refused")
         elif code == _OPEN:
             self._max_frame = min(max(_number(fields[2], _MAX_FRAME), 512), _MAX_FRAME)
         elif code == _BEGIN:
             self._frames_end = _number(fields[2])
-        self._seen.add(code)
+        if code in _STEPS:
+            self._seen.add(code)
 
     def _allow(self, fields: list[Any]) -> None:
         """Take over how much the broker takes."""
@@ -268,7 +289,7 @@ class Sender(asyncio.Protocol):
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             if self._error is not None:
-                raise SendError(self._error)
+                raise self._error
             self._changed.clear()
             await self._changed.wait()
 
@@ -281,13 +302,13 @@ class Sender(asyncio.Protocol):
         """Close the connection; the first cause is everybody's."""
         if self._error is not None:
             return
-        self._error = cause
+        self._error = error = SendError(cause, self.is_open or self._is_retired)
         self.is_open = False
         self._transport.abort()
         self._changed.set()
         for accepted in (*self._unsettled.values(), *(accepted for _, accepted in self._waiting)):
             if not accepted.done():
-                accepted.set_exception(SendError(cause))
+                accepted.set_exception(error)
         self._unsettled.clear()
         self._waiting.clear()
 
@@ -310,7 +331,7 @@ def _message(body: bytes, message_id: str, content_type: str | None, properties:
 
 
 def _number(value: object, default: int = 0) -> int:
-    return value if type(value) is int else default
+    return value if type(value) is int and 0 <= value < _SERIALS else default
 
 
 def _ahead(serial: int, of: int) -> int:

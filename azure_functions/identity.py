@@ -1,6 +1,5 @@
 """The function's managed identity, whose tokens replace keys at Azure's services."""
 
-import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -73,27 +72,3 @@ def managed_identity(client_id: str | None) -> "TokenCredential":
         client_id: The client id of a user-assigned identity; None or empty for the function app's own.
     """
     return _Identity(client_id)
-
-
-class AsyncCredential:
-    """The same for an event loop, using a thread: azure-identity's own needs another HTTP client.
-
-    Args:
-        credential: The credential.
-    """
-
-    def __init__(self, credential: "TokenCredential") -> None:
-        self._credential = credential
-
-    async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
-        """Return a token; see `azure.core.credentials.TokenCredential`."""
-        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
-
-    async def close(self) -> None:
-        """Keep the credential: it outlives the connections."""
-
-    async def __aenter__(self) -> "AsyncCredential":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass

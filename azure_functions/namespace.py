@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Namespace:
         host: The host name, which the certificate has.
         port: The port.
         kind: The type of the tokens.
-        token: Returns a token for an audience; may block.
+        token: Returns a token for an audience.
         tls: The context of TLS; None: no TLS, as Microsoft's emulator wants it.
         server: The host name or address to connect to, if it is another one.
     """
@@ -48,7 +48,7 @@ class Namespace:
     host: str
     port: int
     kind: str
-    token: Callable[[str], Token]
+    token: Callable[[str], Awaitable[Token]]
     tls: Callable[[], ssl.SSLContext] | None
     server: str = ""
 
@@ -60,7 +60,7 @@ class Namespace:
             Exception: There is no connection, or no token.
         """
         audience = f"sb://{self.host}/{queue}"
-        token = await asyncio.to_thread(self.token, audience)
+        token = await self.token(audience)
         tls = self.tls() if self.tls else None
         _, sender = await asyncio.get_running_loop().create_connection(
             Sender, self.server or self.host, self.port, ssl=tls, server_hostname=self.host if tls else None
@@ -90,8 +90,9 @@ def namespace(address: str, client_id: str | None) -> Namespace:
 
     identity = managed_identity(client_id)
 
-    def token(_audience: str) -> Token:
-        return Token(*identity.get_token(_SCOPE)[:2])
+    async def token(_audience: str) -> Token:
+        found = await asyncio.to_thread(identity.get_token, _SCOPE)
+        return Token(found.token, found.expires_on)
 
     return Namespace(address, _AMQPS, "jwt", token, trusted)
 
@@ -114,7 +115,7 @@ def _by_connection_string(text: str) -> Namespace:
     if not server.hostname or not (signed or (name and key)):
         raise ValueError("The connection string has no endpoint, or no key.")
 
-    def token(audience: str) -> Token:
+    async def token(audience: str) -> Token:
         return _signed_elsewhere(signed) if signed else _sign(audience, name, key)
 
     is_plain = values.get("usedevelopmentemulator", "").lower() == "true"

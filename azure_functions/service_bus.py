@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from azure_functions.amqp_sender import Sender, SendError, encode
 from core.event import Event
-from core.service.attempts import ATTEMPT, async_attempts
+from core.service.attempts import ATTEMPT, pauses
 from core.stores.contract import Outcome, StoreUnavailableError
 
 # Conditions that a retry does not change:
@@ -82,14 +82,16 @@ class ServiceBusStore:
         """Send ``event``; see `core.stores.contract.AsyncStore`."""
         message = _message(event)
         cause = "deadline"
-        async for _ in async_attempts(deadline):
+        for pause in pauses(deadline):
+            if pause:
+                await asyncio.sleep(pause)
             try:
                 async with asyncio.timeout(ATTEMPT):
                     await self._send(message)
                 return Outcome.STORED
             except SendError as error:
                 cause = str(error)
-                if cause in _FINAL:
+                if cause in _FINAL and not error.is_of_connection:
                     break
             except Exception as error:  # there is no connection, no token, or no answer in time
                 cause = type(error).__name__
@@ -111,6 +113,8 @@ class ServiceBusStore:
         """Return a new connection, the same to all who wait for it."""
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
+            # Nobody may wait for it any more when it fails.
+            self._opening.add_done_callback(lambda opening: opening.cancelled() or opening.exception())
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Sender:

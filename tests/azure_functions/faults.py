@@ -109,8 +109,8 @@ STORAGE_CAUSES = {
 SERVICE_BUS_CAUSES = {
     "silent": "TimeoutError",
     "slow": "TimeoutError",
-    "throttled": "ServiceBusServerBusyError",
-    "denied": "ServiceBusAuthorizationError",
+    "throttled": "com.microsoft:server-busy",
+    "denied": "amqp:unauthorized-access",
 }
 FAULTS = {
     "Azure Queue": _cloud("queue", Reply(201, MESSAGE, XML)),

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from azure_functions.sdk import ServiceBusClient
-from azure_functions.service_bus import ServiceBusStore, connector
+from azure_functions.amqp_sender import Sender
+from azure_functions.namespace import Namespace, namespace
+from azure_functions.service_bus import Open, ServiceBusStore
 from core.event import Event
 from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT
@@ -23,15 +24,15 @@ PACE = 2.0
 
 
 class Connect:
-    """Makes clients, and counts them: one for each connection."""
+    """Connects, and counts the connections."""
 
-    def __init__(self, bus: ServiceBus) -> None:
-        self._connect = connector(bus.connection_string, None)
+    def __init__(self, bus: ServiceBus, there: Namespace | None = None) -> None:
+        self._there = there or namespace(bus.connection_string, None)
         self.count = 0
 
-    def __call__(self) -> ServiceBusClient:
+    async def __call__(self, queue: str) -> tuple[Sender, float]:
         self.count += 1
-        return self._connect()
+        return await self._there.open(queue)
 
 
 async def put(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> Outcome:
@@ -46,22 +47,17 @@ async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: fl
     return caught.value.reason
 
 
-def run(connect: Callable[[], ServiceBusClient], work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
-    """Work with a store, and close its connections, which a worker never does."""
+def run(connect: Open, work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
+    """Work with a store, and close its connection, which a worker never does."""
 
     async def all_of_it() -> None:
         store = ServiceBusStore(connect, "events")
         try:
             await work(store)
         finally:
-            await close(store)
+            await store.close()
 
     asyncio.run(all_of_it())
-
-
-async def close(store: ServiceBusStore) -> None:
-    for connection in store._idle:
-        await connection.close()
 
 
 def open_files() -> int:

@@ -10,10 +10,11 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from azure_functions.identity import managed_identity
+from azure_functions.namespace import namespace
 from azure_functions.seen_keys import TableSeenKeys
 from azure_functions.service import call
 from azure_functions.service import connect as connect_storage
-from azure_functions.service_bus import ServiceBusStore, connector
+from azure_functions.service_bus import ServiceBusStore
 from azure_functions.storage_queue import StorageQueue
 from azure_functions.table import TableStore
 from core.receiver import DEADLINE
@@ -108,7 +109,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
         }
         try:
             yield Harness(
-                lambda: ServiceBusStore(connector(connection, None), "events"),
+                lambda: ServiceBusStore(namespace(connection, None).open, "events"),
                 lambda: [row(each) for each in bus.messages()],
                 faults,
                 source=f"servicebus:127.0.0.1:{proxy.port}/events",

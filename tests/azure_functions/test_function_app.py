@@ -295,10 +295,10 @@ SDKS = {
 }
 NAMESPACE = "tests.servicebus.windows.net"
 IMPORTS: dict[str, tuple[dict[str, str], set[str]]] = {
-    "service_bus by key": ({"DT_SERVICE_BUS": BUS}, {"azure.servicebus"}),
+    "service_bus by key": ({"DT_SERVICE_BUS": BUS}, set()),
     "service_bus by identity": (
         {"DT_SERVICE_BUS": NAMESPACE},
-        {"azure.servicebus", "azure.identity", "msal", "requests", "cryptography"},
+        {"azure.identity", "msal", "requests", "cryptography"},
     ),
     "table by key": ({"DT_STORE": "table", "DT_STORAGE": STORAGE}, {"azure.data.tables", "requests"}),
     "table by identity": (
@@ -311,7 +311,7 @@ IMPORTS: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "ES256": (
         {"DT_SERVICE_BUS": BUS, "DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS},
-        {"azure.servicebus", "jwt", "cryptography"},
+        {"jwt", "cryptography"},
     ),
 }
 

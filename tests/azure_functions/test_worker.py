@@ -18,10 +18,10 @@ from azure.servicebus import ServiceBusClient
 from azure.storage.queue import QueueClient
 
 from azure_functions.service import connect
-from azure_functions.service_bus import ServiceBusStore, connector
+from azure_functions.service_bus import ServiceBusStore
 from azure_functions.storage_queue import StorageQueue
 from core.event import Event
-from tests.azure_functions.service_bus_store import put, run
+from tests.azure_functions.service_bus_store import Connect, put, run
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.deliveries import body
 from tests.support.events import DEVICE, event, soon
@@ -63,7 +63,7 @@ class Bus:
             for one in events:
                 await put(store, one)
 
-        run(connector(self._bus.connection_string, None), send)
+        run(Connect(self._bus), send)
 
     def send_foreign(self) -> None:
         self._bus.send(b"theirs", "theirs")

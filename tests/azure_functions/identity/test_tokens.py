@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from azure.core.exceptions import AzureError
 
-from azure_functions.identity import AsyncCredential, managed_identity
+from azure_functions.identity import managed_identity
+from azure_functions.namespace import namespace
 from core.service.attempts import READ_TIMEOUT
 from tests.azure_functions.identity.logging_in import (
     DAY,
@@ -230,16 +231,15 @@ def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity
 
     async def main() -> tuple[str, float]:
         longest, last = 0.0, time.monotonic()
-        async with AsyncCredential(managed_identity(None)) as credential:
-            asking = asyncio.ensure_future(credential.get_token(f"{SERVICE_BUS}/.default"))
-            while not asking.done():
-                await asyncio.sleep(0.01)
-                longest, last = max(longest, time.monotonic() - last), time.monotonic()
-            await credential.close()
+        there = namespace("tests.servicebus.windows.net", None)
+        asking = asyncio.ensure_future(there.token("any"))
+        while not asking.done():
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
         # The token outlives its connection.
-        found = await credential.get_token(f"{SERVICE_BUS}/.default")
-        assert found.token == asking.result().token
-        return found.token, longest
+        found = await there.token("any")
+        assert found == asking.result()
+        return found.text, longest
 
     with identity(slow):
         found, longest = asyncio.run(main())
@@ -250,7 +250,7 @@ def test_slow_identity_endpoint_does_not_block_the_event_loop(identity: Identity
 def test_timeout_of_a_caller_is_not_delayed_by_the_identity_endpoint(identity: Identity) -> None:
     async def main() -> None:
         async with asyncio.timeout(0.2):
-            await AsyncCredential(managed_identity(None)).get_token(f"{SERVICE_BUS}/.default")
+            await namespace("tests.servicebus.windows.net", None).token("any")
 
     with identity(in_turn(SILENT)) as server:
         started = time.monotonic()
