@@ -34,57 +34,58 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Namespace:
-    """Where to connect, and how to log in.
+    """Where to connect, how to log in, and the queue.
 
     Attributes:
         host: The host name, which the certificate has.
         port: The port.
+        queue: The name of the queue.
         kind: The type of the tokens.
         token: Returns a token for an audience.
         tls: The context of TLS; None: no TLS, as Microsoft's emulator wants it.
-        server: The host name or address to connect to, if it is another one.
     """
 
     host: str
     port: int
+    queue: str
     kind: str
     token: Callable[[str], Awaitable[Token]]
     tls: Callable[[], ssl.SSLContext] | None
-    server: str = ""
 
-    async def open(self, queue: str) -> tuple[Sender, float]:
-        """Connect, log in, and attach to a queue; return the sender, and when its token expires, as above.
+    async def open(self) -> tuple[Sender, float]:
+        """Connect, log in, and attach to the queue; return the sender, and when its token expires, as above.
 
         Raises:
             azure_functions.amqp_sender.SendError: The broker refused.
             Exception: There is no connection, or no token.
         """
-        audience = f"sb://{self.host}/{queue}"
+        audience = f"sb://{self.host}/{self.queue}"
         token = await self.token(audience)
         tls = self.tls() if self.tls else None
         _, sender = await asyncio.get_running_loop().create_connection(
-            Sender, self.server or self.host, self.port, ssl=tls, server_hostname=self.host if tls else None
+            Sender, self.host, self.port, ssl=tls, server_hostname=self.host if tls else None
         )
         try:
-            await sender.open(self.host, audience, token.text, self.kind, f"amqps://{self.host}/{queue}")
+            await sender.open(self.host, audience, token.text, self.kind, f"amqps://{self.host}/{self.queue}")
         except BaseException:
             sender.close()
             raise
         return sender, token.expires_on
 
 
-def namespace(address: str, client_id: str | None) -> Namespace:
+def namespace(address: str, queue: str, client_id: str | None) -> Namespace:
     """Return the namespace of an address.
 
     Args:
         address: Its host name, used with the function's identity; or a connection string.
+        queue: The name of the queue.
         client_id: As in `azure_functions.identity.managed_identity`.
 
     Raises:
-        ValueError: The connection string is invalid.
+        ValueError: The connection string is invalid, or of another queue.
     """
     if "=" in address:
-        return _by_connection_string(address)
+        return _by_connection_string(address, queue)
     # Imported here: it takes longer than all else, and a connection string does not need it.
     from azure_functions.identity import managed_identity
 
@@ -94,7 +95,7 @@ def namespace(address: str, client_id: str | None) -> Namespace:
         found = await asyncio.to_thread(identity.get_token, _SCOPE)
         return Token(found.token, found.expires_on)
 
-    return Namespace(address, _AMQPS, "jwt", token, trusted)
+    return Namespace(address, _AMQPS, queue, "jwt", token, trusted)
 
 
 @cache
@@ -103,7 +104,7 @@ def trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _by_connection_string(text: str) -> Namespace:
+def _by_connection_string(text: str, queue: str) -> Namespace:
     # A key ends with "=".
     pairs = [part.partition("=") for part in text.strip().rstrip(";").split(";")]
     values = {name.strip().lower(): value for name, _, value in pairs}
@@ -114,6 +115,8 @@ def _by_connection_string(text: str) -> Namespace:
     )
     if not server.hostname or not (signed or (name and key)):
         raise ValueError("The connection string has no endpoint, or no key.")
+    if values.get("entitypath", queue) != queue:
+        raise ValueError("The connection string is of another queue.")
 
     async def token(audience: str) -> Token:
         return _signed_elsewhere(signed) if signed else _sign(audience, name, key)
@@ -121,7 +124,7 @@ def _by_connection_string(text: str) -> Namespace:
     is_plain = values.get("usedevelopmentemulator", "").lower() == "true"
     port = server.port or (_AMQP if is_plain else _AMQPS)
     kind = "servicebus.windows.net:sastoken"
-    return Namespace(server.hostname, port, kind, token, None if is_plain else trusted)
+    return Namespace(server.hostname, port, queue, kind, token, None if is_plain else trusted)
 
 
 def _sign(audience: str, name: str, key: str) -> Token:

@@ -36,7 +36,7 @@ _MAX_AGE = 1800.0
 # Seconds before the end of a token at which it is not relied upon any more.
 _MARGIN = 60.0
 
-Open = Callable[[str], Awaitable[tuple[Sender, float]]]
+Connect = Callable[[], Awaitable[tuple[Sender, float]]]
 
 
 class ServiceBusStore:
@@ -54,13 +54,11 @@ class ServiceBusStore:
     A body above 200,000 bytes is compressed, with the property ``encoding``; DT's have less than 4,000.
 
     Args:
-        connect: Connects to a queue; returns the sender, and when its token expires, in seconds since 1970.
-        queue: The name of the queue.
+        connect: Connects to the queue; returns the sender, and when its token expires, in seconds since 1970.
     """
 
-    def __init__(self, connect: Open, queue: str) -> None:
+    def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._queue = queue
         self._sender: Sender | None = None
         self._opening: asyncio.Task[Sender] | None = None
         # In `time.monotonic()`: when the connection was last used, and from when on it is not used any more.
@@ -122,7 +120,7 @@ class ServiceBusStore:
             self._sender.retire()
             self._sender = None
         async with asyncio.timeout(ATTEMPT):
-            sender, expires_on = await self._connect(self._queue)
+            sender, expires_on = await self._connect()
         self._sender = sender
         self._used = time.monotonic()
         self._until = self._used + min(_MAX_AGE, expires_on - time.time() - _MARGIN)

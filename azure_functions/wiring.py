@@ -75,10 +75,10 @@ def _service_bus(environment: Environment) -> AsyncStore:
     address = address_of(environment, "DT_SERVICE_BUS", "the host name of the Service Bus namespace", NAMESPACE)
     environment.check()
     try:
-        there = namespace(address, environment.get("AZURE_CLIENT_ID") or None)
+        there = namespace(address, environment.get("DT_QUEUE", "events"), environment.get("AZURE_CLIENT_ID") or None)
     except ValueError:  # about a connection string
         raise SettingsError([_unknown("DT_SERVICE_BUS")]) from None
-    return ServiceBusStore(there.open, environment.get("DT_QUEUE", "events"))
+    return ServiceBusStore(there.open)
 
 
 def _queue(environment: Environment, address: str) -> Store:

@@ -9,7 +9,7 @@ import pytest
 
 from azure_functions.amqp_sender import Sender
 from azure_functions.namespace import Namespace, namespace
-from azure_functions.service_bus import Open, ServiceBusStore
+from azure_functions.service_bus import ServiceBusStore
 from core.event import Event
 from core.receiver import DEADLINE
 from core.service.attempts import ATTEMPT
@@ -27,12 +27,12 @@ class Connect:
     """Connects, and counts the connections."""
 
     def __init__(self, bus: ServiceBus, there: Namespace | None = None) -> None:
-        self._there = there or namespace(bus.connection_string, None)
+        self._there = there or namespace(bus.connection_string, "events", None)
         self.count = 0
 
-    async def __call__(self, queue: str) -> tuple[Sender, float]:
+    async def __call__(self) -> tuple[Sender, float]:
         self.count += 1
-        return await self._there.open(queue)
+        return await self._there.open()
 
 
 async def put(store: ServiceBusStore, one: Event | None = None, seconds: float = DEADLINE) -> Outcome:
@@ -47,11 +47,11 @@ async def cause_of(store: ServiceBusStore, one: Event | None = None, seconds: fl
     return caught.value.reason
 
 
-def run(connect: Open, work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
+def run(connect: Connect, work: Callable[[ServiceBusStore], Awaitable[None]]) -> None:
     """Work with a store, and close its connection, which a worker never does."""
 
     async def all_of_it() -> None:
-        store = ServiceBusStore(connect, "events")
+        store = ServiceBusStore(connect)
         try:
             await work(store)
         finally:

@@ -109,7 +109,7 @@ def service_bus_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[
         }
         try:
             yield Harness(
-                lambda: ServiceBusStore(namespace(connection, None).open, "events"),
+                lambda: ServiceBusStore(namespace(connection, "events", None).open),
                 lambda: [row(each) for each in bus.messages()],
                 faults,
                 source=f"servicebus:127.0.0.1:{proxy.port}/events",

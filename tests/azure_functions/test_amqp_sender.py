@@ -127,7 +127,7 @@ def test_sender_sends_what_the_sdk_sends(tmp_path: Path) -> None:
             sdk.send_messages(message, timeout=AMPLE)
 
         async def send() -> None:
-            sender, _ = await namespace(string(port), None).open("events")
+            sender, _ = await namespace(string(port), "events", None).open()
             async with asyncio.timeout(AMPLE):
                 await sender.send(encode(b"{}", "two", "application/json", PROPERTIES))
             sender.close()

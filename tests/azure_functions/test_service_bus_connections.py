@@ -294,11 +294,11 @@ def test_cancelled_send_does_not_affect_other_events(bus: ServiceBus, connect: C
 )
 def test_invalid_connection_string_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(ValueError, match="onnection"):
-        namespace(address, None)
+        namespace(address, "events", None)
 
 
 def test_host_name_uses_the_managed_identity() -> None:
-    there = namespace("ns.servicebus.windows.net", "11111111-2222-3333-4444-555555555555")
+    there = namespace("ns.servicebus.windows.net", "events", "11111111-2222-3333-4444-555555555555")
     assert (there.host, there.port, there.kind) == ("ns.servicebus.windows.net", 5671, "jwt")
     assert there.tls is trusted
 
@@ -312,7 +312,7 @@ def identified(bus: ServiceBus, lifetime: float = 3600) -> Connect:
     def tls() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=bus.certificate)
 
-    return Connect(bus, Namespace("127.0.0.1", bus.port, "jwt", token, tls))
+    return Connect(bus, Namespace("127.0.0.1", bus.port, "events", "jwt", token, tls))
 
 
 def test_login_over_tls(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ SILENCES = [
 async def silence(bus: ServiceBus, mode: str, is_open: bool) -> tuple[str, int]:
     """Put an event while the broker is in this mode; return the cause, and the number of attempts."""
     connect = Connect(bus)
-    store = ServiceBusStore(connect, "events")
+    store = ServiceBusStore(connect)
     if is_open:
         assert await put(store) == Outcome.STORED
     await asyncio.to_thread(bus.freeze if mode == "frozen" else lambda: bus.set(mode, seconds=30))
@@ -66,7 +66,7 @@ async def deafness(connection_string: str) -> str:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(64)
         address = re.sub(r"(?<=:)\d+(?=;)", str(deaf.getsockname()[1]), connection_string)
-        return await cause_of(ServiceBusStore(namespace(address, None).open, "events"))
+        return await cause_of(ServiceBusStore(namespace(address, "events", None).open))
 
 
 def test_every_timeout_ends_before_the_deadline_without_blocking_the_loop(tmp_path: Path) -> None:
