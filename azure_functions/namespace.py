@@ -9,27 +9,15 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
 from azure_functions.amqp_sender import Sender
+from azure_functions.identity import managed_identity
 
 _AMQPS, _AMQP = 5671, 5672
 # Seconds for which our own tokens are valid.
 _LIFETIME = 3600
 _SCOPE = "https://servicebus.azure.net//.default"
-
-
-class Token(NamedTuple):
-    """A token.
-
-    Attributes:
-        text: The token itself.
-        expires_on: The end of its validity, in seconds since 1970.
-    """
-
-    text: str
-    expires_on: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +29,7 @@ class Namespace:
         port: The port.
         queue: The name of the queue.
         kind: The type of the tokens.
-        token: Returns a token for an audience.
+        token: Returns a token for an audience, and the end of its validity in seconds since 1970.
         tls: The context of TLS; None: no TLS, as Microsoft's emulator wants it.
     """
 
@@ -49,28 +37,28 @@ class Namespace:
     port: int
     queue: str
     kind: str
-    token: Callable[[str], Awaitable[Token]]
+    token: Callable[[str], Awaitable[tuple[str, float]]]
     tls: Callable[[], ssl.SSLContext] | None
 
     async def open(self) -> tuple[Sender, float]:
-        """Connect, log in, and attach to the queue; return the sender, and when its token expires, as above.
+        """Connect, log in, and attach to the queue; return the sender, and when its token expires.
 
         Raises:
             azure_functions.amqp_sender.SendError: The broker refused.
             Exception: There is no connection, or no token.
         """
         audience = f"sb://{self.host}/{self.queue}"
-        token = await self.token(audience)
+        token, expires_on = await self.token(audience)
         tls = self.tls() if self.tls else None
         _, sender = await asyncio.get_running_loop().create_connection(
             Sender, self.host, self.port, ssl=tls, server_hostname=self.host if tls else None
         )
         try:
-            await sender.open(self.host, audience, token.text, self.kind, f"amqps://{self.host}/{self.queue}")
+            await sender.open(self.host, audience, token, self.kind, f"amqps://{self.host}/{self.queue}")
         except BaseException:
             sender.close()
             raise
-        return sender, token.expires_on
+        return sender, expires_on
 
 
 def namespace(address: str, queue: str, client_id: str | None) -> Namespace:
@@ -86,14 +74,11 @@ def namespace(address: str, queue: str, client_id: str | None) -> Namespace:
     """
     if "=" in address:
         return _by_connection_string(address, queue)
-    # Imported here: it takes longer than all else, and a connection string does not need it.
-    from azure_functions.identity import managed_identity
-
     identity = managed_identity(client_id)
 
-    async def token(_audience: str) -> Token:
+    async def token(_audience: str) -> tuple[str, float]:
         found = await asyncio.to_thread(identity.get_token, _SCOPE)
-        return Token(found.token, found.expires_on)
+        return found.token, found.expires_on
 
     return Namespace(address, _AMQPS, queue, "jwt", token, trusted)
 
@@ -118,7 +103,7 @@ def _by_connection_string(text: str, queue: str) -> Namespace:
     if values.get("entitypath", queue) != queue:
         raise ValueError("The connection string is of another queue.")
 
-    async def token(audience: str) -> Token:
+    async def token(audience: str) -> tuple[str, float]:
         return _signed_elsewhere(signed) if signed else _sign(audience, name, key)
 
     is_plain = values.get("usedevelopmentemulator", "").lower() == "true"
@@ -127,15 +112,15 @@ def _by_connection_string(text: str, queue: str) -> Namespace:
     return Namespace(server.hostname, port, queue, kind, token, None if is_plain else trusted)
 
 
-def _sign(audience: str, name: str, key: str) -> Token:
+def _sign(audience: str, name: str, key: str) -> tuple[str, float]:
     """Return a token of a key: https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas."""
     expires_on = int(time.time()) + _LIFETIME
     resource = quote_plus(audience)
     digest = hmac.digest(key.encode(), f"{resource}\n{expires_on}".encode(), hashlib.sha256)
     signature = quote_plus(base64.b64encode(digest))
-    return Token(f"SharedAccessSignature sr={resource}&sig={signature}&se={expires_on}&skn={name}", expires_on)
+    return f"SharedAccessSignature sr={resource}&sig={signature}&se={expires_on}&skn={name}", expires_on
 
 
-def _signed_elsewhere(text: str) -> Token:
+def _signed_elsewhere(text: str) -> tuple[str, float]:
     end = text.partition("se=")[2].partition("&")[0]
-    return Token(text, int(end) if end.isdecimal() else time.time() + _LIFETIME)
+    return text, int(end) if end.isdecimal() else time.time() + _LIFETIME

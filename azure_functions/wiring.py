@@ -52,6 +52,14 @@ def build_store(environment: Environment) -> AsyncStore:
     """
     _auth_level(environment)
     store = environment.one_of("DT_STORE", "service_bus", "storage_queue", "table")
+    try:
+        return _build(store, environment)
+    except ModuleNotFoundError as error:
+        fault = f"DT_STORE is {store}, but the package was made without {error.name}: set DT_STORE for make package-azure, too."
+        raise SettingsError([fault]) from None
+
+
+def _build(store: str, environment: Environment) -> AsyncStore:
     if store == "service_bus":
         return _service_bus(environment)
     address = address_of(environment, "DT_STORAGE", "the name of the storage account", ACCOUNT)

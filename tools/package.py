@@ -8,6 +8,7 @@ these import, and at the root the files that the platform expects.
 import argparse
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -184,6 +185,22 @@ def _empty(target: Path) -> None:
             path.unlink()
 
 
+def _merged(paths: list[Path]) -> bytes:
+    """Return the requirements of all ``paths``, each once.
+
+    Raises:
+        PackageError: A file is missing.
+    """
+    pins = {}
+    for path in paths:
+        if not path.is_file():
+            raise PackageError(f"There is no {path.relative_to(ROOT)}: check the settings of the package.")
+        # A pin begins its line, its hashes follow in lines of their own; comments do not matter.
+        found = re.findall(r"^\w.*\n(?:[ ].*\n)*", path.read_text(encoding="utf-8"), re.MULTILINE)
+        pins |= {pin.partition("\n")[0]: pin for pin in found}
+    return "".join(pins[name] for name in sorted(pins)).encode()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the requested package; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -199,6 +216,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("cloud", choices=sorted(PACKAGES), help="which package to write")
     parser.add_argument("--es256", action="store_true", help="aws: include what DT's asymmetric signature needs")
+    parser.add_argument(
+        "--requirements", nargs="+", metavar="FILE", help="what requirements.txt has, instead of the adapter's own"
+    )
     parser.add_argument("--arch", choices=("arm64", "x86_64"), help="aws, with --es256: Lambda's processor (arm64)")
     chosen = parser.parse_args(arguments)
     cloud = chosen.cloud
@@ -206,7 +226,12 @@ def main(arguments: list[str] | None = None) -> int:
     if (chosen.es256 or chosen.arch) and not package.has_libraries:
         parser.error(f"--es256 and --arch are not for {cloud}: its platform installs what its requirements name.")
     try:
+        requirements = _merged([ROOT / name for name in chosen.requirements or ()])
         sizes, left_out = write(cloud)
+        if requirements:
+            sizes["requirements.txt"] = (target / "requirements.txt").write_bytes(requirements)
+            for path in (target / "requirements.txt", target):
+                os.utime(path, (MTIME, MTIME))
         if package.has_libraries:
             return _finish(package.adapter, target, chosen.es256, chosen.arch or "arm64")
     except PackageError as error:

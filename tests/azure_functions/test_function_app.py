@@ -298,12 +298,12 @@ IMPORTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "service_bus by key": ({"DT_SERVICE_BUS": BUS}, set()),
     "service_bus by identity": (
         {"DT_SERVICE_BUS": NAMESPACE},
-        {"azure.identity", "msal", "requests", "cryptography"},
+        set(),
     ),
     "table by key": ({"DT_STORE": "table", "DT_STORAGE": STORAGE}, {"azure.data.tables", "requests"}),
     "table by identity": (
         {"DT_STORE": "table", "DT_STORAGE": "tests"},
-        {"azure.data.tables", "azure.identity", "msal", "requests", "cryptography"},
+        {"azure.data.tables", "requests"},
     ),
     "storage_queue by key": (
         {"DT_STORE": "storage_queue", "DT_STORAGE": STORAGE},

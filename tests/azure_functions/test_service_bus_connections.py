@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from azure_functions import service_bus as module
-from azure_functions.namespace import Namespace, Token, namespace, trusted
+from azure_functions.namespace import Namespace, namespace, trusted
 from azure_functions.service_bus import ServiceBusStore
 from core.stores.contract import Outcome, StoreUnavailableError
 from tests.azure_functions.service_bus_store import ONE_ATTEMPT, Connect, cause_of, open_files, put, run
@@ -306,8 +306,8 @@ def test_host_name_uses_the_managed_identity() -> None:
 def identified(bus: ServiceBus, lifetime: float = 3600) -> Connect:
     """Connect as an identity does, whose tokens last for so many seconds."""
 
-    async def token(_audience: str) -> Token:
-        return Token("header.claims.signature", time.time() + lifetime)
+    async def token(_audience: str) -> tuple[str, float]:
+        return "header.claims.signature", time.time() + lifetime
 
     def tls() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=bus.certificate)
