@@ -55,8 +55,8 @@ def build_store(environment: Environment) -> AsyncStore:
     try:
         return _build(store, environment)
     except ModuleNotFoundError as error:
-        fault = f"DT_STORE is {store}, but the package was made without {error.name}: set DT_STORE for make package-azure, too."
-        raise SettingsError([fault]) from None
+        fault = f"DT_STORE is {store}, but the package was made without {error.name}"
+        raise SettingsError([f"{fault}: set DT_STORE for make package-azure, too."]) from None
 
 
 def _build(store: str, environment: Environment) -> AsyncStore:

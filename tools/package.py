@@ -191,7 +191,7 @@ def _merged(paths: list[Path]) -> bytes:
     Raises:
         PackageError: A file is missing.
     """
-    pins = {}
+    pins: dict[str, str] = {}
     for path in paths:
         if not path.is_file():
             raise PackageError(f"There is no {path.relative_to(ROOT)}: check the settings of the package.")
