@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 from core.log import Log, Severity
 
-# Azure's SDKs log several lines per call, and the service's error text, which may quote data.
-for _name in ("azure.core", "azure.data", "azure.storage", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
 # Must not start with a prefix the worker filters: lines of proxy_worker, azure_functions_runtime and azure.functions
 # never reach Application Insights.
 _write = logging.getLogger("receiver").log

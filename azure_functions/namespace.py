@@ -12,6 +12,7 @@ from functools import cache
 from urllib.parse import quote_plus, urlsplit
 
 from azure_functions.amqp_sender import Sender
+from azure_functions.connection_string import parse
 from azure_functions.identity import managed_identity
 
 _AMQPS, _AMQP = 5671, 5672
@@ -90,9 +91,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def _by_connection_string(text: str, queue: str) -> Namespace:
-    # A key ends with "=".
-    pairs = [part.partition("=") for part in text.strip().rstrip(";").split(";")]
-    values = {name.strip().lower(): value for name, _, value in pairs}
+    values = parse(text)
     endpoint = values.get("endpoint", "")
     server = urlsplit(endpoint if "//" in endpoint else f"sb://{endpoint}")
     name, key, signed = (

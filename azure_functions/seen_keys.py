@@ -1,9 +1,6 @@
 """The keys of sent events, in Table Storage."""
 
-from azure.data.tables import TableClient
-
-from azure_functions.service import call
-from azure_functions.table import insert
+from azure_functions.table import Table
 
 
 class TableSeenKeys:
@@ -13,18 +10,16 @@ class TableSeenKeys:
     live: a key takes some 100 bytes until somebody deletes it.
 
     Args:
-        client: The SDK's client of the table.
+        table: The table of keys.
     """
 
-    def __init__(self, client: TableClient) -> None:
-        self._get = client.get_entity
-        self._create = client.create_entity
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def contains(self, key: str, deadline: float) -> bool:
         """Return whether ``key`` was marked; see `core.stores.contract.SeenKeys`."""
-        entity = call(self._get, deadline, key, "", select=["PartitionKey"], none_if="ResourceNotFound")
-        return entity is not None and entity.get("PartitionKey") == key
+        return self._table.contains(key, deadline)
 
     def mark(self, key: str, deadline: float) -> None:
         """Remember ``key``; see `core.stores.contract.SeenKeys`."""
-        insert(self._create, deadline, {"PartitionKey": key, "RowKey": ""})
+        self._table.insert({"PartitionKey": key, "RowKey": ""}, deadline)

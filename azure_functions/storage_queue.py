@@ -3,15 +3,18 @@
 import base64
 import gzip
 import json
+import re
+from xml.sax.saxutils import escape
 
-from azure.storage.queue import QueueClient
-
-from azure_functions.service import call
+from azure_functions.service import Service
 from core.event import Event
 from core.stores.contract import StoreUnavailableError
 
 # https://learn.microsoft.com/azure/storage/queues/scalability-targets
 _MAX_MESSAGE = 65_536
+_HEADERS = {"Content-Type": "application/xml", "Accept": "application/xml"}
+# All of it, because only its end shows that nothing is missing.
+_QUEUED = re.compile(rb".*<MessageId>[^<]+</MessageId>.*</QueueMessagesList>\s*", re.DOTALL).fullmatch
 
 
 class StorageQueue:
@@ -28,16 +31,20 @@ class StorageQueue:
     be compressed; DT's events have less than 4 KB. A message stays until it is deleted; the default would be 7 days.
 
     Args:
-        client: The SDK's client of the queue.
+        service: The service of queues.
+        queue: The queue's name.
     """
 
-    def __init__(self, client: QueueClient) -> None:
-        self._send = client.send_message
+    def __init__(self, service: Service, queue: str) -> None:
+        self._service = service
+        # Without this time to live, a message is deleted after 7 days.
+        self._path = f"/{queue}/messages?messagettl=-1"
 
     def send(self, event: Event, deadline: float) -> None:
         """Send ``event``; see `core.stores.contract.Queue`."""
-        sent = call(self._send, deadline, _message(event), time_to_live=-1)
-        if sent is None or not sent.id:
+        body = f"<QueueMessage><MessageText>{escape(_message(event))}</MessageText></QueueMessage>".encode()
+        answer = self._service.call("POST", self._path, deadline, body, _HEADERS)
+        if answer is None or answer.status != 201 or not _QUEUED(answer.data):
             raise StoreUnavailableError("no MessageId")
 
 

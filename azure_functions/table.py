@@ -1,12 +1,12 @@
 """Events in Table Storage."""
 
+import base64
+import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from urllib.parse import quote
 
-from azure.data.tables import TableClient
-
-from azure_functions.service import call
+from azure_functions.service import Service
 from core.event import Event, rfc3339
 from core.stores.contract import Outcome, StoreUnavailableError
 
@@ -15,8 +15,9 @@ from core.stores.contract import Outcome, StoreUnavailableError
 _ID = re.compile("[A-Za-z0-9_-]{1,256}").fullmatch
 # The largest value of a property, in bytes; an entity may have 1 MiB.
 _MAX_PROPERTY = 65_536
-# Without this option, the answer to an insert contains the whole entity.
-NO_CONTENT = {"response_preference": "return-no-content"}
+_JSON = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
+# Without the preference, the answer to an insert contains the whole entity.
+_INSERT = {**_JSON, "Content-Type": "application/json", "Prefer": "return-no-content"}
 
 
 class TableStore:
@@ -34,36 +35,64 @@ class TableStore:
     bytes.
 
     Args:
-        client: The SDK's client of the table.
+        table: The table of events.
     """
 
-    def __init__(self, client: TableClient) -> None:
-        self._create = client.create_entity
+    def __init__(self, table: "Table") -> None:
+        self._table = table
 
     def put(self, event: Event, deadline: float) -> Outcome:
         """Insert ``event`` unless it exists; see `core.stores.contract.Store`."""
-        is_new = insert(self._create, deadline, _entity(event))
-        return Outcome.STORED if is_new else Outcome.DUPLICATE
+        return Outcome.STORED if self._table.insert(_entity(event), deadline) else Outcome.DUPLICATE
 
 
-def insert(create_entity: Callable[..., Mapping[str, Any]], deadline: float, entity: Mapping[str, Any]) -> bool:
-    """Insert an entity; return False if its keys exist already.
+class Table:
+    """A table of Azure Storage.
 
-    Raises:
-        StoreUnavailableError: The insert is not confirmed, or the answer has no ETag and so is not from Azure.
+    Args:
+        service: The service of tables.
+        name: The table's name.
     """
-    answer = call(create_entity, deadline, entity, none_if="EntityAlreadyExists", **NO_CONTENT)
-    if answer is None:
-        return False
-    if not answer.get("etag"):
-        raise StoreUnavailableError("no ETag")
-    return True
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._service = service
+        self._path = f"/{name}"
+
+    def insert(self, entity: Mapping[str, object], deadline: float) -> bool:
+        """Insert an entity; return False if its keys exist already.
+
+        Raises:
+            StoreUnavailableError: The insert is not confirmed, or the answer has no ETag and so is not from Azure.
+        """
+        body = json.dumps(entity).encode()
+        answer = self._service.call("POST", self._path, deadline, body, _INSERT, "EntityAlreadyExists")
+        if answer is None:
+            return False
+        if not answer.headers.get("ETag"):
+            raise StoreUnavailableError("no ETag")
+        return True
+
+    def contains(self, partition: str, deadline: float) -> bool:
+        """Return whether the entity with this partition key and an empty row key exists; errors as above."""
+        key = quote(partition.replace("'", "''"), safe="")
+        path = f"{self._path}(PartitionKey='{key}',RowKey='')?$select=PartitionKey"
+        answer = self._service.call("GET", path, deadline, None, _JSON, "ResourceNotFound")
+        if answer is None:
+            return False
+        try:
+            found = json.loads(answer.data)
+        except (ValueError, RecursionError):
+            raise StoreUnavailableError("no entity") from None
+        return type(found) is dict and found.get("PartitionKey") == partition
 
 
-def _entity(event: Event) -> dict[str, Any]:
+def _entity(event: Event) -> dict[str, object]:
     # A row key cannot contain "#", the separator on other platforms.
     row = f"{rfc3339(event.timestamp)}_{event.key}" if event.timestamp else event.key
-    parts = range(0, max(len(event.body), 1), _MAX_PROPERTY)
-    bodies = {f"body{index or ''}": event.body[at : at + _MAX_PROPERTY] for index, at in enumerate(parts)}
     device = event.device_id if event.device_id and _ID(event.device_id) else "-"
-    return {"PartitionKey": device, "RowKey": row, **event.attributes(), "parsed": event.parsed, **bodies}
+    entity: dict[str, object] = {"PartitionKey": device, "RowKey": row, **event.attributes(), "parsed": event.parsed}
+    for index, at in enumerate(range(0, max(len(event.body), 1), _MAX_PROPERTY)):
+        name = f"body{index or ''}"
+        entity[name] = base64.b64encode(event.body[at : at + _MAX_PROPERTY]).decode()
+        entity[f"{name}@odata.type"] = "Edm.Binary"
+    return entity

@@ -1,7 +1,6 @@
-# The requirements of the store, and what DT's asymmetric signature needs; `azd` and the shell give these settings.
-package-azure: PACKAGE_ARGS = --requirements \
-	azure_functions/$(if $(filter-out service_bus,$(DT_STORE)),$(DT_STORE)-)requirements.txt \
-	$(if $(DT_ORGANIZATION_ID),requirements/es256.txt)
+# DT's asymmetric signature needs cryptography; azd and the shell give the setting that switches it on.
+package-azure: PACKAGE_ARGS = $(if $(DT_ORGANIZATION_ID),--requirements \
+	azure_functions/requirements.txt requirements/es256.txt)
 
 .PHONY: deploy-azure azure-tools azure-host
 deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azure_functions.log import build_log
 from core.assembly import build_async
@@ -13,7 +13,7 @@ from core.stores.dedup import Deduplicated
 from core.stores.threaded import Threaded
 
 if TYPE_CHECKING:
-    from azure.data.tables import TableClient
+    from azure_functions.service import Service
 
 NAMESPACE = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+").fullmatch
 ACCOUNT = re.compile("[a-z0-9]{3,24}").fullmatch
@@ -52,14 +52,6 @@ def build_store(environment: Environment) -> AsyncStore:
     """
     _auth_level(environment)
     store = environment.one_of("DT_STORE", "service_bus", "storage_queue", "table")
-    try:
-        return _build(store, environment)
-    except ModuleNotFoundError as error:
-        fault = f"DT_STORE is {store}, but the package was made without {error.name}"
-        raise SettingsError([f"{fault}: set DT_STORE for make package-azure, too."]) from None
-
-
-def _build(store: str, environment: Environment) -> AsyncStore:
     if store == "service_bus":
         return _service_bus(environment)
     address = address_of(environment, "DT_STORAGE", "the name of the storage account", ACCOUNT)
@@ -73,7 +65,7 @@ def _auth_level(environment: Environment) -> str:
     return environment.one_of("DT_AUTH_LEVEL", "anonymous", "function")
 
 
-# A store's SDK is imported with the store: each import takes as long as everything else together.
+# Each store is imported with its client, because a cold start needs no other.
 
 
 def _service_bus(environment: Environment) -> AsyncStore:
@@ -90,34 +82,26 @@ def _service_bus(environment: Environment) -> AsyncStore:
 
 
 def _queue(environment: Environment, address: str) -> Store:
-    from azure.storage.queue import QueueClient
-
     from azure_functions.seen_keys import TableSeenKeys
     from azure_functions.storage_queue import StorageQueue
+    from azure_functions.table import Table
 
-    queue = _client(environment, QueueClient, address, "queue", queue_name=environment.get("DT_QUEUE", "events"))
-    seen = _table_client(environment, address, environment.get("DT_SEEN_TABLE", "seenKeys"))
-    return Deduplicated(StorageQueue(queue), TableSeenKeys(seen))
+    queue = StorageQueue(_storage(environment, address, "queue"), environment.get("DT_QUEUE", "events"))
+    seen = Table(_storage(environment, address, "table"), environment.get("DT_SEEN_TABLE", "seenKeys"))
+    return Deduplicated(queue, TableSeenKeys(seen))
 
 
 def _table(environment: Environment, address: str) -> Store:
-    from azure_functions.table import TableStore
+    from azure_functions.table import Table, TableStore
 
-    return TableStore(_table_client(environment, address, environment.get("DT_TABLE", "events")))
-
-
-def _table_client(environment: Environment, address: str, name: str) -> "TableClient":
-    from azure.data.tables import TableClient
-
-    client: TableClient = _client(environment, TableClient, address, "table", table_name=name)
-    return client
+    return TableStore(Table(_storage(environment, address, "table"), environment.get("DT_TABLE", "events")))
 
 
-def _client(environment: Environment, client: Any, address: str, service: str, **names: str) -> Any:
+def _storage(environment: Environment, address: str, service: str) -> "Service":
     from azure_functions.service import connect
 
     try:
-        return connect(client, address, service, environment.get("AZURE_CLIENT_ID") or None, **names)
+        return connect(address, service, environment.get("AZURE_CLIENT_ID") or None)
     except ValueError:
         raise SettingsError([_unknown("DT_STORAGE")]) from None
 

@@ -1,17 +1,16 @@
-"""How Azure Storage fails, by both of the SDK's clients."""
+"""How Azure Storage fails, by a queue and by a table."""
 
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from azure.data.tables import TableClient
-from azure.storage.queue import QueueClient
 
-from azure_functions.service import call
 from azure_functions.service import connect as connect_storage
+from azure_functions.storage_queue import StorageQueue
+from azure_functions.table import Table
 from tests.contract.fault import SECRET, Answers, Cloud, Write
+from tests.support.events import event
 from tests.support.loopback import DROPPED, Loopback, Reply
 
 KEY = b64encode(b"a storage key of the tests").decode()
@@ -34,13 +33,19 @@ def account(url: str, secret: str = f"AccountKey={KEY}") -> str:
     return f"DefaultEndpointsProtocol={scheme};AccountName=account;{secret};{urls}"
 
 
-def writer(service: str, storage: str, **options: Any) -> Callable[[float], Any]:
+def writer(service: str, storage: str) -> Callable[[float], bool]:
     """Return what writes something, by a deadline."""
-    if service == "queue":
-        send = connect_storage(QueueClient, storage, "queue", None, queue_name="events").send_message
-        return lambda deadline: call(send, deadline, SECRET, **options)
-    create = connect_storage(TableClient, storage, "table", None, table_name="events").create_entity
-    return lambda deadline: call(create, deadline, ENTITY, response_preference="return-no-content", **options)
+    connected = connect_storage(storage, service, None)
+    if service == "table":
+        table = Table(connected, "events")
+        return lambda deadline: table.insert(ENTITY, deadline)
+    queue = StorageQueue(connected, "events")
+
+    def send(deadline: float) -> bool:
+        queue.send(event(SECRET.encode()), deadline)
+        return True
+
+    return send
 
 
 def error(status: int, code: str = "", content: bytes = b"") -> Reply:
@@ -59,7 +64,6 @@ RETRIED: Answers = {
     "throttled without a word": (error(429), "HTTP 429"),
 }
 FINAL: Answers = {
-    # The SDK would retry 408, which Azure Storage does not send.
     **{str(it): (error(it, "No"), "No") for it in (400, 401, 403, 404, 405, 408, 409, 411, 412, 413)},
     "permission": (error(403, "AuthorizationPermissionMismatch"), "AuthorizationPermissionMismatch"),
     "code in header and body": (error(403, "AuthorizationFailure", odata("Another")), "AuthorizationFailure"),
@@ -86,23 +90,22 @@ FINAL: Answers = {
 
 def _cloud(service: str, stored: Reply) -> Cloud:
     def connect(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Write:
-        write = writer(service, account(server.url))
-        return lambda deadline: bool(write(deadline))
+        return writer(service, account(server.url))
 
     return Cloud(
         connect=connect,
         stored=stored,
-        retried=RETRIED | {"closed without an answer": (DROPPED, "ServiceResponseError")},
+        retried=RETRIED | {"closed without an answer": (DROPPED, "ProtocolError")},
         final=FINAL,
-        unreachable="ServiceRequestError",
-        silent="ServiceResponseTimeoutError",
+        unreachable="NewConnectionError",
+        silent="ReadTimeoutError",
         secrets=(SECRET, KEY, "eyJldm", "127.0.0.1"),
     )
 
 
 STORAGE_CAUSES = {
-    "silent": "ServiceResponseTimeoutError",
-    "slow": "ServiceResponseTimeoutError",
+    "silent": "ReadTimeoutError",
+    "slow": "ReadTimeoutError",
     "throttled": "ServerBusy",
     "denied": "AuthorizationPermissionMismatch",
 }

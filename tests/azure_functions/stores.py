@@ -6,17 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from azure.data.tables import TableClient
-from azure.storage.queue import QueueClient
 
-from azure_functions.identity import managed_identity
 from azure_functions.namespace import namespace
 from azure_functions.seen_keys import TableSeenKeys
-from azure_functions.service import call
 from azure_functions.service import connect as connect_storage
 from azure_functions.service_bus import ServiceBusStore
 from azure_functions.storage_queue import StorageQueue
-from azure_functions.table import TableStore
+from azure_functions.table import Table, TableStore
 from core.receiver import DEADLINE
 from core.stores.contract import AsyncStore, Outcome
 from core.stores.dedup import Deduplicated
@@ -42,7 +38,7 @@ def table(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harness]:
 
     def build() -> AsyncStore:
         connection = connection_string(azurite.queue_port, proxy.port)
-        return Waiting(TableStore(connect_storage(TableClient, connection, "table", None, table_name=there.table)))
+        return Waiting(TableStore(Table(connect_storage(connection, "table", None), there.table)))
 
     try:
         yield Harness(
@@ -66,9 +62,9 @@ def storage_queue(folder: Path, request: pytest.FixtureRequest) -> Iterator[Harn
 
     def build() -> AsyncStore:
         connection = connection_string(proxy.port, azurite.table_port)
-        queue = connect_storage(QueueClient, connection, "queue", None, queue_name=there.queue)
-        keys = connect_storage(TableClient, connection, "table", None, table_name=there.seen_table)
-        return Waiting(Deduplicated(StorageQueue(queue), TableSeenKeys(keys)))
+        queue = StorageQueue(connect_storage(connection, "queue", None), there.queue)
+        keys = Table(connect_storage(connection, "table", None), there.seen_table)
+        return Waiting(Deduplicated(queue, TableSeenKeys(keys)))
 
     def rows() -> list[Row]:
         taken.extend(row(message) for message in there.messages())
@@ -123,9 +119,8 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
     """Return the call that fetches a token of the managed identity from ``url``."""
     for name, value in {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": "h"}.items():
         monkeypatch.setenv(name, value)
-    identity = managed_identity("of this test alone")
-    scope = "https://storage.azure.com/.default"
-    return {"managed identity": lambda: call(identity.get_token, time.monotonic() + DEADLINE, scope)}
+    service = connect_storage("tests", "table", "of this test alone")
+    return {"managed identity": lambda: service.call("GET", "/events", time.monotonic() + DEADLINE, None, {})}
 
 
 STORES = {

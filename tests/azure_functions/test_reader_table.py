@@ -8,12 +8,13 @@ import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from azure.data.tables import TableClient
 
 from azure_functions.service import connect
-from azure_functions.table import TableStore
+from azure_functions.table import Table, TableStore
 from core.event import Event, parse_stored
 from readers import ReaderError
 from readers.query import Query
@@ -72,10 +73,7 @@ def there(azurite: Azurite) -> Storage:
 
 @pytest.fixture
 def table(azurite: Azurite, there: Storage) -> TableClient:
-    made: TableClient = connect(
-        TableClient, connection_string(0, azurite.table_port), "table", None, table_name=there.table
-    )
-    return made
+    return TableClient.from_connection_string(connection_string(0, azurite.table_port), there.table)
 
 
 @pytest.fixture
@@ -91,7 +89,8 @@ def source(proxy: Counting, there: Storage) -> str:
 
 
 def put(table: TableClient, *events: Event) -> None:
-    store = TableStore(table)
+    service = connect(connection_string(0, urlsplit(table.url).port or 0), "table", None)
+    store = TableStore(Table(service, table.table_name))
     for event in events:
         store.put(event, soon())
 

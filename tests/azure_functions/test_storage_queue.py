@@ -41,13 +41,17 @@ def there(azurite: Azurite) -> Storage:
 
 
 def client(server: Azurite, name: str) -> QueueClient:
-    made: QueueClient = connect(QueueClient, connection_string(server.queue_port, 0), "queue", None, queue_name=name)
-    return made
+    """Return the SDK's client, which reads."""
+    return QueueClient.from_connection_string(connection_string(server.queue_port, 0), name)
+
+
+def connected(port: int, name: str) -> StorageQueue:
+    return StorageQueue(connect(connection_string(port, 0), "queue", None), name)
 
 
 @pytest.fixture
 def queue(azurite: Azurite, there: Storage) -> StorageQueue:
-    return StorageQueue(client(azurite, there.queue))
+    return connected(azurite.queue_port, there.queue)
 
 
 @pytest.fixture
@@ -142,9 +146,7 @@ def test_size_limit_counts_json_escapes(message: Any) -> None:
 
 def test_too_large_message_is_refused_and_not_sent(there: Storage) -> None:
     with loopback(in_turn(Reply(500))) as server:
-        refusing = StorageQueue(
-            connect(QueueClient, connection_string(server.server_port, 0), "queue", None, queue_name="events")
-        )
+        refusing = connected(server.server_port, "events")
         assert cause_of(refusing, event(os.urandom(49_200))) == "too large for a queue of Azure Storage"
         assert server.calls == []
 
@@ -165,9 +167,7 @@ def answered() -> Any:
 
     def answered(reply: Reply | None, seconds: float = DEADLINE) -> tuple[str, list[Any]]:
         with loopback(in_turn(reply)) as server:
-            address = connection_string(server.server_port, 0)
-            queue = StorageQueue(connect(QueueClient, address, "queue", None, queue_name="events"))
-            return cause_of(queue, seconds=seconds), server.calls
+            return cause_of(connected(server.server_port, "events"), seconds=seconds), server.calls
 
     return answered
 
@@ -204,7 +204,7 @@ def test_put_message_request_sets_only_the_ttl(answered: Any) -> None:
 
 def test_missing_queue_is_reported_and_used_once_created(azurite: Azurite) -> None:
     name = f"q{os.urandom(8).hex()}"
-    queue = StorageQueue(client(azurite, name))
+    queue = connected(azurite.queue_port, name)
     assert cause_of(queue) == "QueueNotFound"
     client(azurite, name).create_queue()
     queue.send(event(), soon())

@@ -14,7 +14,7 @@ from azure.data.tables import TableClient
 
 from azure_functions.seen_keys import TableSeenKeys
 from azure_functions.service import connect
-from azure_functions.table import TableStore
+from azure_functions.table import Table, TableStore
 from core.event import Event
 from core.stores.contract import Outcome, StoreUnavailableError
 from tests.support.azurite import Azurite, Storage, connection_string
@@ -35,8 +35,12 @@ def of_device(device: str, **changes: Any) -> Event:
 
 
 def client(port: int, name: str) -> TableClient:
-    made: TableClient = connect(TableClient, connection_string(0, port), "table", None, table_name=name)
-    return made
+    """Return the SDK's client, which reads."""
+    return TableClient.from_connection_string(connection_string(0, port), name)
+
+
+def connected(port: int, name: str) -> Table:
+    return Table(connect(connection_string(0, port), "table", None), name)
 
 
 @pytest.fixture
@@ -50,8 +54,8 @@ def table(azurite: Azurite, there: Storage) -> TableClient:
 
 
 @pytest.fixture
-def store(table: TableClient) -> TableStore:
-    return TableStore(table)
+def store(azurite: Azurite, there: Storage) -> TableStore:
+    return TableStore(connected(azurite.table_port, there.table))
 
 
 def row(table: TableClient) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def test_two_events_of_the_same_device_and_time_are_both_stored(table: TableClie
 
 def answered(reply: Reply | None) -> str:
     with loopback(in_turn(reply)) as server:
-        return cause_of(TableStore(client(server.server_port, "events")).put, event())
+        return cause_of(TableStore(connected(server.server_port, "events")).put, event())
 
 
 def error(status: int, code: str, how: str) -> Reply:
@@ -165,7 +169,7 @@ def error(status: int, code: str, how: str) -> Reply:
 @pytest.mark.parametrize("how", ["header", "body"])
 def test_only_entity_already_exists_is_a_duplicate(how: str) -> None:
     with loopback(in_turn(error(409, "EntityAlreadyExists", how))) as server:
-        store = TableStore(client(server.server_port, "events"))
+        store = TableStore(connected(server.server_port, "events"))
         assert store.put(event(), soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 1
     for code in ("TableBeingDeleted", "TableAlreadyExists", "UpdateConditionNotSatisfied"):
@@ -175,10 +179,10 @@ def test_only_entity_already_exists_is_a_duplicate(how: str) -> None:
 
 
 def test_missing_table_is_reported_and_used_once_created(azurite: Azurite) -> None:
-    table = client(azurite.table_port, f"t{os.urandom(8).hex()}")
-    store, one = TableStore(table), event()
+    name = f"t{os.urandom(8).hex()}"
+    store, one = TableStore(connected(azurite.table_port, name)), event()
     assert cause_of(store.put, one) == "TableNotFound"
-    table.create_table()
+    client(azurite.table_port, name).create_table()
     assert [store.put(one, soon()), store.put(one, soon())] == [Outcome.STORED, Outcome.DUPLICATE]
 
 
@@ -215,7 +219,7 @@ def test_entity_is_never_overwritten() -> None:
         return DROPPED
 
     with loopback(answering) as server:
-        store = TableStore(client(server.server_port, "events"))
+        store = TableStore(connected(server.server_port, "events"))
         assert store.put(event(body()), soon()) == Outcome.DUPLICATE
         assert len(server.calls) == 2
     assert rows.keys() == {(DEVICE, f"{TIME}_{KEY}")}
@@ -226,7 +230,7 @@ def test_entity_is_never_overwritten() -> None:
 
 @pytest.fixture
 def keys(azurite: Azurite, there: Storage) -> TableSeenKeys:
-    return TableSeenKeys(client(azurite.table_port, there.seen_table))
+    return TableSeenKeys(connected(azurite.table_port, there.seen_table))
 
 
 def test_marked_key_is_seen(keys: TableSeenKeys, azurite: Azurite, there: Storage) -> None:
@@ -248,14 +252,14 @@ def test_keys_of_any_length_can_be_marked(content: bytes, keys: TableSeenKeys) -
 
 
 def test_missing_table_of_seen_keys_is_an_error(azurite: Azurite) -> None:
-    keys = TableSeenKeys(client(azurite.table_port, f"t{os.urandom(8).hex()}"))
+    keys = TableSeenKeys(connected(azurite.table_port, f"t{os.urandom(8).hex()}"))
     assert cause_of(keys.contains, "a.b.c") == "TableNotFound"
     assert cause_of(keys.mark, "a.b.c") == "TableNotFound"
 
 
 def asked(keys: Callable[[TableSeenKeys], Any], reply: Reply | None) -> tuple[Any, list[Call]]:
     with loopback(in_turn(reply)) as server:
-        return keys(TableSeenKeys(client(server.server_port, "seenKeys"))), server.calls
+        return keys(TableSeenKeys(connected(server.server_port, "seenKeys"))), server.calls
 
 
 @pytest.mark.parametrize("how", ["header", "body"])

@@ -95,14 +95,11 @@ class Queue:
         }
 
     def client(self, suffix: str = "") -> QueueClient:
-        made: QueueClient = connect(
-            QueueClient, self._connection, "queue", None, queue_name=f"{self._there.queue}{suffix}"
-        )
-        return made
+        return QueueClient.from_connection_string(self._connection, f"{self._there.queue}{suffix}")
 
     def send(self, *events: Event) -> None:
         for one in events:
-            StorageQueue(self.client()).send(one, soon())
+            StorageQueue(connect(self._connection, "queue", None), self._there.queue).send(one, soon())
 
     def send_foreign(self) -> None:
         self._there.put_foreign_message()
