@@ -1,4 +1,4 @@
-"""The function on Azure as deployed: its cold start and memory, and its overhead over its stores' calls."""
+"""The function on Azure as deployed: its cold start and memory, and its cost beside the same calls of Azure's SDKs."""
 
 import os
 import tempfile
@@ -59,7 +59,7 @@ except Reached:
 else:
     sys.exit(1)
 """
-# In turns, with the same concurrency: only the SDK's calls, with prepared arguments, and the receiver.
+# In turns, with the same concurrency: only the calls of Azure's SDKs, with prepared arguments, and the receiver.
 _CALLS = """
 import asyncio, json, logging, os, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -73,32 +73,46 @@ at_a_time, store = int(sys.argv[1]), os.environ["DT_STORE"]
 logging.getLogger().addHandler(logging.StreamHandler(open(os.devnull, "w")))
 logging.getLogger().setLevel(logging.INFO)
 receiver = function_app.receiver
-senders = {}
+clients = {}
+
+# One for each concurrent caller: the SDK's senders may not be shared.
+def client_of(at):
+    if at not in clients:
+        if store == "service_bus":
+            from azure.servicebus.aio import ServiceBusClient
+            client = ServiceBusClient.from_connection_string(os.environ["DT_SERVICE_BUS"])
+            clients[at] = client.get_queue_sender("events")
+        else:
+            from azure.data.tables import TableClient
+            from azure.storage.queue import QueueClient
+            connection = os.environ["DT_STORAGE"]
+            clients[at] = [
+                QueueClient.from_connection_string(connection, "events"),
+                *(TableClient.from_connection_string(connection, name) for name in ("events", "seenKeys")),
+            ]
+    return clients[at]
 
 def call_of(event):
+    fields = {**event.attributes(), "parsed": True}
     if store == "service_bus":
         from azure.servicebus import ServiceBusMessage
-        from azure_functions.service_bus import _Connection
-        body, fields = event.body, {**event.attributes(), "parsed": True}
         async def call(at):
-            if at not in senders:
-                senders[at] = _Connection(receiver._store._connect(), "events").sender
-            message = ServiceBusMessage(body, message_id=fields["key"], application_properties=fields)
-            await senders[at].send_messages(message, timeout=3)
+            message = ServiceBusMessage(event.body, message_id=event.key, application_properties=fields)
+            await client_of(at).send_messages(message, timeout=3)
         return call
-    from azure_functions import storage_queue, table
-    inner = receiver._store._store
-    if store == "table":
-        entity = table._entity(event)
-        return lambda at: inner._create(entity, **table.NO_CONTENT)
-    text, get, create, send = storage_queue._message(event), inner._seen._get, inner._seen._create, inner._queue._send
+    entity = {"PartitionKey": event.device_id, "RowKey": event.key, **fields, "body": event.body}
+    text, no_content = event.body.decode(), {"response_preference": "return-no-content"}
     def call(at):
+        queue, events, seen = client_of(at)
+        if store == "table":
+            events.create_entity(entity, **no_content)
+            return
         try:
-            get(event.key, "", select=["PartitionKey"])
+            seen.get_entity(event.key, "", select=["PartitionKey"])
         except ResourceNotFoundError:
             pass
-        send(text, time_to_live=-1)
-        create({"PartitionKey": event.key, "RowKey": ""}, **table.NO_CONTENT)
+        queue.send_message(text, time_to_live=-1)
+        seen.create_entity({"PartitionKey": event.key, "RowKey": ""}, **no_content)
     return call
 
 def handling_of(request):
@@ -181,7 +195,7 @@ def measure(options: Options) -> Section:
     notes += [
         f"Calls: {_EVENTS} events in each of {options.rounds} rounds, to servers on this machine.",
         "For Service Bus, the tests' own, which writes messages to a file; for Azure Storage, one that does nothing.",
-        "Bare: the same calls of the same clients, what they are given made beforehand.",
+        "Bare: the same calls by Azure's SDKs, what they are given made beforehand.",
         "The function's time has its log line in it.",
     ]
     return Section("azure: from nothing to the call of the store", FLOOR_HEADER, rows, [*notes, RATIOS])
