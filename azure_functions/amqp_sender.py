@@ -17,8 +17,8 @@ from azure_functions.amqp import FALSE, NULL, TRUE, Described, FrameError
 
 # The performatives, the outcomes and the sections of a message, by their numbers.
 _OPEN, _BEGIN, _ATTACH, _FLOW, _TRANSFER, _DISPOSITION, _DETACH, _END, _CLOSE = range(0x10, 0x19)
-_ACCEPTED, _REJECTED = 0x24, 0x25
-_OUTCOMES = {_ACCEPTED: "accepted", _REJECTED: "rejected", 0x26: "released", 0x27: "modified"}
+_ACCEPTED = 0x24
+_OUTCOMES = {_ACCEPTED: "accepted", 0x25: "rejected", 0x26: "released", 0x27: "modified"}
 _SOURCE, _TARGET = 0x28, 0x29
 _PROPERTIES, _APPLICATION, _DATA, _VALUE = 0x73, 0x74, 0x75, 0x77
 _SASL_MECHANISMS, _SASL_INIT, _SASL_OUTCOME = 0x40, 0x41, 0x44
@@ -119,7 +119,7 @@ class Sender(asyncio.Protocol):
         self._transfer(_TOKENS, 0, _message(amqp.described(_VALUE, amqp.string(token)), "token", None, put))
         await self._until(lambda: self._status is not None)
         if self._status not in (200, 202):
-            self._fail(f"token refused: {self._status}")
+            raise SendError(f"token refused: {self._status}")
         self._attach(queue, _QUEUE, is_receiver=False, source=f"sender-{queue}", target=address)
         await self._until(lambda: _QUEUE in self._credited)
         self.is_open = True
@@ -261,8 +261,8 @@ class Sender(asyncio.Protocol):
             if outcome.code == _ACCEPTED:
                 accepted.set_result(None)
             else:
-                error = outcome.value[0] if outcome.code == _REJECTED and outcome.value else None
-                accepted.set_exception(SendError(_condition(error, _OUTCOMES[outcome.code])))
+                error = outcome.value[:1] if type(outcome.value) is list else None
+                accepted.set_exception(SendError(_condition(error and error[0], _OUTCOMES[outcome.code])))
         if not is_settled:
             state = amqp.described(outcome.code, amqp.listed())
             self._write(_DISPOSITION, FALSE, amqp.uint(first), amqp.uint(last), TRUE, state)
@@ -294,9 +294,11 @@ class Sender(asyncio.Protocol):
             await self._changed.wait()
 
     def _close_if_retired(self) -> None:
-        waiting = [accepted for _, accepted in self._waiting]
-        if self._is_retired and all(accepted.done() for accepted in (*self._unsettled.values(), *waiting)):
+        if self._is_retired and all(accepted.done() for accepted in self._everybody()):
             self.close()
+
+    def _everybody(self) -> list["asyncio.Future[None]"]:
+        return [*self._unsettled.values(), *(accepted for _, accepted in self._waiting)]
 
     def _fail(self, cause: str) -> None:
         """Close the connection; the first cause is everybody's."""
@@ -306,7 +308,7 @@ class Sender(asyncio.Protocol):
         self.is_open = False
         self._transport.abort()
         self._changed.set()
-        for accepted in (*self._unsettled.values(), *(accepted for _, accepted in self._waiting)):
+        for accepted in self._everybody():
             if not accepted.done():
                 accepted.set_exception(error)
         self._unsettled.clear()

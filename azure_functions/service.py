@@ -40,6 +40,13 @@ _SIGNED = (
     "Range",
 )
 _SIGNED_OF_TABLE = ("Content-MD5", "Content-Type", "x-ms-date")
+# The account of Microsoft's emulator, with its published key:
+# https://learn.microsoft.com/azure/storage/common/storage-use-azurite#well-known-storage-account-and-key
+_EMULATOR = (
+    "AccountName=devstoreaccount1;AccountKey="
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;TableEndpoint=http://127.0.0.1:10002/devstoreaccount1"
+)
 _WORD = re.compile("[A-Za-z]{1,60}").fullmatch
 
 # Adds to the headers of a request what authorizes it: method, path and query, headers, length of the body.
@@ -126,6 +133,8 @@ def connect(storage: str, service: str, client_id: str | None) -> Service:
 
         return Service(f"https://{storage}.{service}.core.windows.net", by_identity)
     values = parse(storage)
+    if values.get("usedevelopmentstorage", "").lower() == "true":
+        values = parse(_EMULATOR)
     account, key, signature = (values.get(each, "") for each in ("accountname", "accountkey", "sharedaccesssignature"))
     scheme, suffix = values.get("defaultendpointsprotocol", "https"), values.get("endpointsuffix", "core.windows.net")
     url = values.get(f"{service}endpoint") or (account and f"{scheme}://{account}.{service}.{suffix}")

@@ -230,7 +230,10 @@ def test_only_accepted_is_stored() -> None:
         for data in (settled(2, role=FALSE), settled(1, outcome=0x23), settled(99), frame(0x15, TRUE, amqp.uint(3))):
             sender.data_received(data)
         assert not any(answer.done() for answer in answers)
-        sender.data_received(settled(2, 3) + settled(4, outcome=0x25) + settled(5, outcome=0x26))
+        no_list = amqp.described(0x25, amqp.mapped({"a": "b"}))
+        sender.data_received(
+            settled(2, 3) + frame(0x15, TRUE, amqp.uint(4), NULL, TRUE, no_list) + settled(5, outcome=0x26)
+        )
         sender.data_received(settled(6, outcome=0x27))
         found = [answer.done() and (answer.exception() or "accepted") for answer in answers]
         assert list(map(str, found)) == ["False", "accepted", "accepted", "rejected", "released", "modified", "False"]

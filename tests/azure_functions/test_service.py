@@ -53,6 +53,13 @@ def test_account_name_uses_the_managed_identity(service: str, monkeypatch: pytes
     assert headers == {"Authorization": "Bearer t"}
 
 
+def test_emulator_needs_no_other_words(service: str) -> None:
+    port = {"queue": 10001, "table": 10002}[service]
+    assert connect("UseDevelopmentStorage=true", service, None)._client._url == (
+        f"http://127.0.0.1:{port}/devstoreaccount1"
+    )
+
+
 @pytest.mark.parametrize("suffix", ["", ";EndpointSuffix=core.chinacloudapi.cn"])
 def test_address_of_a_connection_string(service: str, suffix: str) -> None:
     connected = connect(f"AccountName=account;AccountKey={KEY}{suffix}", service, None)

@@ -61,10 +61,13 @@ def test_silent_broker_gets_few_connections(bus: ServiceBus, connect: Connect) -
         before = open_files()
         await asyncio.to_thread(bus.set, "silent")
         causes = [asyncio.create_task(cause_of(store)) for _ in range(100)]
+        most = 0
         for _ in range(100):
             await asyncio.sleep(0.05)
+            most = max(most, open_files())
             causes.append(asyncio.create_task(cause_of(store, seconds=ONE_ATTEMPT)))
         assert set(await asyncio.gather(*causes)) == {"TimeoutError"}
+        assert most <= before + 3
         assert open_files() <= before + 1
         await asyncio.to_thread(bus.set, "normal")
         assert await put(store) == Outcome.STORED
