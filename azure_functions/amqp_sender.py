@@ -155,9 +155,9 @@ class Sender(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it was lost is chance
         """Fail what waits; see `asyncio.Protocol`."""
-        self._fail(type(exc).__name__ if exc else "ConnectionClosed")
+        self._fail("ConnectionClosed")
 
     def data_received(self, data: bytes) -> None:
         """Read all complete frames; see `asyncio.Protocol`."""
