@@ -101,7 +101,7 @@ class PostgresStore(GroupedStore):
         # In key order, so that two receivers with the same events do not deadlock.
         rows = [_row(event) for event in sorted(events, key=attrgetter("key"))]
         cause = "no_time"
-        for pause in pauses(deadline):  # async_attempts would leave a generator, for which the loop creates a task
+        for pause in pauses(deadline):
             if pause:
                 await asyncio.sleep(pause)
             try:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 CONNECT_TIMEOUT = 1.0
 READ_TIMEOUT = 2.0
@@ -23,16 +23,6 @@ def attempts(deadline: float) -> Iterator[None]:
     for pause in pauses(deadline):
         if pause:
             time.sleep(pause)
-        yield
-
-
-async def async_attempts(deadline: float) -> AsyncIterator[None]:
-    """Yield as `attempts` does, for an event loop."""
-    for pause in pauses(deadline):
-        if pause:
-            import asyncio  # Imported here: a cold start without an event loop does not need it.
-
-            await asyncio.sleep(pause)
         yield
 
 
