@@ -1,9 +1,9 @@
 """``dtconn first-event``: sends one event to a deployed receiver, and reads it back from its store."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -28,8 +28,11 @@ from cli.remote import (
 from core.event import Event, rfc3339
 from deployed.contract import Deployment, Place
 
+T = TypeVar("T")
 _WAIT = 180.0
 _EVERY = 1.0
+# How often a queue is read whose readings count as deliveries.
+_READINGS = 3
 
 
 def first_event(
@@ -103,28 +106,25 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
     from rich.console import Console
 
     from cli.reading import ask, opened
-    from readers import DeniedError
     from readers.query import Query
+    from readers.sources import open_reader
 
     if not deployment.source:
         raise CommandError("It was acknowledged, so it is stored; but there is no store here that can be read.")
     assert sent.timestamp is not None
     query = Query(device_id=sent.device_id, since=sent.timestamp - timedelta(minutes=1))
     ends = time.monotonic() + wait
-    with opened(deployment.source, receive=True) as reader:
-        ask(reader.cost(query), yes)
+    with opened(
+        deployment.source, receive=True, opening=lambda source: _permitted(lambda: open_reader(source), ends)
+    ) as reader:
+        ask(_permitted(lambda: reader.cost(query), ends), yes)
         # Where a reading counts as a delivery of each message, few are made: too many make dead letters.
-        every = max(_EVERY, wait / 3) if reader.receiving else _EVERY
-        with Console(stderr=True).status("Reading it back") as status:
+        every = max(_EVERY, wait / _READINGS) if reader.receiving else _EVERY
+        with Console(stderr=True).status("Reading it back"):
             while True:
                 is_over = time.monotonic() >= ends
-                try:
-                    if found := _same(reader.events(query), sent):
-                        return found
-                except DeniedError as error:
-                    if is_over:
-                        raise
-                    status.update(str(error))
+                if found := _permitted(lambda: _same(reader.events(query), sent), ends):
+                    return found
                 if is_over:
                     break
                 time.sleep(every)
@@ -132,6 +132,20 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
         f"It was acknowledged, but is not in the store after {waiting(wait)}. Did a consumer take it, or is this the "
         "store of another receiver? Look at the log."
     )
+
+
+def _permitted(call: Callable[[], T], ends: float) -> T:
+    """Make a call, again and again while the store denies it: a new role takes minutes to be in effect."""
+    from readers import DeniedError
+
+    while True:
+        is_over = time.monotonic() >= ends
+        try:
+            return call()
+        except DeniedError:
+            if is_over:
+                raise
+        time.sleep(_EVERY)
 
 
 def _same(events: Iterable[Event], sent: Event) -> Event | None:

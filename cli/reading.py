@@ -280,7 +280,12 @@ def _show_live(arriving: "Iterator[list[Event]]", lines: int) -> None:
 
 @contextmanager
 def opened(
-    source: str, *, receive: bool = False, needs_history: bool = False, exit_code: int = 1
+    source: str,
+    *,
+    receive: bool = False,
+    needs_history: bool = False,
+    exit_code: int = 1,
+    opening: "Callable[[str], Reader] | None" = None,
 ) -> "Iterator[Reader]":
     """Open the reader of a store, or end the command with one sentence.
 
@@ -289,6 +294,7 @@ def opened(
         receive: Whether a queue that cannot be peeked may be read.
         needs_history: Whether a queue is of no use.
         exit_code: Of the command if the store cannot be read.
+        opening: In place of `readers.sources.open_reader`.
     """
     from readers import ReaderError
     from readers.sources import open_reader
@@ -298,7 +304,7 @@ def opened(
     # Rows have no cycles, and looking for them takes a sixth of a listing.
     gc.set_threshold(_GARBAGE)
     try:
-        with open_reader(source) as reader:
+        with (opening or open_reader)(source) as reader:
             if needs_history and reader.is_queue:
                 fail(CommandError("A queue has no history: the worker of its cloud processes what it takes.", 2))
             if reader.receiving:

@@ -243,6 +243,10 @@ class _Rotation:
     def _write(self, *secrets: str) -> None:
         self._report.say(self._deployment.write_secrets(secrets))
         self._report.found["isChanged"] = True
+        if todo := self._deployment.todo:
+            # Whatever is printed: until a person has done it, this command waits.
+            self._report.found["todo"] = todo
+            typer.echo(todo, err=True)
 
     def _confirm(self, secrets: dict[str, str], before: str | None) -> None:
         """Check that each secret is accepted; if one that worked before no longer is, put ``before`` back."""
@@ -258,7 +262,8 @@ class _Rotation:
             if before is not None and ("old" in error.refused or "old" not in secrets):
                 self._put_back(before, reasons)
                 raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
-            raise CommandError(f"{reasons} Nothing was taken away. Run the same command again.") from None
+            todo = "" if before is None else f" {deployment.todo}"
+            raise CommandError(f"{reasons} Nothing was taken away.{todo} Run the same command again.") from None
 
     def _mark(self, old: str) -> None:
         """Have the time of the rotation stored, by a new event that is signed with the old secret.

@@ -36,12 +36,14 @@ class Deployment(ABC):
         source: The URL of its store, for `readers.sources.open_reader`; empty if there is nothing to read.
         secret_command: A command that prints the signature secret, or several as a JSON array.
         settle_seconds: For how long after a write an instance may still use the value before it.
+        todo: What a person has to do after a write, as a sentence; empty if the platform does it.
     """
 
     url: str
     source: str
     secret_command: str
     settle_seconds: float = 30.0
+    todo: str = ""
 
     @abstractmethod
     def read_text(self) -> str:

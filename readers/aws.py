@@ -14,7 +14,7 @@ import boto3
 from botocore import exceptions
 from botocore.config import Config
 
-from readers import ReaderError
+from readers import DeniedError, ReaderError
 
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 _NO_CREDENTIALS = (
@@ -55,7 +55,7 @@ def reading(what: str, needs: str) -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        raise ReaderError(_refusal(what, needs, error)) from None
+        raise _refusal(what, needs, error) from None
     except exceptions.NoRegionError:
         raise ReaderError("No AWS region is configured. Set AWS_DEFAULT_REGION, such as to eu-west-1.") from None
     except _NO_CREDENTIALS as error:
@@ -74,13 +74,15 @@ def reading(what: str, needs: str) -> Iterator[None]:
         ) from None
 
 
-def _refusal(what: str, needs: str, error: exceptions.ClientError) -> str:
+def _refusal(what: str, needs: str, error: exceptions.ClientError) -> ReaderError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if not re.fullmatch("[A-Za-z0-9.]{1,100}", code):
         code = "unknown error"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if _MISSING(code):
-        return f"Cannot find {what}. Check its name, the region and the account."
-    if status in (401, 403) or "AccessDenied" in code or "Token" in code or "UnrecognizedClient" in code:
-        return f"AWS denies reading {what}: {code}. Log in to the right account; you need {needs}."
-    return f"AWS cannot read {what} now: {code}. Try again in a minute."
+        return ReaderError(f"Cannot find {what}. Check its name, the region and the account.")
+    is_login = "Token" in code or "UnrecognizedClient" in code
+    if is_login or status in (401, 403) or "AccessDenied" in code:
+        kind = ReaderError if is_login else DeniedError
+        return kind(f"AWS denies reading {what}: {code}. Log in to the right account; you need {needs}.")
+    return ReaderError(f"AWS cannot read {what} now: {code}. Try again in a minute.")

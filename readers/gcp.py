@@ -12,7 +12,7 @@ from typing import TypeVar
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from readers import ReaderError
+from readers import DeniedError, ReaderError
 
 T = TypeVar("T")
 
@@ -55,7 +55,8 @@ def reading(what: str, role: str) -> Iterator[None]:
     try:
         yield
     except exceptions.GoogleAPICallError as error:
-        raise ReaderError(_sentence(what, role, error)) from None
+        kind = DeniedError if _is_denied(error) else ReaderError
+        raise kind(_sentence(what, role, error)) from None
     except GoogleAuthError as error:
         raise ReaderError(f"No Google Cloud credentials: {type(error).__name__}. {_LOGIN}.") from None
     except (exceptions.GoogleAPIError, OSError, ValueError, TypeError) as error:
@@ -64,13 +65,17 @@ def reading(what: str, role: str) -> Iterator[None]:
         ) from None
 
 
+def _is_denied(error: exceptions.GoogleAPICallError) -> bool:
+    return isinstance(error, exceptions.Forbidden) and _NO_TOKEN not in str(error)
+
+
 def _sentence(what: str, role: str, error: exceptions.GoogleAPICallError) -> str:
     name = type(error).__name__
     if isinstance(error, exceptions.NotFound):
         return f"Cannot find {what}. Check its name and the project; the deployment prints it as `source`."
     if isinstance(error, exceptions.Unauthorized) or _NO_TOKEN in str(error):
         return f"Google does not accept your login to read {what}: {name}. {_LOGIN}."
-    if isinstance(error, exceptions.Forbidden):
+    if _is_denied(error):
         return f"Google denies reading {what}: {name}. Log in to the right account, which needs the role {role}."
     if isinstance(error, (exceptions.ServiceUnavailable, exceptions.GatewayTimeout)):
         return f"Cannot reach Google Cloud to read {what}: {name}. Check the network, and try again."

@@ -26,7 +26,7 @@ from ibm_cloud_sdk_core.get_authenticator import get_authenticator_from_environm
 from ibmcloudant.cloudant_v1 import CloudantV1
 
 from core.event import Event
-from readers import ReaderError
+from readers import DeniedError, ReaderError
 from readers.rows import foreign, stored
 
 UNDATED = "undated"
@@ -106,7 +106,9 @@ class Instance:
                 if status == 429 and attempt < self._busy_tries:
                     time.sleep(_BUSY_SECONDS)
                 elif status < 500 or attempt >= self._tries:
-                    raise ReaderError(self._sentence(status)) from None
+                    # A 401 is a wrong password, or a token that Cloudant does not know.
+                    kind = DeniedError if status == 403 else ReaderError
+                    raise kind(self._sentence(status)) from None
             except requests.RequestException as error:
                 if attempt >= self._tries:
                     # Only the class: the text has the URL.
