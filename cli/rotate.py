@@ -244,9 +244,9 @@ class _Rotation:
         self._report.say(self._deployment.write_secrets(secrets))
         self._report.found["isChanged"] = True
         if todo := self._deployment.todo:
-            # Whatever is printed: until a person has done it, this command waits.
+            # Also with --quiet and --json: until a person has done it, this command waits.
             self._report.found["todo"] = todo
-            typer.echo(todo, err=True)
+            typer.echo(todo, err=self._report.quiet or self._report.as_json)
 
     def _confirm(self, secrets: dict[str, str], before: str | None) -> None:
         """Check that each secret is accepted; if one that worked before no longer is, put ``before`` back."""

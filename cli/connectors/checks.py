@@ -17,12 +17,11 @@ from cli.connectors.endpoint import ask_signed, ask_unsigned
 from cli.connectors.matching import at_url
 from cli.connectors.options import check_organization
 from cli.connectors.status import DEADLINE, SLOW, STATES
-from cli.connectors.values import ACTIVE, HTTP_PUSH, Connector, Metrics, Project, shown_url
+from cli.connectors.values import ACTIVE, HTTP_PUSH, MOST, Connector, Metrics, Project, shown_url
 from core.text import printable
 
 OK, NOTE, ILL, UNKNOWN = "ok", "note", "ill", "unknown"
 
-MOST = 10
 # A receiver accepts a token that is issued this many seconds ahead of its clock.
 _LEEWAY = 60
 _SKEW = 10
@@ -71,11 +70,11 @@ def of_state(connector: Connector, connectors: Sequence[Connector]) -> Iterator[
         yield Finding(OK, "state", "It is active.")
     else:
         text = f"It is {STATES.get(connector.status, connector.status)}: DT Cloud sends and queues nothing."
-        yield Finding(ILL, "state", text, f"dtconn enable {connector.connector_id}")
+        yield Finding(ILL, "state", text, f"dtconn enable {connector.argument}")
     others = [each for each in at_url(connectors, connector.url) if each.connector_id != connector.connector_id]
     if others:
         text = f"{', '.join(each.shown for each in others)} sends to the same URL: each event arrives more than once."
-        yield Finding(ILL, "twins", text, f"dtconn disconnect {others[-1].connector_id}")
+        yield Finding(ILL, "twins", text, f"dtconn disconnect {others[-1].argument}")
 
 
 def of_filter(

@@ -26,7 +26,7 @@ from cli.connectors.options import (
     require,
 )
 from cli.connectors.receiver import Cloud, CloudName, CloudProject, CloudRegion, find_receiver
-from cli.connectors.values import ACTIVE, HTTP_PUSH, USER_DISABLED, Connector, Project, shown_url
+from cli.connectors.values import ACTIVE, HTTP_PUSH, MOST, USER_DISABLED, Connector, Project, shown_url
 from cli.places import find
 from cli.reading import DATABASE, From
 from cli.report import Report
@@ -110,7 +110,7 @@ def connect(
             source = source if source != DATABASE else receiver.source or source
         elif not url or place != Place():
             raise CommandError("Give the receiver's URL, or --cloud to find a deployed one.", 2)
-        _check_url(url, client)
+        url = _checked_url(url, client)
         given = {
             "name": name,
             "events": _events(events),
@@ -153,7 +153,7 @@ def connect(
             if not is_proven:
                 _apply(client, present, before)
             raise CommandError(f"The test touch did not arrive{'' if is_proven else ', so nothing is changed'}. "
-                               f"dtconn doctor {present.connector_id}")  # fmt: skip
+                               f"dtconn doctor {present.argument}")  # fmt: skip
         report.found["status"] = present.status
         report.say(f"{present.shown} sends the events of {project.shown} to {shown_url(url)}.")
         if organization:
@@ -164,9 +164,11 @@ def connect(
 # ---- what is wanted ----
 
 
-def _check_url(url: str, client: Client) -> None:
+def _checked_url(url: str, client: Client) -> str:
+    """Return the URL, with its scheme in lower case."""
     try:
         parts = urlsplit(url)
+        url = f"{parts.scheme}{url[len(parts.scheme) :]}" if url.isprintable() else ""
         is_endpoint = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_endpoint = False
@@ -178,6 +180,7 @@ def _check_url(url: str, client: Client) -> None:
             "of a tunnel; or paste the lines of `make cloud`, which is DT Cloud on your desk.",
             2,
         )
+    return url
 
 
 def _events(given: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -290,7 +293,7 @@ def _create(client: Client, wanted: Connector, report: Report) -> Connector:
     except ApiError as error:
         # An answer with a status is a refusal; without one, the request may have been carried out.
         if error.status is not None:
-            raise
+            raise _with_room(error, client, wanted) from None
         failure = error
     found = at_url(client.connectors(wanted.project_id), wanted.url)
     made = made or (found[0] if found else None)
@@ -300,6 +303,14 @@ def _create(client: Client, wanted: Connector, report: Report) -> Connector:
     _without_twins(client, found, made)
     report.say(f"{made.shown} is created, and disabled until the endpoint is proven.")
     return made
+
+
+def _with_room(error: ApiError, client: Client, wanted: Connector) -> CommandError:
+    """Return the error; of a project that is full, with the command that makes room."""
+    if error.status in (400, 409, 429) and len(client.connectors(wanted.project_id)) >= MOST:
+        text = f"{error} The project has {MOST} connectors: remove one by dtconn disconnect ID."
+        return CommandError(text, error.exit_code)
+    return error
 
 
 def _prove(present: Connector, wanted: Connector, report: Report, dt_can: bool) -> bool:

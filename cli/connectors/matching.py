@@ -54,7 +54,7 @@ def only_one(found: Sequence[Connector], url: str) -> Connector | None:
         names = " and ".join(each.shown for each in found)
         raise CommandError(
             f"{len(found)} connectors send to {shown_url(url)}, so each event arrives {len(found)} times: {names}. "
-            f"Remove all but one: dtconn disconnect {found[-1].connector_id}",
+            f"Remove all but one: dtconn disconnect {found[-1].argument}",
         )
     return found[0] if found else None
 

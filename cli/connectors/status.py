@@ -126,7 +126,7 @@ def _row(client: Client, project: Project, connector: Connector) -> Row:
     row = Row(project, connector)
     if connector.status != ACTIVE:
         row.ills.append(f"{connector.shown} is {STATES.get(connector.status, connector.status)}: it loses events. "
-                        f"dtconn enable {connector.connector_id}")  # fmt: skip
+                        f"dtconn enable {connector.argument}")  # fmt: skip
     try:
         row.metrics = client.metrics(connector)
     except ApiError as error:
@@ -145,10 +145,10 @@ def ills_of(connector: Connector, metrics: Metrics) -> list[str]:
     ills = []
     if metrics.is_failing:
         ills.append(f"{connector.shown}: all {metrics.errors} attempts of the last 3 h failed. "
-                    f"dtconn doctor {connector.connector_id}")  # fmt: skip
+                    f"dtconn doctor {connector.argument}")  # fmt: skip
     if metrics.p99 is not None and metrics.p99 >= DEADLINE:
         ills.append(f"{connector.shown}: answers take {metrics.p99:.1f} s, and DT waits for 10 s only. "
-                    f"dtconn doctor {connector.connector_id}")  # fmt: skip
+                    f"dtconn doctor {connector.argument}")  # fmt: skip
     return ills
 
 

@@ -118,7 +118,7 @@ def sync(
     with asking():
         client, connector = _find(project_id, chosen, "dataconnector.update", "device.read")
         if connector.status != ACTIVE:
-            raise CommandError(f"{connector.shown} is disabled: dtconn enable {connector.connector_id}")
+            raise CommandError(f"{connector.shown} is disabled: dtconn enable {connector.argument}")
         client.sync(connector)
         found = _wait_for(client, connector, source, wait, yes)
     document = {"connector": connector.connector_id, "devices": found.devices, "fresh": found.fresh,

@@ -11,6 +11,8 @@ ACTIVE = "ACTIVE"
 USER_DISABLED = "USER_DISABLED"
 SYSTEM_DISABLED = "SYSTEM_DISABLED"
 HTTP_PUSH = "HTTP_PUSH"
+# Connectors of a project.
+MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,11 @@ class Connector:
     def shown(self) -> str:
         """Name and id, for a person."""
         return f"{printable(self.name)} ({self.connector_id})" if self.name else self.connector_id
+
+    @property
+    def argument(self) -> str:
+        """What names it in a command, also where the account sees several projects."""
+        return f"{self.connector_id} --project {self.project_id}"
 
     def sends(self, event_type: str) -> bool:
         """Return whether the filter lets an event type through."""

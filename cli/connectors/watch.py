@@ -212,7 +212,7 @@ def _state(connector: Connector) -> str:
     state = STATES.get(connector.status, connector.status)
     if connector.status == ACTIVE:
         return state
-    return f"{state}: events are lost until `dtconn enable {connector.connector_id}`"
+    return f"{state}: events are lost until `dtconn enable {connector.argument}`"
 
 
 def _warning(connector: Connector, failing: timedelta) -> str:
@@ -220,7 +220,7 @@ def _warning(connector: Connector, failing: timedelta) -> str:
     when = f"in {age(left)} at most" if left > 0 else "at any moment"
     return (
         f"{connector.shown} has had no success for {age(failing.total_seconds())} or longer: DT Cloud disables it "
-        f"{when}. `dtconn doctor {connector.connector_id}` looks for the cause."
+        f"{when}. `dtconn doctor {connector.argument}` looks for the cause."
     )
 
 

@@ -150,6 +150,10 @@ def test_json_says_what_is_deployed_and_has_no_secret(deployed: Deployed) -> Non
     begun, finished, again, replaced = (json.loads(result.stdout) for result in results)
     ends = datetime.fromisoformat(begun.pop("finishAfter"))
     assert timedelta(hours=12) < ends - datetime.now(UTC) <= timedelta(hours=13)
+    # A person restarts the local receiver.
+    assert [found.pop("todo", "")[:8] for found in (begun, finished, again, replaced)] == [
+        "Restart ", "Restart ", "", "Restart ",
+    ]  # fmt: skip
     assert begun == {"url": deployed.url, "isChanged": True, "secrets": 2, "connectors": []}
     assert finished == {"url": deployed.url, "isChanged": True, "secrets": 1}
     assert again == {"url": deployed.url, "isChanged": False, "secrets": 1}
@@ -158,7 +162,7 @@ def test_json_says_what_is_deployed_and_has_no_secret(deployed: Deployed) -> Non
 
 
 def test_quiet_prints_only_errors(deployed: Deployed) -> None:
-    assert (rotate(deployed, "--quiet").output, len(json.loads(deployed.text()))) == ("", 2)
+    assert (rotate(deployed, "--quiet").stdout, len(json.loads(deployed.text()))) == ("", 2)
     result = rotate(deployed, "--quiet", "--finish")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr
@@ -184,3 +188,14 @@ def test_unknown_cloud_lists_those_that_are_known() -> None:
     assert result.exit_code == 2
     assert "Those are: " in result.stderr
     assert "local" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_a_script_is_told_to_restart_the_receiver(option: str, deployed: Deployed) -> None:
+    result = rotate(deployed, option, "--no-connector")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("Restart the receiver now")
+    if option == "--json":
+        assert json.loads(result.stdout)["todo"] == result.stderr.strip()
+    else:
+        assert result.stdout == ""

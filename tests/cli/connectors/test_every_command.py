@@ -1,0 +1,145 @@
+"""What holds for every command that asks DT Cloud: roles, refusals, a time-out, a kill and another run."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.connectors import client
+from tests.cli.connectors.between import Between
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
+from tests.support.desk import SECRET
+from tests.support.dt_cloud import DEVELOPER, FIRST_PROJECT, Call, DtCloud, Loopback, Reply, loopback
+from tests.support.processes import spawn
+
+DONE, ILL, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
+# The command, its last request to DT Cloud, and whether it changes anything.
+COMMANDS = {
+    "status": (("status",), ":metrics", False),
+    "doctor": (("doctor",), ":metrics", False),
+    "watch": (("watch", "--once", "--quiet"), ":metrics", False),
+    "backfill": (("backfill", "--since", "1h"), "devices", False),
+    "connect": (("connect", "{url}", "--event", "touch"), "permissions", True),
+    "enable": (("enable", "{url}"), "permissions", True),
+    "disable": (("disable", "{url}", "--yes"), "permissions", True),
+    "sync": (("sync", "{url}", "--wait", "0"), ":sync", True),
+    "disconnect": (("disconnect", "{url}", "--confirm", "dtconn"), "permissions", True),
+}
+# These have exit codes of their own: 2 if it cannot be told.
+LOOKING = ("status", "doctor", "watch")
+
+
+@pytest.fixture
+def between(cloud: DtCloud) -> Iterator[tuple[Between, Loopback]]:
+    there = Between(cloud)
+    with loopback(there) as server:
+        yield there, server
+
+
+def words(command: str, receiver: Receiver) -> list[str]:
+    given = [word.format(url=receiver.url) for word in COMMANDS[command][0]]
+    return [*given, "--from", str(receiver.store)] if command in ("backfill", "sync", "enable", "status") else given
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_role_that_may_only_read_changes_nothing(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, command: str
+) -> None:
+    assert dtconn("connect", receiver.url).exit_code == DONE
+    before = listed(cloud)
+    result = dtconn(*words(command, receiver), role="project.user")
+    if COMMANDS[command][2]:
+        assert (result.exit_code, result.stdout) == (REFUSED, "")
+        assert "Project Developer" in result.stderr
+    else:
+        assert result.exit_code == DONE, result.output
+    assert listed(cloud) == before
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 429, 500])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_refusal_is_one_sentence_and_changes_nothing(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, between: tuple[Between, Loopback], command: str, status: int
+) -> None:
+    there, server = between
+    assert dtconn("connect", receiver.url).exit_code == DONE
+    before = listed(cloud)
+
+    def refuse(call: Call) -> Reply | None:
+        is_last = call.path.partition("?")[0].endswith(COMMANDS[command][1])
+        return Reply(status, b'{"error":"refused","code":0,"help":""}') if is_last else there(call)
+
+    server.answering = refuse
+    result = dtconn(*words(command, receiver), DT_API_URL=server.url)
+    wanted = {401: REFUSED, 403: REFUSED, 404: NOT_FOUND}.get(status, LATER)
+    assert result.exit_code == (WRONG if command in LOOKING else wanted), result.output
+    assert "Traceback" not in result.output
+    assert listed(cloud) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_time_out_is_one_sentence(
+    dtconn: Dtconn,
+    cloud: DtCloud,
+    receiver: Receiver,
+    between: tuple[Between, Loopback],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    there, server = between
+    assert dtconn("connect", receiver.url).exit_code == DONE
+    before = listed(cloud)
+    monkeypatch.setattr(client, "TIMEOUT", 1)
+    there.change = {("GET", "dataconnectors"): ["held", "held"]}
+    result = dtconn(*words(command, receiver), DT_API_URL=server.url)
+    assert result.exit_code == (WRONG if command in LOOKING else LATER), result.output
+    assert listed(cloud) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_killed_it_can_be_run_again(
+    dtconn: Dtconn,
+    cloud: DtCloud,
+    receiver: Receiver,
+    between: tuple[Between, Loopback],
+    tmp_path: Path,
+    command: str,
+) -> None:
+    there, server = between
+    assert dtconn("connect", receiver.url).exit_code == DONE
+    there.change = {("GET", "dataconnectors"): ["held"]}
+    environ = environment(cloud, DEVELOPER) | {"DT_SIGNATURE_SECRET": SECRET, "DT_CLOUD_PROJECT": FIRST_PROJECT}
+    arguments = [sys.executable, "-m", "cli", *words(command, receiver)]
+    process = spawn(arguments, env=environ | {"DT_API_URL": server.url}, cwd=tmp_path)
+    try:
+        assert there.is_held.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    result = dtconn(*words(command, receiver))
+    assert result.exit_code == DONE, result.output
+    assert len(listed(cloud)) == (0 if command == "disconnect" else 1)
+
+
+def test_an_eleventh_connector_is_refused_with_the_command_that_makes_room(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver
+) -> None:
+    for number in range(10):
+        cloud.call(
+            "POST",
+            f"/projects/{FIRST_PROJECT}/dataconnectors",
+            {"type": "HTTP_PUSH", "httpConfig": {"url": f"http://127.0.0.1:{number + 1}"}},
+        )
+    result = dtconn("connect", receiver.url)
+    assert result.exit_code == WRONG
+    assert "dtconn disconnect ID" in result.stderr
+    assert len(listed(cloud)) == 10
+
+
+def test_the_command_that_mends_names_the_project(dtconn: Dtconn, receiver: Receiver) -> None:
+    assert dtconn("connect", receiver.url.replace("http", "HTTP")).exit_code == DONE
+    assert dtconn("disable", "--yes").exit_code == DONE
+    for command in ("status", "doctor"):
+        found = dtconn(command, role="organization.admin", DT_CLOUD_PROJECT=FIRST_PROJECT).stdout
+        assert f"--project {FIRST_PROJECT}" in found
