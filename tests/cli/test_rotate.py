@@ -166,7 +166,7 @@ def test_quiet_prints_only_errors(deployed: Deployed) -> None:
     result = rotate(deployed, "--quiet", "--finish")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr
-    assert rotate(deployed, "--quiet", "--finish", "--now").output == ""
+    assert rotate(deployed, "--quiet", "--finish", "--now").stdout == ""
 
 
 @pytest.mark.parametrize(

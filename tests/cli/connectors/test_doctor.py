@@ -16,7 +16,7 @@ from core.receiver import UNVERIFIED
 from tests.cli.connectors.conftest import Dtconn, Receiver
 from tests.support.certificates import serving
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import Call, DtCloud, Reply, loopback
+from tests.support.dt_cloud import FIRST_PROJECT, Call, DtCloud, Reply, loopback
 
 WELL, ILL, UNKNOWN = range(3)
 
@@ -59,7 +59,7 @@ def test_no_connector_at_all(dtconn: Dtconn, cloud: DtCloud) -> None:
 
 def test_a_disabled_connector(dtconn: Dtconn, connect: Callable[..., str]) -> None:
     number = connect(status="USER_DISABLED")
-    assert verdicts(dtconn, code=ILL)["state"]["command"] == f"dtconn enable {number}"
+    assert verdicts(dtconn, code=ILL)["state"]["command"] == f"dtconn enable {number} --project {FIRST_PROJECT}"
 
 
 def test_types_that_the_filter_withholds_and_labels(
@@ -153,7 +153,7 @@ def test_two_connectors_on_one_url_and_a_full_project(dtconn: Dtconn, connect: C
     for number in range(8):
         connect(f"http://127.0.0.1:9/{number}", status="USER_DISABLED")
     found = verdicts(dtconn, first, code=ILL)
-    assert found["twins"]["command"] == f"dtconn disconnect {second}"
+    assert found["twins"]["command"] == f"dtconn disconnect {second} --project {FIRST_PROJECT}"
     assert found["room"]["level"] == "note"
 
 
