@@ -75,6 +75,9 @@ class Client:
         self._secrets = {access.secret}
         auth = self._dt.Auth.service_account(access.key_id, access.secret, access.email)
         auth.token_endpoint = access.tokens
+        # Their own show the secret.
+        for kind in (type(auth), self._dt.DataConnector, self._dt.DataConnector.HttpPushConfig):
+            kind.__repr__ = kind.__str__ = object.__repr__
         self._dt.default_auth = auth
 
     # ---- projects ----

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.connectors import client
+from cli.connectors.options import connect_to_dt
 from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
@@ -143,3 +144,12 @@ def test_the_command_that_mends_names_the_project(dtconn: Dtconn, receiver: Rece
     for command in ("status", "doctor"):
         found = dtconn(command, role="organization.admin", DT_CLOUD_PROJECT=FIRST_PROJECT).stdout
         assert f"--project {FIRST_PROJECT}" in found
+
+
+def test_the_objects_of_dts_client_show_no_secret(cloud: DtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment(DEVELOPER).items():
+        monkeypatch.setenv(name, value)
+    asking = connect_to_dt()
+    config = asking._config("https://example.com", SECRET, {"x-key": SECRET})
+    for each in (asking._dt.default_auth, config):
+        assert not any(hidden in f"{each!r}{each}" for hidden in (SECRET, cloud.accounts[DEVELOPER].secret))
