@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, TypeVar
 
 import typer
@@ -142,10 +143,16 @@ def _permitted(call: Callable[[], T], ends: float) -> T:
         is_over = time.monotonic() >= ends
         try:
             return call()
-        except DeniedError:
+        except DeniedError as error:
             if is_over:
                 raise
+            _say_once(f"{error} A new role takes minutes to be in effect: trying again.")
         time.sleep(_EVERY)
+
+
+@cache
+def _say_once(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _same(events: Iterable[Event], sent: Event) -> Event | None:
