@@ -104,7 +104,9 @@ def fetches(url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[],
     host = url.partition("//")[2]
     for name, value in {"GCE_METADATA_IP": host, "HOME": "/nowhere", "NO_PROXY": "*"}.items():
         monkeypatch.setenv(name, value)
+    # Both were read from the environment at the import, which may have been in another test.
     monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
     service = Service(url, application_default)
     return {"metadata server": lambda: service.call("POST", "/", time.monotonic() + DEADLINE, {})}
 
