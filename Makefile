@@ -32,9 +32,9 @@ AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 # Servers that are only on npm. Without npm, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-# Four processes, because most tests wait. With ARGS, one process runs a part, with its long tests. None measures
+# Six processes, because most tests wait. With ARGS, one process runs a part, with its long tests. None measures
 # coverage, which costs a tenth of the time: `make test-core` does, and fails below 100 %.
-PARALLEL := --numprocesses 4 --dist worksteal
+PARALLEL := --numprocesses 6 --dist worksteal
 test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run the tests, but for the long ones (ARGS="tests/local -x" for some)
 	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" $(PARALLEL))
 

@@ -23,6 +23,7 @@ PARTS = {
     "cloud": "bench.cloud",
     "before": "bench.before",
     "flood": "bench.flood",
+    "peers": "bench.beside",
 }
 
 _NUMBERS = (
@@ -43,6 +44,7 @@ parts:
   cloud     DT Cloud on your desk, 1,000 sensors and the local receiver, for a minute; then a simulated week; 25 minutes
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
   flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
+  peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 10 minutes
 
 examples:
   python -m bench                                   all of it; about 50 minutes

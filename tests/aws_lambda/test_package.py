@@ -145,6 +145,7 @@ def test_package_alone_stores_events_cold_and_warm(
     assert sorted(str(path) for path in package.rglob("*")) == before
 
 
+@pytest.mark.long
 def test_package_with_es256_verifies_asymmetric_signatures(
     runtime: Path, moto: MotoServer, tmp_path: Path, archive: Path
 ) -> None:

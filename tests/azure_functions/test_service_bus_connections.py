@@ -189,6 +189,7 @@ def test_reconnect_after_a_broker_restart(bus: ServiceBus, connect: Connect) -> 
     assert len(bus.messages()) == 17
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_no_connection_leak_in_a_hundred_refusals(bus: ServiceBus, connect: Connect) -> None:
     """Without garbage collection: each connection is closed explicitly while the broker is up."""
@@ -208,6 +209,7 @@ def test_no_connection_leak_in_a_hundred_refusals(bus: ServiceBus, connect: Conn
         gc.enable()
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_no_connection_leak_in_a_hundred_broken_connections(bus: ServiceBus, connect: Connect) -> None:
     async def work(store: ServiceBusStore) -> None:

@@ -32,7 +32,7 @@ SECOND_PROJECT = tuple(PROJECTS)[1]
 NEXT_SECRET = "the next signature secret, 40 bytes long"
 
 
-@pytest.mark.parametrize("policy", ["hs256", "es256", "both"])
+@pytest.mark.parametrize("policy", ["hs256", *(pytest.param(it, marks=pytest.mark.long) for it in ("es256", "both"))])
 @pytest.mark.parametrize("receiver", [local, heroku])
 def test_published_equals_stored_in_every_scenario(
     receiver: Factory, policy: str, tmp_path: Path, request: pytest.FixtureRequest
