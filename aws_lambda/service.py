@@ -1,8 +1,9 @@
-"""botocore's clients, created once per sandbox, and the call that retries within the deadline."""
+"""boto3's clients, created once per sandbox, and the call that retries within the deadline."""
 
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 from botocore import exceptions
 from botocore.awsrequest import (
     AWSHTTPConnection,
@@ -54,7 +55,7 @@ _THROTTLED = frozenset(
     }
 )
 # The built-in handlers are for other services; registering them takes 4 % of a cold start.
-_session = Session(include_builtin_handlers=False)
+_session = boto3.Session(botocore_session=Session(include_builtin_handlers=False))
 
 
 def client(service: str) -> Any:
@@ -64,7 +65,7 @@ def client(service: str) -> Any:
         core.environment.SettingsError: The client cannot be created.
     """
     try:
-        return _session.create_client(service, config=_CONFIG)
+        return _session.client(service, config=_CONFIG)
     except (exceptions.BotoCoreError, ValueError) as error:
         raise SettingsError([f"No client for {service}: {type(error).__name__}. Lambda sets AWS_REGION."]) from None
 

@@ -15,20 +15,23 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
+import lambda_sdk
 from archive import write_zip
 
 # Lambda's version: only the same Python writes its bytecode.
 PYTHON = (3, 13)
 # Lambda's names of processors, and those of Python's packages.
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
-# The operations in the package, of botocore's some 400 services. Other operations are removed.
+# The operations in the package, of AWS's some 400 services. Other operations are removed; boto3's resources, which need
+# many of them, are removed too.
 SERVICES = {
     "dynamodb": ("GetItem", "PutItem"),
     "secretsmanager": ("GetSecretValue",),
     "sqs": ("SendMessage",),
 }
+_MODELS = ("service-2.json", "endpoint-rule-set-1.json", "paginators-1.json", "waiters-2.json")
 # Files that pip installs and nothing imports; of a distribution's metadata only the licence is kept.
-_NOT_IMPORTED = ("*.dist-info/[!lLN]*", "bin", "dateutil/zoneinfo/*.tar.gz")
+_NOT_IMPORTED = ("*.dist-info/[!lLN]*", "bin", "boto3/data", "boto3/examples", "dateutil/zoneinfo/*.tar.gz")
 
 
 def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
@@ -41,12 +44,14 @@ def finish(target: Path, requirements: list[Path], architecture: str) -> Path:
 
     Raises:
         subprocess.CalledProcessError: pip failed, and printed why.
+        lambda_sdk.SdkError: A library is not as expected.
     """
     _install(target, requirements, ARCHITECTURES[architecture])
     for pattern in _NOT_IMPORTED:
         for path in target.glob(pattern):
             _remove(path)
     _reduce(target / "botocore" / "data")
+    lambda_sdk.change(target)
     if sys.version_info[:2] == PYTHON:
         _compile(target)
     for path in target.rglob("*"):
@@ -74,19 +79,19 @@ def _remove(path: Path) -> None:
 
 
 def _reduce(data: Path) -> None:
-    """Reduce botocore's descriptions of AWS to `SERVICES`, without documentation."""
+    """Reduce the descriptions of AWS to `SERVICES`, without documentation."""
     for service in data.iterdir():
         if service.is_dir() and service.name not in SERVICES:
             shutil.rmtree(service)
     for name, operations in SERVICES.items():
         for version in (data / name).iterdir():
             models = {path.name.removesuffix(".gz"): path for path in version.iterdir()}
-            kept = {
-                file: _read(models[file]) for file in ("service-2.json", "endpoint-rule-set-1.json") if file in models
-            }
+            kept = {file: _read(models[file]) for file in _MODELS if file in models}
             shutil.rmtree(version)
             if "service-2.json" in kept:
                 kept["service-2.json"] = _operations_of(kept["service-2.json"], operations)
+                pages = kept.get("paginators-1.json", {"pagination": {}})
+                pages["pagination"] = {name: page for name, page in pages["pagination"].items() if name in operations}
                 version.mkdir()
                 for file, model in kept.items():
                     _write(version / file, _without_prose(model))

@@ -251,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _finish(adapter: str, target: Path, es256: bool, architecture: str) -> int:
+    import lambda_sdk
     import lambda_zip
 
     requirements = [ROOT / adapter / "requirements.txt"]
@@ -260,6 +261,8 @@ def _finish(adapter: str, target: Path, es256: bool, architecture: str) -> int:
         archive = lambda_zip.finish(target, requirements, architecture)
     except subprocess.CalledProcessError:
         raise PackageError("The libraries could not be installed: see pip's message above.") from None
+    except lambda_sdk.SdkError as error:
+        raise PackageError(str(error)) from None
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{size:>9,}  bytes unpacked: dist/{target.name}/")
     processors = architecture if es256 else "arm64 and x86_64"
