@@ -20,7 +20,7 @@ class DynamoDbStore:
     code, after retries if the call was throttled, or AWS or the network failed.
 
     Args:
-        client: botocore's client for DynamoDB.
+        client: boto3's client for DynamoDB.
         table: The table: partition key ``device``, sort key ``timestampKey``, time to live ``expiresAt``.
         keep_days: Days after which an item may be deleted; 0 keeps it for ever.
     """

@@ -13,7 +13,7 @@ class DynamoDbSeenKeys:
     marked.
 
     Args:
-        client: botocore's client for DynamoDB.
+        client: boto3's client for DynamoDB.
         table: The table: partition key ``key``, time to live ``expiresAt``.
         keep_days: Days after which a key may be deleted; 0 keeps it for ever.
     """

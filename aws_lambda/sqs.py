@@ -29,7 +29,7 @@ class SqsQueue:
     attribute ``encoding``.
 
     Args:
-        client: botocore's client for SQS.
+        client: boto3's client for SQS.
         url: The queue's URL; for a FIFO queue it ends in ``.fifo``.
     """
 
