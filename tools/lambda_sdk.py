@@ -28,12 +28,9 @@ _MODULES = {
         "botocore.docs.paginator",
         "botocore.docs.waiter",
     ),
-    "botocore/paginate.py": ("jmespath",),
-    "botocore/regions.py": ("jmespath",),
     "botocore/serialize.py": ("calendar",),
     "botocore/tokens.py": ("dateutil.tz",),
     "botocore/utils.py": ("dateutil.tz",),
-    "botocore/waiter.py": ("jmespath",),
     "urllib3/http2/__init__.py": ("importlib.metadata",),
 }
 _FUNCTION = """\
