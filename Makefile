@@ -32,14 +32,14 @@ AMQP := $(if $(shell command -v cc 2>/dev/null),.venv/.amqp)
 # Servers that are only on npm. Without npm, the tests that need them skip.
 NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules/.package-lock.json)
 
-# Six processes, because most tests wait. With ARGS, one process runs a part, with its long tests. None measures
-# coverage, which costs a tenth of the time: `make test-core` does, and fails below 100 %.
-PARALLEL := --numprocesses 6 --dist worksteal
+# In several processes, because most tests wait; in fewer with the long tests, which load the machine. With ARGS, one
+# process runs a part, with its long tests. None measures coverage, which costs a tenth of the time: `make test-core`
+# does, and fails below 100 %.
 test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run the tests, but for the long ones (ARGS="tests/local -x" for some)
-	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" $(PARALLEL))
+	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" --numprocesses 8 --dist worksteal)
 
 test-all: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests: those that repeat faults under load, too
-	@.venv/bin/python -m pytest $(PARALLEL) $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 campaign: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Send deliveries while faults happen (ARGS="--help")
 	@exec .venv/bin/python -m tests.campaign $(ARGS)
