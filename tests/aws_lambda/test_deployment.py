@@ -105,6 +105,7 @@ def sending(url: str, *secrets: str) -> Iterator[Counter[int]]:
             thread.join()
 
 
+@pytest.mark.long
 def test_rotation_refuses_no_delivery_that_a_secret_signed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     with aws(SECRET, tmp_path, request) as deployed:
 

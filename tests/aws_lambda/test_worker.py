@@ -25,6 +25,8 @@ from tests.support.processes import ROOT, Program
 from tests.support.proxy import Mode, Proxy
 from tests.support.workers import Start, named, said, starting, wait_until
 
+pytestmark = pytest.mark.long
+
 # Seconds for which moto hides a received message.
 HIDDEN = 3
 

@@ -30,6 +30,8 @@ from tests.support.proxy import Mode, Proxy
 from tests.support.service_bus import ServiceBus, service_bus
 from tests.support.workers import Start, named, said, starting, wait_until
 
+pytestmark = pytest.mark.long
+
 DELIVERIES = 3
 # Of Azure Storage, whose worker counts them: ten take eight minutes.
 ATTEMPTS = 4

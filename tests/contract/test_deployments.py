@@ -44,6 +44,7 @@ def test_every_deployment_has_an_entry() -> None:
     assert {name.partition(",")[0] for name in FACTORIES} == clouds().keys()
 
 
+@pytest.mark.long
 def test_rotation_ends_with_the_new_secret_alone(deployed: Deployed) -> None:
     first = rotate(deployed, "--watch", "3")
     assert (first.exit_code, first.stderr) == (0, ""), first.output

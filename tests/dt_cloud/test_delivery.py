@@ -130,6 +130,7 @@ def test_delay_is_at_least_four_times_the_response_time(cloud: DtCloud, receiver
     assert first["status"] == 500
 
 
+@pytest.mark.long
 def test_no_answer_in_10_s_is_a_failure(cloud: DtCloud, receiver: Loopback) -> None:
     receiver.answering = lambda _: SILENT
     cloud.connector(receiver.url)

@@ -260,6 +260,7 @@ def test_answer_becomes_a_sentence(answering: Loopback, reply: Reply | None, sen
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
+@pytest.mark.long
 def test_silent_service_is_given_up_in_time(answering: Loopback, after: int) -> None:
     """At once, or after some of the calls that a query takes."""
     reference = {"projectId": "some-project", "jobId": "j", "location": "EU"}

@@ -307,6 +307,7 @@ def test_error_in_the_middle_of_a_listing_is_a_sentence(
             list(found)
 
 
+@pytest.mark.long
 def test_silent_service_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with emulator("firestore") as server:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", server.host)

@@ -173,6 +173,7 @@ def test_error_becomes_a_sentence(topic: PubSub, front: GrpcFront, status: grpc.
     assert len(front.calls) <= 2
 
 
+@pytest.mark.long
 def test_silent_service_is_no_empty_subscription(monkeypatch: pytest.MonkeyPatch) -> None:
     with emulator("pubsub") as server:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.host)

@@ -18,6 +18,8 @@ from tests.support.processes import ROOT
 from tests.support.proxy import Mode, Proxy
 from tests.support.workers import Start, named, said, starting, wait_until
 
+pytestmark = pytest.mark.long
+
 Behind = Callable[[Emulator], Proxy]
 
 
