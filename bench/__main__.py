@@ -47,7 +47,7 @@ parts:
   peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 10 minutes
 
 examples:
-  python -m bench                                   all of it; about 50 minutes
+  python -m bench                                   all of it; about an hour
   python -m bench core
   python -m bench before --before HEAD~20
   python -m bench heroku --rounds 3 --connections 64
