@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tests.support.moto import MotoServer
     from tests.support.postgres import Postgres
 
+
+# No example has a time limit: on a busy machine any may take long.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # Google's clients leave threads behind. With gRPC's support for forks, a program that the tests start afterwards may
 # abort before it begins: 1 to 6 of 180 did, and none without.
@@ -31,7 +36,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage again."""
+    """Collect garbage again, but not among the imported modules: the first test would wait for that."""
+    gc.collect()
+    gc.freeze()
     gc.enable()
 
 
