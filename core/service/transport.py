@@ -6,7 +6,6 @@ For adapters, whose packages have urllib3; the rest of core does not import this
 import socket
 from typing import NoReturn
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -43,15 +42,3 @@ class BoundedTlsConnection(BoundedConnection, HTTPSConnection):
             self.ssl_context = create_urllib3_context()
         self.ssl_context.sslsocket_class = BoundedTlsSocket
         super().connect()
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = BoundedConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = BoundedTlsConnection
-
-
-# For `pool_classes_by_scheme` of a urllib3 pool manager.
-POOLS = {"http": _Pool, "https": _TlsPool}

@@ -305,14 +305,14 @@ MEMBERS = ["version", "rawPath", "headers", "multiValueHeaders", "requestContext
 
 
 @given(event=JSON)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_invocation_event_has_a_result(ready: Sandbox, event: Any) -> None:
     """An error is a 502. Behind a Function URL a result without a status is a 200."""
     assert ready.invoke(event)["statusCode"] == 405
 
 
 @given(name=st.sampled_from([*AWS_FRONT_DOORS]), changes=st.dictionaries(st.sampled_from(MEMBERS), JSON, min_size=1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_value_of_an_event_member_has_a_result(ready: Sandbox, name: str, changes: dict[str, Any]) -> None:
     content = fresh_body()
     event = AWS_FRONT_DOORS[name].event("POST", "/", list(signed(content).items()), content)

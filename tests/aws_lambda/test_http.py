@@ -78,7 +78,6 @@ def parsed(**fields: Any) -> Request:
 
 
 @given(JSON)
-@settings(deadline=None)
 @example(None)
 @example([])
 @example("")
@@ -91,7 +90,7 @@ def test_any_json_is_a_request(event: Any) -> None:
 
 
 @given(st.sampled_from(FIELDS), JSON)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_value_of_a_field_is_a_request(field: tuple[str, tuple[str, ...]], value: Any) -> None:
     name, (*parents, last) = field
     event = copy.deepcopy(EVENTS[name])
@@ -159,7 +158,6 @@ def test_header_without_a_text_value_is_dropped() -> None:
 
 
 @given(st.text("xX-dDtT", min_size=1), st.lists(st.text(), min_size=1, max_size=3))
-@settings(deadline=None)
 def test_header_names_values_and_order_are_kept(name: str, values: list[str]) -> None:
     """`Request.values` ignores case. The single last value beside the list is not added to it."""
     request = parsed(headers={name: values[-1]}, multiValueHeaders={name: values})
@@ -207,7 +205,7 @@ def test_health_check_path_behind_every_front_door(name: str) -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["application/json", "text/plain", "application/octet-stream"]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @example(b"", "application/json")
 @example(b"\x00", "application/json")
 @example(b"\xef\xbb\xbf{}", "application/json")
@@ -221,7 +219,6 @@ def test_body_bytes_survive_every_front_door(content: bytes, content_type: str) 
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@settings(deadline=None)
 def test_text_body_is_encoded_as_utf8(text: str) -> None:
     for fields in ({}, {"isBase64Encoded": False}, {"isBase64Encoded": None}):
         assert parsed(body=text, **fields).body == text.encode()

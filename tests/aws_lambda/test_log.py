@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aws_lambda.log import METRICS, NAMESPACE, embedded_metrics
@@ -183,7 +183,6 @@ def written(function: str, outcome: str, clock: Callable[[], float] = time.time)
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64), st.sampled_from([*METRICS, "health"])
 )
-@settings(deadline=None)
 def test_any_function_name_gives_a_line_of_json(function: str, outcome: str) -> None:
     line = written(function, outcome)
     metrics = metrics_of(line)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import Event, parse
@@ -184,7 +184,6 @@ def test_control_characters_are_escaped(text: str) -> None:
 
 
 @given(st.text(st.characters()), st.binary())
-@settings(deadline=None)
 def test_each_line_is_one_line_of_json(reason: str, content: bytes) -> None:
     line = written(reason=reason, event=event(content))
     assert line.get("reason", "") == reason

@@ -12,9 +12,20 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
 
 from core.service.sockets import bounded
-from core.service.transport import POOLS
+from core.service.transport import BoundedConnection, BoundedTlsConnection
 from tests.support.certificates import certificate, serving
 from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
+
+
+class Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = BoundedConnection
+
+
+class TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = BoundedTlsConnection
+
+
+POOLS = {"http": Pool, "https": TlsPool}
 
 
 def pool_manager(ca_certs: str | None = None) -> urllib3.PoolManager:

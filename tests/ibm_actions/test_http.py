@@ -164,7 +164,7 @@ def test_missing_body_is_empty(family: str, given_: str | None) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @example(b"", None)
 def test_body_bytes_survive_every_front_door(content: bytes, data: st.DataObject | None) -> None:
     kinds = ["application/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"]
@@ -281,7 +281,6 @@ def check(native: Any) -> Request:
 
 
 @given(JSON)
-@settings(deadline=None)
 @example(None)
 @example([])
 @example("x")
@@ -293,7 +292,7 @@ def test_any_json_is_a_request(native: Any) -> None:
 
 
 @given(st.sampled_from([*DOCUMENTED]), st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example("__ce_", {"headers": {"X-Dt-Signature": ["a", "b"], "Content-Type": 1, "Host": None}}, False)
 @example("__ow_", {"headers": {"content-type": "\ud800", "x-dt-signature": "\udfff"}, "path": "/\ud800"}, False)
 @example("__ce_", {"body": "\ud800\udc00"}, False)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import Event, parse_stored, rfc3339
@@ -48,7 +48,6 @@ def order(reading: Reading) -> str:
     return reading.time or ""
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(0, 60), st.lists(st.floats(-10, 120), min_size=1, max_size=4)), min_size=1, max_size=8

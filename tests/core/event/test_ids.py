@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.event import event_key, parse
@@ -113,7 +113,6 @@ PARTS = st.tuples(PART, PART, PART)
 
 
 @given(PARTS, PARTS)
-@settings(deadline=None)
 @example(("h", "a" * 64, "b"), ("h.", "a" * 64, ".b"))
 @example(("a", "b", "c"), ("a", "b", "c"))
 @example((None, "b", "c"), (None, "b", "c"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import EVENT_TYPES, Event, parse_stored, rfc3339
@@ -35,20 +35,17 @@ def check(event: Event, content: bytes) -> None:
 
 
 @given(st.binary())
-@settings(deadline=None)
 def test_any_bytes_are_an_event(content: bytes) -> None:
     check(read(content), content)
 
 
 @given(JSON)
-@settings(deadline=None)
 def test_any_json_is_an_event(document: Any) -> None:
     content = json.dumps(document).encode()
     check(read(content), content)
 
 
 @given(st.dictionaries(st.sampled_from(PATHS), JSON, max_size=3))
-@settings(deadline=None)
 def test_any_value_of_a_field_is_an_event(changes: dict[str, Any]) -> None:
     # The deepest first, so that none is looked for in what took its parent's place.
     event = edited(dict(sorted(changes.items(), key=lambda change: -change[0].count("."))))

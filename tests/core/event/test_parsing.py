@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.event import EVENT_TYPES, Event, parse, parse_stored
@@ -153,7 +153,6 @@ def test_duplicate_json_key_is_unparsed(content: bytes) -> None:
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_duplicate_json_key_is_found_at_any_depth(data: st.DataObject) -> None:
     """Any key of the usual body, repeated with its value, in any escaping."""
     document = data.draw(st.sampled_from([json.loads(USUAL), json.loads(NETWORK_STATUS)]))
