@@ -18,7 +18,7 @@ from core import NAME
 from core.environment import SettingsError
 from core.service.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.service.sockets import bounded
-from core.service.transport import BoundedConnection, BoundedTlsConnection
+from aws_lambda.connections import BoundedConnection, BoundedTlsConnection
 from core.stores.contract import StoreUnavailableError
 
 

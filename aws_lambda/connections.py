@@ -1,7 +1,4 @@
-"""urllib3 on the sockets of `core.service.sockets`, so that their time limit applies to every client built on it.
-
-For adapters, whose packages have urllib3; the rest of core does not import this.
-"""
+"""urllib3, which botocore uses, on the sockets of `core.service.sockets`, so that their time limit applies to it."""
 
 import socket
 from typing import NoReturn

@@ -12,7 +12,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
 
 from core.service.sockets import bounded
-from core.service.transport import BoundedConnection, BoundedTlsConnection
+from aws_lambda.connections import BoundedConnection, BoundedTlsConnection
 from tests.support.certificates import certificate, serving
 from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
 
