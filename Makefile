@@ -197,11 +197,14 @@ echo "Creating $(1) with Python $$("$$python" -c 'import platform; print(platfor
 "$$python" -m venv --clear $(1)
 endef
 
-# Without dependencies, because the files name all; pip prints only errors.
+# Without dependencies, because the files name all; pip prints only errors. It compiles in one process, compileall in as
+# many as there are processors; some packages have files that are not Python.
 define install
 @echo "Installing $(2) into $(1)"
-@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes -r $(2) || { \
+@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes --no-compile \
+	-r $(2) || { \
 	echo "$(2) could not be installed: see pip's message above. Is the package index to be reached from here?" >&2; \
 	echo "Then try again; if it goes on, \`make clean\` begins from scratch." >&2; \
 	exit 1; }
+@$(1)/bin/python -m compileall -qq -j 0 $(1)/lib || true
 endef

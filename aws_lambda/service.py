@@ -14,11 +14,11 @@ from botocore.awsrequest import (
 from botocore.config import Config
 from botocore.session import Session
 
+from aws_lambda.connections import BoundedConnection, BoundedTlsConnection
 from core import NAME
 from core.environment import SettingsError
 from core.service.attempts import ATTEMPT, CONNECT_TIMEOUT, READ_TIMEOUT, attempts
 from core.service.sockets import bounded
-from aws_lambda.connections import BoundedConnection, BoundedTlsConnection
 from core.stores.contract import StoreUnavailableError
 
 

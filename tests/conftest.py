@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.support.shared import SharedServers
+
 if TYPE_CHECKING:
     from tests.support.azurite import Azurite
     from tests.support.couchdb import CouchDb
@@ -25,6 +27,9 @@ hypothesis.settings.load_profile("tests")
 # Google's clients leave threads behind. With gRPC's support for forks, a program that the tests start afterwards may
 # abort before it begins: 1 to 6 of 180 did, and none without.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
+_SHARED = pytest.StashKey[SharedServers]()
 
 
 def pytest_configure() -> None:
@@ -91,48 +96,58 @@ def moto() -> "Iterator[MotoServer]":
 
 
 @pytest.fixture(scope="session")
-def fauxqs() -> Iterator[str]:
+def shared_servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SharedServers:
+    """The servers of Java and Node.js, which take seconds to start and a fifth of a gigabyte each."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent
+    return request.config.stash.setdefault(_SHARED, SharedServers(folder))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the shared servers. Not in a fixture: it would wait for a test that waits to run alone."""
+    if servers := session.config.stash.get(_SHARED, None):
+        servers.leave()
+
+
+@pytest.fixture(scope="session")
+def fauxqs(shared_servers: SharedServers) -> str:
     """The address of an SQS that is right about FIFO queues."""
     from tests.support.fauxqs import fauxqs
 
-    with fauxqs() as url:
-        yield url
+    return shared_servers.use("fauxqs", fauxqs)
 
 
 @pytest.fixture(scope="session")
-def azurite() -> "Iterator[Azurite]":
-    """Microsoft's emulator of Azure Storage, which no test may kill or freeze; those that do start their own."""
+def azurite(shared_servers: SharedServers) -> "Azurite":
+    """Microsoft's emulator of Azure Storage."""
     from tests.support.azurite import azurite
 
-    with azurite() as started:
-        yield started
+    return shared_servers.use("azurite", azurite)
 
 
 @pytest.fixture(scope="session")
-def couchdb() -> "Iterator[CouchDb]":
-    """A server in Cloudant's place, which no test may kill or freeze; those that do start their own."""
+def couchdb(shared_servers: SharedServers) -> "CouchDb":
+    """A server in Cloudant's place."""
     from tests.support.couchdb import couchdb
 
-    with couchdb() as started:
-        yield started
+    return shared_servers.use("couchdb", couchdb)
 
 
 @pytest.fixture(scope="session")
-def pubsub() -> "Iterator[Emulator]":
-    """Google's Pub/Sub emulator, which no test may kill or freeze; those that do start their own."""
+def pubsub(shared_servers: SharedServers) -> "Emulator":
+    """Google's Pub/Sub emulator."""
     from tests.support.google import emulator
 
-    with emulator("pubsub") as started:
-        yield started
+    return shared_servers.use("pubsub", lambda: emulator("pubsub"))
 
 
 @pytest.fixture(scope="session")
-def firestore() -> "Iterator[Emulator]":
-    """Google's Firestore emulator, on the same terms."""
+def firestore(shared_servers: SharedServers) -> "Emulator":
+    """Google's Firestore emulator."""
     from tests.support.google import emulator
 
-    with emulator("firestore") as started:
-        yield started
+    return shared_servers.use("firestore", lambda: emulator("firestore"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,8 +11,8 @@ import pytest
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
 
-from core.service.sockets import bounded
 from aws_lambda.connections import BoundedConnection, BoundedTlsConnection
+from core.service.sockets import bounded
 from tests.support.certificates import certificate, serving
 from tests.support.loopback import Drops, Loopback, Reply, in_turn, loopback, success
 

@@ -120,6 +120,10 @@ class StandIn:
         if self.process:
             self.kill()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a client needs; only the process that started it can stop it."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, str | int)}
+
     def _running(self) -> subprocess.Popen[bytes]:
         assert self.process
         return self.process
