@@ -1,23 +1,92 @@
 #!/bin/sh
-# Deploys the package by the Azure Developer CLI, which asks what it does not know. `azd up` would do, but for three
-# things: it does not make again what somebody deleted, asks more the first time, and knows no redundancy.
+# Deploys the package by the Azure Developer CLI. It asks for a region where there is no resource group yet, and nothing
+# else. It keeps what is there, the signature secret above all, so it can run again: after an error, for a new version,
+# or in another copy of the repository.
+#
+#   AZURE_RESOURCE_GROUP=dt-receiver AZURE_LOCATION=westeurope sh azure_functions/deploy.sh [OPTION OF azd provision]...
+#
+# Both variables are for the first time only. `azd up` would do, but for this: it does not make again what somebody
+# deleted, knows no redundancy, registers no providers, and would replace a secret.
 set -eu
 cd "$(dirname "$0")"
 
-for program in azd az; do
-    command -v "$program" >/dev/null || {
-        echo "No $program: see azure_functions/README.md." >&2
-        exit 1
-    }
-done
+faults=''
+fault() {
+    echo "$1" >&2
+    faults=yes
+}
+stop() {
+    fault "$1"
+    exit 1
+}
+has() {
+    command -v "$1" >/dev/null
+}
 
-# The first time: an environment for azd's answers, with the subscription of `az login`.
-azd env get-values >/dev/null 2>&1 || azd env new dt-receiver --subscription "$(az account show --query id --output tsv)"
+# All at once.
+if ! has az; then
+    fault "No az: install the Azure CLI, https://learn.microsoft.com/cli/azure/install-azure-cli"
+elif ! subscription=$(az account show --query id --output tsv 2>/dev/null); then
+    fault "az is not logged in: az login"
+fi
+if ! has azd; then
+    fault "No azd: install the Azure Developer CLI, https://aka.ms/azd/install"
+elif ! azd auth login --check-status --output json 2>/dev/null | grep -q '"success"'; then
+    fault "azd is not logged in: azd auth login"
+fi
+has openssl || fault "No openssl, which makes the signature secret: install it."
+[ -z "$faults" ] || exit 1
+
+# azd says why it has no value where the value would be.
+value() {
+    found=$(azd env get-value "$1" 2>/dev/null) || found=''
+    echo "$found"
+}
+
+azd env get-values >/dev/null 2>&1 || azd env new dt-receiver --subscription "$subscription"
+[ -n "$(value AZURE_SUBSCRIPTION_ID)" ] || azd env set AZURE_SUBSCRIPTION_ID "$subscription"
+[ "$(value AZURE_SUBSCRIPTION_ID)" = "$subscription" ] ||
+    stop "The receiver is in another subscription than az: az account set --subscription $(value AZURE_SUBSCRIPTION_ID)"
+
+# Before the first deployment. Whoever owns a resource group alone may register nothing, and need not where others did.
+if [ -z "$(value url)" ]; then
+    registered=$(az provider list --query "[?registrationState=='Registered'].namespace" --output tsv)
+    for provider in Microsoft.Consumption Microsoft.Insights Microsoft.KeyVault Microsoft.ManagedIdentity \
+        Microsoft.OperationalInsights Microsoft.ServiceBus Microsoft.Storage Microsoft.Web; do
+        echo "$registered" | grep -qix "$provider" || az provider register --namespace "$provider"
+    done
+fi
+
+group=$(value AZURE_RESOURCE_GROUP)
+if [ -z "$group" ]; then
+    group=${AZURE_RESOURCE_GROUP:-dt-receiver}
+    if [ "$(az group exists --name "$group")" != true ]; then
+        region=${AZURE_LOCATION:-}
+        if [ -z "$region" ]; then
+            az functionapp list-flexconsumption-locations --query '[].name' --output tsv | sort | tr '\n' ' '
+            printf '\nRegion of the new resource group %s: ' "$group"
+            read -r region || stop "Say in which region, such as AZURE_LOCATION=westeurope."
+        fi
+        az group create --name "$group" --location "$region" --output none
+    fi
+    azd env set AZURE_LOCATION "$(az group show --name "$group" --query location --output tsv)"
+    azd env set AZURE_RESOURCE_GROUP "$group"
+fi
 
 # Azure refuses to change the redundancy of an account, and the default of earlier versions was another.
-if storage=$(azd env get-value storage 2>/dev/null) && ! azd env get-value DT_REDUNDANCY >/dev/null 2>&1; then
-    redundancy=$(az storage account show --name "$storage" --query sku.name --output tsv)
-    azd env set DT_REDUNDANCY "$redundancy"
+storage=$(value storage)
+if [ -n "$storage" ] && [ -z "$(value DT_REDUNDANCY)" ]; then
+    azd env set DT_REDUNDANCY "$(az storage account show --name "$storage" --query sku.name --output tsv)"
+fi
+
+[ -z "$(value DT_SIGNATURE_SECRET)" ] ||
+    stop "azd's environment has DT_SIGNATURE_SECRET, in a file: take it out of azure_functions/.azure/*/.env."
+policy=$(value DT_SIGNATURE_POLICY)
+if [ "${policy:-${DT_SIGNATURE_POLICY:-}}" = es256 ]; then
+    unset DT_SIGNATURE_SECRET
+else
+    DT_SIGNATURE_SECRET=$(sh new_secret.sh "$group")
+    export DT_SIGNATURE_SECRET
 fi
 
 # Without --no-state azd skips a template that it deployed before, whatever has become of the resources.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployed import DeploymentError
+from deployed import DeniedError, DeploymentError
 from deployed.contract import NAME, Deployment, Place
 from deployed.vendor import Tool, private_file
 
@@ -60,11 +60,11 @@ class _FunctionApp(Deployment):
         self.secret_command = f"az keyvault secret show {' '.join(self._secret)} --query value --output tsv"
 
     def read_text(self) -> str:
-        with _needing_a_role(self._secret[1]):
+        with _needing_a_role(self._secret[1], "Key Vault Secrets User"):
             return str(_AZ.json("keyvault", "secret", "show", *self._secret, "--output", "json")["value"])
 
     def write_text(self, text: str) -> str:
-        with private_file(text) as path, _needing_a_role(self._secret[1]):
+        with private_file(text) as path, _needing_a_role(self._secret[1], "Key Vault Secrets Officer"):
             _AZ.run(
                 *("keyvault", "secret", "set", *self._secret),
                 *("--file", str(path), "--encoding", "utf-8", "--output", "none"),
@@ -75,14 +75,16 @@ class _FunctionApp(Deployment):
 
 
 @contextmanager
-def _needing_a_role(vault: str) -> Iterator[None]:
+def _needing_a_role(vault: str, role: str) -> Iterator[None]:
     """Say which role it takes, if the key vault refuses."""
     try:
         yield
     except DeploymentError as error:
-        raise DeploymentError(
-            f"{error}\nIt takes the role Key Vault Secrets Officer, which Owner does not include. Once, and a minute "
-            'before the next try:\naz role assignment create --role "Key Vault Secrets Officer" \\\n'
+        if "(Forbidden)" not in str(error):
+            raise
+        raise DeniedError(
+            f"{error}\nIt takes the role {role}, which Owner does not include. Once, and a minute "
+            f'before the next try:\naz role assignment create --role "{role}" \\\n'
             '    --assignee "$(az ad signed-in-user show --query id --output tsv)" \\\n'
             f'    --scope "$(az keyvault show --name {vault} --query id --output tsv)"'
         ) from None

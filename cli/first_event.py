@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+import readers
 from cli import CommandError
 from cli.connectors.options import AsJson, Quiet
 from cli.connectors.values import shown_url
@@ -27,6 +28,7 @@ from cli.remote import (
     waiting,
 )
 from core.event import Event, rfc3339
+from deployed import DeniedError
 from deployed.contract import Deployment, Place
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ def first_event(
 
     report = report_of(as_json, quiet, show)
     with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
-        secrets = deployed_secrets(deployment)
+        secrets = _permitted(lambda: deployed_secrets(deployment), time.monotonic() + wait)
         proof = Proof(deployment.url)
         try:
             answer = wait_until_taken(proof, deployment.url, {"sent": secrets[0]}, wait)["sent"]
@@ -136,17 +138,16 @@ def _read_back(deployment: Deployment, sent: Event, wait: float, yes: bool) -> E
 
 
 def _permitted(call: Callable[[], T], ends: float) -> T:
-    """Make a call, again and again while the store denies it: a new role takes minutes to be in effect."""
-    from readers import DeniedError
-
+    """Make a call, again and again while it is denied: a new role takes minutes to be in effect."""
     while True:
         is_over = time.monotonic() >= ends
         try:
             return call()
-        except DeniedError as error:
+        except (DeniedError, readers.DeniedError) as error:
             if is_over:
                 raise
-            _say_once(f"{error} A new role takes minutes to be in effect: trying again.")
+            why = str(error).partition("\n")[0]
+            _say_once(f"{why} A new role takes minutes to be in effect: trying again.")
         time.sleep(_EVERY)
 
 

@@ -5,7 +5,7 @@
 @description('The principal of the function.')
 param principalId string
 
-@description('The principal that may read the store of events. Empty: none.')
+@description('The principal that may read the store of events and the secret. Empty: none.')
 param readerId string
 
 @description('Where events go: service_bus, storage_queue or table.')
@@ -167,7 +167,16 @@ resource ofTable 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (stor
 
 // ---- to read --------------------------------------------------------------------------------------------------------
 
-// Owner does not include it.
+// Owner includes none of these. In the vault, because the secret itself is there only after a deployment that has it.
+resource readerOfVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(readerId)) {
+  name: guid(vault.id, readerId, secretsUser)
+  scope: vault
+  properties: {
+    principalId: readerId
+    roleDefinitionId: secretsUser
+  }
+}
+
 resource readerOfServiceBusQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (store == 'service_bus' && !empty(readerId)) {
   name: guid(serviceBusQueue.id, readerId, serviceBusDataReceiver)
   scope: serviceBusQueue

@@ -24,10 +24,10 @@ param redundancy string = ''
 param lock bool = true
 
 // The type of the principal is not given: Azure knows it, and older versions of azd do not.
-@description('The id of the user or service principal that deploys, who gets the role for reading the store of events. Empty: nobody.')
+@description('The id of the user or service principal that deploys, who gets the roles for reading the store of events and the secret. Empty: nobody.')
 param principalId string = ''
 
-@description('Whether that principal gets the role. false: for example where a policy allows no roles for single users.')
+@description('Whether that principal gets the roles. false: for example where a policy allows no roles for single users.')
 param readAccess bool = true
 
 // ---- authentication -------------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ def azure(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator
                     found = {**settings, "DT_SIGNATURE_SECRET": reference}
                     return [{"name": name, "value": value, "slotSetting": False} for name, value in found.items()]
                 case ["keyvault", "secret", "show", *place] if place[:4] == SECRET:
+                    for each in folder.glob(f"{DENIED}*"):
+                        each.unlink()
+                        raise RefusedError("(Forbidden) Caller is not authorized to perform action on resource.")
                     return {"name": NAME, "value": values["vault"]}
                 case ["keyvault", "secret", "set", *place] if place[:4] == SECRET:
                     assert command.option("--encoding") == "utf-8"
@@ -71,5 +74,7 @@ def azure(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator
 
 
 PLACE = ["--resource-group", GROUP, "--name", APP]
+# Each file of this name refuses the secret once.
+DENIED = "denied-"
 SECRET = ["--vault-name", VAULT, "--name", NAME]
 DEPLOYMENTS: dict[str, Factory] = {"azure": azure}

@@ -176,14 +176,18 @@ def test_optional_resources(each: Deployment, store: str) -> None:
     assert (each.resources.keys() - less, less - each.resources.keys()) == ({f"{RULES}-silence", lock}, set())
 
 
-def test_principal_that_deploys_may_read_the_store_and_nothing_else(each: Deployment, store: str) -> None:
+def test_principal_that_deploys_may_read_the_store_and_the_secret_and_nothing_else(
+    each: Deployment, store: str
+) -> None:
     """Owner does not include it, and `make first-event-azure` reads. A service principal gets it too."""
     somebody = "00000000-0000-0000-0000-000000000003"
     with_reader = deployment(store=store, principalId=somebody).resources
-    assert with_reader.keys() - each.resources.keys() == {READ_ROLES[store]}
-    assignment = with_reader[READ_ROLES[store]]
-    assert assignment["properties"].keys() == {"principalId", "roleDefinitionId"}, "a type has to be the right one"
-    assert assignment["properties"]["principalId"] == somebody
+    added = with_reader.keys() - each.resources.keys()
+    assert added == {READ_ROLES[store], f"{bicep.VAULT}: {SECRETS_USER}"}
+    for key in added:
+        properties = with_reader[key]["properties"]
+        assert properties.keys() == {"principalId", "roleDefinitionId"}, "a type has to be the right one"
+        assert properties["principalId"] == somebody
     assert deployment(store=store, principalId=somebody, readAccess=False).resources.keys() == each.resources.keys()
 
 

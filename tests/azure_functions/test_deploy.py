@@ -1,6 +1,7 @@
-"""azure_functions/deploy.sh, with stand-ins for azd and az that write down how they are called."""
+"""azure_functions/deploy.sh, with stand-ins for azd and az that keep a resource group in a folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,36 +17,139 @@ if sys.platform == "win32":
 AZD = """#!/bin/sh
 echo "azd $*" >>calls
 case "$1 $2" in
+"auth login") echo '{"status": "success"}' ;;
 "env get-values") [ -d environment ] || exit 1 ;;
-"env new") mkdir environment ;;
+"env new") mkdir environment && echo SUBSCRIPTION >environment/AZURE_SUBSCRIPTION_ID ;;
 "env get-value") cat "environment/$3" 2>/dev/null || { echo "ERROR: key not found"; exit 1; } ;;
 "env set") echo "$4" >"environment/$3" ;;
-"provision --no-state") echo dtabc >environment/storage ;;
+"provision --no-state")
+    echo dtabc | tee environment/storage >environment/url
+    [ -z "${DT_SIGNATURE_SECRET-}" ] || echo "$DT_SIGNATURE_SECRET" >group/secret ;;
 esac
 """
 AZ = """#!/bin/sh
-case $1 in account) echo SUBSCRIPTION ;; storage) echo Standard_ZRS ;; esac
+echo "az $*" >>calls
+case "$1 $2" in
+"account show") echo "${SUBSCRIPTION:-SUBSCRIPTION}" ;;
+"provider list") printf 'Microsoft.KeyVault\\nmicrosoft.insights\\n' ;;
+"group exists") if [ -d group ]; then echo true; else echo false; fi ;;
+"group create") mkdir group ;;
+"group show") echo westeurope ;;
+"functionapp list-flexconsumption-locations") printf 'westeurope\\neastus\\n' ;;
+"keyvault list") [ ! -e group/secret ] || echo /subscriptions/0/vaults/dt-abc ;;
+"rest --method") [ ! -e denied ] && echo /subscriptions/0/vaults/dt-abc/secrets/signature-secret ;;
+"storage account") echo Standard_ZRS ;;
+esac
 """
+DEPLOYED = ["azd provision --no-state", "azd deploy"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, text in (("azd", AZD), ("az", AZ), ("deploy.sh", (ROOT / "azure_functions" / "deploy.sh").read_text())):
-        (tmp_path / name).write_text(text)
+    (tmp_path / "azd").write_text(AZD)
+    (tmp_path / "az").write_text(AZ)
+    for name in ("azd", "az"):
         (tmp_path / name).chmod(0o755)
+    for name in ("deploy.sh", "new_secret.sh"):
+        shutil.copy(ROOT / "azure_functions" / name, tmp_path)
     return tmp_path
 
 
-def calls(folder: Path) -> list[str]:
-    """Deploy; return what azd was asked to do, without questions for values."""
+def deploy(folder: Path, answer: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
     (folder / "calls").unlink(missing_ok=True)
-    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["sh", str(folder / "deploy.sh")], env=environ, cwd="/", check=True, capture_output=True, timeout=60)
-    return [it for it in (folder / "calls").read_text().splitlines() if not it.startswith("azd env get-")]
+    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **environ}
+    return subprocess.run(
+        [shutil.which("sh") or "sh", str(folder / "deploy.sh")],
+        env=environ, cwd="/", input=answer, check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
 
 
-def test_deployment_is_never_skipped_and_keeps_the_redundancy(folder: Path) -> None:
-    deployed = ["azd provision --no-state", "azd deploy"]
-    assert calls(folder) == ["azd env new dt-receiver --subscription SUBSCRIPTION", *deployed]
-    assert calls(folder) == ["azd env set DT_REDUNDANCY Standard_ZRS", *deployed], "as an earlier version made it"
-    assert calls(folder) == deployed
+def changes(folder: Path) -> list[str]:
+    """Return the calls that change anything."""
+    asking = ("azd auth", "azd env get-", "az account", "az provider list", "az group exists", "az group show",
+              "az functionapp", "az keyvault list", "az rest --method get", "az storage")  # fmt: skip
+    return [it for it in (folder / "calls").read_text().splitlines() if not it.startswith(asking)]
+
+
+def test_first_deployment_asks_for_a_region_and_makes_the_rest(folder: Path) -> None:
+    done = deploy(folder, "westeurope\n")
+    assert done.returncode == 0, done.stderr
+    assert "eastus westeurope" in done.stdout
+    assert changes(folder) == [
+        "azd env new dt-receiver --subscription SUBSCRIPTION",
+        *(
+            f"az provider register --namespace Microsoft.{name}"
+            for name in ("Consumption", "ManagedIdentity", "OperationalInsights", "ServiceBus", "Storage", "Web")
+        ),
+        "az group create --name dt-receiver --location westeurope --output none",
+        "azd env set AZURE_LOCATION westeurope",
+        "azd env set AZURE_RESOURCE_GROUP dt-receiver",
+        *DEPLOYED,
+    ]
+    secret = (folder / "group" / "secret").read_text().strip()
+    assert len(secret) == 64
+    assert secret not in done.stdout + done.stderr + (folder / "calls").read_text()
+
+
+def test_deployment_is_never_skipped_and_keeps_secret_and_redundancy(folder: Path) -> None:
+    deploy(folder, AZURE_LOCATION="westeurope")
+    secret = (folder / "group" / "secret").read_text()
+    done = deploy(folder, DT_SIGNATURE_SECRET="a secret of another terminal, 43 bytes long")
+    assert done.returncode == 0, done.stderr
+    assert "signature secret in dt-abc stays" in done.stderr
+    assert "make rotate-secret-azure" in done.stderr
+    assert changes(folder) == ["azd env set DT_REDUNDANCY Standard_ZRS", *DEPLOYED], "as an earlier version made it"
+
+    # In another copy of the repository, azd knows nothing.
+    shutil.rmtree(folder / "environment")
+    assert deploy(folder).returncode == 0
+    assert changes(folder)[-2:] == DEPLOYED
+    assert not any("group create" in it for it in changes(folder))
+    assert deploy(folder).returncode == 0
+    assert (folder / "group" / "secret").read_text() == secret
+
+
+def test_given_secret_is_that_of_the_first_deployment(folder: Path) -> None:
+    given = "a secret of the first deployment, 43 bytes!"
+    assert deploy(folder, AZURE_LOCATION="westeurope", DT_SIGNATURE_SECRET=given).returncode == 0
+    assert (folder / "group" / "secret").read_text() == f"{given}\n"
+
+
+def test_no_secret_is_made_where_only_dt_signs(folder: Path) -> None:
+    assert deploy(folder, AZURE_LOCATION="westeurope", DT_SIGNATURE_POLICY="es256").returncode == 0
+    assert not (folder / "group" / "secret").exists()
+
+
+def test_nothing_is_deployed_while_it_is_unknown_whether_there_is_a_secret(folder: Path) -> None:
+    deploy(folder, AZURE_LOCATION="westeurope")
+    (folder / "denied").touch()
+    assert deploy(folder).returncode != 0
+    assert not set(DEPLOYED) & set(changes(folder))
+
+
+def test_region_subscription_and_kept_secret_that_cannot_be_are_named(folder: Path) -> None:
+    done = deploy(folder)
+    assert (done.returncode, done.stderr) == (1, "Say in which region, such as AZURE_LOCATION=westeurope.\n")
+    done = deploy(folder, SUBSCRIPTION="ANOTHER")
+    assert done.returncode == 1
+    assert "az account set --subscription SUBSCRIPTION" in done.stderr
+    (folder / "environment" / "DT_SIGNATURE_SECRET").write_text("kept by azd")
+    done = deploy(folder, AZURE_LOCATION="westeurope")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "take it out of azure_functions/.azure" in done.stderr
+    assert not set(DEPLOYED) & set(changes(folder))
+
+
+def test_everything_that_is_missing_is_named_at_once(folder: Path, tmp_path: Path) -> None:
+    (folder / "az").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "azd").unlink()
+    # What the script itself needs, and no more.
+    for name in ("dirname", "sh"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    done = deploy(folder, PATH=str(folder))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "az is not logged in",
+        "No azd",
+        "No openssl, which makes the signature secret",
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli.deployment import find_deployment
-from deployed import DeploymentError
+from deployed import DeniedError, DeploymentError
 from deployed.contract import Place
 from tests.support.vendors import Command, RefusedError, vendor
 
@@ -49,10 +49,11 @@ def test_source_is_that_of_the_settings(
         found = find_deployment("azure", Place(name="a-group"))
         assert (found.source, found.url) == (source, "https://an-app.azurewebsites.net/events")
         assert "a-key" not in found.source
-        with pytest.raises(
-            DeploymentError, match=r"(?s)\(Forbidden\).*Key Vault Secrets Officer.*keyvault show --name a-v"
-        ):
-            found.read_secrets()
+        for call, role in ((found.read_secrets, "User"), (lambda: found.write_text("a"), "Officer")):
+            with pytest.raises(
+                DeniedError, match=rf"(?s)\(Forbidden\).*Key Vault Secrets {role}.*keyvault show --name a-v"
+            ):
+                call()
 
 
 @pytest.mark.parametrize(("apps", "said"), [(0, "has no function apps"), (2, "has 2 function apps")])

@@ -1,4 +1,4 @@
-"""``dtconn first-event`` right after a deployment, whose role for reading the store is not in effect yet."""
+"""``dtconn first-event`` right after a deployment, whose roles for reading are not in effect yet."""
 
 import json
 from contextlib import closing
@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from tests.azure_functions.deployments import azure
+from tests.azure_functions.deployments import DENIED, azure
 from tests.contract.deployed import Deployed
 from tests.support.azurite import Azurite, connection_string
 from tests.support.deliveries import SECRET
 from tests.support.loopback import Call, Reply, loopback
 
-DENIED = Reply(403, b"{}", {"x-ms-error-code": "AuthorizationPermissionMismatch"})
+REFUSED = Reply(403, b"{}", {"x-ms-error-code": "AuthorizationPermissionMismatch"})
 
 
 def first_event(deployed: Deployed, wait: str) -> Result:
@@ -23,12 +23,25 @@ def first_event(deployed: Deployed, wait: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def test_it_waits_for_the_role(azurite: Azurite, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_it_waits_for_the_role_in_the_key_vault(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with azure(SECRET, tmp_path, request) as deployed:
+        for number in range(3):
+            (tmp_path / f"{DENIED}{number}").touch()
+        result = first_event(deployed, "0")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "takes the role Key Vault Secrets User" in result.stderr
+        result = first_event(deployed, "60")
+        assert result.exit_code == 0, result.output
+        assert "(Forbidden)" in result.stderr
+        assert "A new role takes minutes to be in effect: trying again." in result.stderr
+
+
+def test_it_waits_for_the_role_in_the_store(azurite: Azurite, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     refusals = 2
 
     def answer(call: Call) -> Reply:
         if len(there.calls) <= refusals:
-            return DENIED
+            return REFUSED
         with closing(HTTPConnection("127.0.0.1", azurite.table_port, timeout=60)) as connection:
             connection.request(call.method, call.path, call.body, call.headers)
             found = connection.getresponse()
