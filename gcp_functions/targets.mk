@@ -1,7 +1,6 @@
 .PHONY: deploy-gcp gcp-tools
-deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS=-var=project=...)
-	@command -v terraform >/dev/null || { echo "No Terraform: see gcp_functions/README.md." >&2; exit 1; }
-	@terraform -chdir=gcp_functions/terraform init -input=false && exec terraform -chdir=gcp_functions/terraform apply $(ARGS)
+deploy-gcp: package-gcp ## Deploy dist/gcp_functions.zip by Terraform (ARGS="-var=name=...")
+	@exec sh gcp_functions/deploy.sh $(ARGS)
 
 TOOLS += gcp-tools
 gcp-tools: .venv-gcp/.gcp-tools ## Install a BigQuery for the tests of its reader

@@ -115,7 +115,7 @@ resource "google_bigquery_table_iam_member" "pubsub" {
   role       = "roles/bigquery.dataEditor"
   member     = local.pubsub_agent
 
-  depends_on = [google_pubsub_topic.events]
+  depends_on = [time_sleep.pubsub_agent]
 }
 
 resource "google_pubsub_subscription_iam_member" "bigquery" {
@@ -123,4 +123,6 @@ resource "google_pubsub_subscription_iam_member" "bigquery" {
   subscription = google_pubsub_subscription.bigquery[0].id
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  depends_on = [time_sleep.pubsub_agent]
 }

@@ -365,16 +365,31 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# Pub/Sub itself moves dead letters: it takes them out of the subscription and publishes them. Google makes its account
-# when a project first uses Pub/Sub. Should it be missing:
-#   gcloud beta services identity create --service=pubsub.googleapis.com
+# Google makes Pub/Sub's own account when a project first needs it, and refuses a permission for it before. If it is there,
+# this does nothing: https://cloud.google.com/iam/docs/create-service-agents
+resource "google_project_service_identity" "pubsub" {
+  count    = local.in_topic ? 1 : 0
+  provider = google-beta
+  service  = "pubsub.googleapis.com"
+
+  depends_on = [time_sleep.apis]
+}
+
+# It is not known everywhere at once.
+resource "time_sleep" "pubsub_agent" {
+  create_duration = "30s"
+
+  depends_on = [google_project_service_identity.pubsub]
+}
+
+# Pub/Sub itself moves dead letters: it takes them out of the subscription and publishes them.
 resource "google_pubsub_topic_iam_member" "dead_letters" {
   count  = local.in_topic ? 1 : 0
   topic  = google_pubsub_topic.dead_letters[0].id
   role   = "roles/pubsub.publisher"
   member = local.pubsub_agent
 
-  depends_on = [google_pubsub_topic.events]
+  depends_on = [time_sleep.pubsub_agent]
 }
 
 resource "google_pubsub_subscription_iam_member" "events" {
@@ -382,4 +397,6 @@ resource "google_pubsub_subscription_iam_member" "events" {
   subscription = google_pubsub_subscription.events[0].id
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  depends_on = [time_sleep.pubsub_agent]
 }

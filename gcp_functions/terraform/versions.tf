@@ -7,6 +7,11 @@ terraform {
       source  = "hashicorp/google"
       version = ">= 6.23, < 9"
     }
+    # For one resource, which the other does not have.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = ">= 6.23, < 9"
+    }
     random = {
       source  = "hashicorp/random"
       version = ">= 3.7.1, < 4"
@@ -22,6 +27,10 @@ provider "google" {
   project        = var.project
   region         = var.region
   default_labels = var.labels
+}
+
+provider "google-beta" {
+  project = var.project
 }
 
 # The budget's API refuses a person's login unless a project is named for its quota.

@@ -33,7 +33,10 @@ def test_versions_of_providers_have_an_upper_bound(folder: Path) -> None:
         assert bounds, name
         assert int(bounds[1]) < int(bounds[2]), name
     assert re.fullmatch(r'">= 1\.\d+"', terraform["required_version"])
-    used = {address.split("_")[0] for address in configuration.resources} - {"terraform"}
+    used = {
+        body.get("provider", address.split("_")[0]).strip("${}").partition(".")[0]
+        for address, body in configuration.resources.items()
+    } - {"terraform"}
     assert configuration.required.keys() == used
     for name in (f"{folder.relative_to(ROOT).parts[0]}/README.md", ".gitignore"):  # a fork commits it
         assert ".terraform.lock.hcl" in (ROOT / name).read_text()

@@ -73,6 +73,9 @@ def test_permissions_are_granted_before_the_function_starts() -> None:
     waits = GCP.waits()
     assert waits["google_cloudfunctions2_function.receiver"] >= {"time_sleep.permissions", "local.secret_version"}
     assert "local.messages" in waits["google_pubsub_subscription.bigquery"]
+    named = {address for address, needed in waits.items() if "local.pubsub_agent" in needed}
+    assert len(named) == 4
+    assert all("time_sleep.pubsub_agent" in waits[it] for it in named), "Google refuses an account that is not there"
     # Whatever calls an API waits until it was enabled, and until that is known everywhere.
     alone = {"google_project.this", "google_project_service.apis", "random_id.role", "random_password.signature"}
     ready = {"time_sleep.apis", *alone}

@@ -1,0 +1,140 @@
+"""deploy.sh and gcloud.sh, with stand-ins for gcloud and Terraform that write down how they are called."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+if sys.platform == "win32":
+    pytest.skip("needs a POSIX shell", allow_module_level=True)
+
+# What was made is a line in `made`; what is described has to be there.
+GCLOUD = """#!/bin/sh
+echo "gcloud $*" >>"$CALLS/calls"
+named() { echo "$*" | sed 's/ describe / create /; s/@[^ ]*//; s/ --.*//'; }
+case "$*" in
+"auth print-access-token") [ -e "$CALLS/logged-in" ] ;;
+"auth application-default"*) [ -e "$CALLS/logged-in" ] ;;
+"config get project") [ -e "$CALLS/logged-in" ] && echo a-project || echo "(unset)" >&2 ;;
+*" describe "*) grep -qx "$(named "$*")" "$CALLS/made" ;;
+"secrets versions list"*) [ ! -e "$CALLS/version" ] || echo 1 ;;
+"secrets versions add"*) cat >"$CALLS/version" ;;
+*" create "*) named "$*" >>"$CALLS/made" ;;
+esac
+"""
+TERRAFORM = """#!/bin/sh
+echo "terraform $*" >>"$CALLS/calls"
+[ "$1" != init ] || mkdir -p .terraform
+"""
+ENABLED = "gcloud services enable cloudresourcemanager.googleapis.com --project=a-project"
+DEPLOYED = ["terraform init -input=false", "terraform apply -var=name=b"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in (("gcloud", GCLOUD), ("terraform", TERRAFORM), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "gcp_functions" / "terraform").mkdir(parents=True)
+    for script in ("deploy.sh", "gcloud.sh"):
+        shutil.copy(ROOT / "gcp_functions" / script, tmp_path / "gcp_functions")
+    (tmp_path / "dist" / "gcp_functions").mkdir(parents=True)
+    (tmp_path / "dist" / "gcp_functions" / "main.py").touch()
+    for name in ("made", "logged-in"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def run(folder: Path, script: str, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "calls").unlink(missing_ok=True)
+    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "CALLS": str(folder), **environ}
+    command = [shutil.which("sh") or "sh", str(folder / "gcp_functions" / script), *arguments]
+    return subprocess.run(command, env=environ, cwd="/", check=False, capture_output=True, text=True, timeout=60)
+
+
+def changes(folder: Path) -> list[str]:
+    """Return the calls that change anything."""
+    asking = ("gcloud auth", "gcloud config get", "gcloud secrets versions list")
+    calls = (folder / "calls").read_text().splitlines()
+    return [it for it in calls if not it.startswith(asking) and " describe " not in it]
+
+
+def test_first_deployment_takes_the_project_of_gcloud_and_later_ones_keep_the_variables(folder: Path) -> None:
+    variables = folder / "gcp_functions" / "terraform" / "terraform.tfvars"
+    assert run(folder, "deploy.sh", "-var=name=b").returncode == 0
+    assert changes(folder) == [ENABLED, *DEPLOYED]
+    assert variables.read_text() == 'project = "a-project"\n'
+
+    variables.write_text('project   = "another"\nregion = "us-east1"\n')
+    assert run(folder, "deploy.sh", "-var=name=b").returncode == 0
+    assert changes(folder) == DEPLOYED
+    (folder / "gcp_functions" / "terraform" / ".terraform").rmdir()
+    assert run(folder, "deploy.sh", "-var=name=b").returncode == 0
+    assert changes(folder)[0] == ENABLED.replace("a-project", "another"), "a fresh copy, with the variables of another"
+    assert "us-east1" in variables.read_text()
+
+
+def test_workflow_gives_the_project_by_a_variable(folder: Path) -> None:
+    assert run(folder, "deploy.sh", "-var=name=b", TF_VAR_project="given").returncode == 0
+    assert changes(folder) == [ENABLED.replace("a-project", "given"), *DEPLOYED]
+    assert not (folder / "gcp_functions" / "terraform" / "terraform.tfvars").exists()
+
+
+def test_gcloud_makes_what_is_missing_once(folder: Path) -> None:
+    done = run(folder, "gcloud.sh")
+    assert done.returncode == 0, done.stderr
+    made = (folder / "made").read_text()
+    assert made.splitlines() == [
+        "iam service-accounts create dt-receiver",
+        "iam service-accounts create dt-receiver-build",
+        "secrets create dt-receiver-signature",
+        "pubsub topics create dt-receiver-events",
+        "pubsub subscriptions create dt-receiver-events",
+        "firestore databases create",
+        "iam roles create dt_receiver",
+    ]
+    secret = (folder / "version").read_text()
+    assert len(secret) == 64
+    (deployed,) = (it for it in changes(folder) if it.startswith("gcloud functions deploy"))
+    assert "--update-secrets=DT_SIGNATURE_SECRET=dt-receiver-signature:1 " in deployed
+    assert "--set-" not in deployed, "that takes away what somebody added"
+
+    assert run(folder, "gcloud.sh").returncode == 0
+    assert ((folder / "made").read_text(), (folder / "version").read_text()) == (made, secret)
+    assert not any(" create " in it or " add " in it for it in changes(folder))
+
+
+@pytest.mark.parametrize("script", ["deploy.sh", "gcloud.sh"])
+def test_everything_that_is_missing_is_named_at_once(folder: Path, script: str) -> None:
+    shutil.rmtree(folder / "dist")
+    (folder / "gcloud").unlink()
+    (folder / "terraform").unlink()
+    for name in ("dirname", "sh"):  # what the script itself needs, and no more
+        (folder / name).symlink_to(shutil.which(name) or name)
+    done = run(folder, script, PATH=str(folder))
+    assert (done.returncode, done.stdout) == (1, "")
+    said = [line.partition(":")[0] for line in done.stderr.splitlines()]
+    assert said == {
+        "deploy.sh": ["No terraform", "No gcloud"],
+        "gcloud.sh": [
+            "No openssl, which makes the signature secret", "dist/gcp_functions/ is not there. First", "No gcloud"
+        ],
+    }[script]  # fmt: skip
+
+
+def test_logins_and_project_that_are_missing_are_named(folder: Path) -> None:
+    (folder / "logged-in").unlink()
+    done = run(folder, "deploy.sh")
+    assert (done.returncode, done.stderr) == (1, "gcloud is not logged in: gcloud auth login\n")
+    (folder / "gcloud").write_text('#!/bin/sh\n[ "$1 $2" = "auth print-access-token" ] || [ "$1" = config ]\n')
+    done = run(folder, "deploy.sh")
+    assert done.returncode == 1
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines()] == [
+        "gcloud auth application-default login",
+        "gcloud config set project ID",
+    ]
