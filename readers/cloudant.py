@@ -203,5 +203,5 @@ def open_reader(url: str) -> CloudantReader:
     # Without TLS only for an Apache CouchDB in a private network; those have a user.
     if not found or not (user or is_secure_url(address)):
         raise ReaderError("The URL must be such as cloudant:https://INSTANCE.cloudantnosqldb.appdomain.cloud/events.")
-    login = authenticator(unquote(user or ""), unquote(password or ""))
+    login = authenticator(unquote(user or ""), unquote(password or ""), host)
     return CloudantReader(Instance(address, login), prefix)

@@ -6,6 +6,7 @@ Credentials, the first that is there:
 - ``DT_CLOUDANT_API_KEY``, as for the receiver, and ``DT_IAM_URL``;
 - those of IBM's SDK: ``CLOUDANT_APIKEY``, or ``CLOUDANT_USERNAME`` and ``CLOUDANT_PASSWORD``, or any other
   ``CLOUDANT_AUTH_TYPE``: https://github.com/IBM/cloudant-python-sdk#authentication-with-environment-variables
+- the login of the IBM Cloud CLI, ``ibmcloud``, for an address of IBM's or of this machine.
 """
 
 import base64
@@ -13,6 +14,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -27,6 +29,7 @@ from ibmcloudant.cloudant_v1 import CloudantV1
 
 from core.event import Event
 from readers import DeniedError, ReaderError
+from readers.ibm_login import PROGRAM, CliLogin
 from readers.rows import foreign, stored
 
 UNDATED = "undated"
@@ -41,7 +44,9 @@ _NAME = re.compile(r"\d{4}(-(0[1-9]|1[0-2]|q[1-4]))?|undated").fullmatch
 # Events of other years are in the undated database, or in any if there was no room for that one.
 _YEARS = range(2024, 2042)
 _LATER = "Try again later."
-_NO_RIGHTS = "Cloudant refuses these credentials. Use an API key that has the role {} on this instance."
+# Who else gets the token of somebody's login can do all that they can.
+_TRUSTED = re.compile(r"([\w-]+\.)+(cloudantnosqldb\.appdomain\.cloud|cloudant\.com)|127\.0\.0\.1(:\d+)?").fullmatch
+_NO_RIGHTS = "Cloudant refuses these credentials. They need the role {} on this instance."
 
 # The SDK logs TLS failures with a traceback, and `ReaderError` says the same.
 logging.getLogger("ibm-cloud-sdk-core").addHandler(logging.NullHandler())
@@ -136,6 +141,8 @@ class Instance:
             try:
                 self._authenticator.authenticate({"headers": {}})
                 break
+            except ReaderError:
+                raise
             except Exception as error:
                 # The SDK has no common class for what is wrong with an answer. It waits for a minute before it asks
                 # again, unless this is 0. If an old token could not be renewed, it is still there the second time.
@@ -193,8 +200,13 @@ def _months(name: str) -> tuple[str, str]:
     return (name, name) if part or name == UNDATED else (f"{year}-01", f"{year}-12")
 
 
-def authenticator(user: str = "", password: str = "") -> Authenticator:
-    """Return the user's login, or without a user that of the environment.
+def authenticator(user: str = "", password: str = "", host: str = "") -> Authenticator:
+    """Return the user's login, or without a user that of the environment, or of the IBM Cloud CLI.
+
+    Args:
+        user: A user of the instance.
+        password: Its password.
+        host: The host of the instance, and its port if there is one.
 
     Raises:
         ReaderError: There are no credentials, or not all of them.
@@ -207,11 +219,13 @@ def authenticator(user: str = "", password: str = "") -> Authenticator:
         if (user := os.environ.get("CLOUDANT_USERNAME", "")) and not os.environ.get("CLOUDANT_AUTH_TYPE"):
             return BasicAuthenticator(user, os.environ.get("CLOUDANT_PASSWORD"))
         found = get_authenticator_from_environment("CLOUDANT")
+        if not found and _TRUSTED(host) and shutil.which(PROGRAM):
+            return CliLogin()
     except ValueError:
         found = None
     if not found:
         raise ReaderError(
-            "There are no credentials for Cloudant, or not all of them. Set CLOUDANT_APIKEY to an API key that has the "
-            "role Reader on the instance."
+            "There are no credentials for Cloudant, or not all of them. Install ibmcloud and log in with it, or set "
+            "CLOUDANT_APIKEY to an API key that has the role Reader on the instance."
         )
     return found

@@ -23,39 +23,45 @@ usage() {
     cat <<'HELP'
 Deploy the receiver to IBM Cloud Code Engine.
 
-usage: code_engine.sh --region REGION [option ...]
+usage: code_engine.sh [option ...]
 
-  --region REGION          where all of it is: one that Code Engine and Cloudant have, such as eu-de
+  --region REGION          where all of it is: one that Code Engine and Cloudant have, such as eu-de (default: the one
+                           that is targeted)
   --form FORM              application (default): a container; or function
   --name NAME              of the application or function (default: dt-receiver); what is made for it is named after it
   --project NAME           the Code Engine project (default: NAME)
-  --resource-group GROUP   where a project and a Cloudant instance are made (default: the one that is targeted)
+  --resource-group GROUP   where a project and a Cloudant instance are made (default: the one that is targeted, or else
+                           the account's default one)
   --cloudant NAME          the Cloudant instance (default: NAME); it should be for the receiver alone
   --cloudant-plan PLAN     if it has to be made: standard (default), or lite, which is free, and small
+  --tags TAGS              tags to attach to the project and the Cloudant instance, such as team:facilities,cost:1
   --build-source FOLDER    what to deploy (default: dist/ibm_actions, which `make package-ibm` writes)
   --cpu CPU, --memory SIZE a combination that Code Engine has (default: 0.25 and 0.5G; a function: 0.25 and 1G)
   --min-scale N            application: instances that are there always (default: 0)
   --max-scale N            application: instances at most (default: 10)
   --concurrency N          application: requests at once for each instance (default: 32)
-  --change-secret          ask for the signature secret although there is one
+  --change-secret          write another signature secret in the place of the one that is there
   --secret-only            the project and the secret, nothing else: for Terraform, or before a restart
-  --build-only             the project and the build, nothing else: print what Terraform is to be given
+  --build-only             the project and the build, nothing else, for Terraform
+  --variables FILE         where --build-only writes what Terraform is given (default: build.auto.tfvars in
+                           ibm_actions/deploy/terraform, where Terraform finds it)
   --help                   this text
 
-The signature secret is asked for if Code Engine does not have it: it is taken from DT_SIGNATURE_SECRET, else from the
-terminal, which does not show it, else it is the first line of standard input. It is never an argument of a command.
+If Code Engine does not have the signature secret, it gets the one in DT_SIGNATURE_SECRET, or a random one. With
+--change-secret it is taken from DT_SIGNATURE_SECRET, else from the terminal, which does not show it, else it is the first
+line of standard input. It is never an argument of a command.
 
 Settings of the receiver that are in the environment go with it: DT_ORGANIZATION_ID, DT_SIGNATURE_POLICY,
 DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX, DT_DATABASE_PERIOD. What is left out of a
 later run, settings and options, stays as it is.
 
 examples:
-  sh ibm_actions/deploy/code_engine.sh --region eu-de
+  sh ibm_actions/deploy/code_engine.sh
   sh ibm_actions/deploy/code_engine.sh --region eu-de --form function --name dt-function
   sh ibm_actions/deploy/code_engine.sh --region eu-de --min-scale 1 --cloudant my-cloudant
   DT_ORGANIZATION_ID=cvinmt9aq9sc738g6eog sh ibm_actions/deploy/code_engine.sh --region eu-de
   sh ibm_actions/deploy/code_engine.sh --region eu-de --change-secret <secret.txt
-  sh ibm_actions/deploy/code_engine.sh --region eu-de --build-only
+  sh ibm_actions/deploy/code_engine.sh --build-only
 HELP
 }
 
@@ -94,7 +100,8 @@ project_crn() {
 
 form=application name=dt-receiver region='' project='' group='' cloudant='' plan=standard mode=all
 source=$(dirname -- "$0")/../../dist/ibm_actions
-cpu='' memory='' min_scale='' max_scale='' concurrency='' change_secret=''
+variables=$(dirname -- "$0")/terraform/build.auto.tfvars
+cpu='' memory='' min_scale='' max_scale='' concurrency='' change_secret='' tags=''
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -103,10 +110,10 @@ while [ $# -gt 0 ]; do
         exit
         ;;
     --change-secret) change_secret=yes ;;
-    --secret-only) mode=secret change_secret=yes ;;
+    --secret-only) mode=secret ;;
     --build-only) mode=build ;;
-    --form | --name | --region | --project | --resource-group | --cloudant | --cloudant-plan | --build-source | \
-        --cpu | --memory | --min-scale | --max-scale | --concurrency)
+    --form | --name | --region | --project | --resource-group | --cloudant | --cloudant-plan | --tags | \
+        --build-source | --variables | --cpu | --memory | --min-scale | --max-scale | --concurrency)
         [ $# -gt 1 ] && [ -n "$2" ] || die "$1 takes a value: see --help."
         case $1 in
         --form) form=$2 ;;
@@ -116,6 +123,8 @@ while [ $# -gt 0 ]; do
         --resource-group) group=$2 ;;
         --cloudant) cloudant=$2 ;;
         --cloudant-plan) plan=$2 ;;
+        --tags) tags=$2 ;;
+        --variables) variables=$2 ;;
         --build-source) source=$2 ;;
         --cpu) cpu=$2 ;;
         --memory) memory=$2 ;;
@@ -139,7 +148,6 @@ case $name in
 [!a-z]* | *[!a-z0-9-]* | *-) die "--name $name: a lower-case letter, then such letters, digits, hyphens; no hyphen last." ;;
 esac
 [ ${#name} -le 50 ] || die "--name $name is too long: 50 characters at most."
-[ -n "$region" ] || die "Say where, such as --region eu-de. \`ibmcloud regions\` lists them."
 if [ "$form" = function ] && [ -n "$min_scale$max_scale$concurrency" ]; then
     die "--min-scale, --max-scale and --concurrency are for an application: Code Engine scales a function by itself."
 fi
@@ -159,10 +167,28 @@ fi
 
 command -v ibmcloud >/dev/null ||
     die "No ibmcloud. Install the IBM Cloud CLI: https://cloud.ibm.com/docs/cli?topic=cli-install-ibmcloud-cli"
+faults=''
+fault() {
+    echo "$1" >&2
+    faults=yes
+}
+# All at once.
 ic plugin show code-engine >/dev/null 2>&1 ||
-    die "The CLI has no plug-in for Code Engine. Install it: ibmcloud plugin install code-engine"
+    fault "The CLI has no plug-in for Code Engine. Install it: ibmcloud plugin install code-engine"
 ic account show >/dev/null 2>&1 ||
-    die "Not logged in to IBM Cloud. Log in, and try again: ibmcloud login   (or: ibmcloud login --sso)"
+    fault "Not logged in to IBM Cloud. Log in, and try again: ibmcloud login   (or: ibmcloud login --sso)"
+[ -z "$faults" ] || exit 1
+
+# Print the name of what is targeted, such as a region; nothing if none is.
+targeted() {
+    ic target --output json | tr -d '\n' |
+        sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*{[^}]*\"name\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p"
+}
+region=${region:-$(targeted region)}
+[ -n "$region" ] || die "Say where, such as --region eu-de. \`ibmcloud regions\` lists them."
+if [ -z "$group" ] && [ -z "$(targeted resource_group)" ]; then
+    group=$(ic resource groups --default --output json | json_string name)
+fi
 
 temporary=''
 clean_up() {
@@ -180,6 +206,8 @@ trap 'exit 143' TERM HUP
 read_secret() {
     if [ -n "${DT_SIGNATURE_SECRET-}" ]; then
         secret=$DT_SIGNATURE_SECRET
+    elif [ -z "$change_secret" ]; then
+        secret=$(openssl rand -base64 48) || die "No random secret: install openssl, or set DT_SIGNATURE_SECRET."
     elif [ -t 0 ]; then
         echo_is_off=yes
         stty -echo
@@ -270,9 +298,9 @@ if [ "$mode" = build ]; then
     fi
     [ -n "$reference" ] || die "It is built, but where it is could not be read. Look: $show"
     project_id=$(ic ce project get --name "$project" --output json | json_string guid)
-    step "Done. For ibm_actions/deploy/terraform/terraform.tfvars:"
-    printf 'form = "%s"\nregion = "%s"\nproject_id = "%s"\n' "$form" "$region" "$project_id"
-    printf 'reference = "%s"\nregistry_secret = "%s"\n' "${reference#cr://}" "$pull"
+    step "Done. The variables of Terraform, also in $variables:"
+    printf '%s = "%s"\n' form "$form" region "$region" project_id "$project_id" reference "${reference#cr://}" \
+        registry_secret "$pull" | tee "$variables"
     exit
 fi
 
@@ -304,6 +332,7 @@ esac
 [ "$(printf '%s\n' "$found" | json_strings guid | wc -l)" -eq 1 ] ||
     die "There are several instances called $cloudant. Give the id of one: --cloudant GUID"
 cloudant_id=$(printf '%s\n' "$found" | json_string guid)
+cloudant_crn=$(printf '%s\n' "$found" | grep -o 'crn:[^"]*:cloudantnosqldb:[^"]*' | sed -n 1p)
 cloudant_host=$(printf '%s\n' "$found" | json_string public)
 [ -n "$cloudant_host" ] || die "$cloudant has no public address. Give it one: its Service endpoint in the console."
 cloudant_url=https://${cloudant_host#https://}
@@ -381,6 +410,12 @@ ic ce "$ce" "$do" "$@"
 crn=$(ic ce project get --name "$project" --output json | project_crn)
 [ -n "$crn" ] || crn=$(ic resource service-instance "$project" --output json | project_crn)
 [ -n "$crn" ] || die "The CRN of project $project could not be read. Look: ibmcloud resource service-instance $project"
+if [ -n "$tags" ]; then
+    step "Tags: $tags"
+    for resource in "$crn" "$cloudant_crn"; do
+        ic resource tag-attach --tag-names "$tags" --resource-id "$resource"
+    done
+fi
 link=$ce-$name
 links=$(ic iam trusted-profile-links "$profile" --output JSON)
 if printf '%s\n' "$links" | grep -qF "\"$link\"" && printf '%s\n' "$links" | grep -qF "$crn"; then

@@ -145,7 +145,8 @@ def given_secret(done: Run) -> str:
 )
 def test_secret_is_passed_unchanged(desk: Desk, form: str, secret: str, typed: str | None) -> None:
     given = {"typed": typed} if typed is not None else {"secret": secret}
-    assert given_secret(desk.run("--form", form, **given)) == secret
+    asked = ["--change-secret"] if typed is not None else []
+    assert given_secret(desk.run("--form", form, *asked, **given)) == secret
     assert list(desk.temporary.iterdir()) == []
 
 
@@ -155,7 +156,11 @@ def test_secret_typed_in_a_terminal_is_not_echoed(desk: Desk) -> None:
     with (
         os.fdopen(master, "r+b", buffering=0) as keyboard,
         subprocess.Popen(
-            desk.command(), env=desk.environ(), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            desk.command("--change-secret"),
+            env=desk.environ(),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ) as script,
     ):
         assert script.stdout
@@ -179,6 +184,7 @@ ES256 = {"DT_SIGNATURE_POLICY": "es256", "DT_ORGANIZATION_ID": "one"}
     [
         (["project", "secret"], [], {}, None),
         (["project", "secret"], ["--change-secret"], {}, "ce secret update"),
+        (["project", "secret"], ["--secret-only"], {}, None),
         ([], ["--secret-only", "--build-source", "/nowhere"], {}, "ce secret create"),
         ([], [], ES256, None),
     ],
@@ -193,10 +199,40 @@ def test_secret_is_written_only_when_needed_or_asked(
     if command:
         assert given_secret(done) == SECRET
         assert options(done.one(command), "--name") == ["dt-receiver-signature"]
-    if "--secret-only" in arguments:
+    if "--secret-only" in arguments and command:
         assert done.called("resource") == done.called("iam") == done.called("ce application") == []
-    else:
+    elif "--secret-only" not in arguments:
         assert ("--env-from-secret" in done.one("ce application create")) is not bool(environ)
+
+
+def test_secret_is_made_once(desk: Desk) -> None:
+    done = desk.run()
+    assert done.returncode == 0, done.errors
+    assert len(given_secret(done)) == 64
+    again = desk.run(secret="a secret of another terminal, 43 bytes long")
+    assert again.returncode == 0, again.errors
+    assert [it for it in again.calls if "content" in it] == []
+
+
+def test_region_and_group_are_those_that_are_targeted(desk: Desk) -> None:
+    done = desk.run(region="")
+    assert done.returncode == 0, done.errors
+    assert done.called("target -r") == [["target", "-r", "eu-gb"]]
+    assert done.called("resource groups") == []
+    desk.account([*READY, "no target"])
+    done = desk.run(region="")
+    assert (done.returncode, done.called("ce ")) == (1, [])
+    assert "Say where, such as --region eu-de." in done.errors
+    assert desk.run().called("target -r") == [["target", "-r", "eu-de", "-g", "Default"]]
+
+
+def test_tags_are_attached_to_the_project_and_cloudant(desk: Desk) -> None:
+    done = desk.run("--tags", "team:facilities,cost:1")
+    assert done.returncode == 0, done.errors
+    attached = done.called("resource tag-attach")
+    assert [options(it, "--tag-names") for it in attached] == [["team:facilities,cost:1"]] * 2
+    assert [options(it, "--resource-id")[0].split(":")[4] for it in attached] == ["codeengine", "cloudantnosqldb"]
+    assert desk.run().called("resource tag-attach") == []
 
 
 def test_secret_leaves_no_file_when_the_command_fails(desk: Desk) -> None:
@@ -208,9 +244,11 @@ def test_secret_leaves_no_file_when_the_command_fails(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("form", "bundle"), [("application", "app:2"), ("function", "function-dt-receiver-build:2")])
 def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bundle: str) -> None:
-    done = desk.run("--form", form, "--build-only")
+    variables = desk.folder / "build.auto.tfvars"
+    done = desk.run("--form", form, "--build-only", "--variables", str(variables))
     assert (done.returncode, done.errors) == (0, "")
-    assert dict(re.findall(r'^(\w+) = "(.*)"$', done.output, re.MULTILINE)) == {
+    assert done.output.endswith(variables.read_text())
+    assert dict(re.findall(r'^(\w+) = "(.*)"$', variables.read_text(), re.MULTILINE)) == {
         "form": form,
         "region": "eu-de",
         "project_id": "PROJECT-GUID",
@@ -230,8 +268,8 @@ REFUSED = [
     (READY, f"--name {'d' * 51}", "50 characters at most", ""),
     (READY, "--rebuild", "--rebuild is not known here: see --help.", ""),
     (READY, "--build-source /nowhere", "make package-ibm", ""),
-    (["login"], "", "ibmcloud plugin install code-engine", "ce"),
-    (READY, "", "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
+    ([], "", "ibmcloud plugin install code-engine\nNot logged in", "ce"),
+    (READY, "--change-secret", "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
     ([*READY, "secret"], "--cloudant several", "Give the id of one", "iam trusted-profile-create"),
 ]
 
@@ -274,7 +312,11 @@ def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: st
 
 
 @TOOLS.needed
-@pytest.mark.parametrize("script", [SCRIPT, *ROOT.glob("*/deploy.sh")], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "script",
+    [SCRIPT, *ROOT.glob("*_*/*.sh"), *ROOT.glob("heroku/*.sh")],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_shellcheck_passes(script: Path) -> None:
     done = TOOLS.run("shellcheck", str(script))
     assert (done.returncode, done.stdout) == (0, "")

@@ -6,6 +6,7 @@ The server counts reads and global queries by the rules on IBM's page of usage a
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -17,7 +18,8 @@ from core.receiver import DEADLINE
 from ibm_actions.wiring import build_store
 from readers import ReaderError
 from readers.cloudant import CloudantReader, open_reader
-from readers.ibm import event_of, select
+from readers.ibm import authenticator, event_of, select
+from readers.ibm_login import CliLogin
 from readers.query import Query
 from readers.rows import FOREIGN
 from tests.ibm_actions.cloudant_calls import listed, page, said
@@ -26,6 +28,7 @@ from tests.ibm_actions.iam import fault, token
 from tests.support.couchdb import CouchDb, Events, couchdb
 from tests.support.deliveries import body
 from tests.support.loopback import DROPPED, Call, Reply, in_turn, loopback, success
+from tests.support.vendors import vendor
 
 NOW = datetime.now(UTC).replace(microsecond=123456)
 HOUR, MONTH = timedelta(hours=1), timedelta(days=31)
@@ -284,6 +287,23 @@ def test_user_and_password(password: str, start: str, monkeypatch: pytest.Monkey
         assert read_by(monkeypatch, f"cloudant:{address}/events").startswith(start)
 
 
+def test_login_of_the_ibm_cloud_cli_is_used_for_ibms_addresses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    token = jwt.encode({"iat": time.time()}, "k" * 32)
+    printed = [f"IAM token:  Bearer {token}\n", f'{{"iam_token": "Bearer {token}"}}\n', "Not logged in."]
+    with vendor("ibmcloud", lambda _: printed.pop(0), tmp_path, request) as standing:
+        for _ in range(2):
+            with couchdb("user:password", token=token) as server:
+                assert read_by(monkeypatch, f"cloudant:{server.url}/events").startswith("There are no databases ")
+        assert "Log in with ibmcloud login" in read_by(monkeypatch, "cloudant:http://127.0.0.1:9/events")
+        assert standing.commands == [["iam", "oauth-tokens"]] * 3
+        for host in ("cloudant.com.example.com", "xcloudant.com", "example.com/cloudant.com"):
+            with pytest.raises(ReaderError, match="There are no credentials for Cloudant"):
+                authenticator(host=host)
+        assert isinstance(authenticator(host="a-bluemix.cloudantnosqldb.appdomain.cloud"), CliLogin)
+
+
 @pytest.mark.parametrize("environ", [{}, {"CLOUDANT_USERNAME": "user"}, {"CLOUDANT_AUTH_TYPE": "IAM"}])
 def test_missing_credentials_are_one_sentence(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     error = read_by(monkeypatch, "cloudant:https://cloudant.invalid/events", **environ)
@@ -318,7 +338,7 @@ def read_from(answering: Callable[[Call], Reply | None], monkeypatch: pytest.Mon
 @pytest.mark.parametrize("status", [401, 403])
 def test_missing_rights_are_one_sentence(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     error = read_from(lambda _: said(status, "forbidden"), monkeypatch)
-    assert error == ("Cloudant refuses these credentials. Use an API key that has the role Reader on this instance.")
+    assert error == "Cloudant refuses these credentials. They need the role Reader on this instance."
 
 
 def test_busy_instance_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,20 +64,21 @@ class Desk:
     def account(self, there: Sequence[str]) -> None:
         (self.bin / "account.json").write_text(json.dumps(list(there)))
 
-    def command(self, *arguments: str) -> list[str]:
-        return [*self.shell, str(SCRIPT), "--region", "eu-de", "--build-source", str(self.package), *arguments]
+    def command(self, *arguments: str, region: str = "eu-de") -> list[str]:
+        where = ["--region", region] if region else []
+        return [*self.shell, str(SCRIPT), *where, "--build-source", str(self.package), *arguments]
 
     def environ(self, **more: str) -> dict[str, str]:
         path = f"{self.bin}:{os.environ['PATH']}"
         return {"PATH": path, "HOME": str(self.folder), "TMPDIR": str(self.temporary)} | more
 
-    def run(self, *arguments: str, secret: str = "", typed: str = "", **environ: str) -> Run:
+    def run(self, *arguments: str, secret: str = "", typed: str = "", region: str = "eu-de", **environ: str) -> Run:
         """Run the script; `secret` is in the environment, `typed` on standard input."""
         (self.bin / "calls").unlink(missing_ok=True)
         if secret:
             environ["DT_SIGNATURE_SECRET"] = secret
         done = subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments, region=region),
             cwd="/",
             env=self.environ(**environ),
             input=typed,

@@ -41,7 +41,7 @@ variable "form" {
 
 variable "reference" {
   type        = string
-  description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --region REGION --build-only` (and --form function) builds it, and prints this, registry_secret and project_id. Or an image of dist/ibm_actions/ in your own registry."
+  description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --build-only` (and --form function) builds it, and writes this, registry_secret and project_id into build.auto.tfvars. Or an image of dist/ibm_actions/ in your own registry."
 }
 
 variable "registry_secret" {
@@ -144,7 +144,7 @@ variable "signature_secret" {
   type        = string
   default     = null
   sensitive   = true
-  description = "The signature secret of the Data Connector. It would be in Terraform's state: better leave it out, set project_id, and write it with `sh ibm_actions/deploy/code_engine.sh --region REGION --project PROJECT --name NAME --secret-only`."
+  description = "The signature secret of the Data Connector. It would be in Terraform's state: better leave it out, set project_id, and write it with `sh ibm_actions/deploy/code_engine.sh --project PROJECT --name NAME --secret-only`."
 
   validation {
     condition     = var.signature_secret != null || var.project_id != null || var.signature_policy == "es256"
