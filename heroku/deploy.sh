@@ -2,7 +2,9 @@
 # Deploys dist/heroku/ to an app, and makes whatever the app lacks: itself, a database, a secret. It keeps what is there,
 # so it can run again: after an error, for a new version, or by another person.
 #
-#   sh heroku/deploy.sh APP [OPTION OF heroku create]...
+#   sh heroku/deploy.sh [APP] [OPTION OF heroku create]...
+#
+# Without APP it is the app of the last deployment from here, or else one whose name has a hash of your account.
 set -eu
 
 stop() {
@@ -10,14 +12,33 @@ stop() {
     exit 1
 }
 
-app=${1:-}
-case $app in
-"" | *[!a-z0-9-]*) stop 'Name the app, in a-z, 0-9 and -: make deploy-heroku ARGS=APP' ;;
+faults=''
+fault() {
+    echo "$1" >&2
+    faults=yes
+}
+
+app=''
+case ${1:-} in
+"" | -*) ;;
+*)
+    app=$1
+    shift
+    ;;
 esac
-shift
-for program in heroku git openssl; do
-    command -v "$program" >/dev/null || stop "No $program: see heroku/README.md."
+# All at once.
+case $app in
+*[!a-z0-9-]*) fault 'An app has a name in a-z, 0-9 and -: make deploy-heroku ARGS=APP' ;;
+esac
+for program in git openssl; do
+    command -v "$program" >/dev/null || fault "No $program: install it."
 done
+if ! command -v heroku >/dev/null; then
+    fault "No heroku: install the Heroku CLI, https://devcenter.heroku.com/articles/heroku-cli"
+elif ! account=$(heroku auth:whoami 2>/dev/null); then
+    fault "Not logged in to Heroku: heroku login"
+fi
+[ -z "$faults" ] || exit 1
 
 # The folder's own repository by its path, because git otherwise takes the one around it. A build needs every file,
 # unchanged, and no hooks or signatures of yours.
@@ -31,6 +52,12 @@ own() {
 name=$(git -C "$root" config user.name || id -un)
 email=$(git -C "$root" config user.email || echo receiver@localhost)
 version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
+
+if [ -z "$app" ]; then
+    pushed=$(own remote get-url heroku 2>/dev/null) || pushed=''
+    app=$(basename "$pushed" .git)
+fi
+[ -n "$app" ] || app=dt-receiver-$(printf %s "$account" | git hash-object --stdin | cut -c 1-12)
 
 heroku apps:info --app "$app" >/dev/null 2>&1 || heroku create "$app" --no-remote "$@"
 

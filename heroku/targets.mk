@@ -1,3 +1,3 @@
 .PHONY: deploy-heroku
-deploy-heroku: package-heroku ## Deploy dist/heroku/ (ARGS=APP); makes the app the first time
+deploy-heroku: package-heroku ## Deploy dist/heroku/; makes the app the first time (ARGS=APP)
 	@exec sh heroku/deploy.sh $(ARGS)

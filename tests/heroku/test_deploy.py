@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ if sys.platform == "win32" or not all(map(shutil.which, ("git", "make", "openssl
 FAKE_HEROKU = """#!/bin/sh
 printf '%s\\n' "$*" >>"$STATE/calls"
 case $1 in
+auth:whoami) [ ! -e "$STATE/logged-out" ] && echo somebody@example.com ;;
 apps:info)
     [ -e "$STATE/app.git" ] || exit 1
     echo "web_url=https://shop-dt-0123456789ab.herokuapp.com/" ;;
@@ -26,7 +28,9 @@ create) [ "$2" != taken ] && git init --quiet --bare "$STATE/app.git" ;;
 addons:create) echo postgres://u:p@host/db >"$STATE/DATABASE_URL" ;;
 config:get) cat "$STATE/$2" 2>/dev/null || echo ;;
 config:set) printf '%s\\n' "${2#*=}" >"$STATE/${2%%=*}" ;;
-git:remote) git remote add heroku "$STATE/app.git" 2>/dev/null || git remote set-url heroku "$STATE/app.git" ;;
+git:remote)
+    ln -sfn "$STATE/app.git" "$STATE/$3.git"
+    git remote add heroku "$STATE/$3.git" 2>/dev/null || git remote set-url heroku "$STATE/$3.git" ;;
 ps:type) [ "$2" = basic ] && echo Basic >"$STATE/dyno" || cat "$STATE/dyno" 2>/dev/null || echo "web  Eco  1" ;;
 esac
 """
@@ -115,11 +119,33 @@ def test_first_deployment_makes_everything_and_a_second_keeps_it(account: Accoun
     account.must_deploy(checkout)
     assert account.state("DT_SIGNATURE_SECRET") == secret
     assert {call.split()[0] for call in account.state("calls").splitlines()} == {
-        *("apps:info", "git:remote", "config:get", "ps:type")
+        *("auth:whoami", "apps:info", "git:remote", "config:get", "ps:type")
     }
     assert account.state("dyno") == "web  Standard-1X  1"
     assert len(account.git("log", "--oneline", "main")) == 2, "no commit where nothing changed"
     assert account.git("show", "main:heroku/worker.py") == ["# Another"]
+
+
+def test_app_without_a_name_is_that_of_the_last_deployment_or_of_the_account(account: Account) -> None:
+    account.must_deploy(account.checkout("mine"), "")
+    (created,) = (call for call in account.state("calls").splitlines() if call.startswith("create "))
+    name = created.split()[1]
+    assert re.fullmatch("dt-receiver-[0-9a-f]{12}", name), "Heroku takes 30 characters"
+    account.must_deploy(account.folder / "mine", "")
+    account.must_deploy(account.checkout("another of mine"), "--region eu")
+    calls = account.state("calls").splitlines()
+    assert calls.count(created) == len([it for it in calls if it.startswith("create ")]) == 1
+    account.must_deploy(account.folder / "mine", "shop-dt")
+    account.must_deploy(account.folder / "mine", "")
+    assert account.state("calls").splitlines()[-1] == "apps:info --shell --app shop-dt"
+
+
+def test_everything_that_is_missing_is_named_at_once(account: Account) -> None:
+    (account.folder / "logged-out").touch()
+    done = account.deploy(account.checkout("mine"), "https://x")
+    assert done.returncode != 0
+    assert "An app has a name in a-z" in done.stderr
+    assert "Not logged in to Heroku: heroku login" in done.stderr
 
 
 def test_another_person_deploys_on_top(account: Account) -> None:
@@ -144,7 +170,7 @@ def test_repository_around_it_stays_as_it_is(account: Account, environ: dict[str
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [("", "Name the app"), ("https://x", "Name the app"), ("taken", ""), ("shop-dt", "runs something else")],
+    [("https://x", "An app has a name in"), ("taken", ""), ("shop-dt", "runs something else")],
 )
 def test_what_cannot_be_deployed_to_is_left_alone(account: Account, arguments: str, said: str) -> None:
     if arguments == "shop-dt":
