@@ -65,7 +65,8 @@ def chosen(choose: Choose, variant: str) -> Chosen:
 def test_cfn_lint_passes(tmp_path: Path) -> None:
     # I3011 wants a deletion policy for the log and the secret; the default deletes them with the stack.
     options = ("--include-checks", "I", "--ignore-checks", "I3011", "--regions")
-    for name, region in (("template.yaml", "eu-north-1"), ("budget.yaml", "us-east-1")):
+    regions = dict.fromkeys(("template.yaml", "github.yaml", "http-api.yaml"), "eu-north-1")
+    for name, region in (*regions.items(), ("budget.yaml", "us-east-1")):
         found = run("cfn-lint", *options, region, "--", str(TEMPLATE.parent / name), folder=tmp_path)
         assert (found.returncode, found.stdout, found.stderr) == (0, "", ""), name
 

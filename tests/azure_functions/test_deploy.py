@@ -1,6 +1,8 @@
-"""azure_functions/deploy.sh, with stand-ins for azd and az that keep a resource group in a folder."""
+"""azure_functions/deploy.sh and github.sh, with stand-ins for azd and az that keep a resource group in a folder."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +41,14 @@ case "$1 $2" in
 "keyvault list") [ ! -e group/secret ] || echo /subscriptions/0/vaults/dt-abc ;;
 "rest --method") [ ! -e denied ] && echo /subscriptions/0/vaults/dt-abc/secrets/signature-secret ;;
 "storage account") echo Standard_ZRS ;;
+"ad app")
+    case "$3 $4" in
+    "create "*) echo CLIENT | tee client ;;
+    "list "*) [ ! -e client ] || cat client ;;
+    "federated-credential list") [ ! -e credential ] || cat credential ;;
+    "federated-credential "*) touch credential && echo "$*" >>credential ;;
+    esac ;;
+"ad sp") case "$*" in *" --query id "*) echo PRINCIPAL ;; esac ;;
 esac
 """
 DEPLOYED = ["azd provision --no-state", "azd deploy"]
@@ -50,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "az").write_text(AZ)
     for name in ("azd", "az"):
         (tmp_path / name).chmod(0o755)
-    for name in ("deploy.sh", "new_secret.sh"):
+    for name in ("deploy.sh", "github.sh", "new_secret.sh"):
         shutil.copy(ROOT / "azure_functions" / name, tmp_path)
     return tmp_path
 
@@ -153,3 +163,25 @@ def test_everything_that_is_missing_is_named_at_once(folder: Path, tmp_path: Pat
         "No azd",
         "No openssl, which makes the signature secret",
     ]
+
+
+def test_workflow_of_one_repository_is_let_in(folder: Path) -> None:
+    script = [shutil.which("sh") or "sh", "github.sh"]
+    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    for subject, verb in (("repo:me/mine:environment:azure", "create"), ("repo:me/other:environment:azure", "update")):
+        (folder / "calls").unlink(missing_ok=True)
+        done = subprocess.run(
+            [*script, subject, "a-group"],
+            env=environ,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == "CLIENT\n"
+        calls = (folder / "calls").read_text()
+        assert ("az ad app create" in calls) is (verb == "create")
+        (credential,) = re.findall(rf"federated-credential {verb} .*?--parameters (\{{.*?\}})", calls, re.DOTALL)
+        assert json.loads(credential)["subject"] == subject
+        assert "--role Owner --scope westeurope" in calls, "of the group alone"

@@ -1,4 +1,4 @@
-"""deploy.sh and gcloud.sh, with stand-ins for gcloud and Terraform that write down how they are called."""
+"""deploy.sh, gcloud.sh and github.sh, with stand-ins for gcloud and Terraform that write down how they are called."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ if sys.platform == "win32":
 # What was made is a line in `made`; what is described has to be there.
 GCLOUD = """#!/bin/sh
 echo "gcloud $*" >>"$CALLS/calls"
-named() { echo "$*" | sed 's/ describe / create /; s/@[^ ]*//; s/ --.*//'; }
+named() { echo "$*" | sed 's/ describe / create /; s/ create-oidc / create /; s/@[^ ]*//; s/ --.*//'; }
 case "$*" in
 "auth print-access-token") [ -e "$CALLS/logged-in" ] ;;
 "auth application-default"*) [ -e "$CALLS/logged-in" ] ;;
@@ -24,7 +24,7 @@ case "$*" in
 *" describe "*) grep -qx "$(named "$*")" "$CALLS/made" ;;
 "secrets versions list"*) [ ! -e "$CALLS/version" ] || echo 1 ;;
 "secrets versions add"*) cat >"$CALLS/version" ;;
-*" create "*) named "$*" >>"$CALLS/made" ;;
+*" create "* | *" create-oidc "*) named "$*" >>"$CALLS/made" ;;
 esac
 """
 TERRAFORM = """#!/bin/sh
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "gcp_functions" / "terraform").mkdir(parents=True)
-    for script in ("deploy.sh", "gcloud.sh"):
+    for script in ("deploy.sh", "gcloud.sh", "github.sh"):
         shutil.copy(ROOT / "gcp_functions" / script, tmp_path / "gcp_functions")
     (tmp_path / "dist" / "gcp_functions").mkdir(parents=True)
     (tmp_path / "dist" / "gcp_functions" / "main.py").touch()
@@ -107,6 +107,21 @@ def test_gcloud_makes_what_is_missing_once(folder: Path) -> None:
     assert run(folder, "gcloud.sh").returncode == 0
     assert ((folder / "made").read_text(), (folder / "version").read_text()) == (made, secret)
     assert not any(" create " in it or " add " in it for it in changes(folder))
+
+
+def test_workflow_of_one_repository_is_let_in(folder: Path) -> None:
+    for subject, verb in (
+        ("repo:me/mine:environment:gcp", "create-oidc"),
+        ("repo:me/other:environment:gcp", "update-oidc"),
+    ):
+        done = run(folder, "github.sh", subject)
+        assert done.returncode == 0, done.stderr
+        (provider,) = (it for it in changes(folder) if f" {verb} " in it)
+        assert provider.endswith(f"--attribute-condition=assertion.sub == '{subject}'")
+        (binding,) = (it for it in changes(folder) if "workloadIdentityUser" in it)
+        assert f"/subject/{subject} " in binding
+    assert len((folder / "made").read_text().splitlines()) == 3, "each once"
+    assert not any(" create" in it for it in changes(folder))
 
 
 @pytest.mark.parametrize("script", ["deploy.sh", "gcloud.sh"])
