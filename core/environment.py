@@ -91,14 +91,11 @@ class Environment:
         return default
 
     def list(self, name: str, what: str) -> list[str]:
-        """Return the values of a variable: one, verbatim, or a JSON array of several."""
-        values = parse_list(self.get(name))
+        """Return the names in a variable, as `parse_names` reads them."""
+        values = parse_names(self.get(name))
         if values is not None:
             return values
-        self.faults.append(
-            f'{name} begins with "[" but is not a JSON array of non-empty strings. '
-            f'Set it to {what}, or to several as ["one","two"].'
-        )
+        self.faults.append(f"{name} has an empty name, or is not a list. Set it to {what}, or to several as one,two.")
         return []
 
     def seconds(self, name: str, default: int, most: int) -> int:
@@ -128,6 +125,14 @@ class Environment:
 def is_secure_url(url: str) -> bool:
     """Return whether the URL is https or loopback."""
     return bool(_SECURE_URL(url))
+
+
+def parse_names(text: str) -> list[str] | None:
+    """Return names that are joined by commas, or the items of a JSON array of strings; None if one is empty."""
+    if text.startswith("["):
+        return parse_list(text)
+    names = [name.strip() for name in text.split(",")] if text.strip() else []
+    return names if all(names) else None
 
 
 def parse_list(text: str) -> list[str] | None:

@@ -181,11 +181,11 @@ class _Reader:
         return PublishedKeys(issuer)
 
     def _names(self, name: str, what: str) -> list[str]:
-        """Read a list of names. A name with a comma or a space would match no event, so all would be dropped."""
+        """Read a list of names. A name with a space would match no event, so all would be dropped."""
         values = self._environment.list(name, what)
         if found := [value for value in values if value.lower() in _EVERYTHING]:
             self._faults.append(f"{name} must not be {found[0]!r}: leave it out to keep all.")
         if all(_NAME(value) for value in values):
             return values
-        self._faults.append(f'{name} must be {what}: one, or several as ["one","two"].')
+        self._faults.append(f"{name} must be {what}: one, or several as one,two.")
         return []

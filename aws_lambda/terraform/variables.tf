@@ -93,7 +93,7 @@ variable "signature_policy" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or a JSON array of several. Turns on DT's asymmetric signature, which needs a package built with --es256."
+  description = "The id of your organization at DT, or several, joined by commas. Turns on DT's asymmetric signature, which needs a package built with --es256."
 }
 
 variable "accept_expired_for" {
@@ -110,13 +110,13 @@ variable "accept_expired_for" {
 variable "event_types" {
   type        = string
   default     = ""
-  description = "The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+  description = "The event type to keep, or several, joined by commas. Others are acknowledged and dropped. Empty: all."
 }
 
 variable "project_ids" {
   type        = string
   default     = ""
-  description = "The id of the project to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+  description = "The id of the project to keep events of, or several, joined by commas. Others are acknowledged and dropped. Empty: all."
 }
 
 # ---- the function ----------------------------------------------------------------------------------------------------

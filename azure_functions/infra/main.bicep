@@ -47,7 +47,7 @@ param authLevel string = 'anonymous'
 @allowed(['any', 'hs256', 'es256', 'both'])
 param signaturePolicy string = 'any'
 
-@description('The id of your organization at DT, or a JSON array of several. Turns on the asymmetric signature.')
+@description('The id of your organization at DT, or several, joined by commas. Turns on the asymmetric signature.')
 param organizationId string = ''
 
 @description('Seconds after its expiry for which an otherwise valid signature is still accepted. After an outage of more than an hour, set 46800 if the log says "refused: expired"; then 0 again.')
@@ -55,10 +55,10 @@ param organizationId string = ''
 @maxValue(86400)
 param acceptExpiredFor int = 0
 
-@description('The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all.')
+@description('The event type to keep, or several, joined by commas. Others are acknowledged and dropped. Empty: all.')
 param eventTypes string = ''
 
-@description('The id of the project at DT to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all.')
+@description('The id of the project at DT to keep events of, or several, joined by commas. Others are acknowledged and dropped. Empty: all.')
 param projectIds string = ''
 
 // ---- the function ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from cli.connectors.client import Client
 from cli.connectors.matching import choose
 from cli.connectors.values import Connector, Project
 from cli.fail import fail
-from core.environment import parse_list
+from core.environment import parse_names
 
 _INTERRUPTED = 130
 
@@ -107,7 +107,7 @@ def check_organization(project: Project) -> str | None:
         CommandError: It has the id of another organization.
     """
     text = os.environ.get("DT_ORGANIZATION_ID", "").strip()
-    if project.organization_id in (parse_list(text) or ()):
+    if project.organization_id in (parse_names(text) or ()):
         return None
     if text:
         raise CommandError(

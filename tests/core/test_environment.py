@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.environment import Environment, SettingsError, is_secure_url, parse_list
+from core.environment import Environment, SettingsError, is_secure_url, parse_list, parse_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +94,21 @@ def test_invalid_keep_days_deletes_nothing(text: str) -> None:
 )
 def test_parse_list(text: str, values: list[str] | None) -> None:
     assert parse_list(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        (" \t\n", []),
+        (" one\n", ["one"]),
+        ("one, two,three", ["one", "two", "three"]),
+        ('["one","two"]', ["one", "two"]),
+        *((text, None) for text in (",", "one,", "one,,two", ", one", "[one]", "[]")),
+    ],
+)
+def test_parse_names(text: str, names: list[str] | None) -> None:
+    assert parse_names(text) == names
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ variable "signature_policy" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or a JSON array of several. Turns on DT's asymmetric signature."
+  description = "The id of your organization at DT, or several, joined by commas. Turns on DT's asymmetric signature."
 }
 
 variable "accept_expired_for" {
@@ -187,13 +187,13 @@ variable "accept_expired_for" {
 variable "event_types" {
   type        = string
   default     = ""
-  description = "The event type to keep, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+  description = "The event type to keep, or several, joined by commas. Others are acknowledged and dropped. Empty: all."
 }
 
 variable "project_ids" {
   type        = string
   default     = ""
-  description = "The id of the project at DT to keep events of, or a JSON array of several. Others are acknowledged and dropped. Empty: all."
+  description = "The id of the project at DT to keep events of, or several, joined by commas. Others are acknowledged and dropped. Empty: all."
 }
 
 # ---- monitoring ------------------------------------------------------------------------------------------------------

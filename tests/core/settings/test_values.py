@@ -139,6 +139,7 @@ STUDIO = "DT Studio > API Integrations > Data Connectors"
 SET_SECRET = ["Set DT_SIGNATURE_SECRET to the signature secret of " + STUDIO]
 SET_ORGANIZATION = ["set DT_ORGANIZATION_ID to your organization's id", "DT's asymmetric signature"]
 JSON_LIST = ['begins with "[" but is not a JSON array of non-empty strings', '["one","two"]']
+NAMES = ["has an empty name, or is not a list", "one,two"]
 POLICIES = ["DT_SIGNATURE_POLICY must be one of any, hs256, es256, both, unsigned."]
 PASTE = ["DT_JWKS", f"jwks_uri in {ISSUER}/.well-known/openid-configuration"]
 
@@ -166,15 +167,16 @@ PASTE = ["DT_JWKS", f"jwks_uri in {ISSUER}/.well-known/openid-configuration"]
             {"DT_SIGNATURE_SECRET": json.dumps([f"\ufeff{SECRET}", json.dumps([SECRET])])},
             [["has a byte order mark (number 0): write"], ["holds an array in an array (number 1): write"]],
         ),
-        (HS256 | {"DT_ORGANIZATION_ID": '["x"'}, [["DT_ORGANIZATION_ID ", "your organization's id", *JSON_LIST]]),
-        (HS256 | {"DT_ORGANIZATION_ID": "[]"}, [["DT_ORGANIZATION_ID ", *JSON_LIST]]),
-        (HS256 | {"DT_EVENT_TYPES": "[touch]"}, [["DT_EVENT_TYPES ", "the event types to keep", *JSON_LIST]]),
-        (HS256 | {"DT_EVENT_TYPES": '["touch", 1]'}, [["DT_EVENT_TYPES ", *JSON_LIST]]),
-        (HS256 | {"DT_PROJECT_ID": "[1]"}, [["DT_PROJECT_ID ", "projects to keep events of", *JSON_LIST]]),
-        (HS256 | {"DT_PROJECT_ID": '["p", " "]'}, [["DT_PROJECT_ID ", *JSON_LIST]]),
-        (HS256 | {"DT_PROJECT_ID": "[" * 100_000}, [["DT_PROJECT_ID ", *JSON_LIST]]),
-        (HS256 | {"DT_EVENT_TYPES": "temperature,touch"}, [["DT_EVENT_TYPES must be", '["one","two"]']]),
-        (HS256 | {"DT_PROJECT_ID": "one two"}, [["DT_PROJECT_ID must be", '["one","two"]']]),
+        (HS256 | {"DT_ORGANIZATION_ID": '["x"'}, [["DT_ORGANIZATION_ID ", "your organization's id", *NAMES]]),
+        (HS256 | {"DT_ORGANIZATION_ID": "[]"}, [["DT_ORGANIZATION_ID ", *NAMES]]),
+        (HS256 | {"DT_EVENT_TYPES": "[touch]"}, [["DT_EVENT_TYPES ", "the event types to keep", *NAMES]]),
+        (HS256 | {"DT_EVENT_TYPES": '["touch", 1]'}, [["DT_EVENT_TYPES ", *NAMES]]),
+        (HS256 | {"DT_PROJECT_ID": "[1]"}, [["DT_PROJECT_ID ", "projects to keep events of", *NAMES]]),
+        (HS256 | {"DT_PROJECT_ID": '["p", " "]'}, [["DT_PROJECT_ID ", *NAMES]]),
+        (HS256 | {"DT_PROJECT_ID": "[" * 100_000}, [["DT_PROJECT_ID ", *NAMES]]),
+        (HS256 | {"DT_EVENT_TYPES": "temperature,,touch"}, [["DT_EVENT_TYPES ", *NAMES]]),
+        (HS256 | {"DT_EVENT_TYPES": "temperature, to uch"}, [["DT_EVENT_TYPES must be", "one,two"]]),
+        (HS256 | {"DT_PROJECT_ID": "one two"}, [["DT_PROJECT_ID must be", "one,two"]]),
         (HS256 | {"DT_ISSUER": "http://identity.example.com"}, [["DT_ISSUER must be an https address"]]),
         (HS256 | {"DT_ISSUER": "http://127.0.0.1.example.com/"}, [["DT_ISSUER must be an https address"]]),
         (ES256 | {"DT_JWKS": "no JSON"}, [PASTE]),
