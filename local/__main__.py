@@ -13,8 +13,10 @@ from pathlib import Path
 
 import uvicorn
 
+from core.receiver import AsyncUnconfiguredReceiver
 from local.page import Page
-from local.wiring import DATABASE, SECRET_FILE, build_receiver
+from local.place import explain, fault_of
+from local.wiring import DATABASE, SECRET_FILE, build_receiver, is_any_url
 from server.serve import UVICORN, build_app, prepare
 
 WELCOME = """
@@ -24,6 +26,8 @@ Try, in another terminal:
 {commands}
 """
 _PORT = 8000
+_ELSEWHERE = "Start the receiver in a folder of yours, or set DT_DATABASE and DT_SIGNATURE_SECRET."
+_OTHER_FILE = "Set DT_DATABASE to a file in a folder of yours."
 
 
 EXAMPLES = """\
@@ -73,15 +77,24 @@ def main() -> None:
     ).parse_args()
     prepare()
     environ = dict(os.environ)
+    faults: list[str] = []
     source = "in DT_SIGNATURE_SECRET"
     if environ.get("DT_SIGNATURE_POLICY") in ("es256", "unsigned"):
         source = "not used"
     elif not environ.get("DT_SIGNATURE_SECRET"):
-        source, environ["DT_SIGNATURE_SECRET"] = f"in {SECRET_FILE}", own_secret(SECRET_FILE)
+        source, environ["DT_SIGNATURE_SECRET"] = f"in {SECRET_FILE}", own_secret(SECRET_FILE, faults)
     database = environ.get("DT_DATABASE") or DATABASE
+    if not is_any_url(database) and (fault := fault_of(Path(database))):
+        faults.append(f"{fault}. {_ELSEWHERE if database == DATABASE else _OTHER_FILE}")
+    receiver = build_receiver(environ)
+    if isinstance(receiver, AsyncUnconfiguredReceiver):
+        faults += receiver.error.faults
     page = Page(Path(database))
-    app = build_app(build_receiver(environ), page)
-    with listening(environ.get("PORT") or str(_PORT)) as sockets:
+    with listening(environ.get("PORT") or str(_PORT), faults) as sockets:
+        if faults:
+            # One cause may be in the way of both files.
+            sys.exit("\n".join(dict.fromkeys(faults)))
+        app = build_app(receiver, page)
         port = sockets[0].getsockname()[1]
         config = uvicorn.Config(app, host="127.0.0.1", port=port, **UVICORN)
         with contextlib.suppress(KeyboardInterrupt):
@@ -107,33 +120,46 @@ def welcome(port: int, database: str, source: str) -> str:
 
 
 @contextlib.contextmanager
-def listening(port: str) -> Iterator[list[socket.socket]]:
-    """Bind the port before anything else starts, or end the process with the reason."""
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        sys.exit("PORT must be a number from 1 to 65535, such as 8000.")
+def listening(port: str, faults: list[str]) -> Iterator[list[socket.socket]]:
+    """Bind the port before anything else starts; if it cannot be, say why in ``faults``."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(("127.0.0.1", int(port)))
-        except OSError as error:
-            reason = "is in use, perhaps by another receiver" if error.errno == errno.EADDRINUSE else "cannot be used"
-            sys.exit(f"Port {port} {reason}. Stop what listens there, or set PORT to another number.")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            faults.append("PORT must be a number from 1 to 65535, such as 8000.")
+        else:
+            try:
+                bound.bind(("127.0.0.1", int(port)))
+            except OSError as error:
+                is_taken = error.errno == errno.EADDRINUSE
+                reason = "is in use, perhaps by another receiver" if is_taken else "cannot be used"
+                faults.append(f"Port {port} {reason}. Stop what listens there, or set PORT to another number.")
         yield [bound]
 
 
-def own_secret(path: Path) -> str:
-    """Return the secret in the file ``path``; create the file, readable only by its owner, if it is missing."""
+def own_secret(path: Path, faults: list[str]) -> str:
+    """Return the secret in the file ``path``; create the file, readable only by its owner, if it is missing.
+
+    If that cannot be, say why in ``faults``, and return a secret that nobody knows.
+    """
+    fresh = secrets.token_urlsafe(32)
+    if not os.path.exists(path):
+        if fault := fault_of(path):
+            faults.append(f"{fault}. {_ELSEWHERE}")
+            return fresh
+        # Another receiver may be first.
+        with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+            file.write(fresh)
     try:
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(32))
         return path.read_text().strip()
-    except (OSError, ValueError) as error:
-        sys.exit(
-            f"{path} cannot be read or written ({type(error).__name__}). Start the receiver in a folder of yours, or "
-            "set DT_SIGNATURE_SECRET."
-        )
+    except ValueError:
+        faults.append(f"{path} is not text. Delete it, or set DT_SIGNATURE_SECRET.")
+    except OSError as error:
+        faults.append(f"{explain(error, path, 'read')}. {_ELSEWHERE}")
+    return fresh
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 if __name__ == "__main__":

@@ -127,13 +127,6 @@ def test_file_of_another_program_is_not_changed(content: bytes, sentence: str, t
     assert path.read_bytes() == before
 
 
-def test_secret_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "var").write_text("a file")
-    said = run_to_its_end({}, tmp_path)
-    assert "var/signature-secret cannot be read or written" in said
-    assert len(said.splitlines()) == 1
-
-
 def test_welcome_has_the_commands_that_reach_it(tmp_path: Path) -> None:
     with running("local", ENVIRON | {"DT_DATABASE": "my events.db"}, tmp_path) as program:
         output = program.output()
