@@ -142,6 +142,16 @@ def test_secret_is_rotated_and_the_first_event_sent_by_a_command(name: str) -> N
     assert not any(re.search(r"""\[\\?"(\$|%s)""", block.text) for block in page.blocks)
 
 
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_at_most_eight_lines_lead_to_the_first_event(name: str) -> None:
+    """Those that log in, and two that are complete as they are printed."""
+    blocks = [block for block in PAGES[f"{DEPLOYED[name]}/README.md"].blocks if block.language == "sh"]
+    logins = [line for block in blocks if block.heading == "Before you start" for line in block.text.splitlines()]
+    lines = [line for block in blocks for line in block.text.splitlines()]
+    assert lines.index(f"make deploy-{name}") < lines.index(f"make first-event-{name}")
+    assert len(logins) <= 6
+
+
 @every_page
 def test_shell_is_shell(page: Page) -> None:
     for block in page.blocks:
