@@ -1,7 +1,6 @@
 #!/bin/sh
 # Deploys the package by the Azure Developer CLI. It asks for a region where there is no resource group yet, and nothing
-# else. It keeps what is there, the signature secret above all, so it can run again: after an error, for a new version,
-# or in another copy of the repository.
+# else. It keeps what is there, the signature secret above all, so it can run again: after an error, or for a new version.
 #
 #   AZURE_RESOURCE_GROUP=dt-receiver AZURE_LOCATION=westeurope sh azure_functions/deploy.sh [OPTION OF azd provision]...
 #
@@ -31,7 +30,7 @@ elif ! subscription=$(az account show --query id --output tsv 2>/dev/null); then
 fi
 if ! has azd; then
     fault "No azd: install the Azure Developer CLI, https://aka.ms/azd/install"
-elif ! azd auth login --check-status --output json 2>/dev/null | grep -q '"success"'; then
+elif azd auth login --check-status --output json 2>/dev/null | grep -q unauthenticated; then
     fault "azd is not logged in: azd auth login"
 fi
 has openssl || fault "No openssl, which makes the signature secret: install it."

@@ -19,7 +19,7 @@ if sys.platform == "win32":
 AZD = """#!/bin/sh
 echo "azd $*" >>calls
 case "$1 $2" in
-"auth login") echo '{"status": "success"}' ;;
+"auth login") if [ -e logged-out ]; then echo '{"status": "unauthenticated"}'; else echo '{"status": "success"}'; fi ;;
 "env get-values") [ -d environment ] || exit 1 ;;
 "env new") mkdir environment && echo SUBSCRIPTION >environment/AZURE_SUBSCRIPTION_ID ;;
 "env get-value") cat "environment/$3" 2>/dev/null || { echo "ERROR: key not found"; exit 1; } ;;
@@ -152,6 +152,11 @@ def test_region_subscription_and_kept_secret_that_cannot_be_are_named(folder: Pa
 
 def test_everything_that_is_missing_is_named_at_once(folder: Path, tmp_path: Path) -> None:
     (folder / "az").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "logged-out").touch()
+    done = deploy(folder)
+    assert (done.returncode, done.stderr) == (
+        *(1, "az is not logged in: az login\nazd is not logged in: azd auth login\n"),
+    )
     (folder / "azd").unlink()
     # What the script itself needs, and no more.
     for name in ("dirname", "sh"):
