@@ -20,12 +20,6 @@ param applicationInsightsName string
 @description('The key vault.')
 param vaultName string
 
-@description('The signature secret in it.')
-param secretName string
-
-@description('Whether this deployment writes the secret.')
-param hasSecret bool
-
 @description('The Service Bus namespace, with service_bus.')
 param serviceBusName string
 
@@ -86,15 +80,10 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2025-05-01' existing = {
-  parent: vault
-  name: secretName
-}
-
-// Like the secret it is there since the first deployment, and one without a secret leaves it as it is.
-resource ofSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (hasSecret) {
-  name: guid(secret.id, principalId, secretsUser)
-  scope: secret
+// In the vault, which has the secret alone: a deployment without a secret makes it again, too, after one that failed.
+resource ofVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(vault.id, principalId, secretsUser)
+  scope: vault
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
@@ -167,7 +156,7 @@ resource ofTable 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (stor
 
 // ---- to read --------------------------------------------------------------------------------------------------------
 
-// Owner includes none of these. In the vault, because the secret itself is there only after a deployment that has it.
+// Owner includes none of these.
 resource readerOfVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(readerId)) {
   name: guid(vault.id, readerId, secretsUser)
   scope: vault

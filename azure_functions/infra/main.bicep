@@ -303,8 +303,6 @@ module access 'access.bicep' = {
     storageName: storage.name
     applicationInsightsName: applicationInsights.name
     vaultName: vault.name
-    secretName: secretName
-    hasSecret: !empty(signatureSecret)
     serviceBusName: serviceBusName
     queueName: queueName
     tableName: tableName

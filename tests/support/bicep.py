@@ -47,6 +47,7 @@ STORAGE = f"Microsoft.Storage/storageAccounts/dt{SUFFIX}"
 VAULT = f"Microsoft.KeyVault/vaults/dt-{SUFFIX}"
 SECRET = f"{VAULT}/secrets/signature-secret"
 IDENTITY = f"Microsoft.ManagedIdentity/userAssignedIdentities/{NAME}"
+OF_WHO_DEPLOYS = " of who deploys"
 INSIGHTS = f"Microsoft.Insights/components/{NAME}"
 
 
@@ -91,6 +92,8 @@ class Deployment:
             scope = key.removeprefix("[extensionResourceId('").partition("'")[0]
             scope = scope.partition("/providers/Microsoft.Authorization/")[0]
             key = f"{scope}: {resource['properties']['roleDefinitionId'].rpartition('/')[2]}"
+            # Whoever deploys may be a person or not, so the type is left out.
+            key += "" if "principalType" in resource["properties"] else OF_WHO_DEPLOYS
         return key.removeprefix(f"{GROUP}/providers/")
 
     def one(self, key: str) -> Any:
