@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 # Concurrent installs into one environment would interfere.
 .NOTPARALLEL:
-.PHONY: help run cloud demo test test-all campaign check format test-core readers tools hosts packages send events readings backup bench size settings lock clean
+.PHONY: help run cloud demo test test-all campaign check format test-core readers tools hosts vendors packages send events readings backup bench size settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ tools: $(TOOLS) ## Install what checks the adapters' templates and scripts, for 
 
 hosts: $(HOSTS) ## Install what the platforms' own hosts run the adapters with, for their tests
 
+# Each of them takes a minute to install, so they are not among the tools.
+vendors: ready/.venv/.dev $(VENDORS) ## Install the vendors' larger command lines, and parse all commands of the pages
+	@DT_VENDORS=yes .venv/bin/python -m pytest tests/docs/test_commands.py
+
 lock: ready/.venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" UV_PYTHON_DOWNLOADS=never; set -e; \
@@ -127,7 +131,7 @@ lock: ready/.venv/.dev ## Pin all requirements (ARGS=--upgrade for newer version
 		echo "Pinning $$name.txt"; \
 		$(COMPILE) $(ARGS) "$$name.in" --constraints requirements/dev.txt --output-file "$$name.txt"; \
 	done; \
-	for name in $(TOOLS); do \
+	for name in $(TOOLS) $(patsubst requirements/%.in,%,$(wildcard $(VENDORS:%=requirements/%.in))); do \
 		echo "Pinning requirements/$$name.txt"; \
 		$(COMPILE) $(ARGS) requirements/$$name.in --output-file requirements/$$name.txt; \
 	done; \
@@ -138,7 +142,7 @@ lock: ready/.venv/.dev ## Pin all requirements (ARGS=--upgrade for newer version
 	fi
 
 clean: ## Remove everything that was made; the events in var/ stay
-	rm -rf .venv .venv-* .venv.lock tests/support/node/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .venv.lock tests/support/*/node_modules dist build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- environments ----------------------------------------------------------------------------------------------------

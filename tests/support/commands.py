@@ -1,0 +1,165 @@
+"""The commands of pages and deployment scripts, as a shell calls them, and the vendors' programs that parse them.
+
+A shell runs every line, with its variables, functions, loops and pipes, in front of programs that only record how they
+are called. Each call is then made to the vendor's own program, without an account and without a network: it refuses an
+unknown command or option at once, and says something else once it has parsed all.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.processes import ROOT
+from tests.support.repository import copy_repository
+
+# Prints a name, or what a page looks for. Where MISSING is set, what one asks for is not there.
+STAND_IN = """#!/bin/sh
+printf '%s\\0' "$PWD" "${0##*/}" "$@" >"$(mktemp "$CALLS/XXXXXX")"
+case "$MISSING $*" in
+yes*get* | yes*show* | yes*info* | yes*"service-key dt-"*) exit 1 ;;
+*StackStatus*) echo ROLLBACK_COMPLETE ;;
+*"state list") printf '%s\\n' 'aws_dynamodb_table.events[0]' google_pubsub_topic.events ;;
+*) echo dt-receiver ;;
+esac
+"""
+HERE = (".venv/bin/python", ".venv/bin/dtconn", "tests/support/node/node_modules/.bin/azurite")
+UTILITIES = (
+    "awk",
+    "cat",
+    "cp",
+    "date",
+    "dirname",
+    "grep",
+    "id",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "rm",
+    "sed",
+    "sh",
+    "tr",
+    "wc",
+    "xargs",
+)
+PACKAGED = (
+    "azure_functions.zip",
+    "heroku/Procfile",
+    *(f"ibm_actions/{it}" for it in ("Dockerfile", "app-requirements.txt")),
+)
+# What a reader of the page has, or puts in.
+GIVEN = {"APIHOST": "127.0.0.1:9", "AUTH": "user:password", "DT_CLOUDANT": "http://127.0.0.1:9"}
+GIVEN |= {"PARAMETERS": "KeepDays=30 AlarmEmail=me@example.com", "TAGS": "team=x", "DT_SIGNATURE_SECRET": "a secret"}
+
+
+class Call(NamedTuple):
+    """A program's name and arguments, and the folder in which it was called."""
+
+    folder: str
+    program: str
+    arguments: tuple[str, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return the program and its command: what comes before the first option or value."""
+        after_options = dropwhile(lambda it: it.startswith("-"), self.arguments)
+        return (self.program, *takewhile(re.compile(r"[a-z][a-z0-9:-]*").fullmatch, after_options))
+
+    @property
+    def shape(self) -> object:
+        """Return the command and the names of its options."""
+        return (*self.words, frozenset(it.partition("=")[0] for it in self.arguments if it.startswith("-")))
+
+
+class Checkout:
+    """A copy of the repository in which a shell runs commands, and vendors' programs parse them.
+
+    Terraform's folders are empty there, so that it fetches no provider.
+    """
+
+    def __init__(self, folder: Path, programs: Iterable[str]) -> None:
+        self.folder = copy_repository(folder / "here")
+        for path in self.folder.glob("**/*.tf"):
+            path.unlink()
+        self._bin = folder / "bin"
+        for path in (*(self._bin / name for name in programs), *(self.folder / name for name in HERE)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(STAND_IN)
+            path.chmod(0o755)
+        for name in UTILITIES:
+            (self._bin / name).symlink_to(shutil.which(name) or name)
+        for name in PACKAGED:
+            (self.folder / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / "dist" / name).touch()
+
+    def calls(self, text: str) -> list[Call]:
+        """Return the calls of programs in a shell script: with everything there that it asks for, and with nothing.
+
+        Of those with nothing, only the shapes that are new, without empty values.
+        """
+        found: dict[Call, None] = {}
+        for missing in ("", "yes"):
+            made = Path(tempfile.mkdtemp(dir=self._bin.parent))
+            environ = GIVEN | {"PATH": str(self._bin), "HOME": str(made), "CALLS": str(made), "MISSING": missing}
+            # BUCKET is a placeholder, and gcloud knows which letters a bucket's name has.
+            text = text.replace("BUCKET", "bucket")
+            command = ["sh"]
+            done = subprocess.run(
+                command,
+                input=text,
+                env=environ,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert "not found" not in done.stderr, done.stderr
+            for path in sorted(made.iterdir(), key=lambda it: it.stat().st_mtime_ns):
+                folder, program, *arguments = path.read_text().split("\0")[:-1]
+                call = Call(folder, program, tuple(arguments))
+                if not missing or ("" not in arguments and call.shape not in {it.shape for it in found}):
+                    found[call] = None
+        return list(found)
+
+
+@dataclass
+class Vendor:
+    """A vendor's program.
+
+    Attributes:
+        parsed: What it says once it has parsed a command, as a pattern.
+        environ: What keeps it from accounts and the network. ``HOME`` is an empty folder.
+        folder: The folder below the repository's where it is, if not on the PATH.
+        before: Arguments that go before all others.
+    """
+
+    parsed: str
+    environ: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
+    before: tuple[str, ...] = ()
+
+    def path(self, program: str) -> str | None:
+        """Return where the program is, or None."""
+        return shutil.which(program, path=str(ROOT / self.folder) if self.folder else None)
+
+    def says(self, call: Call, home: Path) -> str:
+        """Return what the program prints when it is called so, and its exit status."""
+        environ = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"} | self.environ
+        done = subprocess.run(
+            [self.path(call.program) or "", *self.before, *call.arguments],
+            env=environ,
+            cwd=call.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        return f"{done.stdout}{done.stderr}\nexit {done.returncode}"
