@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.provider_schemas import faults, provider_schemas, used
 from tests.support.terraform import ROOT, Configuration, Terraform, needs_terraform
 
 FOLDERS = {path.parts[len(ROOT.parts)]: path.parent for path in sorted(ROOT.glob("*_*/**/versions.tf"))}
@@ -40,6 +41,26 @@ def test_versions_of_providers_have_an_upper_bound(folder: Path) -> None:
     assert configuration.required.keys() == used
     for name in (f"{folder.relative_to(ROOT).parts[0]}/README.md", ".gitignore"):  # a fork commits it
         assert ".terraform.lock.hcl" in (ROOT / name).read_text()
+
+
+def test_oldest_and_newest_providers_have_the_arguments(folder: Path) -> None:
+    """By ``tests.support.provider_schemas``. AWS's oldest is run itself: tests/aws_lambda/test_terraform.py.
+
+    No registry of packages has IBM's, so its arguments are those that IBM documents.
+    """
+    configuration = Configuration(folder)
+    for name, provider in configuration.required.items():
+        least, below = re.findall(r"[\d.]+", provider["version"])
+        known = provider_schemas(folder.relative_to(ROOT).parts[0], name)
+        assert any(f"{version}.".startswith(f"{least}.") for version in known) or name in ("aws", "ibm")
+        assert any(version.split(".")[0] == str(int(below) - 1) for version in known) or name == "ibm"
+        for schemas in known.values():
+            for of_type, bodies in used(configuration, name).items():
+                for body in bodies:
+                    assert faults(body, schemas[of_type], of_type) == []
+                    assert faults({**body, "misspelt": "1"}, schemas[of_type], of_type) == [
+                        f"{of_type}.misspelt is unknown"
+                    ]
 
 
 def test_declarations_are_used_and_described(folder: Path) -> None:

@@ -4,8 +4,8 @@ The provider is replaced: each resource becomes a local value, an object of its 
 ``computed``, and Terraform evaluates all of them for a set of variables, with every function, condition, count,
 for_each and dynamic block. So each reference resolves, to an argument or to one of those attributes.
 
-Not validated: whether the provider and the cloud accept the names of resources and arguments and these values, and
-whether the permissions are sufficient.
+Not validated: whether the provider and the cloud accept these values, and whether the permissions are sufficient. The
+names of the arguments are in ``tests.support.provider_schemas``.
 """
 
 import json

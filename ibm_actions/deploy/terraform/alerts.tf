@@ -103,17 +103,18 @@ resource "ibm_logs_alert_definition" "more_than" {
     notify_on = "triggered_and_resolved"
     minutes   = 60
   }
-  notification_group {
-    group_by_keys = []
+  # It needs a webhook, so without one there is none.
+  dynamic "notification_group" {
+    for_each = ibm_logs_outgoing_webhook.alerts[*].external_id
+    content {
+      group_by_keys = []
 
-    dynamic "webhooks" {
-      for_each = ibm_logs_outgoing_webhook.alerts[*].external_id
-      content {
+      webhooks {
         notify_on = "triggered_and_resolved"
         minutes   = 60
 
         integration {
-          integration_id = webhooks.value
+          integration_id = notification_group.value
         }
       }
     }
@@ -168,17 +169,17 @@ resource "ibm_logs_alert_definition" "none_stored" {
     notify_on = "triggered_and_resolved"
     minutes   = 60
   }
-  notification_group {
-    group_by_keys = []
+  dynamic "notification_group" {
+    for_each = ibm_logs_outgoing_webhook.alerts[*].external_id
+    content {
+      group_by_keys = []
 
-    dynamic "webhooks" {
-      for_each = ibm_logs_outgoing_webhook.alerts[*].external_id
-      content {
+      webhooks {
         notify_on = "triggered_and_resolved"
         minutes   = 60
 
         integration {
-          integration_id = webhooks.value
+          integration_id = notification_group.value
         }
       }
     }
