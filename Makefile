@@ -120,7 +120,7 @@ hosts: $(HOSTS) ## Install what the platforms' own hosts run the adapters with, 
 
 # Each of them takes a minute to install, so they are not among the tools.
 vendors: ready/.venv/.dev $(VENDORS) ## Install the vendors' larger command lines, and parse all commands of the pages
-	@DT_VENDORS=yes .venv/bin/python -m pytest tests/docs/test_commands.py
+	@DT_VENDORS=yes .venv/bin/python -m pytest tests/docs/test_commands.py tests/contract/test_deployments.py
 
 lock: ready/.venv/.dev ## Pin all requirements (ARGS=--upgrade for newer versions)
 	@unset PIP_FIND_LINKS PIP_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL; \

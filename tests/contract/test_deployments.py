@@ -15,9 +15,12 @@ from cli.deployment import clouds
 from cli.main import app
 from cli.proof import Proof
 from tests.contract.deployed import Deployed, factories
+from tests.support.commands import PROGRAMS, Call, refused
 from tests.support.deliveries import SECRET
 
 FACTORIES = factories()
+# They parse what stand-ins are asked here. `tests.support.commands` says which programs there are.
+VENDORS = {"azure": "az", "gcp": "gcloud", "heroku": "heroku"}
 SECONDS = "150"
 
 
@@ -45,7 +48,7 @@ def test_every_deployment_has_an_entry() -> None:
 
 
 @pytest.mark.long
-def test_rotation_ends_with_the_new_secret_alone(deployed: Deployed) -> None:
+def test_rotation_ends_with_the_new_secret_alone(deployed: Deployed, tmp_path: Path) -> None:
     first = rotate(deployed, "--watch", "3")
     assert (first.exit_code, first.stderr) == (0, ""), first.output
     new, old = json.loads(deployed.text())
@@ -73,6 +76,13 @@ def test_rotation_ends_with_the_new_secret_alone(deployed: Deployed) -> None:
 
     output = "".join(result.output for result in (first, early, finished))
     assert not any(secret in text for secret in (new, old) for text in (output, str(deployed.commands)))
+    program = VENDORS.get(deployed.arguments[0], "")
+    if program in PROGRAMS and PROGRAMS[program].path(program):
+        # The file that had a secret is gone.
+        lines = [tuple(__file__ if word.startswith("/") else word for word in line) for line in deployed.commands]
+        calls = [Call(str(tmp_path), program, line) for line in lines]
+        assert calls
+        assert refused(calls, tmp_path) == {}
 
 
 def test_first_event_is_read_back_from_the_store(deployed: Deployed) -> None:

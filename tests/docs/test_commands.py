@@ -4,10 +4,8 @@
 tests with them.
 """
 
-import os
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,44 +14,14 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cli.main import app
-from tests.support.commands import Call, Checkout, Vendor
+from tests.support.commands import PROGRAMS, SLOW, VENDORS, Call, Checkout, refused
 from tests.support.found import targets
 from tests.support.pages import PAGES
 from tests.support.processes import ROOT
+from tests.support.sam import needs_tools, unknown_permissions
 
 pytestmark = pytest.mark.long
 
-AWS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-north-1"}
-AWS |= {"AWS_MAX_ATTEMPTS": "1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "SAM_CLI_TELEMETRY": "0"}
-GOOGLE = {"CLOUDSDK_CORE_PROJECT": "my-project", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
-NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:9"}
-VENDORS = {
-    "aws": Vendor(r"Could not connect to the endpoint URL|^\s*exit 1$", AWS, ".venv-aws/bin"),
-    "bq": Vendor(
-        "Cannot contact server",
-        GOOGLE | {"CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(ROOT / "heroku" / "Procfile")},
-        before=("--api", AWS["AWS_ENDPOINT_URL"]),
-    ),
-    "curl": Vendor(r"exit [67]$"),
-    "gcloud": Vendor("have an active account selected|Go to the following link|Updated property|^my-project$", GOOGLE),
-    "gh": Vendor(
-        "proxyconnect tcp|not a git repository", {"GH_TOKEN": "x", "GH_REPO": "a/b"} | NO_NETWORK, ".venv-ibm/bin"
-    ),
-    "openssl": Vendor("exit 0$"),
-    "sam": Vendor("Could not connect to the endpoint URL|Are you sure", AWS, ".venv-aws/bin"),
-    "terraform": Vendor("No (configuration|matching|outputs|state file)|empty directory|default credentials|exit 0$"),
-}
-# What takes a minute or more to install.
-SLOW = {
-    "az": Vendor(
-        "Please run 'az login'|login.microsoftonline.com|BicepLatestRelease", NO_NETWORK, ".venv-azure-cli/bin"
-    ),
-    "heroku": Vendor(
-        "ECONNREFUSED|ENOTFOUND|Cannot log in with HEROKU_API_KEY",
-        {"HEROKU_API_KEY": "x", "HEROKU_HOST": "http://127.0.0.1:9"},
-        "tests/support/heroku/node_modules/.bin",
-    ),
-}
 OWN = ("dtconn", "make", "python", "python3")
 # Not parsed: no package registry has the first three.
 OTHERS = ("azd", "ibmcloud", "ngrok", "azurite", "git", "node")
@@ -61,7 +29,6 @@ OTHERS = ("azd", "ibmcloud", "ngrok", "azurite", "git", "node")
 ELSEWHERE = {("aws", "logs", "tail"), ("az", "monitor", "app-insights", "query")}
 
 NAMES = ("README.md", "docs/deploying.md", *(f"{path.parent.name}/README.md" for path in ROOT.glob("*/package.toml")))
-PROGRAMS = VENDORS | (SLOW if os.environ.get("DT_VENDORS") else {})
 
 
 def shell(name: str) -> str:
@@ -89,16 +56,11 @@ def test_every_command_of_a_page_is_called(calls: list[Call]) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_vendor_parses_its_commands(program: str, calls: list[Call], tmp_path: Path) -> None:
-    vendor = PROGRAMS[program]
-    if vendor.path(program) is None:
+    if PROGRAMS[program].path(program) is None:
         pytest.skip(f"no {program}: make tools, make vendors, or install it")
-    ours = {call.shape: call for call in calls if call.program == program and call.words not in ELSEWHERE}
-    first = next(iter(ours.values()))
-    wrong = first._replace(arguments=(*first.arguments, "--no-such-option"))
-    with ThreadPoolExecutor(2) as pool:
-        says = dict(pool.map(lambda call: (call, vendor.says(call, tmp_path)), [wrong, *ours.values()]))
-    refused = {call for call, said in says.items() if not re.search(vendor.parsed, said, re.MULTILINE)}
-    assert refused == {wrong}, "\n".join(f"{call.arguments}: {says[call]}" for call in refused - {wrong})
+    ours = [call for call in calls if call.program == program and call.words not in ELSEWHERE]
+    assert refused(ours, tmp_path) == {}
+    assert refused([ours[0]._replace(arguments=(*ours[0].arguments, "--no-such-option"))], tmp_path) != {}
 
 
 def test_targets_and_options_of_our_own_commands_exist(calls: list[Call]) -> None:
@@ -127,3 +89,13 @@ def _parse(arguments: list[str]) -> None:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     group.commands[name].make_context(name, options)
+
+
+@needs_tools
+def test_aws_has_the_permissions_that_pages_name(tmp_path: Path) -> None:
+    """Those of the policies in commands, and those in the prose."""
+    text = "".join(PAGES[name].text for name in NAMES if name.startswith(("aws_", "docs/")))
+    named = set(re.findall(r"\b[a-z]+:[A-Z][A-Za-z]+\b", text))
+    assert named >= {"iam:PassRole", "dynamodb:PutItem", "sqs:DeleteMessage"}
+    statement = {"Effect": "Allow", "Action": [*named, "iam:PasRole"], "Resource": "*"}
+    assert unknown_permissions([statement], tmp_path) == {"Unknown action iam:PasRole"}

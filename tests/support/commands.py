@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import NamedTuple
 from tests.support.processes import ROOT
 from tests.support.repository import copy_repository
 
+# Of the machine: a test may put stand-ins before it.
+PATH = os.environ["PATH"]
 # Prints a name, or what a page looks for. Where MISSING is set, what one asks for is not there.
 STAND_IN = """#!/bin/sh
 printf '%s\\0' "$PWD" "${0##*/}" "$@" >"$(mktemp "$CALLS/XXXXXX")"
@@ -147,11 +150,11 @@ class Vendor:
 
     def path(self, program: str) -> str | None:
         """Return where the program is, or None."""
-        return shutil.which(program, path=str(ROOT / self.folder) if self.folder else None)
+        return shutil.which(program, path=str(ROOT / self.folder) if self.folder else PATH)
 
     def says(self, call: Call, home: Path) -> str:
         """Return what the program prints when it is called so, and its exit status."""
-        environ = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"} | self.environ
+        environ = {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8"} | self.environ
         done = subprocess.run(
             [self.path(call.program) or "", *self.before, *call.arguments],
             env=environ,
@@ -163,3 +166,46 @@ class Vendor:
             timeout=100,
         )
         return f"{done.stdout}{done.stderr}\nexit {done.returncode}"
+
+
+AWS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-north-1"}
+AWS |= {"AWS_MAX_ATTEMPTS": "1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "SAM_CLI_TELEMETRY": "0"}
+GOOGLE = {"CLOUDSDK_CORE_PROJECT": "my-project", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
+NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:9"}
+VENDORS = {
+    "aws": Vendor(r"Could not connect to the endpoint URL|^\s*exit 1$", AWS, ".venv-aws/bin"),
+    "bq": Vendor(
+        "Cannot contact server",
+        GOOGLE | {"CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(ROOT / "heroku" / "Procfile")},
+        before=("--api", AWS["AWS_ENDPOINT_URL"]),
+    ),
+    "curl": Vendor(r"exit [67]$"),
+    "gcloud": Vendor("have an active account selected|Go to the following link|Updated property|^my-project$", GOOGLE),
+    "gh": Vendor(
+        "proxyconnect tcp|not a git repository", {"GH_TOKEN": "x", "GH_REPO": "a/b"} | NO_NETWORK, ".venv-ibm/bin"
+    ),
+    "openssl": Vendor("exit 0$"),
+    "sam": Vendor("Could not connect to the endpoint URL|Are you sure", AWS, ".venv-aws/bin"),
+    "terraform": Vendor("No (configuration|matching|outputs|state file)|empty directory|default credentials|exit 0$"),
+}
+# What takes a minute or more to install.
+SLOW = {
+    "az": Vendor(
+        "Please run 'az login'|login.microsoftonline.com|BicepLatestRelease", NO_NETWORK, ".venv-azure-cli/bin"
+    ),
+    "heroku": Vendor(
+        "ECONNREFUSED|ENOTFOUND|Cannot log in with HEROKU_API_KEY",
+        {"HEROKU_API_KEY": "x", "HEROKU_HOST": "http://127.0.0.1:9"},
+        "tests/support/heroku/node_modules/.bin",
+    ),
+}
+PROGRAMS = VENDORS | (SLOW if os.environ.get("DT_VENDORS") else {})
+
+
+def refused(calls: Iterable[Call], home: Path) -> dict[Call, str]:
+    """Return the calls that their programs do not parse, one of each shape, and what those say."""
+    with ThreadPoolExecutor(2) as pool:
+        says = pool.map(
+            lambda call: (call, PROGRAMS[call.program].says(call, home)), {it.shape: it for it in calls}.values()
+        )
+        return {call: said for call, said in says if not re.search(PROGRAMS[call.program].parsed, said, re.MULTILINE)}
