@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.provider_schemas import faults, provider_schemas, used
-from tests.support.terraform import ROOT, Configuration, Terraform, needs_terraform
+from tests.support.terraform import ROOT, Configuration, Terraform, needs_terraform, provider_of
 
 FOLDERS = {path.parts[len(ROOT.parts)]: path.parent for path in sorted(ROOT.glob("*_*/**/versions.tf"))}
 
@@ -34,11 +34,8 @@ def test_versions_of_providers_have_an_upper_bound(folder: Path) -> None:
         assert bounds, name
         assert int(bounds[1]) < int(bounds[2]), name
     assert re.fullmatch(r'">= 1\.\d+"', terraform["required_version"])
-    used = {
-        body.get("provider", address.split("_")[0]).strip("${}").partition(".")[0]
-        for address, body in configuration.resources.items()
-    } - {"terraform"}
-    assert configuration.required.keys() == used
+    used = {provider_of(address, body) for address, body in configuration.resources.items()}
+    assert configuration.required.keys() == used - {"terraform"}
     for name in (f"{folder.relative_to(ROOT).parts[0]}/README.md", ".gitignore"):  # a fork commits it
         assert ".terraform.lock.hcl" in (ROOT / name).read_text()
 

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.terraform import META, ROOT, Configuration
+from tests.support.terraform import META, ROOT, Configuration, provider_of
 
 # By the folder of their documentation. The bindings have no ephemeral resources.
 KINDS = {"resource": "resources", "data": "data-sources"}
@@ -30,16 +30,19 @@ def used(configuration: Configuration, provider: str) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for kind, pages in KINDS.items():
         for block in configuration.files.get(kind, []):
-            for of_type, names in block.items():
-                if of_type.strip('"').startswith(f"{provider}_"):
-                    found.setdefault(f"{pages}/" + of_type.strip('"'), []).extend(names.values())
+            for quoted, names in block.items():
+                of_type = quoted.strip('"')
+                ours = [body for body in names.values() if provider_of(of_type, body) == provider]
+                if ours:
+                    found.setdefault(f"{pages}/{of_type}", []).extend(ours)
     return found
 
 
 def provider_schemas(adapter: str, provider: str) -> dict[str, Any]:
     """Return the arguments of each version of a provider that is described."""
-    paths = (ROOT / "tests" / adapter / "providers").glob(f"{provider}-*.json")
-    return {path.stem.partition("-")[2]: json.loads(path.read_text()) for path in paths}
+    paths = (ROOT / "tests" / adapter / "providers").glob("*.json")
+    named = {path.stem.rpartition("-")[::2]: path for path in paths}
+    return {version: json.loads(path.read_text()) for (name, version), path in named.items() if name == provider}
 
 
 def faults(body: Any, schema: Any, where: str) -> list[str]:
@@ -86,7 +89,9 @@ def main(folder: str, *wheels: str) -> None:
         for fqn, it in types.items():
             link = re.search(r"/docs/([\w-]+)/(\w+)#", json.dumps(it.get("properties", [])))
             if fqn.endswith("Config") and link:
-                configs.setdefault(f"{link[1]}/{name}_{link[2]}", []).append(fqn)
+                # Bindings of a beta have the whole name.
+                of_type = link[2] if name.endswith("-beta") else f"{name}_{link[2]}"
+                configs.setdefault(f"{link[1]}/{of_type}", []).append(fqn)
         # The shortest name is that of the type; the others are those of its blocks.
         types_used = used(Configuration(ROOT / folder), name)
         found = {of_type: reduced(types, min(configs[of_type], key=len)) for of_type in types_used}

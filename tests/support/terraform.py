@@ -30,6 +30,12 @@ PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False)
 META = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner"}
 
 
+def provider_of(address: str, body: Mapping[str, Any]) -> str:
+    """Return the name of the provider of a resource; its address may be its type alone."""
+    name: str = body.get("provider", address.partition("_")[0])
+    return name.strip("${}").partition(".")[0]
+
+
 class Configuration:
     """A parsed folder; ``computed`` is what the provider adds to the arguments, ``self``, of a type."""
 
