@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long
 
 OWN = ("dtconn", "make", "python", "python3")
 # Not parsed: no package registry has the first three.
-OTHERS = ("azd", "ibmcloud", "ngrok", "azurite", "git", "node")
+OTHERS = ("azd", "ibmcloud", "ngrok", "azurite", "git", "node", "sleep")
 # Not parsed either: only version 2 of the AWS CLI has the one, which no registry has, and an extension of az the other.
 ELSEWHERE = {("aws", "logs", "tail"), ("az", "monitor", "app-insights", "query")}
 
@@ -38,7 +38,7 @@ def shell(name: str) -> str:
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     checkout = Checkout(tmp_path_factory.mktemp("commands"), [*VENDORS, *SLOW, *OWN, *OTHERS])
-    scripts = [f"sh {path.relative_to(ROOT)} dt-receiver" for path in sorted(ROOT.glob("*/deploy.sh"))]
+    scripts = [f"sh {path.relative_to(ROOT)}" for path in sorted(ROOT.glob("*/deploy.sh"))]
     return [call for text in (*map(shell, NAMES), *scripts) for call in checkout.calls(text)]
 
 
@@ -93,8 +93,9 @@ def _parse(arguments: list[str]) -> None:
 
 @needs_tools
 def test_aws_has_the_permissions_that_pages_name(tmp_path: Path) -> None:
-    """Those of the policies in commands, and those in the prose."""
+    """Those in the prose, and those of the role of a workflow."""
     text = "".join(PAGES[name].text for name in NAMES if name.startswith(("aws_", "docs/")))
+    text += (ROOT / "aws_lambda" / "github.yaml").read_text()
     named = set(re.findall(r"\b[a-z]+:[A-Z][A-Za-z]+\b", text))
     assert named >= {"iam:PassRole", "dynamodb:PutItem", "sqs:DeleteMessage"}
     statement = {"Effect": "Allow", "Action": [*named, "iam:PasRole"], "Resource": "*"}

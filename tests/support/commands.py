@@ -26,7 +26,7 @@ PATH = os.environ["PATH"]
 STAND_IN = """#!/bin/sh
 printf '%s\\0' "$PWD" "${0##*/}" "$@" >"$(mktemp "$CALLS/XXXXXX")"
 case "$MISSING $*" in
-yes*get* | yes*show* | yes*info* | yes*"service-key dt-"*) exit 1 ;;
+yes*describe* | yes*get* | yes*list* | yes*show* | yes*info* | yes*"service-key dt-"*) exit 1 ;;
 *StackStatus*) echo ROLLBACK_COMPLETE ;;
 *"state list") printf '%s\\n' 'aws_dynamodb_table.events[0]' google_pubsub_topic.events ;;
 *) echo dt-receiver ;;
@@ -35,8 +35,10 @@ esac
 HERE = (".venv/bin/python", ".venv/bin/dtconn", "tests/support/node/node_modules/.bin/azurite")
 UTILITIES = (
     "awk",
+    "basename",
     "cat",
     "cp",
+    "cut",
     "date",
     "dirname",
     "grep",
@@ -47,6 +49,8 @@ UTILITIES = (
     "rm",
     "sed",
     "sh",
+    "sort",
+    "tee",
     "tr",
     "wc",
     "xargs",
@@ -180,13 +184,20 @@ VENDORS = {
         before=("--api", AWS["AWS_ENDPOINT_URL"]),
     ),
     "curl": Vendor(r"exit [67]$"),
-    "gcloud": Vendor("have an active account selected|Go to the following link|Updated property|^my-project$", GOOGLE),
+    "gcloud": Vendor(
+        "have an active account selected|default credentials|take you through|Go to the following link|Updated property"
+        "|^my-project$",
+        GOOGLE,
+    ),
     "gh": Vendor(
         "proxyconnect tcp|not a git repository", {"GH_TOKEN": "x", "GH_REPO": "a/b"} | NO_NETWORK, ".venv-ibm/bin"
     ),
     "openssl": Vendor("exit 0$"),
     "sam": Vendor("Could not connect to the endpoint URL|Are you sure", AWS, ".venv-aws/bin"),
-    "terraform": Vendor("No (configuration|matching|outputs|state file)|empty directory|default credentials|exit 0$"),
+    "terraform": Vendor(
+        "initialization required|No (configuration|matching|outputs|state file)|empty directory|default credentials"
+        "|exit 0$"
+    ),
 }
 # What takes a minute or more to install.
 SLOW = {
