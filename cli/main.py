@@ -3,9 +3,10 @@
 import json
 import secrets
 import shlex
+import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
@@ -13,12 +14,25 @@ import typer
 from cli import CommandError, backup, check, cloud, export, first_event, mirror, places, reading, rotate
 from cli.connectors import backfill, connect, doctor, status, switch, watch
 from cli.fail import fail
+from cli.output import guard
 from cli.secret import SECRET_FILE, Secret, SecretFile, find_secret
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        guard()
+        try:
+            return super().__call__(*arguments, **options)
+        finally:
+            # Here, because at the end of the process a failure would be a text of Python's.
+            if sys.stdout:
+                sys.stdout.flush()
+
+
+app = _App(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # tracebacks could show local variables, and one of them is the secret
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from cli import CommandError
-from cli.fail import fail, printing
+from cli.fail import fail
 from cli.places import find
 
 if TYPE_CHECKING:
@@ -197,11 +197,10 @@ def tail(
             )
         arriving = _arriving(reader, query)
         try:
-            with printing():
-                if as_json or not sys.stdout.isatty():
-                    _print_lines(arriving, as_json)
-                else:
-                    _show_live(arriving, max(limit, _LINES))
+            if as_json or not sys.stdout.isatty():
+                _print_lines(arriving, as_json)
+            else:
+                _show_live(arriving, max(limit, _LINES))
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
 
@@ -218,13 +217,12 @@ def _write(
     from cli.rows import write_csv, write_json
     from cli.tables import show
 
-    with printing():
-        if as_json:
-            write_json(map(to_row, found))
-        elif as_csv:
-            write_csv(map(to_row, found), columns)
-        else:
-            show(to_table(found), _NOTHING)
+    if as_json:
+        write_json(map(to_row, found))
+    elif as_csv:
+        write_csv(map(to_row, found), columns)
+    else:
+        show(to_table(found), _NOTHING)
 
 
 def _arriving(reader: "Reader", query: "Query") -> "Iterator[list[Event]]":

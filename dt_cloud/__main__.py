@@ -74,6 +74,9 @@ def main(
         ),
     ] = 0.0,
     max_connectors: Annotated[int, typer.Option(min=1, help="Connectors per project.", rich_help_panel="Choices")] = 10,
+    requests_per_second: Annotated[
+        float, typer.Option(min=0.2, help="Requests of each account.", rich_help_panel="Choices")
+    ] = 5.0,
 ) -> None:
     """Run DT Cloud on this machine: its API, its emulator, and Data Connectors that deliver with DT's retries.
 
@@ -97,6 +100,7 @@ def main(
         default_labels=tuple(default_label or ()),
         hidden_for=hidden_for,
         max_connectors=max_connectors,
+        requests_per_second=requests_per_second,
     )
     for host in allow_host or ():
         if not is_host(host):

@@ -174,12 +174,11 @@ class Accounts:
 
 
 class RateLimit:
-    """DT's limit of requests: 5 a second, in bursts of 25, for each account."""
+    """DT's limit of requests, for each account: so many a second, in bursts of five times as many."""
 
-    PER_SECOND = 5.0
-    BURST = 25.0
-
-    def __init__(self) -> None:
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._burst = 5 * per_second
         self._left: dict[str, tuple[float, float]] = {}
 
     def take(self, account: Account) -> None:
@@ -189,11 +188,11 @@ class RateLimit:
             ApiError: 429, with the seconds until the next request is allowed.
         """
         now = time.monotonic()
-        left, since = self._left.get(account.key_id, (self.BURST, now))
-        left = min(self.BURST, left + (now - since) * self.PER_SECOND)
+        left, since = self._left.get(account.key_id, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._per_second)
         if left < 1:
             self._left[account.key_id] = left, now
-            raise ApiError(429, "too many requests: 25 in 5 s", headers={"Retry-After": "1"})
+            raise ApiError(429, f"too many requests: {self._burst:.0f} in 5 s", headers={"Retry-After": "1"})
         self._left[account.key_id] = left - 1, now
 
 

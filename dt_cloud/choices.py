@@ -16,6 +16,7 @@ class Choices:
         backoff: ``formula``, 8 s x 2^(n-1) up to 1 h; or ``table``, which has 1,024 s for the sixth failure.
         hidden_for: Seconds, in real time, for which a new connector is answered 404.
         max_connectors: The maximum number of connectors per project.
+        requests_per_second: How many requests of an account are allowed, in bursts of five times as many.
     """
 
     signs: Literal["each", "once"] = "each"
@@ -25,6 +26,7 @@ class Choices:
     backoff: Literal["formula", "table"] = "formula"
     hidden_for: float = 0.0
     max_connectors: int = 10
+    requests_per_second: float = 5.0
 
     def is_success(self, status: int | None) -> bool:
         """Return whether a status acknowledges the event; None means no answer."""

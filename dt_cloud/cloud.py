@@ -58,7 +58,7 @@ class Cloud:
         self.clock = Clock(self.database, speed)
         local = base_url.replace("127.0.0.1", "localhost")
         self.accounts = Accounts(self.database, self.choices, (f"{base_url}/oauth2/token", f"{local}/oauth2/token"))
-        self.limit = RateLimit()
+        self.limit = RateLimit(self.choices.requests_per_second)
         self.devices = Devices(self.database)
         self.connectors = Connectors(self.database, self.choices, allowed_hosts)
         self.faults = Faults()

@@ -14,30 +14,25 @@ QUEUED = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """The time without deliveries.
+    """The time without deliveries, which ends when the connector is enabled.
 
     Attributes:
-        since: When the newest event arrived that is stored.
-        until: When the connector was enabled.
+        arrived: When the newest event arrived that is stored.
     """
 
-    since: datetime
-    until: datetime
+    arrived: datetime
 
     @property
-    def window(self) -> tuple[str, str]:
-        """Its begin and its end, in whole seconds."""
-        return f"{rfc3339(self.since)[:19]}Z", f"{rfc3339(self.until + timedelta(seconds=1))[:19]}Z"
+    def since(self) -> str:
+        """Its beginning, in whole seconds."""
+        return f"{rfc3339(self.arrived)[:19]}Z"
 
     def command(self, connector: Connector) -> str:
-        """Return the command that fetches what was missed."""
-        since, until = self.window
-        return (
-            f"dtconn backfill {connector.connector_id} --project {connector.project_id} --since {since} --until {until}"
-        )
+        """Return the command that fetches what was missed, until it is run: that is after the connector is enabled."""
+        return f"dtconn backfill {connector.argument} --since {self.since}"
 
     def __str__(self) -> str:
-        return f"{age((self.until - self.since).total_seconds())} ago, at {rfc3339(self.since)[:19]}Z"
+        return f"{age((datetime.now(UTC) - self.arrived).total_seconds())} ago, at {self.since}"
 
 
 def find_gap(source: str, connector: Connector, yes: bool) -> Gap | str:
@@ -51,5 +46,5 @@ def find_gap(source: str, connector: Connector, yes: bool) -> Gap | str:
     found = newest_events(source, yes)
     arrived = found.arrived.get(connector.project_id)
     if arrived:
-        return Gap(since=arrived, until=datetime.now(UTC))
+        return Gap(arrived=arrived)
     return found.fault or "no event of the project is among the newest ones"

@@ -9,7 +9,7 @@ import typer
 
 from cli import CommandError
 from cli.connectors.backfill import backfill
-from cli.connectors.client import Client
+from cli.connectors.client import ApiError, Client
 from cli.connectors.fresh import Freshness, freshness
 from cli.connectors.gap import Gap, find_gap
 from cli.connectors.options import (
@@ -53,22 +53,33 @@ def enable(
         client, connector = _find(project_id, chosen, "dataconnector.update")
         was_active = connector.status == ACTIVE
         gap = None if was_active else find_gap(source, connector, yes)
+        if gap and not quiet and not as_json:
+            # First, because an active connector does not tell any more that it was disabled.
+            _tell_gap(gap, connector)
         if not was_active:
-            connector = client.update(connector, status=ACTIVE)
+            try:
+                connector = client.update(connector, status=ACTIVE)
+            except ApiError as error:
+                if error.status is None and isinstance(gap, Gap):
+                    text = f"{error} What was missed is fetched by: {gap.command(connector)}"
+                    raise CommandError(text, error.exit_code) from None
+                raise
     found: dict[str, Any] = {"connector": connector.connector_id, "status": connector.status, "wasActive": was_active}
     if isinstance(gap, Gap):
-        found |= {"gapSince": gap.since.isoformat(), "backfill": gap.command(connector)}
+        found |= {"gapSince": gap.arrived.isoformat(), "backfill": gap.command(connector)}
     _tell(found, as_json, quiet, f"{connector.shown} is active.")
-    if gap and not quiet and not as_json:
-        if isinstance(gap, Gap):
-            typer.echo(f"The newest stored event arrived {gap}. What was missed can be fetched for 30 days:")
-            typer.echo(gap.command(connector))
-            if sys.stdin.isatty() and typer.confirm("Fetch it now?", err=True):
-                since, until = gap.window
-                backfill(since, connector.connector_id, connector.project_id, until, source, quiet=quiet)
-        else:
-            typer.echo(f"How long it was disabled is not known: {gap}. What was missed can be fetched for 30 days:")
-            typer.echo(f"dtconn backfill {connector.connector_id} --project {connector.project_id} --since TIME")
+    can_ask = not quiet and not as_json and sys.stdin.isatty()
+    if isinstance(gap, Gap) and can_ask and typer.confirm("Fetch it now?", err=True):
+        backfill(gap.since, connector.connector_id, connector.project_id, source=source)
+
+
+def _tell_gap(gap: Gap | str, connector: Connector) -> None:
+    if isinstance(gap, Gap):
+        typer.echo(f"The newest stored event arrived {gap}. What was missed can be fetched for 30 days:")
+        typer.echo(gap.command(connector))
+    else:
+        typer.echo(f"How long it was disabled is not known: {gap}. What was missed can be fetched for 30 days:")
+        typer.echo(f"dtconn backfill {connector.argument} --since TIME")
 
 
 def disable(

@@ -99,6 +99,7 @@ def test_a_port_in_use(cloud: DtCloud, tmp_path: Path) -> None:
         (["--backoff", "none"], "formula, table"),
         (["--hidden-for", "-1"], "--hidden-for"),
         (["--max-connectors", "0"], "--max-connectors"),
+        (["--requests-per-second", "0"], "--requests-per-second"),
         (["--port", "0"], "--port"),
         (["--allow-host", "https://x.y"], "a host alone"),
         (["--allow-host", "x.y", "--allow-host", "x.y:443"], "a host alone"),

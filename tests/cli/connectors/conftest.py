@@ -40,7 +40,8 @@ class Receiver:
 
 @pytest.fixture(scope="module")
 def module_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DtCloud]:
-    with dt_cloud(tmp_path_factory.mktemp("cloud")) as server:
+    # Without its limit of requests, for which every test would have to wait.
+    with dt_cloud(tmp_path_factory.mktemp("cloud"), "--requests-per-second", "10000") as server:
         yield server
 
 
@@ -80,7 +81,7 @@ def environment(cloud: DtCloud, role: str) -> dict[str, str]:
 
 @pytest.fixture
 def dtconn(cloud: DtCloud) -> Dtconn:
-    """Run dtconn with the variables that `make cloud` prints; each account has a request limit of its own."""
+    """Run dtconn with the variables that `make cloud` prints, for each role that may change something in turn."""
 
     def run(*arguments: str | Path, role: str = "", **environ: str | None) -> Result:
         role = role or next(_ROLES)

@@ -1,18 +1,14 @@
-"""What holds for every command that asks DT Cloud: roles, refusals, a time-out, a kill and another run."""
+"""What holds for every command that asks DT Cloud: roles and refusals. Their every step is in test_steps.py."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from cli.connectors import client
 from cli.connectors.options import connect_to_dt
 from tests.cli.connectors.between import Between
-from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
+from tests.cli.connectors.conftest import Dtconn, Receiver, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DEVELOPER, FIRST_PROJECT, Call, DtCloud, Loopback, Reply, loopback
-from tests.support.processes import spawn
 
 DONE, ILL, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 # The command, its last request to DT Cloud, and whether it changes anything.
@@ -77,50 +73,6 @@ def test_a_refusal_is_one_sentence_and_changes_nothing(
     assert result.exit_code == (WRONG if command in LOOKING else wanted), result.output
     assert "Traceback" not in result.output
     assert listed(cloud) == before
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_time_out_is_one_sentence(
-    dtconn: Dtconn,
-    cloud: DtCloud,
-    receiver: Receiver,
-    between: tuple[Between, Loopback],
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-) -> None:
-    there, server = between
-    assert dtconn("connect", receiver.url).exit_code == DONE
-    before = listed(cloud)
-    monkeypatch.setattr(client, "TIMEOUT", 1)
-    there.change = {("GET", "dataconnectors"): ["held", "held"]}
-    result = dtconn(*words(command, receiver), DT_API_URL=server.url)
-    assert result.exit_code == (WRONG if command in LOOKING else LATER), result.output
-    assert listed(cloud) == before
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_killed_it_can_be_run_again(
-    dtconn: Dtconn,
-    cloud: DtCloud,
-    receiver: Receiver,
-    between: tuple[Between, Loopback],
-    tmp_path: Path,
-    command: str,
-) -> None:
-    there, server = between
-    assert dtconn("connect", receiver.url).exit_code == DONE
-    there.change = {("GET", "dataconnectors"): ["held"]}
-    environ = environment(cloud, DEVELOPER) | {"DT_SIGNATURE_SECRET": SECRET, "DT_CLOUD_PROJECT": FIRST_PROJECT}
-    arguments = [sys.executable, "-m", "cli", *words(command, receiver)]
-    process = spawn(arguments, env=environ | {"DT_API_URL": server.url}, cwd=tmp_path)
-    try:
-        assert there.is_held.wait(60)
-    finally:
-        process.kill()
-        process.wait()
-    result = dtconn(*words(command, receiver))
-    assert result.exit_code == DONE, result.output
-    assert len(listed(cloud)) == (0 if command == "disconnect" else 1)
 
 
 def test_an_eleventh_connector_is_refused_with_the_command_that_makes_room(

@@ -1,7 +1,5 @@
-"""``dtconn connect`` over a network that is slow or ends, and killed at each step."""
+"""``dtconn connect`` over a network that is slow or ends."""
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ from cli.connectors import client
 from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DEVELOPER, FIRST_PROJECT, Call, DtCloud, Loopback, Reply, loopback
-from tests.support.processes import spawn
+from tests.support.dt_cloud import DEVELOPER, DtCloud, Loopback, loopback
+from tests.support.forks import start
 
 DONE, FAILED, WRONG, REFUSED, NOT_FOUND, LATER = range(6)
 
@@ -57,89 +55,19 @@ def test_a_twin_of_a_repeated_create_is_removed(
     assert [each["status"] for each in listed(cloud)] == ["ACTIVE"]
 
 
-@pytest.mark.parametrize("step", ["create", "proof", "change"])
-def test_killed_at_a_step_it_goes_on_when_run_again(
-    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, between: tuple[Between, Loopback], tmp_path: Path, step: str
+def test_killed_at_the_proof_it_goes_on_when_run_again(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, tmp_path: Path
 ) -> None:
-    there, server = between
+    """For its requests to DT's API, see test_steps.py."""
     endpoint = Between(receiver.program)
-    held = endpoint if step == "proof" else there
-    held.change = {
-        "create": {CREATE: ["held"]},
-        "proof": {("POST", "*"): ["held"]},
-        "change": {("PATCH", "*"): ["held"]},
-    }[step]
-    environ = environment(cloud, DEVELOPER) | {"DT_API_URL": server.url, "DT_SIGNATURE_SECRET": SECRET}
+    endpoint.change = {("POST", "*"): ["held"]}
     with loopback(endpoint) as front:
-        process = spawn([sys.executable, "-m", "cli", "connect", front.url], env=environ, cwd=tmp_path)
-        try:
-            assert held.is_held.wait(60)
-        finally:
-            process.kill()
-            process.wait()
-        assert len(listed(cloud)) == 1
+        process = start(
+            ["connect", front.url], environment(cloud, DEVELOPER) | {"DT_SIGNATURE_SECRET": SECRET}, tmp_path
+        )
+        assert endpoint.is_held.wait(60)
+        process.kill()
+        process.join()
+        assert [each["status"] for each in listed(cloud)] == ["USER_DISABLED"]
         assert dtconn("connect", front.url).exit_code == DONE
-    assert [each["status"] for each in listed(cloud)] == ["ACTIVE"]
-
-
-STEPS = [
-    ("GET", FIRST_PROJECT), ("GET", "permissions"), ("GET", "dataconnectors"), CREATE, ("PATCH", "*"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("step", "status"),
-    [
-        (step, status)
-        for step in STEPS
-        for status in (401, 403, 404, 409, 500)
-        if step == CREATE or status in (403, 500)
-    ],
-    ids=str,
-)
-def test_each_step_may_be_refused_and_the_command_run_again(
-    dtconn: Dtconn,
-    cloud: DtCloud,
-    receiver: Receiver,
-    between: tuple[Between, Loopback],
-    step: tuple[str, str],
-    status: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(client, "_PATIENCE", 0.0)
-    there, server = between
-
-    def refuse(call: Call) -> Reply | None:
-        last = call.path.partition("?")[0].rpartition("/")[2]
-        if call.method == step[0] and step[1] in (last, "*"):
-            quoted = cloud.accounts["project.developer"].secret if call.method == "GET" else SECRET
-            return Reply(status, json.dumps({"error": f"{quoted} is quoted", "code": status, "help": ""}).encode())
-        return there(call)
-
-    server.answering = refuse
-    result = dtconn("connect", receiver.url, role="project.developer", DT_API_URL=server.url)
-    assert result.exit_code == {401: REFUSED, 403: REFUSED, 404: NOT_FOUND}.get(status, LATER)
-    assert all(each["status"] == "USER_DISABLED" for each in listed(cloud))
-    server.answering = there
-    assert dtconn("connect", receiver.url, DT_API_URL=server.url).exit_code == DONE
-    assert [each["status"] for each in listed(cloud)] == ["ACTIVE"]
-
-
-@pytest.mark.parametrize("step", [("GET", "permissions"), ("PATCH", "*")], ids=str)
-def test_a_step_without_an_answer_is_one_sentence(
-    dtconn: Dtconn,
-    cloud: DtCloud,
-    receiver: Receiver,
-    between: tuple[Between, Loopback],
-    monkeypatch: pytest.MonkeyPatch,
-    step: tuple[str, str],
-) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", 3)
-    there, server = between
-    there.change[step] = ["held", "held"]
-    result = dtconn("connect", receiver.url, DT_API_URL=server.url)
-    assert result.exit_code == LATER
-    assert "did not answer in 3 s" in result.stderr
-    monkeypatch.setattr(client, "TIMEOUT", 60)
-    assert dtconn("connect", receiver.url, DT_API_URL=server.url).exit_code == DONE
     assert [each["status"] for each in listed(cloud)] == ["ACTIVE"]

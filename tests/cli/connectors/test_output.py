@@ -11,7 +11,11 @@ from typer.testing import CliRunner
 
 from cli.connectors import client, status
 from cli.main import app
-from tests.cli.connectors.conftest import Dtconn, Receiver
+from cli.output import CLOSED
+from tests.cli.connectors.conftest import Dtconn, Receiver, environment
+from tests.support.desk import SECRET
+from tests.support.dt_cloud import DEVELOPER, DtCloud
+from tests.support.forks import start
 from tests.support.pages import PAGES
 from tests.support.processes import ROOT
 
@@ -67,10 +71,36 @@ def test_output_without_a_terminal_is_plain(dtconn: Dtconn, receiver: Receiver) 
         assert "\x1b" not in dtconn(*arguments).output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",), ("status", "--help"), ("status",), ("status", "--json"), ("doctor",), ("connect", "{url}"),
+        ("connect", "{url}", "--dry-run"), ("watch", "--once"), ("sync", "--wait", "0"), ("disable", "--yes"),
+        ("disable", "--yes", "--json"), ("enable",), ("backfill", "--since", "1h", "--to", "sqlite:new.db"),
+        ("disconnect", "{url}", "--confirm", "dtconn"), ("rotate-secret", "local", "--url", "{url}", "--watch", "0"),
+        ("first-event", "local", "--url", "{url}"), ("send", "{url}"), ("events",), ("events", "--json"),
+        ("readings", "--csv"), ("latest",), ("tail",), ("check", "--silent", "1h"), ("cloud", "--help"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_closed_output_ends_it_quietly(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    assert dtconn("connect", receiver.url).exit_code == 0
+    if arguments[0] in ("watch", "enable"):
+        dtconn("disable", "--yes")
+    environ = environment(cloud, DEVELOPER) | {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": str(receiver.store)}
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/signature-secret").write_text(SECRET)
+    process = start([each.format(url=receiver.url) for each in arguments], environ, tmp_path, unread=True)
+    process.join(60)
+    assert (process.exitcode, (tmp_path / "output").read_text()) == (141, "")
+
+
 def test_exit_codes_are_those_of_the_page() -> None:
     rows = PAGES["docs/lifecycle.md"].table("exit code", "meaning")
     assert [int(code) for code, _ in rows] == [
-        status.WELL, status.ILL, status.UNKNOWN, client.REFUSED, client.NOT_FOUND, client.LATER, 130,
+        status.WELL, status.ILL, status.UNKNOWN, client.REFUSED, client.NOT_FOUND, client.LATER, 130, CLOSED,
     ]  # fmt: skip
 
 
