@@ -8,6 +8,8 @@ from deployed.contract import Deployment, Place
 from deployed.vendor import private_file
 from local.wiring import DATABASE, SECRET_FILE
 
+_CLONE = Path(__file__).resolve().parent.parent
+
 
 def find(_: Place) -> Deployment:
     """Return the receiver that `make run` starts."""
@@ -22,7 +24,7 @@ class _Local(Deployment):
         # By the same variables as `make run`, which have to be set here too.
         self.url = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
         # As `make run` was started: here, or else in this clone.
-        folder = Path() if SECRET_FILE.exists() else Path(__file__).resolve().parent.parent
+        folder = Path() if SECRET_FILE.exists() else _CLONE
         self.source = os.environ.get("DT_DATABASE") or str(folder / DATABASE)
         self._path = folder / SECRET_FILE
         self.secret_command = f"cat {self._path}"

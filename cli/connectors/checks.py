@@ -1,11 +1,11 @@
 """The causes that ``dtconn doctor`` looks for, each with the command that mends it."""
 
+import shlex
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from cli import CommandError
 from cli.answers import Kind, Said
 from cli.connectors.access import Access
 from cli.connectors.certificate import look_at
+from cli.connectors.clock import ahead
 from cli.connectors.endpoint import ask_signed, ask_unsigned
 from cli.connectors.matching import at_url
 from cli.connectors.options import check_organization
@@ -53,7 +54,7 @@ def of_project(connectors: Sequence[Connector], project: Project) -> Iterator[Fi
     """Yield what is to say of a project."""
     if len(connectors) >= MOST:
         text = f"{project.shown} has {len(connectors)} connectors, and DT Cloud allows {MOST}: an eleventh is refused."
-        yield Finding(NOTE, "room", text, "dtconn disconnect ID")
+        yield Finding(NOTE, "room", text, f"dtconn status --project {project.project_id}")
     try:
         line = check_organization(project)
     except CommandError as error:
@@ -86,17 +87,17 @@ def of_filter(
     measured = [kind for kind in withheld if kind not in _HOUSEKEEPING]
     if withheld:
         what = ", ".join(f"{kind} ({reported[kind]} devices)" for kind in measured or withheld)
-        options = "".join(f" --event {kind}" for kind in [*connector.events, *measured]) if measured else " --event all"
+        wanted = [*connector.events, *measured] if measured else ["all"]
         text = f"The filter withholds what the devices report: {printable(what)}."
-        yield Finding(NOTE, "events", text, f"dtconn connect URL{options}")
+        yield Finding(NOTE, "events", text, _connect(connector, *(f"--event={kind}" for kind in wanted)))
     else:
         yield Finding(OK, "events", "It sends every type that the devices report.")
     there = {name for each in devices for name in each.get("labels") or {}}
     missing = [name for name in labels if name in there and name not in connector.labels]
     if missing:
-        options = "".join(f" --label {name}" for name in [*connector.labels, *missing])
+        options = [f"--label={name}" for name in [*connector.labels, *missing]]
         text = f"The devices have labels that are not sent: {printable(', '.join(missing))}."
-        yield Finding(NOTE, "labels", text, f"dtconn connect URL{options}")
+        yield Finding(NOTE, "labels", text, _connect(connector, *options))
     else:
         yield Finding(OK, "labels", "It sends the labels that are wanted.")
 
@@ -106,7 +107,7 @@ def of_metrics(metrics: Metrics) -> Iterator[Finding]:
     counts = f"{metrics.successes:,} successes and {metrics.errors:,} errors in 3 h"
     if metrics.is_failing:
         text = f"{counts}: after five days like this, DT Cloud disables the connector."
-        yield Finding(ILL, "deliveries", text, "dtconn watch")
+        yield Finding(ILL, "deliveries", text)
     elif metrics.errors:
         yield Finding(NOTE, "deliveries", f"{counts}. What failed is sent again for 12 h.")
     else:
@@ -123,8 +124,13 @@ def of_metrics(metrics: Metrics) -> Iterator[Finding]:
         yield Finding(OK, "latency", f"99 % of the answers come within {metrics.p99:.1f} of {DEADLINE:.0f} s.")
 
 
-def of_endpoint(connector: Connector) -> Iterator[Finding]:
-    """Yield what the endpoint says: who answers, its certificate, its clock, and whether it takes the secret."""
+def of_endpoint(connector: Connector, dt_ahead: float | None) -> Iterator[Finding]:
+    """Yield what the endpoint says: who answers, its certificate, its clock, and whether it takes the secret.
+
+    Args:
+        connector: Its connector.
+        dt_ahead: How many seconds DT Cloud's clock is ahead of this machine's; None if unknown.
+    """
     if connector.kind != HTTP_PUSH:
         yield Finding(OK, "endpoint", f"It sends to {connector.kind}, which is not asked.")
         return
@@ -134,8 +140,9 @@ def of_endpoint(connector: Connector) -> Iterator[Finding]:
         yield Finding(ILL, "endpoint", said.text)
         return
     yield Finding(OK, "endpoint", f"The receiver answers in {said.seconds:.1f} s.")
-    yield from _clock(said)
-    yield from _secret(connector)
+    signed = ask_signed(connector, connector.secret) if connector.secret else None
+    yield _clock(said, signed, dt_ahead)
+    yield _secret(connector, signed)
 
 
 def _certificate(connector: Connector) -> Iterator[Finding]:
@@ -156,42 +163,62 @@ def _certificate(connector: Connector) -> Iterator[Finding]:
         yield Finding(OK, "certificate", f"It is trusted, for {found.days:.0f} more days.")
 
 
-def _clock(said: Said) -> Iterator[Finding]:
-    try:
-        skew = (parsedate_to_datetime(said.date) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        # A note, not UNKNOWN: the local receiver and Heroku's app send no Date, and are well.
-        yield Finding(NOTE, "clock", "Cannot tell: the endpoint's answers have no valid Date header.")
-        return
-    ahead = f"The endpoint's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+def _clock(said: Said, signed: Said | None, dt_ahead: float | None) -> Finding:
+    skew = ahead(said.date, time.time())
+    if skew is None:
+        # No UNKNOWN: the local receiver and Heroku's app send no Date, and are well.
+        if signed and signed.kind is Kind.STORED:
+            text = "took a token issued now: it is at most DT_LEEWAY, 60 s by default, behind this machine's."
+            return Finding(OK, "clock", f"The endpoint sends no valid Date header, but its clock {text}")
+        return Finding(NOTE, "clock", "Cannot tell: the endpoint sends no valid Date header.")
+    other = "this machine's" if dt_ahead is None else "DT Cloud's"
+    skew -= dt_ahead or 0.0
+    text = (
+        f"The endpoint's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {other}, by the Date header"
+    )
     if abs(skew) > _LEEWAY:
-        text = f"{ahead}: tokens seem expired, or not yet valid, after {_LEEWAY} s (DT_LEEWAY)."
-        yield Finding(ILL, "clock", text, "timedatectl set-ntp true")
-    elif abs(skew) > _SKEW:
-        yield Finding(NOTE, "clock", f"{ahead}.", "timedatectl set-ntp true")
-    else:
-        yield Finding(OK, "clock", "The endpoint's clock agrees with this machine's.")
-
-
-def _secret(connector: Connector) -> Iterator[Finding]:
-    if not connector.secret:
-        text = "The connector has none, so only DT's asymmetric signature protects the receiver."
-        yield Finding(NOTE, "secret", text, "dtconn connect URL")
-        return
-    said = ask_signed(connector, connector.secret)
-    if said.kind is Kind.STORED:
-        yield Finding(OK, "secret", "The receiver takes the connector's secret.")
-    elif said.kind is Kind.UNVERIFIED:
-        text = (
-            "The receiver refuses the connector's secret: it has another, or verifies DT's asymmetric signature alone."
+        return Finding(
+            ILL, "clock", f"{text}: tokens seem expired, or not yet valid, after {_LEEWAY} s (DT_LEEWAY). Set it there."
         )
-        yield Finding(ILL, "secret", text, "DT_SIGNATURE_SECRET=... dtconn connect URL")
-    else:
-        yield Finding(ILL, "secret", said.text)
+    if abs(skew) > _SKEW:
+        return Finding(NOTE, "clock", f"{text}. Set it there.")
+    return Finding(OK, "clock", f"The endpoint's clock agrees with {other}, by the Date header.")
 
 
-def of_machine(access: Access) -> Iterator[Finding]:
-    """Yield what on this machine misleads DT's client; dtconn itself keeps clear of it."""
+def _secret(connector: Connector, signed: Said | None) -> Finding:
+    if signed is None:
+        text = "The connector has none, so only DT's asymmetric signature protects the receiver."
+        return Finding(NOTE, "secret", text, _connect(connector))
+    if signed.kind is Kind.STORED:
+        return Finding(OK, "secret", "The receiver takes the connector's secret.")
+    if signed.kind is Kind.UNVERIFIED:
+        text = (
+            "The receiver refuses the connector's secret: it has another, or verifies DT's asymmetric signature alone. "
+            "Set DT_SIGNATURE_SECRET here to the receiver's, and connect again."
+        )
+        return Finding(ILL, "secret", text, _connect(connector))
+    return Finding(ILL, "secret", signed.text)
+
+
+def _connect(connector: Connector, *options: str) -> str:
+    """Return the command that changes a connector; with URL for an address that may have something secret in it."""
+    if not connector.url:  # a queue, which connect does not know
+        return ""
+    shown = shown_url(connector.url)
+    url = shown if shown == connector.url else "URL"
+    return shlex.join(["dtconn", "connect", url, *map(printable, options), "--project", connector.project_id])
+
+
+def of_machine(access: Access, dt_ahead: float | None) -> Iterator[Finding]:
+    """Yield what on this machine misleads DT's client; dtconn itself keeps clear of it.
+
+    Args:
+        access: Where DT's API is.
+        dt_ahead: How many seconds DT Cloud's clock is ahead of this machine's; None if unknown.
+    """
+    if dt_ahead is not None and abs(dt_ahead) > _SKEW:
+        text = f"This machine's clock is {abs(dt_ahead):.0f} s {'behind' if dt_ahead > 0 else 'ahead of'} DT Cloud's."
+        yield Finding(NOTE, "clock", text, "timedatectl set-ntp true")
     # What DT's client sends its requests with; it takes a while to import.
     from requests.utils import get_netrc_auth
 

@@ -124,7 +124,8 @@ def connect(
         require(client, project, *need, *(["emulator.create", "emulator.delete", "emulator.update"] if test else []))
         organization = check_organization(project)
         text = receiver.secret if receiver else None if no_secret else _secret(secret, find(secret_file))
-        present = _present(client, project, url, dry_run)
+        connectors = client.connectors(project.project_id)
+        present = _present(client, connectors, url, dry_run)
         wanted = _wanted(present, project, url, given, "" if no_secret else text)
         if test and not wanted.sends("touch"):
             raise CommandError("--test publishes a touch, which the filter withholds: add --event touch.", 2)
@@ -139,6 +140,9 @@ def connect(
         }
         if dry_run:
             _show(report, project, present, wanted, changes)
+            if present is None and len(connectors) >= MOST:
+                # Only DT Cloud knows its limit, so the real run asks it.
+                raise CommandError(f"DT Cloud refuses to create the Data Connector. {_room(project.project_id)}", 2)
             report.close()
             return
         if present is None:
@@ -269,9 +273,9 @@ def _text(connector: Connector, name: str) -> str:
 # ---- what is done ----
 
 
-def _present(client: Client, project: Project, url: str, dry_run: bool) -> Connector | None:
+def _present(client: Client, connectors: Sequence[Connector], url: str, dry_run: bool) -> Connector | None:
     """Return the connector of the URL, after the twins of an interrupted run are removed."""
-    found = at_url(client.connectors(project.project_id), url)
+    found = at_url(connectors, url)
     if not dry_run and found:
         found = _without_twins(client, found, found[0])
     return only_one(found, url)
@@ -308,9 +312,15 @@ def _create(client: Client, wanted: Connector, report: Report) -> Connector:
 def _with_room(error: ApiError, client: Client, wanted: Connector) -> CommandError:
     """Return the error; of a project that is full, with the command that makes room."""
     if error.status in (400, 409, 429) and len(client.connectors(wanted.project_id)) >= MOST:
-        text = f"{error} The project has {MOST} connectors: remove one by dtconn disconnect ID."
-        return CommandError(text, error.exit_code)
+        return CommandError(f"{error} {_room(wanted.project_id)}", error.exit_code)
     return error
+
+
+def _room(project_id: str) -> str:
+    return (
+        f"The project has {MOST} connectors, as many as DT Cloud allows: `dtconn status --project {project_id}` lists "
+        f"them, and `dtconn disconnect ID --project {project_id}` removes one."
+    )
 
 
 def _prove(present: Connector, wanted: Connector, report: Report, dt_can: bool) -> bool:

@@ -10,6 +10,7 @@ import typer
 from cli.connectors import checks
 from cli.connectors.checks import ILL, NOTE, OK, UNKNOWN, Finding
 from cli.connectors.client import ApiError, Client
+from cli.connectors.clock import ahead_of_here
 from cli.connectors.matching import choose
 from cli.connectors.options import AsJson, Chosen, ProjectId, Quiet, asking, connect_to_dt, find_project
 from cli.connectors.values import Connector, Project
@@ -52,11 +53,13 @@ def doctor(
 
 
 def _findings(client: Client, project: Project, chosen: str | None, labels: list[str]) -> Iterator[Finding]:
-    yield from checks.of_machine(client.access)
+    dt_ahead = ahead_of_here(client.access)
+    yield from checks.of_machine(client.access, dt_ahead)
     connectors = client.connectors(project.project_id)
     yield from checks.of_project(connectors, project)
     if not connectors:
-        yield Finding(ILL, "state", f"{project.shown} has no Data Connector.", "dtconn connect URL")
+        command = f"dtconn connect URL --project {project.project_id}"
+        yield Finding(ILL, "state", f"{project.shown} has no Data Connector.", command)
         return
     devices = client.devices(project.project_id)
     if not devices:
@@ -66,7 +69,7 @@ def _findings(client: Client, project: Project, chosen: str | None, labels: list
             checks.of_state(connector, connectors),
             _of_metrics(client, connector),
             checks.of_filter(connector, devices, labels),
-            checks.of_endpoint(connector),
+            checks.of_endpoint(connector, dt_ahead),
         ]
         for each in about:
             yield from _named(each, connector)

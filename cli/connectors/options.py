@@ -91,11 +91,14 @@ def require(client: Client, project: Project, *permissions: str) -> None:
     Raises:
         CommandError: A permission is missing; the text names it, and the role that has it.
     """
-    missing = sorted(set(permissions) - client.permissions(project.project_id))
+    granted = client.permissions(project.project_id)
+    missing = sorted(set(permissions) - granted)
     if missing:
+        # DT's documents name two roles that may create a connector.
+        role = "Project Administrator" if "dataconnector.update" in granted else "Project Developer"
         raise CommandError(
-            f"The service account has no {', '.join(missing)} in {project.shown}. It needs the role Project "
-            "Developer there: DT Studio, Service Accounts.",
+            f"The service account has no {', '.join(missing)} in {project.shown}. It needs the role {role} there: DT "
+            "Studio, Service Accounts.",
             3,
         )
 

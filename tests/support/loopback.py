@@ -148,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         if reply is None or reply is SILENT:
             self.close_connection = True
             return
-        self.send_response(reply.status)
+        # With a Date of its own, unless the reply has one.
+        (self.send_response_only if "Date" in reply.headers else self.send_response)(reply.status)
         basics = {"Content-Type": "application/json", "Content-Length": str(len(reply.content))}
         if operation:
             basics["x-amzn-RequestId"] = "T7QK"

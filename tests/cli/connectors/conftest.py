@@ -68,7 +68,8 @@ def client_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     keep_client(monkeypatch)
     # No var/signature-secret and no var/events.db of this clone.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.places._CLONE", tmp_path)
+    for module in ("cli.places", "local.deployment"):
+        monkeypatch.setattr(f"{module}._CLONE", tmp_path)
 
 
 Dtconn = Callable[..., Result]

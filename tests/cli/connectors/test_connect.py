@@ -1,6 +1,7 @@
 """``dtconn connect``, against DT Cloud on the desk and the real receiver."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from cli.connectors import client, trial
 from cli.connectors.access import load_access
 from core.receiver import UNVERIFIED
+from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver, listed
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import DEVELOPER, DEVICES, FIRST_PROJECT, Call, DtCloud, Reply, loopback
@@ -219,6 +221,23 @@ def test_roles_that_may_not_are_told_before_anything_is_changed(
         assert dtconn("connect", receiver.url, role=role).exit_code == DONE
 
 
+def test_a_developer_who_may_not_create_is_told_of_the_administrator(
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver
+) -> None:
+    """As DT's support article has it."""
+    there = Between(cloud)
+
+    def answer(call: Call) -> Reply:
+        reply = there(call)
+        assert reply
+        return replace(reply, content=reply.content.replace(b'"dataconnector.create"', b'"another"'))
+
+    with loopback(answer) as server:
+        result = dtconn("connect", receiver.url, DT_API_URL=server.url)
+    assert (result.exit_code, listed(cloud)) == (REFUSED, [])
+    assert "Project Administrator" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("environ", "code", "said"),
     [
@@ -269,10 +288,13 @@ def test_a_project_must_be_named_where_there_are_two(dtconn: Dtconn, receiver: R
 def test_an_eleventh_connector_is_refused_by_dt(dtconn: Dtconn, cloud: DtCloud, receiver: Receiver) -> None:
     for number in range(10):
         cloud.connector(f"http://127.0.0.1:9/{number}")
-    result = dtconn("connect", receiver.url)
-    assert result.exit_code == WRONG
-    assert "10" in result.stderr
-    assert len(listed(cloud)) == 10
+    for options in ((), ("--dry-run",), ("--dry-run", "--json")):
+        result = dtconn("connect", receiver.url, *options)
+        assert result.exit_code == WRONG
+        assert f"dtconn disconnect ID --project {FIRST_PROJECT}" in result.stderr
+        assert len(listed(cloud)) == 10
+    # There is room for what is there.
+    assert dtconn("connect", "http://127.0.0.1:9/0", "--dry-run").exit_code == DONE
 
 
 def test_two_connectors_of_the_user_are_not_touched(dtconn: Dtconn, cloud: DtCloud, receiver: Receiver) -> None:

@@ -1,7 +1,9 @@
 """``dtconn doctor``: each cause gets its verdict."""
 
 import json
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from cli.connectors.certificate import look_at
 from cli.connectors.checks import of_metrics
 from cli.connectors.values import Metrics
 from core.receiver import UNVERIFIED
+from tests.cli.connectors.between import Between
 from tests.cli.connectors.conftest import Dtconn, Receiver
 from tests.support.certificates import serving
 from tests.support.desk import SECRET
@@ -44,9 +47,9 @@ def test_a_connector_that_is_well(dtconn: Dtconn, connect: Callable[..., str]) -
     found = verdicts(dtconn, code=WELL)
     assert {topic: each["level"] for topic, each in found.items() if topic not in ("netrc", "proxy", "devices")} == {
         "organization": "ok", "state": "ok", "deliveries": "ok", "latency": "ok", "events": "ok", "labels": "ok",
-        "certificate": "note", "endpoint": "ok", "clock": "note", "secret": "ok",
+        "certificate": "note", "endpoint": "ok", "clock": "ok", "secret": "ok",
     }  # fmt: skip
-    assert found["clock"]["text"].startswith("Cannot tell")
+    assert "took a token issued now" in found["clock"]["text"]
     result = dtconn("doctor", role="project.user")
     assert result.exit_code == WELL
     assert "The receiver takes the connector's secret." in result.stdout
@@ -54,7 +57,7 @@ def test_a_connector_that_is_well(dtconn: Dtconn, connect: Callable[..., str]) -
 
 
 def test_no_connector_at_all(dtconn: Dtconn, cloud: DtCloud) -> None:
-    assert verdicts(dtconn, code=ILL)["state"]["command"] == "dtconn connect URL"
+    assert verdicts(dtconn, code=ILL)["state"]["command"] == f"dtconn connect URL --project {FIRST_PROJECT}"
 
 
 def test_a_disabled_connector(dtconn: Dtconn, connect: Callable[..., str]) -> None:
@@ -63,7 +66,7 @@ def test_a_disabled_connector(dtconn: Dtconn, connect: Callable[..., str]) -> No
 
 
 def test_types_that_the_filter_withholds_and_labels(
-    dtconn: Dtconn, cloud: DtCloud, connect: Callable[..., str]
+    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, connect: Callable[..., str]
 ) -> None:
     device = cloud.sensor("temperature", name="Kitchen", floor="2")
     cloud.publish(device, temperature={"value": 21.5})
@@ -71,8 +74,24 @@ def test_types_that_the_filter_withholds_and_labels(
     connect(events=["touch"], labels=[])
     found = verdicts(dtconn, "--label", "name", "--label", "floor", code=WELL)
     assert "temperature (1 devices)" in found["events"]["text"]
-    assert found["events"]["command"] == "dtconn connect URL --event touch --event temperature"
-    assert found["labels"]["command"] == "dtconn connect URL --label name --label floor"
+    for topic, options in (
+        ("events", ["--event=touch", "--event=temperature"]),
+        ("labels", ["--label=name", "--label=floor"]),
+    ):
+        words = shlex.split(found[topic]["command"])
+        assert words == ["dtconn", "connect", receiver.url, *options, "--project", FIRST_PROJECT]
+        # As it is printed, it mends.
+        assert dtconn(*words[1:]).exit_code == WELL
+    found = verdicts(dtconn, "--label", "name", "--label", "floor", code=WELL)
+    assert (found["events"]["level"], found["labels"]["level"]) == ("ok", "ok")
+
+
+def test_no_command_has_an_address_with_a_key(dtconn: Dtconn, cloud: DtCloud, connect: Callable[..., str]) -> None:
+    connect("http://127.0.0.1:9/?code=hidden", labels=[])
+    cloud.sensor("touch", name="Kitchen")
+    result = dtconn("doctor")
+    assert f"dtconn connect URL --label=name --project {FIRST_PROJECT}" in result.stdout
+    assert "hidden" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -130,6 +149,27 @@ def test_clock_skew(
     with loopback(answer) as server:
         connect(server.url)
         assert verdicts(dtconn, code=code)["clock"]["level"] == level
+
+
+def test_a_clock_is_compared_with_dts_not_with_this_machines(
+    dtconn: Dtconn, connect: Callable[..., str], cloud: DtCloud
+) -> None:
+    """As if this machine's were five minutes late: DT Cloud's and the endpoint's are ahead of it alike."""
+    date = {"Date": format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)}
+    there = Between(cloud)
+
+    def answer(call: Call) -> Reply:
+        found = there(call)
+        assert found
+        return replace(found, headers={**found.headers, **date})
+
+    with loopback(answer) as api, loopback(lambda _: Reply(401, UNVERIFIED.body, date)) as server:
+        connect(server.url)
+        result = dtconn("doctor", "--json", DT_API_URL=api.url)
+    found = [each for each in json.loads(result.stdout)["findings"] if each["topic"] == "clock"]
+    assert [each["level"] for each in found] == ["note", "ok"]
+    assert "behind DT Cloud's" in found[0]["text"]
+    assert "agrees with DT Cloud's" in found[1]["text"]
 
 
 def test_clock_of_an_endpoint_with_an_unreadable_date_cannot_be_told(

@@ -75,21 +75,6 @@ def test_a_refusal_is_one_sentence_and_changes_nothing(
     assert listed(cloud) == before
 
 
-def test_an_eleventh_connector_is_refused_with_the_command_that_makes_room(
-    dtconn: Dtconn, cloud: DtCloud, receiver: Receiver
-) -> None:
-    for number in range(10):
-        cloud.call(
-            "POST",
-            f"/projects/{FIRST_PROJECT}/dataconnectors",
-            {"type": "HTTP_PUSH", "httpConfig": {"url": f"http://127.0.0.1:{number + 1}"}},
-        )
-    result = dtconn("connect", receiver.url)
-    assert result.exit_code == WRONG
-    assert "dtconn disconnect ID" in result.stderr
-    assert len(listed(cloud)) == 10
-
-
 def test_the_command_that_mends_names_the_project(dtconn: Dtconn, receiver: Receiver) -> None:
     assert dtconn("connect", receiver.url.replace("http", "HTTP")).exit_code == DONE
     assert dtconn("disable", "--yes").exit_code == DONE
