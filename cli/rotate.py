@@ -3,6 +3,7 @@
 import secrets as random
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from cli import CommandError
 from cli.connectors.options import AsJson, Quiet
 from cli.connectors.signing import Signing, find_signing
 from cli.connectors.values import shown_url
+from cli.deployment import find_deployment
 from cli.remote import (
     Cloud,
     Name,
@@ -30,7 +32,7 @@ from cli.remote import (
 )
 from cli.report import Report
 from core.event import rfc3339
-from core.verify.secret_text import read_secrets
+from core.verify.secret_text import SecretText, read_secrets
 from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 from readers import ReaderError
@@ -106,10 +108,12 @@ def rotate_secret(
     if finish and (new or replace):
         raise typer.BadParameter("First the one, then the other.", param_hint="--finish")
     report = report_of(as_json, quiet, show)
-    with deployed(cloud, Place(name=name, project=project, region=region), url) as deployment:
+    place = Place(name=name, project=project, region=region)
+    with deployed(cloud, place, url) as deployment:
         need = ["dataconnector.read"] if finish else ["dataconnector.read", "dataconnector.update"]
         signing = None if no_connector else find_signing(deployment.url, *need)
-        rotation = _Rotation(deployment, signing, report, wait, deployment.settle_seconds if watch is None else watch)
+        watch = deployment.settle_seconds if watch is None else watch
+        rotation = _Rotation(deployment, lambda: find_deployment(cloud, place), signing, report, wait, watch)
         if finish:
             rotation.finish(now, yes)
         elif replace:
@@ -123,9 +127,16 @@ def rotate_secret(
 
 class _Rotation:
     def __init__(
-        self, deployment: Deployment, signing: Signing | None, report: Report, wait: float, watch: float
+        self,
+        deployment: Deployment,
+        find: Callable[[], Deployment],
+        signing: Signing | None,
+        report: Report,
+        wait: float,
+        watch: float,
     ) -> None:
         self._deployment = deployment
+        self._find = find
         self._signing = signing
         self._report = report
         report.found = {"url": shown_url(deployment.url), "isChanged": False}
@@ -134,7 +145,7 @@ class _Rotation:
 
     def start(self, wanted: str | None) -> None:
         """Have both secrets accepted, and the new one used."""
-        text = self._deployment.read_text()
+        text = self._read()
         found = self._usable(text)
         if len(found) == 2:
             self._report.say("A rotation is unfinished: both of its secrets stay, and no other is made.")
@@ -168,7 +179,7 @@ class _Rotation:
 
     def finish(self, now: bool, yes: bool) -> None:
         """Drop the old secret."""
-        text = self._deployment.read_text()
+        text = self._read()
         found = self._usable(text)
         if len(found) == 1:
             self._confirm({"secret": found[0]}, None)
@@ -186,7 +197,7 @@ class _Rotation:
 
     def replace(self, new: str) -> None:
         """Write a secret in place of a value that cannot be used."""
-        secrets, faults = read_secrets(self._deployment.read_text())
+        secrets, faults = read_secrets(self._read())
         if secrets and not faults:
             raise CommandError("The secret that is deployed can be used: leave --replace out.", 2)
         self._write(new)
@@ -197,8 +208,27 @@ class _Rotation:
         else:
             self._report.say(f"The new secret is accepted. Enter it in {_STUDIO} > Signature secret; --show prints it.")
 
+    def _read(self) -> str:
+        text = self._deployment.read_text()
+        # What is deployed as far as this command knows: what it read, and later what it wrote.
+        self._known = [read_secrets(text)]
+        return text
+
+    def _require_known(self, consequence: str) -> None:
+        """Check that no other command changed what is deployed; a platform may still show what was there before.
+
+        Found anew, because a deployment may have read which version of the secret is in use.
+        """
+        if read_secrets(self._find().read_text()) not in self._known:
+            raise CommandError(
+                f"The deployed secret was changed meanwhile, as by another rotation. {consequence} When the other has "
+                "ended, run the same command again."
+            )
+
     def _use(self, secret: str) -> str:
         """Have the Data Connectors sign with a secret; return their names, empty if there are none to change."""
+        if self._signing:
+            self._require_known("The Data Connector keeps its secret.")
         connectors = self._signing.use(secret) if self._signing else ()
         self._report.found["connectors"] = [each.connector_id for each in connectors]
         return ", ".join(each.shown for each in connectors)
@@ -241,6 +271,8 @@ class _Rotation:
             raise CommandError(f"{error.refused['secret']} Nothing was changed.") from None
 
     def _write(self, *secrets: str) -> None:
+        self._require_known("Nothing was changed.")
+        self._known.append(SecretText(secrets, ()))
         self._report.say(self._deployment.write_secrets(secrets))
         self._report.found["isChanged"] = True
         if todo := self._deployment.todo:
@@ -262,6 +294,7 @@ class _Rotation:
             if before is not None and ("old" in error.refused or "old" not in secrets):
                 self._put_back(before, reasons)
                 raise CommandError(f"{reasons} So the value before was put back. Try again later.") from None
+            self._require_known(reasons)
             todo = "" if before is None else f" {deployment.todo}"
             raise CommandError(f"{reasons} Nothing was taken away.{todo} Run the same command again.") from None
 
@@ -285,6 +318,7 @@ class _Rotation:
 
     def _put_back(self, before: str, reasons: str) -> None:
         try:
+            self._require_known(reasons)
             self._deployment.write_text(before)
         except (DeploymentError, ReaderError) as error:
             raise CommandError(f"{reasons} The value before could not be put back: {error}") from None

@@ -37,8 +37,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a folder without var/, and without settings in the environment."""
+    """Run in a folder without var/, also instead of the clone's, and without settings in the environment."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.places._CLONE", tmp_path)
     for name in [name for name in os.environ if name.startswith("DT_")]:
         monkeypatch.delenv(name)
 

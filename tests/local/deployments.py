@@ -13,7 +13,11 @@ from tests.support.restarts import restarting
 
 @contextmanager
 def local(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Deployed]:
-    request.getfixturevalue("monkeypatch").chdir(folder)
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    patch.chdir(folder)
+    # No var/ of this clone instead of a file that is not there.
+    for module in ("cli.places", "local.deployment"):
+        patch.setattr(f"{module}._CLONE", folder)
     path = folder / "var" / "signature-secret"
     path.parent.mkdir()
     path.write_text(secret)

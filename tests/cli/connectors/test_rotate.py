@@ -15,7 +15,8 @@ from tests.cli.connectors.conftest import Dtconn, environment, listed
 from tests.contract.deployed import Deployed
 from tests.local.deployments import local
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DEVELOPER, PROJECTS, Call, DtCloud, Reply, loopback
+from tests.support.dt_cloud import DEVELOPER, PROJECTS, Call, DtCloud, Reply, loopback, until
+from tests.support.forks import start
 from tests.support.loopback import DROPPED, SILENT
 from tests.support.processes import Requesting, spawn
 
@@ -247,6 +248,31 @@ def test_killed_at_a_step_it_goes_on_when_run_again(
     new = deployed.text() if options else json.loads(deployed.text())[0]
     assert (deployed.text() if options else json.loads(deployed.text())) == (before if options else [new, SECRET])
     assert secrets(cloud)[-1] == new
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", [REQUIRE, CONFIRM, MARK])
+def test_of_two_at_once_one_ends_and_the_connector_signs_with_what_is_accepted(
+    dtconn: Dtconn, cloud: DtCloud, deployed: Deployed, tmp_path: Path, step: int
+) -> None:
+    """The one waits before it writes, before it confirms, or before it changes the connector: the other writes."""
+    front = Front(deployed, step)
+    connected(cloud, deployed.url)
+    command = ["rotate-secret", "local", "--wait", "15", "--watch", "0", "--url"]
+    with loopback(front) as server:
+        number = connected(cloud, server.url)
+        process = start([*command, server.url], environment(cloud, DEVELOPER) | {"DT_API_URL": cloud.url}, tmp_path)
+        assert front.is_held.wait(120)
+        # As another person's rotation.
+        deployed.put(json.dumps([OTHER, SECRET]))
+        until(lambda: rotate(dtconn, deployed).exit_code == DONE)
+        process.join(120)
+        output = (tmp_path / "output").read_text()
+        assert (process.exitcode, "was changed meanwhile" in output) == (FAILED, True), output
+        assert json.loads(deployed.text()) == [OTHER, SECRET]
+        # Run again, it goes on with the other's.
+        assert dtconn(*command, server.url).exit_code == DONE
+        assert {each["httpConfig"]["signatureSecret"] for each in listed(cloud)} == {OTHER}, number
 
 
 @pytest.mark.parametrize(
