@@ -27,12 +27,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _checked(url: str | None) -> str | None:
     try:
         parts = urllib.parse.urlsplit(url or "https://example.com")
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_endpoint = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # urllib does not know what to do with a user name.
+        is_url = is_endpoint and "@" not in parts.netloc
     except ValueError:
         is_url = False
     if url is not None and not (is_url and _PLAIN(url)):
         # Not quoted: it may contain a secret.
-        raise typer.BadParameter("It must be a URL such as https://example.com/alarm.")
+        raise typer.BadParameter("It must be a URL such as https://example.com/alarm, without user name and password.")
     return url
 
 

@@ -119,9 +119,7 @@ def backfill(
         devices = sorted(client.devices(project.project_id), key=device_id)
         recognised = _verify(client, connector, devices, job, source) if verify else None
         if recognised and not quiet and not as_json:
-            known, compared = recognised
-            typer.echo(f"{known} of {compared} events of the day before are stored under the same id." if compared else
-                       "DT Cloud has no event of the day before to compare.")  # fmt: skip
+            typer.echo(f"{recognised[0]} of {recognised[1]} events of the day before are stored under the same id.")
         with open_writer(target) as writer:
             _run(client, connector, devices, job, writer, path)
     document: dict[str, Any] = {"connector": connector.connector_id, "since": job.since, "until": job.until,
@@ -146,7 +144,7 @@ def _window(since: str, until: str | None) -> tuple[datetime, datetime]:
     except ValueError as error:
         raise CommandError(f"--since and --until: {error}", 2) from None
     if gap >= end:
-        raise CommandError("--since must be before --until.", 2)
+        raise CommandError("--since must be before --until, or before now without it.", 2)
     if now - gap > KEPT:
         raise CommandError("DT Cloud keeps events for 30 days: name a later --since.", 2)
     return max(gap - QUEUED, now - KEPT), end
@@ -218,7 +216,7 @@ def _verify(
     """Return how many events of the day before the window are stored under the same key, and how many there are.
 
     Raises:
-        CommandError: None of them is: then a backfill would store everything a second time.
+        CommandError: None of them is: then a backfill would store everything a second time. Or there are none.
     """
     end = datetime.fromisoformat(job.since)
     known = compared = seen = 0
@@ -233,7 +231,10 @@ def _verify(
             seen += 1
             if seen == _DEVICES:
                 break
-    if compared and not known:
+    if not compared:
+        raise CommandError("DT Cloud has no event of the day before the window to compare. Nothing was written. Leave "
+                           "--verify out to fetch all the same.")  # fmt: skip
+    if not known:
         raise CommandError(
             f"None of {compared} events of the day before the window is stored under DT's id, so a backfill would "
             "store each event twice. Nothing was written. Is --from the store of this connector, and --since right?"

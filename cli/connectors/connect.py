@@ -1,5 +1,6 @@
 """``dtconn connect``: makes the Data Connector of a receiver, proven before DT Cloud sends to it."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,6 +38,9 @@ from core.spelling import nearest
 from deployed.contract import Place
 
 _NAME = "dtconn"
+# RFC 9110, 5.6.2: a token.
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_DT = ("host", "content-length", "content-type", "transfer-encoding", "x-dt-signature", "dt-asymmetric-signature")
 _FIELDS = ("status", "name", "events", "labels", "headers", "secret")
 
 
@@ -114,7 +118,7 @@ def connect(
         given = {
             "name": name,
             "events": _events(events),
-            "labels": None if labels is None else tuple(filter(None, labels)),
+            "labels": None if labels is None else tuple(dict.fromkeys(filter(None, labels))),
             "headers": _headers(headers),
         }
         if no_secret and not test:
@@ -174,8 +178,13 @@ def _checked_url(url: str, client: Client) -> str:
         parts = urlsplit(url)
         url = f"{parts.scheme}{url[len(parts.scheme) :]}" if url.isprintable() else ""
         is_endpoint = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_plain = not (parts.username or parts.password or parts.fragment)
     except ValueError:
-        is_endpoint = False
+        is_endpoint = is_plain = False
+    if is_endpoint and not is_plain:
+        # Not quoted, because of the password.
+        raise CommandError("URL must have no user name, no password and no fragment: what the receiver or its platform "
+                           "wants to know goes into the query, or into --header.", 2)  # fmt: skip
     if not is_endpoint or not is_secure_url(url):
         raise CommandError("URL must begin with https:// and name a host: DT Cloud sends over HTTPS only.", 2)
     if parts.scheme == "http" and not client.access.is_desk:
@@ -194,7 +203,7 @@ def _events(given: Sequence[str] | None) -> tuple[str, ...] | None:
         if each not in EVENT_TYPES and each != "all":
             meant = nearest(each, EVENT_TYPES)
             raise CommandError(f"--event: {each} is not an event type.{f' Do you mean {meant}?' if meant else ''}", 2)
-    return () if "all" in given else tuple(given)
+    return () if "all" in given else tuple(dict.fromkeys(given))
 
 
 def _headers(given: Sequence[str] | None) -> dict[str, str] | None:
@@ -203,9 +212,12 @@ def _headers(given: Sequence[str] | None) -> dict[str, str] | None:
     found = {}
     for each in filter(None, given):
         name, colon, value = each.partition(":")
-        if not colon or not name.strip() or not each.isprintable():
-            raise CommandError("--header must be NAME:VALUE.", 2)
-        found[name.strip()] = value.strip()
+        name = name.strip()
+        if not colon or not _HEADER.fullmatch(name) or not each.isprintable():
+            raise CommandError("--header must be NAME:VALUE, with a name such as x-functions-key.", 2)
+        if name.lower() in _OF_DT:
+            raise CommandError(f"--header: {name} is set by DT Cloud itself. Choose another name.", 2)
+        found[name] = value.strip()
     return found
 
 

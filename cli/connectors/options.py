@@ -1,6 +1,7 @@
 """The options that the commands for Data Connectors share."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -16,6 +17,16 @@ from cli.fail import fail
 from core.environment import parse_names
 
 _INTERRUPTED = 130
+# Ids are xids; older ones may be words.
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _checked_id(project_id: str | None) -> str | None:
+    """Return a project's id; end the command if it would change the path of a request."""
+    if project_id and not _ID.fullmatch(project_id):
+        fail(CommandError("--project must be a project's id, such as c0md3pm0p7bet3vico8g: DT Studio shows it.", 2))
+    return project_id
+
 
 ProjectId = Annotated[
     str | None,
@@ -23,6 +34,7 @@ ProjectId = Annotated[
         "--project",
         envvar="DT_CLOUD_PROJECT",
         metavar="ID",
+        callback=_checked_id,
         show_default="the only one that the account sees",
         help="The project.",
     ),

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from cli import CommandError
 from cli.connectors.client import ApiError, Client
 from cli.connectors.options import AsJson, ProjectId, Quiet, asking, connect_to_dt
+from cli.connectors.seen import Seen, State
 from cli.connectors.status import STATES
 from cli.connectors.values import ACTIVE, Connector, Metrics
 from cli.times import age
@@ -27,25 +29,8 @@ _EVERY = 60
 PATIENCE = timedelta(days=5)
 WARNINGS = (timedelta(hours=1), timedelta(days=1), timedelta(days=4))
 _EXEC_TIMEOUT = 60.0
-
-
-@dataclass(slots=True)
-class Seen:
-    """What was known of a connector at the last look.
-
-    Attributes:
-        status: Its status.
-        successes: Those of the three hours before.
-        errors: Likewise.
-        failing_since: Since when no success was seen, as RFC 3339; None while there are some.
-        warned: How many of `WARNINGS` were given.
-    """
-
-    status: str
-    successes: int = 0
-    errors: int = 0
-    failing_since: str | None = None
-    warned: int = 0
+# Changes kept for a webhook, or a command, that fails.
+_MOST_UNTOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +68,10 @@ def watch(
     DT Cloud disables a connector after five days without a success: warnings come after an hour, a day and four days.
     Run it where the receiver does not run: what stops the one would stop the other.
 
-    Exits 0 if all deliver, 1 if one is failing, disabled or deleted, 2 if that cannot be told or there is none; until
-    then it runs for ever, unless --once is given.
+    A change that the webhook or the command does not take is passed on again at the next look.
+
+    Exits 0 if all deliver, 1 if one is failing, disabled or deleted, 2 if that cannot be told or passed on, or there is
+    none; until then it runs for ever, unless --once is given.
 
     \b
     Examples:
@@ -94,13 +81,16 @@ def watch(
     """  # noqa: D301
     code = 0
     with asking(2):
-        outlet = _Outlet(as_json, quiet, _command(command), webhook)
+        program = _command(command)
         client = connect_to_dt()
-        seen = _read(state)
+        remembered = State.read(state)
+        outlet = _Outlet(as_json, quiet, program, webhook, remembered)
         try:
             while True:
-                code = _look(client, project_id, seen, outlet)
-                _write(state, seen)
+                code = _look(client, project_id, remembered, outlet)
+                if not outlet.pass_on():
+                    code = 2
+                remembered.write(state)
                 if once:
                     break
                 time.sleep(every)
@@ -111,13 +101,13 @@ def watch(
 
 @dataclass(slots=True)
 class _Outlet:
-    """Where changes are told, and whether it was told that DT Cloud does not answer."""
+    """Where changes are told."""
 
     as_json: bool
     quiet: bool
     command: list[str] | None
     webhook: str | None
-    is_blind: bool = False
+    state: State
 
     def tell(self, change: Change) -> None:
         document = asdict(change) | {"time": rfc3339(datetime.now(UTC))}
@@ -125,19 +115,39 @@ class _Outlet:
             print(json.dumps(document), flush=True)
         elif not self.quiet:
             print(f"{document['time'][:19]}Z  {change.text}", flush=True)
-        try:
-            if self.webhook:
-                post(self.webhook, document)
-            if self.command:
-                _run(self.command, document)
-        except CommandError as error:
-            # The next change is told all the same.
-            typer.echo(str(error), err=True)
+        for way in self._ways():
+            self.state.untold.setdefault(way, []).append(document)
+
+    def pass_on(self) -> bool:
+        """Pass on what is untold; what fails is kept for the next look. Return whether nothing failed."""
+        failed = False
+        for way, send in self._ways().items():
+            left, failure = [], None
+            for document in self.state.untold.pop(way, []):
+                try:
+                    send(document)
+                except CommandError as error:
+                    failure = error
+                    left.append(document)
+            if failure:
+                typer.echo(f"{failure} It gets the change again at the next look.", err=True)
+                self.state.untold[way] = left[-_MOST_UNTOLD:]
+                failed = True
+        return not failed
+
+    def _ways(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        webhook, command = self.webhook, self.command
+        ways: dict[str, Callable[[dict[str, Any]], None]] = {}
+        if webhook:
+            ways["webhook"] = lambda document: post(webhook, document)
+        if command:
+            ways["exec"] = lambda document: _run(command, document)
+        return ways
 
 
-def _look(client: Client, project_id: str | None, seen: dict[str, Seen], outlet: _Outlet) -> int:
+def _look(client: Client, project_id: str | None, state: State, outlet: _Outlet) -> int:
     """Look at every connector once, tell what changed, and return the exit code."""
-    is_ill, there = False, set()
+    is_ill, there, seen = False, set(), state.connectors
     try:
         projects = [project_id] if project_id else [each.project_id for each in client.projects()]
         connectors = [each for project in projects for each in client.connectors(project)]
@@ -152,11 +162,13 @@ def _look(client: Client, project_id: str | None, seen: dict[str, Seen], outlet:
             for change in changes:
                 outlet.tell(change)
     except ApiError as error:
-        if not outlet.is_blind:
+        if not state.is_blind:
             outlet.tell(Change("unknown", "", project_id or "", str(error)))
-        outlet.is_blind = True
+        state.is_blind = True
         return 2
-    outlet.is_blind = False
+    if state.is_blind:
+        outlet.tell(Change("recovered", "", project_id or "", "DT Cloud answers again."))
+    state.is_blind = False
     for key in [key for key in seen if key not in there and (not project_id or key.startswith(f"{project_id}/"))]:
         del seen[key]
         project, _, connector_id = key.partition("/")
@@ -239,10 +251,16 @@ def _command(text: str | None) -> list[str] | None:
 
 def _run(command: list[str], document: dict[str, Any]) -> None:
     # Without the account's credentials: a command that sends a mail needs none.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DT_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("DT_", "DTCONN_"))}
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
-            command, input=json.dumps(document).encode(), timeout=_EXEC_TIMEOUT, env=environ, check=False
+            # On standard error, because standard output has the changes alone.
+            command,
+            input=json.dumps(document).encode(),
+            stdout=2,
+            timeout=_EXEC_TIMEOUT,
+            env=environ,
+            check=False,
         )
     except OSError as error:
         raise CommandError(f"--exec: {command[0]} cannot be run: {error.strerror}.", 2) from None
@@ -250,24 +268,3 @@ def _run(command: list[str], document: dict[str, Any]) -> None:
         raise CommandError(f"--exec: {command[0]} did not end in {_EXEC_TIMEOUT:.0f} s.") from None
     if done.returncode:
         raise CommandError(f"--exec: {command[0]} ended with {done.returncode}.")
-
-
-def _read(path: Path) -> dict[str, Seen]:
-    try:
-        return {key: Seen(**each) for key, each in json.loads(path.read_text(encoding="utf-8")).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise CommandError(
-            f"{path} is not a state of dtconn watch. Remove it, or name another file with --state.", 2
-        ) from None
-
-
-def _write(path: Path, seen: dict[str, Seen]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({key: asdict(each) for key, each in seen.items()}), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}. Name another file with --state.") from None

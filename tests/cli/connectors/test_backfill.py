@@ -136,6 +136,13 @@ def test_killed_it_goes_on_with_the_next_device(cloud: DtCloud, dtconn: Dtconn, 
     assert rows(copy, day).keys() == day.published()
 
 
+def test_where_nothing_can_be_compared_verify_stops_it(cloud: DtCloud, dtconn: Dtconn, day: Day, copy: Path) -> None:
+    # DT Cloud keeps events for 30 days, so it has none of the day before.
+    result = dtconn("backfill", day.number, "--since", "30d", "--from", copy, "--verify")
+    assert (result.exit_code, result.stdout) == (FAILED, "")
+    assert "Leave --verify out" in result.stderr
+
+
 def test_ids_that_are_not_recognised_stop_it(dtconn: Dtconn, day: Day, tmp_path: Path, receiver: Receiver) -> None:
     with running("local", {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": "other.db"}, tmp_path):
         pass

@@ -53,7 +53,8 @@ def test_again_changes_nothing_and_then_only_what_is_given(dtconn: Dtconn, cloud
     result = dtconn("connect", receiver.url + "/", "--json")
     assert (result.exit_code, json.loads(result.stdout)["changes"]) == (DONE, []), result.output
     assert listed(cloud) == before
-    result = dtconn("connect", receiver.url, "--event", "touch", "--label", "floor", "--json")
+    twice = ["--event", "touch", "--label", "floor"] * 2
+    result = dtconn("connect", receiver.url, *twice, "--json")
     assert json.loads(result.stdout)["changes"] == ["events", "labels"]
     (after,) = listed(cloud)
     assert after == before[0] | {"events": ["touch"], "labels": ["floor"]}
@@ -264,7 +265,10 @@ def test_wrong_settings_get_one_sentence_and_change_nothing(
     "arguments",
     [
         ["ftp://example.com"], ["http://example.com"], ["https://"], ["http://127.0.0.1:99999"], ["127.0.0.1:8000"],
+        ["http://somebody:hidden@127.0.0.1:9"], ["http://127.0.0.1:9/#here"],
+        ["http://127.0.0.1:9", "--project", "../p"],
         ["http://127.0.0.1:9", "--event", "temprature"], ["http://127.0.0.1:9", "--header", "no-colon"],
+        ["http://127.0.0.1:9", "--header", "a b:hidden"], ["http://127.0.0.1:9", "--header", "X-DT-Signature:hidden"],
         ["http://127.0.0.1:9", "--test", "--event", "temperature"],
     ],
 )  # fmt: skip
@@ -272,6 +276,7 @@ def test_wrong_arguments_change_nothing(dtconn: Dtconn, cloud: DtCloud, argument
     result = dtconn("connect", *arguments)
     assert (result.exit_code, result.stdout) == (WRONG, "")
     assert len(result.stderr.strip().splitlines()) == 1
+    assert "hidden" not in result.stderr
     assert listed(cloud) == []
 
 

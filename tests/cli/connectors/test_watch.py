@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from cli.connectors import watch
+from cli.connectors.seen import Seen
 from cli.connectors.values import ACTIVE, SYSTEM_DISABLED, Connector, Metrics
-from cli.connectors.watch import Seen, step
+from cli.connectors.watch import step
 from core.event import rfc3339
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DtCloud, always, loopback, ok, until
+from tests.support.dt_cloud import DtCloud, Reply, always, loopback, ok, until
+from tests.support.loopback import DROPPED, in_turn
 from tests.support.processes import spawn
 
 WELL, ILL, UNKNOWN = range(3)
@@ -61,9 +64,10 @@ def test_warnings_come_at_an_hour_a_day_and_four_days(
         until(lambda: any(each["attempts"] for each in cloud.deliveries(connector=number)))
         assert [each["kind"] for each in changes(look(dtconn))] == ["failing"]
         state = tmp_path / "var/watch.json"
-        ((key, seen),) = json.loads(state.read_text()).items()
+        remembered = json.loads(state.read_text())
+        (seen,) = remembered["connectors"].values()
         seen |= {"failing_since": rfc3339(datetime.now(UTC) - timedelta(hours=hours)), "warned": warned}
-        state.write_text(json.dumps({key: seen}))
+        state.write_text(json.dumps(remembered))
         result = look(dtconn)
         assert result.exit_code == ILL
         assert [each["kind"] for each in changes(result)] == ["failing"] * told
@@ -113,12 +117,46 @@ def test_exec_and_webhook_get_the_change_and_no_credentials(
     assert told.endswith("[]\n")
 
 
-@pytest.mark.parametrize("command", ["exit-with-an-error-that-is-not-there", "false"])
-def test_an_exec_that_fails_is_a_sentence(dtconn: Dtconn, cloud: DtCloud, command: str) -> None:
+@pytest.mark.parametrize("command", ["exit-with-an-error-that-is-not-there", "false", "sleep 9"])
+def test_an_exec_that_fails_gets_the_change_again(
+    dtconn: Dtconn, cloud: DtCloud, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(watch, "_EXEC_TIMEOUT", 0.5)
     cloud.connector("http://127.0.0.1:9", status="USER_DISABLED")
-    result = look(dtconn, "--exec", command)
-    assert result.exit_code == ILL
-    assert result.stderr.startswith(f"--exec: {command} ")
+    for told in (1, 0):
+        result = look(dtconn, "--exec", command)
+        assert (result.exit_code, len(changes(result))) == (UNKNOWN, told)
+        assert result.stderr.startswith(f"--exec: {command.split()[0]} ")
+    assert look(dtconn, "--exec", "cp /dev/stdin told").exit_code == ILL
+    assert json.loads(Path("told").read_text())["kind"] == "state"
+
+
+def test_a_webhook_that_is_down_gets_each_change_when_it_is_up_and_no_other_way_gets_it_twice(
+    dtconn: Dtconn, cloud: DtCloud
+) -> None:
+    cloud.connector("http://127.0.0.1:9", status="USER_DISABLED")
+    with loopback(in_turn(Reply(500), DROPPED, Reply(200))) as server:
+        ways = ("--webhook", server.url, "--exec", "sh -c 'cat >>told; echo >>told'")
+        first = look(dtconn, *ways)
+        assert (first.exit_code, first.stderr) == (
+            UNKNOWN, "The webhook answered 500. It gets the change again at the next look.\n",
+        )  # fmt: skip
+        dtconn("enable", "--quiet")
+        codes = [look(dtconn, *ways).exit_code for _ in range(3)]
+    assert codes == [UNKNOWN, WELL, WELL]
+    kinds = [call.parameters["text"][-20:] for call in server.calls]
+    assert len(kinds) == 4
+    assert len(set(kinds)) == 2
+    assert len(Path("told").read_text().splitlines()) == 2
+
+
+def test_a_cloud_that_does_not_answer_is_told_once_and_so_is_its_return(dtconn: Dtconn, cloud: DtCloud) -> None:
+    cloud.connector("http://127.0.0.1:9")
+    found = [
+        look(dtconn, **environ) for environ in ({"DT_API_KEY_SECRET": "wrong"}, {"DT_API_KEY_SECRET": "wrong"}, {}, {})
+    ]
+    assert [[each["kind"] for each in changes(result)] for result in found] == [["unknown"], [], ["recovered"], []]
+    assert [result.exit_code for result in found] == [UNKNOWN, UNKNOWN, WELL, WELL]
 
 
 def test_what_hides_the_answer_is_2(dtconn: Dtconn, tmp_path: Path) -> None:
@@ -126,10 +164,12 @@ def test_what_hides_the_answer_is_2(dtconn: Dtconn, tmp_path: Path) -> None:
     assert look(dtconn, "--exec", "'").exit_code == UNKNOWN
     result = look(dtconn, DT_API_KEY_SECRET="wrong")
     assert (result.exit_code, changes(result)[0]["kind"]) == (UNKNOWN, "unknown")
-    (tmp_path / "state.json").write_text("[]")
-    result = look(dtconn, "--state", str(tmp_path / "state.json"))
-    assert result.exit_code == UNKNOWN
-    assert "--state" in result.stderr
+    warned = {"connectors": {"p/c": {"status": "ACTIVE", "warned": "x"}}, "isBlind": False, "untold": {}}
+    for other in ("[]", "{}", "", json.dumps(warned)):
+        (tmp_path / "state.json").write_text(other)
+        result = look(dtconn, "--state", str(tmp_path / "state.json"))
+        assert result.exit_code == UNKNOWN
+        assert "--state" in result.stderr
 
 
 def test_it_runs_until_it_is_interrupted(cloud: DtCloud, tmp_path: Path) -> None:
