@@ -90,13 +90,20 @@ def first_event(
         )
     report.found = {
         "url": shown_url(deployment.url),
-        "source": deployment.source,
+        "source": _without_password(deployment.source),
         "key": stored.key,
         "receivedAt": rfc3339(stored.received_at),
         "signedBy": stored.signed_by,
         "secretCommand": deployment.secret_command,
     }
     report.close()
+
+
+def _without_password(source: str) -> str:
+    from readers.sources import identity, scheme_of
+
+    # The others have no password: who is logged in may read them.
+    return identity(source) if scheme_of(source) == "postgres" else source
 
 
 def _line(event: Event) -> str:

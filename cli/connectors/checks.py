@@ -232,4 +232,6 @@ def of_machine(access: Access, dt_ahead: float | None) -> Iterator[Finding]:
             text = "A proxy is set, and DT's Python client asks it for this machine's own addresses too."
             yield Finding(NOTE, "proxy", text, f"export NO_PROXY={access.host}")
         else:
-            yield Finding(NOTE, "proxy", f"{access.host} is asked through the proxy {shown_url(proxy)}.")
+            yield Finding(
+                NOTE, "proxy", f"{access.host} is asked through the proxy {shown_url(proxy)}, endpoints are not."
+            )

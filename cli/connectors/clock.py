@@ -9,7 +9,7 @@ from http.client import HTTPException
 
 from cli.connectors.access import Access
 
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 
 
 def ahead_of_here(access: Access) -> float | None:

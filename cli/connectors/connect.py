@@ -316,7 +316,10 @@ def _create(client: Client, wanted: Connector, report: Report) -> Connector:
     if made is None:
         assert failure
         raise failure
-    _without_twins(client, found, made)
+    # Of several the oldest, by its id: whoever else runs this command now keeps the same.
+    made = min([made, *twins(found, made)], key=lambda each: each.connector_id)
+    # Its URL may have others by now: then none is switched on.
+    only_one(_without_twins(client, found, made), wanted.url)
     report.say(f"{made.shown} is created, and disabled until the endpoint is proven.")
     return made
 

@@ -41,7 +41,7 @@ class Receiver:
     """
 
     url: str
-    source: str
+    source: str = field(repr=False)
     secret: str | None = field(repr=False)
 
 

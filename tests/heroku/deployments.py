@@ -16,12 +16,15 @@ from tests.support.restarts import restarting
 from tests.support.vendors import Command, RefusedError, vendor
 
 APP, TOKEN = "my-app", "the-token-of-the-cli"
+PASSWORD = "the-password-of-the-database"
 
 
 @contextmanager
 def app(secret: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Deployed]:
     server: Postgres = request.getfixturevalue("postgres")
-    config = {"DATABASE_URL": server.create_database(), "DT_SIGNATURE_SECRET": secret}
+    # The server wants no password, and takes any.
+    database = server.create_database().replace("@", f":{PASSWORD}@")
+    config = {"DATABASE_URL": database, "DT_SIGNATURE_SECRET": secret}
     with restarting("heroku", folder) as program:
         program.start(config)
 

@@ -1,14 +1,18 @@
 """An app without a name is the one that dist/heroku is pushed to; a refusal of Heroku's API is a sentence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import heroku.deployment
+from cli import main
 from cli.deployment import find_deployment
 from deployed import DeploymentError
 from deployed.contract import Place
+from tests.heroku.deployments import PASSWORD, app
 from tests.support.deliveries import SECRET
 from tests.support.loopback import Reply, loopback
 from tests.support.vendors import Command, vendor
@@ -23,6 +27,17 @@ def answer(command: Command) -> Any:
         case ["auth:token"]:
             return "a-token"
     raise AssertionError(command.line)
+
+
+def test_the_json_of_the_first_event_has_no_password_of_the_database(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with app(SECRET, tmp_path, request) as found:
+        command = ["first-event", *found.arguments, "--url", found.url, "--json"]
+        result = CliRunner().invoke(main.app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["source"].startswith("postgres://127.0.0.1:")
+    assert PASSWORD not in result.output
 
 
 @pytest.mark.parametrize(

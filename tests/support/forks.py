@@ -41,8 +41,12 @@ def _context() -> ForkServerContext:
 
 
 def _run(arguments: list[str], environ: dict[str, str], folder: Path, unread: bool) -> None:
+    from cli import places
     from cli.main import app
+    from local import deployment
 
+    # No var/ of this clone.
+    places._CLONE = deployment._CLONE = folder
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

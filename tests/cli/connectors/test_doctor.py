@@ -20,6 +20,7 @@ from tests.cli.connectors.conftest import Dtconn, Receiver
 from tests.support.certificates import serving
 from tests.support.desk import SECRET
 from tests.support.dt_cloud import FIRST_PROJECT, Call, DtCloud, Reply, loopback
+from tests.support.loopback import DROPPED
 
 WELL, ILL, UNKNOWN = range(3)
 
@@ -163,6 +164,14 @@ def test_a_clock_is_compared_with_dts_not_with_this_machines(
         assert found
         return replace(found, headers={**found.headers, **date})
 
+    def silent_clock(call: Call) -> Reply | None:
+        return DROPPED if call.path == "/v2" else there(call)
+
+    with loopback(silent_clock) as api, loopback(lambda _: Reply(401, UNVERIFIED.body, date)) as server:
+        number = connect(server.url)
+        clock = verdicts(dtconn, code=ILL, DT_API_URL=api.url)["clock"]
+        assert "ahead of this machine's" in clock["text"]
+        cloud.desk("DELETE", f"/connectors/{number}")
     with loopback(answer) as api, loopback(lambda _: Reply(401, UNVERIFIED.body, date)) as server:
         connect(server.url)
         result = dtconn("doctor", "--json", DT_API_URL=api.url)

@@ -168,7 +168,8 @@ class Bench:
         result = self.run()
         assert result.exit_code == DONE, result.output
         self.wanted = self.state()
-        return dict(enumerate(self.api.requests, 1))
+        # Without that for DT's clock, which the doctor can do without.
+        return {step: where for step, where in enumerate(self.api.requests, 1) if where != "GET /v2"}
 
     def again(self) -> None:
         """Run it again, and check that it has left what it leaves undisturbed."""
