@@ -70,8 +70,11 @@ def load_access(environ: Mapping[str, str] | None = None) -> Access:
         "DT_OIDC_TOKEN_ENDPOINT": found.get("DT_OIDC_TOKEN_ENDPOINT") or tokens or TOKENS,
     }
     for name, url in addresses.items():
-        if not is_secure_url(url):
-            raise CommandError(f"{name} must begin with https://, or be on this machine.", 2)
+        if not _is_address(url):
+            raise CommandError(
+                f"{name} must begin with https://, or be on this machine, such as {API}: without user name and query.",
+                2,
+            )
     access = Access(
         api=_with_version(addresses["DT_API_URL"]),
         emulator=_with_version(addresses["DT_EMULATOR_URL"]),
@@ -120,6 +123,15 @@ def _credentials_file(path: Path) -> tuple[str, str, str, str | None]:
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
     raise CommandError(f"{_FILE} must name a JSON file with serviceAccount: keyId, secret, email, tokenEndpoint.", 2)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_valid and is_secure_url(url) and not (parts.username or parts.password or parts.query or parts.fragment)
 
 
 def _with_version(url: str) -> str:

@@ -86,7 +86,8 @@ def test_output_without_a_terminal_is_plain(dtconn: Dtconn, receiver: Receiver) 
 def test_a_closed_output_ends_it_quietly(
     dtconn: Dtconn, cloud: DtCloud, receiver: Receiver, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    assert dtconn("connect", receiver.url).exit_code == 0
+    for preparation in ("connect", "send"):
+        assert dtconn(preparation, receiver.url).exit_code == 0
     if arguments[0] in ("watch", "enable"):
         dtconn("disable", "--yes")
     environ = environment(cloud, DEVELOPER) | {"DT_SIGNATURE_SECRET": SECRET, "DT_DATABASE": str(receiver.store)}
