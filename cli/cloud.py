@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import CommandError
+from cli.connectors.values import shown_url
 from cli.fail import fail
 from core.environment import is_secure_url
 
@@ -155,7 +156,8 @@ def _change(url: str, path: str, given: dict[str, Any]) -> None:
 def _ask(url: str, method: str, path: str, given: dict[str, Any] | None = None) -> Any:
     # Plain http is secure only to loopback.
     if not (url.startswith("http://") and is_secure_url(url)):
-        fail(CommandError(f"{url} is not on this machine: --cloud, or DT_API_URL, must name DT Cloud on your desk.", 2))
+        text = f"{shown_url(url)} is not on this machine: --cloud, or DT_API_URL, must name DT Cloud on your desk."
+        fail(CommandError(text, 2))
     # Imported here, because no other command needs it.
     import urllib.error
     import urllib.request

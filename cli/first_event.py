@@ -85,7 +85,7 @@ def first_event(
         secret = secrets[0] if show else f"run this again with --show, or: {deployment.secret_command}"
         report.say(
             "\nIt works. In DT Studio > API Integrations > Data Connectors > Add Data Connector:\n"
-            f"  Endpoint URL      {deployment.url}\n"
+            f"  Endpoint URL      {deployment.url if show else shown_url(deployment.url)}\n"
             f"  Signature secret  {secret}"
         )
     report.found = {

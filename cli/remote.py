@@ -10,6 +10,7 @@ import typer
 
 from cli import CommandError
 from cli.connectors.options import asking
+from cli.connectors.values import shown_url
 from cli.deployment import find_deployment
 from cli.report import Report
 from core.verify.secret_text import read_secrets
@@ -109,12 +110,13 @@ def wait_until_taken(
 
     ends = time.monotonic() + wait
     taken_since: float | None = None
-    with Console(stderr=True).status(f"Waiting for {url}") as status:
+    where = shown_url(url)
+    with Console(stderr=True).status(f"Waiting for {where}") as status:
         while True:
             answers = {name: proof.deliver(secret) for name, secret in secrets.items()}
             now = time.monotonic()
             said = {name: understood(answer) for name, answer in answers.items()}
-            refused = {name: f"{url}: {one.text}" for name, one in said.items() if not one.is_stored}
+            refused = {name: f"{where}: {one.text}" for name, one in said.items() if not one.is_stored}
             taken_since = None if refused else taken_since or now
             if taken_since is not None and now - taken_since >= watch:
                 return answers

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.text import Text
 
 from cli import CommandError
+from cli.connectors.values import shown_url
 from dt_cloud.bodies import Device, tampered
 from dt_cloud.sender import Answer, Sender
 from dt_cloud.signing import Signer
@@ -104,7 +105,7 @@ class Tally:
     def document(self) -> dict[str, Any]:
         """Return the summary for a script."""
         return {
-            "url": self._plan.url,
+            "url": shown_url(self._plan.url),
             "deviceId": self._plan.device.device_id,
             "deliveries": self._plan.deliveries,
             "answers": [
@@ -163,8 +164,8 @@ async def deliver(plan: Plan, tally: Tally, console: Console) -> None:
         failure = failure.exceptions[0]
     if failure:
         raise CommandError(
-            f"Cannot connect to {plan.url}: {failure}. Start the receiver with `make run`, in another terminal, or "
-            "check the URL."
+            f"Cannot connect to {shown_url(plan.url)}: {failure}. Start the receiver with `make run`, in another "
+            "terminal, or check the URL."
         )
 
 
