@@ -1,11 +1,13 @@
 """DT's API by DT's official client: the only module that uses it, and that knows what not to trust it with."""
 
 import os
+import re
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ _PER_SECOND = 5.0
 _BURST = 24
 _PAGE = "1000"
 _MAX_TEXT = 300
+# Of a Retry-After: below half a minute.
+_SECONDS = re.compile("[12]?[0-9]").fullmatch
 # Shorter texts are no secrets, and are in every sentence.
 _LEAST = 4
 # A connector may be answered 404 for some moments after its creation.
@@ -71,6 +75,7 @@ class Client:
         self._dt.request_attempts = _REPETITIONS
         self._dt.base_url = access.api
         self._dt.emulator_base_url = access.emulator
+        self._dt.errors.parse_api_status_code = _bounded(self._dt.errors.parse_api_status_code)
         # What no error may quote.
         self._secrets = {access.secret}
         auth = self._dt.Auth.service_account(access.key_id, access.secret, access.email)
@@ -315,6 +320,18 @@ class Client:
         return ApiError(
             f"{host} gave an answer that DT's API does not give ({type(error).__name__}). Check DT_API_URL.", LATER
         )
+
+
+def _bounded(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the client's reading of an answer, without a Retry-After that it would sleep for a day, or cannot read."""
+    if hasattr(parse, "__wrapped__"):
+        return parse
+
+    @wraps(parse)
+    def bounded(status: int | None, data: Any, headers: Any, attempt: int) -> Any:
+        return parse(status, data, headers if _SECONDS(str(headers.get("Retry-After", ""))) else {}, attempt)
+
+    return bounded
 
 
 def _imported() -> Any:

@@ -334,6 +334,13 @@ def test_429_without_an_end_is_one_sentence(dtconn: Dtconn, cloud: DtCloud, rece
     assert listed(cloud) == []
 
 
+@pytest.mark.parametrize("after", ["86400", "-5", "Sat, 28 Nov 2026 10:00:00 GMT", "9" * 5_000])
+def test_a_429_that_asks_for_more_than_a_moment_is_one_sentence(dtconn: Dtconn, receiver: Receiver, after: str) -> None:
+    with loopback(lambda _: Reply(429, b'{"error":"","code":429,"help":""}', {"Retry-After": after})) as server:
+        result = dtconn("connect", receiver.url, DT_API_URL=server.url)
+    assert (result.exit_code, "429" in result.stderr, len(server.calls)) == (LATER, True, 1)
+
+
 # ---- the client ----
 
 
