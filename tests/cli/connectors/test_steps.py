@@ -18,7 +18,7 @@ from typer.testing import Result
 from cli.connectors import client, trial
 from tests.cli.connectors.conftest import Dtconn, Receiver, environment, listed
 from tests.support.desk import SECRET
-from tests.support.dt_cloud import DEVELOPER, DEVICES, FIRST_PROJECT, Call, DtCloud, Reply, loopback
+from tests.support.dt_cloud import DEVELOPER, DEVICES, FIRST_PROJECT, Call, DtCloud, Reply, loopback, until
 from tests.support.forks import start
 from tests.support.loopback import DROPPED, SILENT
 from tests.support.processes import running
@@ -257,6 +257,9 @@ def test_killed_at_a_step_it_can_be_run_again(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", ["enable"], indirect=True)
 def test_what_was_missed_is_known_although_the_connector_is_active_when_enable_ends(bench: Bench) -> None:
+    number = bench.cloud.connector(bench.receiver.url, httpConfig={"signatureSecret": SECRET})
+    bench.cloud.publish(bench.cloud.sensor("touch"))
+    until(lambda: bench.cloud.books(number)[1])
     [*_, change] = bench.steps()
     fetch = "dtconn backfill [a-z0-9]{20} --project [a-z0-9]{20} --since 20[^ ]*Z"
     folder = bench.begin()
