@@ -114,9 +114,9 @@ def connector_of(raw: Mapping[str, Any]) -> Connector:
     return Connector(
         project_id=project_id,
         connector_id=connector_id,
-        name=str(raw.get("displayName", "")),
-        kind=str(raw["type"]),
-        status=str(raw["status"]),
+        name=str(raw.get("displayName") or ""),
+        kind=printable(str(raw["type"])),
+        status=printable(str(raw["status"])),
         events=tuple(raw.get("events") or ()),
         labels=tuple(raw.get("labels") or ()),
         url=str(config.get("url", "")),
