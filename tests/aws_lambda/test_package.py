@@ -66,6 +66,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_package_is_small_and_reproducible(archive: Path) -> None:
     assert archive.stat().st_size <= 2_700_000
     assert make().read_bytes() == archive.read_bytes()

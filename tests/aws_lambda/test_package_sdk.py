@@ -14,7 +14,10 @@ from tests.support.aws import environment
 from tests.support.loopback import DROPPED, Call, Reply, fault, loopback, success
 from tests.support.processes import ROOT
 
-pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the package is for Lambda's Python, 3.13")
+pytestmark = [
+    pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the package is for Lambda's Python, 3.13"),
+    pytest.mark.long,
+]
 
 # Every deferred import but those that write documentation, which the package's reduced models change.
 PROGRAM = r"""

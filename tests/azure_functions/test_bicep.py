@@ -12,7 +12,7 @@ from tests.support import bicep
 from tests.support.bicep import APP, GROUP, IDENTITY, INFRA, NAME, STORES, deployment, template
 from tests.support.source import strings
 
-pytestmark = bicep.needs_bicep
+pytestmark = [bicep.needs_bicep, pytest.mark.long]
 
 
 def test_bicep_compiler_and_linter_have_no_warning() -> None:
@@ -45,7 +45,6 @@ ACCEPTED = {
 
 
 @bicep.TOOLS.needed
-@pytest.mark.long
 def test_checkov_finds_no_other_policy_violation(tmp_path: Path) -> None:
     """In the compiled template: in Bicep itself checkov reads no variable and nothing below an `if`."""
     for store in STORES:
