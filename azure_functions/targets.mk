@@ -1,6 +1,5 @@
 # DT's asymmetric signature needs cryptography; azd and the shell give the setting that switches it on.
-package-azure: PACKAGE_ARGS = $(if $(DT_ORGANIZATION_ID),--requirements \
-	azure_functions/requirements.txt requirements/es256.txt)
+package-azure: PACKAGE_ARGS = $(if $(DT_ORGANIZATION_ID),--es256,$(filter --es256,$(ARGS)))
 
 .PHONY: deploy-azure azure-tools azure-host azure-cli
 deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time

@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
+ES256 = ROOT / "requirements" / "es256.txt"
 
 # The file types of core and adapters. An allow-list, because a deny-list is never complete: a secret or a database that
 # somebody left in a folder is never packaged, whatever its name.
@@ -194,7 +195,7 @@ def _merged(paths: list[Path]) -> bytes:
     pins: dict[str, str] = {}
     for path in paths:
         if not path.is_file():
-            raise PackageError(f"There is no {path.relative_to(ROOT)}: check the settings of the package.")
+            raise PackageError(f"There is no {path.relative_to(ROOT)}: restore it from git.")
         # A pin begins its line, its hashes follow in lines of their own; comments do not matter.
         found = re.findall(r"^\w.*\n(?:[ ].*\n)*", path.read_text(encoding="utf-8"), re.MULTILINE)
         pins |= {pin.partition("\n")[0]: pin for pin in found}
@@ -215,23 +216,23 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cloud", choices=sorted(PACKAGES), help="which package to write")
-    parser.add_argument("--es256", action="store_true", help="aws: include what DT's asymmetric signature needs")
-    parser.add_argument(
-        "--requirements", nargs="+", metavar="FILE", help="what requirements.txt has, instead of the adapter's own"
-    )
+    parser.add_argument("--es256", action="store_true", help="with what DT's asymmetric signature needs")
     parser.add_argument("--arch", choices=("arm64", "x86_64"), help="aws, with --es256: Lambda's processor (arm64)")
     chosen = parser.parse_args(arguments)
     cloud = chosen.cloud
     package, target = PACKAGES[cloud], DIST / PACKAGES[cloud].adapter
-    if (chosen.es256 or chosen.arch) and not package.has_libraries:
-        parser.error(f"--es256 and --arch are not for {cloud}: its platform installs what its requirements name.")
+    if chosen.arch and not package.has_libraries:
+        parser.error(f"--arch is not for {cloud}: its platform installs the libraries.")
     try:
-        requirements = _merged([ROOT / name for name in chosen.requirements or ()])
+        requirements = {
+            name: _merged([ROOT / package.adapter / name, ES256])
+            for name in package.root
+            if chosen.es256 and name.endswith("requirements.txt")
+        }
         sizes, left_out = write(cloud)
-        if requirements:
-            sizes["requirements.txt"] = (target / "requirements.txt").write_bytes(requirements)
-            for path in (target / "requirements.txt", target):
-                os.utime(path, (MTIME, MTIME))
+        for name, text in requirements.items():
+            sizes[name] = (target / name).write_bytes(text)
+            os.utime(target / name, (MTIME, MTIME))
         if package.has_libraries:
             return _finish(package.adapter, target, chosen.es256, chosen.arch or "arm64")
     except PackageError as error:
@@ -256,7 +257,7 @@ def _finish(adapter: str, target: Path, es256: bool, architecture: str) -> int:
 
     requirements = [ROOT / adapter / "requirements.txt"]
     if es256:
-        requirements.append(ROOT / "requirements" / "es256.txt")
+        requirements.append(ES256)
     try:
         archive = lambda_zip.finish(target, requirements, architecture)
     except subprocess.CalledProcessError:

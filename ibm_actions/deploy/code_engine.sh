@@ -40,6 +40,8 @@ usage: code_engine.sh [option ...]
   --min-scale N            application: instances that are there always (default: 0)
   --max-scale N            application: instances at most (default: 10)
   --concurrency N          application: requests at once for each instance (default: 32)
+  --es256                  with what DT's asymmetric signature needs, although DT_ORGANIZATION_ID is set neither here nor
+                           in what is deployed: for Terraform
   --change-secret          write another signature secret in the place of the one that is there
   --secret-only            the project and the secret, nothing else: for Terraform, or before a restart
   --build-only             the project and the build, nothing else, for Terraform
@@ -99,9 +101,10 @@ project_crn() {
 # ---- what is wanted --------------------------------------------------------------------------------------------------
 
 form=application name=dt-receiver region='' project='' group='' cloudant='' plan=standard mode=all
-source=$(dirname -- "$0")/../../dist/ibm_actions
-variables=$(dirname -- "$0")/terraform/build.auto.tfvars
-cpu='' memory='' min_scale='' max_scale='' concurrency='' change_secret='' tags=''
+root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
+source=$root/dist/ibm_actions
+variables=$root/ibm_actions/deploy/terraform/build.auto.tfvars
+cpu='' memory='' min_scale='' max_scale='' concurrency='' change_secret='' tags='' es256=${DT_ORGANIZATION_ID:+yes}
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -109,6 +112,7 @@ while [ $# -gt 0 ]; do
         usage
         exit
         ;;
+    --es256) es256=yes ;;
     --change-secret) change_secret=yes ;;
     --secret-only) mode=secret ;;
     --build-only) mode=build ;;
@@ -140,8 +144,8 @@ while [ $# -gt 0 ]; do
 done
 
 case $form in
-application) ce=application files='Dockerfile app-requirements.txt' ;;
-function) ce=function files='__main__.py requirements.txt' ;;
+application) ce=application program=Dockerfile requirements=app-requirements.txt ;;
+function) ce=function program=__main__.py requirements=requirements.txt ;;
 *) die "--form is application or function, not $form." ;;
 esac
 case $name in
@@ -157,7 +161,7 @@ project=${project:-$name} cloudant=${cloudant:-$name}
 profile=$name signature=$name-signature
 
 if [ "$mode" != secret ]; then
-    for file in $files; do
+    for file in "$program" "$requirements"; do
         [ -f "$source/$file" ] || die "$source/$file is not there. First: make package-ibm"
     done
     source=$(cd -- "$source" && pwd)
@@ -243,6 +247,24 @@ else
 fi
 ic ce project select --name "$project" >/dev/null
 
+# ---- the package -----------------------------------------------------------------------------------------------------
+
+if [ "$mode" != secret ]; then
+    # What runs there keeps its settings, so the package has to have what they need: a function without it answers 503.
+    deploy=create
+    if found=$(ic ce "$ce" get --name "$name" --output json 2>/dev/null); then
+        deploy=update
+        case $found in *'"DT_ORGANIZATION_ID"'*) es256=yes ;; esac
+    fi
+    if [ -n "$es256" ] && ! grep -q '^cryptography==' "$source/$requirements"; then
+        [ "$source" = "$root/dist/ibm_actions" ] ||
+            die "$source lacks what DT_ORGANIZATION_ID needs: make it by make package-ibm ARGS=--es256"
+        step "Package: again, with what DT_ORGANIZATION_ID needs"
+        python=$(sh "$root/tools/python.sh")
+        "$python" "$root/tools/package.py" ibm --es256
+    fi
+fi
+
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
 has_secret=''
@@ -299,8 +321,11 @@ if [ "$mode" = build ]; then
     [ -n "$reference" ] || die "It is built, but where it is could not be read. Look: $show"
     project_id=$(ic ce project get --name "$project" --output json | json_string guid)
     step "Done. The variables of Terraform, also in $variables:"
-    printf '%s = "%s"\n' form "$form" region "$region" project_id "$project_id" reference "${reference#cr://}" \
-        registry_secret "$pull" | tee "$variables"
+    {
+        printf '%s = "%s"\n' form "$form" region "$region" project_id "$project_id" reference "${reference#cr://}" \
+            registry_secret "$pull"
+        if [ -n "$es256" ]; then echo 'es256 = true'; else echo 'es256 = false'; fi
+    } | tee "$variables"
     exit
 fi
 
@@ -367,8 +392,7 @@ fi
 
 # ---- the application or function -------------------------------------------------------------------------------------
 
-if ic ce "$ce" get --name "$name" >/dev/null 2>&1; then do=update; else do=create; fi
-if [ "$do" = create ]; then
+if [ "$deploy" = create ]; then
     cpu=${cpu:-0.25}
     if [ "$form" = application ]; then
         memory=${memory:-0.5G} min_scale=${min_scale:-0} max_scale=${max_scale:-10} concurrency=${concurrency:-32}
@@ -402,8 +426,8 @@ set -- "$@" --env "DT_CLOUDANT=$cloudant_url" --env "DT_TRUSTED_PROFILE=$id"
 [ -z "${DT_PROJECT_ID-}" ] || set -- "$@" --env "DT_PROJECT_ID=$DT_PROJECT_ID"
 [ -z "$has_secret" ] || set -- "$@" --env-from-secret "$signature:DT_SIGNATURE_SECRET"
 
-step "$form $name: $do, built from $source"
-ic ce "$ce" "$do" "$@"
+step "$form $name: $deploy, built from $source"
+ic ce "$ce" "$deploy" "$@"
 
 # ---- what lets it be that profile ------------------------------------------------------------------------------------
 

@@ -16,13 +16,11 @@ import pytest
 
 from tests.support.azurite import Azurite, Storage, connection_string
 from tests.support.deliveries import ORGANIZATION, SECRET, fresh_body, signed
-from tests.support.environments import environment_of
+from tests.support.environments import environment_of, unpacked
 from tests.support.es256 import JWKS, es256
 from tests.support.processes import ROOT, running
 from tests.support.service_bus import service_bus
 
-# With ES256.
-REQUIREMENTS = ["azure_functions/requirements.txt", "requirements/es256.txt"]
 STORES = ["service_bus", "storage_queue", "table"]
 
 
@@ -35,11 +33,7 @@ def python(worker: None, package: Path) -> Path:
 @pytest.fixture(scope="module")
 def python_with_es256(worker: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with what ES256 needs."""
-    folder = tmp_path_factory.mktemp("es256") / "package"
-    folder.mkdir()
-    texts = [(ROOT / place).read_text() for place in REQUIREMENTS]
-    (folder / "requirements.txt").write_text("".join(texts))
-    return environment_of(folder)
+    return environment_of(unpacked("azure", tmp_path_factory.mktemp("es256") / "package", "--es256"))
 
 
 @pytest.mark.parametrize("organization", ["", ORGANIZATION])
@@ -54,7 +48,7 @@ def test_organization_adds_the_requirements_of_es256(organization: str) -> None:
         check=True,
     )
     arguments = done.stdout.replace("\\\n", " ").partition("tools/package.py azure")[2].split()
-    assert arguments == (["--requirements", *REQUIREMENTS] if organization else [])
+    assert arguments == (["--es256"] if organization else [])
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 from core.receiver import DEADLINE
 from core.settings import Settings
+from tests.support.environments import written
 from tests.support.ibmcloud import CRN, HOST, READY, ROOT, SCRIPT, Desk, Run, environment, options
 from tests.support.source import strings
 from tests.support.tools import Tools
@@ -255,11 +256,48 @@ def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bun
         "reference": f"private.de.icr.io/ce--1/{bundle}",
         "registry_secret": "ce-auto-icr-private-eu-de",
     }
+    assert "\nes256 = false\n" in done.output
     assert done.called("ce secret") == done.called("iam") == done.called("resource") == []
     if form == "function":
         create = done.one("ce function create")
         assert options(create, "--visibility") == ["project"], "nobody is to call it"
         assert "--env-from-secret" not in create
+
+
+@pytest.mark.parametrize(("form", "name"), [("application", "app-requirements.txt"), ("function", "requirements.txt")])
+@pytest.mark.parametrize("way", ["deployed", "environment", "option"])
+def test_package_has_what_the_organization_needs(desk: Desk, form: str, name: str, way: str, tmp_path: Path) -> None:
+    """Also from a shell without DT_ORGANIZATION_ID, if what is deployed has it: it keeps the setting."""
+    repository = tmp_path / "repository"
+    package = written("ibm", repository)
+    desk.script = repository / SCRIPT.relative_to(ROOT)
+    arguments = ["--form", form, "--build-source", str(package)]
+    desk.account([*READY, "project", "secret", f"{form} dt-receiver"])
+    assert desk.run(*arguments).returncode == 0
+    assert "cryptography" not in (package / name).read_text()
+    if way == "deployed":
+        desk.account([*READY, "project", "secret", f"{form} dt-receiver", "organization"])
+    done = desk.run(
+        *arguments,
+        *(["--es256"] if way == "option" else []),
+        **({"DT_ORGANIZATION_ID": "one"} if way == "environment" else {}),
+    )
+    assert (done.returncode, done.errors) == (0, "")
+    assert options(done.one(f"ce {form} update"), "--build-source") == [str(package)]
+    assert re.findall("^(cryptography|pyjwt)==", (package / name).read_text(), re.MULTILINE) == [
+        "cryptography",
+        "pyjwt",
+    ]
+
+
+@pytest.mark.parametrize("form", OF_FORM)
+def test_package_without_what_the_organization_needs_replaces_nothing(desk: Desk, form: str) -> None:
+    desk.account([*READY, "project", "secret", f"{form} dt-receiver", "organization"])
+    for path in desk.package.iterdir():
+        path.write_text("pyjwt==2.15.1\n")
+    done = desk.run("--form", form)
+    assert (done.returncode, done.called(f"ce {form} update")) == (1, [])
+    assert "make package-ibm ARGS=--es256" in done.errors
 
 
 # What is there; the arguments; the complaint; what is not called by then.

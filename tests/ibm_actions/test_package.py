@@ -36,6 +36,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pythons(package: Path) -> dict[str, Path]:
     """Environments with only the requirements of the function, and of the application."""
+    return environments_of(package)
+
+
+@pytest.fixture(scope="module")
+def es256_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked("ibm", tmp_path_factory.mktemp("es256") / "func", "--es256")
+
+
+@pytest.fixture(scope="module")
+def es256_pythons(es256_package: Path) -> dict[str, Path]:
+    return environments_of(es256_package)
+
+
+def environments_of(package: Path) -> dict[str, Path]:
     with ThreadPoolExecutor() as threads:
         made = threads.map(lambda name: environment_of(package, name), REQUIREMENTS)
         return dict(zip(REQUIREMENTS, made, strict=True))
@@ -56,14 +70,16 @@ def test_package_contents(package: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
-def test_requirements_of_the_package_are_pinned(name: str, package: Path) -> None:
-    lines = re.sub(r"\\\n\s*", " ", (package / name).read_text()).splitlines()
+@pytest.mark.parametrize("es256", [False, True])
+def test_requirements_of_the_package_are_pinned(name: str, es256: bool, package: Path, es256_package: Path) -> None:
+    lines = re.sub(r"\\\n\s*", " ", ((es256_package if es256 else package) / name).read_text()).splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert len(pins) > 5
     for pin in pins:
         assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+( +# via .+)?", pin), pin
     names = {pin.partition("==")[0] for pin in pins}
-    assert {"pyjwt", "cryptography", "ibm-cloud-sdk-core", "certifi", "urllib3"} <= names
+    assert {"pyjwt", "ibm-cloud-sdk-core", "certifi", "urllib3"} <= names
+    assert ("cryptography" in names) is es256
     assert {"uvicorn", "uvloop", "httptools"} <= names or name == "requirements.txt"
     # Of IBM's own, only what asks for tokens.
     assert "ibmcloudant" not in names
@@ -102,7 +118,7 @@ print("modules", json.dumps({name: getattr(module, "__file__", None) for name, m
 
 
 def test_packaged_function_alone_stores_events(
-    package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
+    es256_package: Path, es256_pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
     calls, contents = [], []
     for made in FAMILIES.values():
@@ -113,7 +129,7 @@ def test_packaged_function_alone_stores_events(
             calls.append(made("POST", "/", list(headers.items()), content))
     done = subprocess.run(
         # -I: nothing is on the path but the environment's own.
-        [pythons["requirements.txt"], "-I", "-W", "error", "-c", CALL, str(package), json.dumps(calls)],
+        [es256_pythons["requirements.txt"], "-I", "-W", "error", "-c", CALL, str(es256_package), json.dumps(calls)],
         cwd=tmp_path,
         env={**environ, "DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS},
         capture_output=True,
@@ -128,8 +144,8 @@ def test_packaged_function_alone_stores_events(
     assert json.loads(base64.b64decode(results[0]["body"]))["status"] == 401
     assert sorted(document["body"] for document in events.documents()) == sorted(contents)
     [modules] = [json.loads(found) for found in re.findall("^modules (.*)$", done.stdout, re.MULTILINE)]
-    assert Path(modules["core"]).is_relative_to(package)
-    assert Path(modules["ibm_actions"]).is_relative_to(package)
+    assert Path(modules["core"]).is_relative_to(es256_package)
+    assert Path(modules["ibm_actions"]).is_relative_to(es256_package)
     loaded = {name.partition(".")[0] for name in modules}
     # What asks IAM for tokens takes longer to import than all the rest; a password does without.
     assert not {"ibmcloudant", "ibm_cloud_sdk_core", "uvicorn", "tests"} & loaded
@@ -169,12 +185,12 @@ def test_packaged_function_can_be_imported_from_outside(
 
 
 def test_packaged_application_alone_stores_events(
-    package: Path, pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
+    es256_package: Path, es256_pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
-    python = pythons["app-requirements.txt"]
+    python = es256_pythons["app-requirements.txt"]
     environ |= {"DT_ORGANIZATION_ID": ORGANIZATION, "DT_JWKS": JWKS}
     one, other = fresh_body(), fresh_body()
-    with running("ibm_actions.app", environ, tmp_path, root=package, python=str(python)) as server:
+    with running("ibm_actions.app", environ, tmp_path, root=es256_package, python=str(python)) as server:
         assert server.request("POST", "/", {}, one).status == 401
         assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "stored"
         assert server.request("POST", "/", signed(one), one).headers["event-outcome"] == "duplicate"
@@ -213,3 +229,42 @@ def test_package_alone_can_log_in(way: dict[str, str], reason: str, package: Pat
     assert done.stderr == ""
     [line] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert (line["outcome"], line["reason"]) == ("failed", reason)
+
+
+MISSING = "DT_ORGANIZATION_ID needs the package cryptography"
+
+
+def test_function_without_cryptography_says_so_in_one_sentence(
+    package: Path, pythons: dict[str, Path], environ: dict[str, str]
+) -> None:
+    content = fresh_body()
+    params = code_engine()("POST", "/", list(signed(content).items()), content)
+    done = subprocess.run(
+        [pythons["requirements.txt"], "-I", "-W", "error", "-c", CALL, str(package), json.dumps([params])],
+        env={**environ, "DT_ORGANIZATION_ID": ORGANIZATION},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    [result] = [json.loads(found) for found in re.findall("^result (.*)$", done.stdout, re.MULTILINE)]
+    assert result["statusCode"] == 503
+    assert MISSING in done.stdout
+
+
+def test_application_without_cryptography_does_not_start(
+    package: Path, pythons: dict[str, Path], environ: dict[str, str]
+) -> None:
+    """So its revision never becomes ready, and the one before goes on."""
+    done = subprocess.run(
+        [pythons["app-requirements.txt"], "-P", "-m", "ibm_actions.app"],
+        env={**environ, "DT_ORGANIZATION_ID": ORGANIZATION, "PYTHONPATH": str(package), "PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert MISSING in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -79,6 +79,7 @@ def test_permissions_are_granted_before_the_receiver_starts() -> None:
         ({"max_instances": "0"}, "At least 1"),
         ({"min_instances": "11"}, "at least min_instances"),
         ({"database_prefix": "Events"}, "Lower-case letters"),
+        ({"organization_id": "one", "es256": "false"}, "--build-only --es256"),
         ({"event_notifications_instance": NOTIFICATIONS}, "give logs_instance too"),
     ],
 )

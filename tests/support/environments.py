@@ -1,5 +1,6 @@
 """Staged packages outside the repository, and environments with only their requirements."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -9,13 +10,23 @@ from pathlib import Path
 from tests.support.processes import ROOT
 
 
-def unpacked(cloud: str, folder: Path) -> Path:
+def unpacked(cloud: str, folder: Path, *options: str) -> Path:
     """Write the package of ``cloud``, unpack its zip in ``folder``, and return that folder."""
-    command = [sys.executable, str(ROOT / "tools" / "package.py"), cloud]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    with zipfile.ZipFile(next((ROOT / "dist").glob(f"{cloud}_*.zip"))) as zipped:
+    package = written(cloud, folder.parent / "repository", *options)
+    with zipfile.ZipFile(package.with_suffix(".zip")) as zipped:
         zipped.extractall(folder)
     return folder
+
+
+def written(cloud: str, repository: Path, *options: str) -> Path:
+    """Write the package of ``cloud`` in a copy of what it is made of, since tests run at once; return its folder."""
+    adapter = next(ROOT.glob(f"{cloud}_*/package.toml")).parent.name
+    for name in ("core", "server", adapter, "tools", "requirements"):
+        shutil.copytree(ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "LICENSE", repository)
+    command = [sys.executable, str(repository / "tools" / "package.py"), cloud, *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return repository / "dist" / adapter
 
 
 def environment_of(package: Path, requirements: str = "requirements.txt") -> Path:

@@ -48,7 +48,7 @@ class Desk:
     """A folder with the stand-in, a staged package, and the account."""
 
     def __init__(self, folder: Path, shell: Sequence[str]) -> None:
-        self.folder, self.shell = folder, list(shell)
+        self.folder, self.shell, self.script = folder, list(shell), SCRIPT
         self.bin, self.temporary = folder / "bin", folder / "tmp"
         self.package = folder / "dist with a space"
         for path in (self.bin, self.temporary, self.package):
@@ -58,7 +58,7 @@ class Desk:
         command.chmod(0o755)
         shutil.copy(ANSWERS, self.bin / "answers.json")
         for name in ("Dockerfile", "app-requirements.txt", "__main__.py", "requirements.txt"):
-            (self.package / name).touch()
+            (self.package / name).write_text("cryptography==50.0.2\n")
         self.account(READY)
 
     def account(self, there: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Desk:
 
     def command(self, *arguments: str, region: str = "eu-de") -> list[str]:
         where = ["--region", region] if region else []
-        return [*self.shell, str(SCRIPT), *where, "--build-source", str(self.package), *arguments]
+        return [*self.shell, str(self.script), *where, "--build-source", str(self.package), *arguments]
 
     def environ(self, **more: str) -> dict[str, str]:
         path = f"{self.bin}:{os.environ['PATH']}"

@@ -90,17 +90,19 @@ def test_packaged_files_and_sizes_are_printed(repository: Repository) -> None:
     assert lines[-1].split() == [str(total), "bytes", "in", str(len(PACKAGE)), "files:", "dist/heroku/"]
 
 
-def test_requirements_of_several_files_are_merged(repository: Repository) -> None:
+def test_requirements_of_es256_are_merged(repository: Repository) -> None:
     shared = "b==1 \\\n    --hash=sha256:00\n    # via x\n"
     repository.write("heroku/requirements.txt", f"# made by\n#    make lock\n{shared}")
-    repository.write("more.txt", f"# made by\na==2 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n{shared}")
-    done = repository.package("heroku", "--requirements", "heroku/requirements.txt", "more.txt")
+    es256 = f"# made by\na==2 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n{shared}"
+    repository.write("requirements/es256.txt", es256)
+    done = repository.package("heroku", "--es256")
     assert (done.returncode, done.stderr) == (0, "")
     text = (repository.dist / "requirements.txt").read_text()
     assert text == f"a==2 \\\n    --hash=sha256:01 \\\n    --hash=sha256:02\n{shared}"
     assert f"{len(text)}  requirements.txt" in done.stdout
-    done = repository.package("heroku", "--requirements", "missing.txt")
-    assert (done.returncode, done.stderr) == (1, "There is no missing.txt: check the settings of the package.\n")
+    (repository.folder / "requirements" / "es256.txt").unlink()
+    done = repository.package("heroku", "--es256")
+    assert (done.returncode, done.stderr) == (1, "There is no requirements/es256.txt: restore it from git.\n")
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,23 @@ variable "form" {
 variable "reference" {
   type        = string
   description = "The image, or for a function the code bundle. Terraform builds neither: `make package-ibm`, then `sh ibm_actions/deploy/code_engine.sh --build-only` (and --form function) builds it, and writes this, registry_secret and project_id into build.auto.tfvars. Or an image of dist/ibm_actions/ in your own registry."
+
+  validation {
+    condition     = var.reference != "" && (var.es256 || var.organization_id == "")
+    error_message = "Without es256 it lacks what organization_id needs: build it again with --build-only --es256."
+  }
 }
 
 variable "registry_secret" {
   type        = string
   default     = null
   description = "The project's secret for pulling the reference. Default: none, for a public image."
+}
+
+variable "es256" {
+  type        = bool
+  default     = true
+  description = "Whether the reference has what organization_id needs: --build-only prints it. With --es256 it is true."
 }
 
 variable "project_id" {
@@ -170,7 +181,7 @@ variable "signature_policy" {
 variable "organization_id" {
   type        = string
   default     = ""
-  description = "The id of your organization at DT, or several, joined by commas. Turns on DT's asymmetric signature."
+  description = "The id of your organization at DT, or several, joined by commas. Turns on DT's asymmetric signature, which needs a build with --es256."
 }
 
 variable "accept_expired_for" {
