@@ -260,8 +260,8 @@ if [ "$mode" != secret ]; then
         [ "$source" = "$root/dist/ibm_actions" ] ||
             die "$source lacks what DT_ORGANIZATION_ID needs: make it by make package-ibm ARGS=--es256"
         step "Package: again, with what DT_ORGANIZATION_ID needs"
-        python=$(sh "$root/tools/python.sh")
-        "$python" "$root/tools/package.py" ibm --es256
+        interpreter=$(sh "$root/tools/python.sh")
+        "$interpreter" "$root/tools/package.py" ibm --es256
     fi
 fi
 
