@@ -39,12 +39,12 @@ parts:
   azure     the same of the Azure function, beside the SDK of each store
   ibm       the same of IBM's, beside Cloudant's SDK
   import    how long a fresh process takes to its first answered delivery, and how much memory
-  heroku    events a second into PostgreSQL, beside pgbench with the same INSERT (needs wrk and PostgreSQL)
+  heroku    events a second into PostgreSQL, beside pgbench with the same INSERT, and Flask (needs wrk and PostgreSQL)
   reading   what a query and a put cost once a million events are stored; 4 minutes, 3 GB where temporary files are
   cloud     DT Cloud on your desk, 1,000 sensors and the local receiver, for a minute; then a simulated week; 25 minutes
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
   flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
-  peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 10 minutes
+  peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 15 minutes
 
 examples:
   python -m bench                                   all of it; about an hour

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import ROOT, CannotMeasure, Options
+from bench.peers.environment import environment
 from bench.report import Section, number
 from bench.rounds import RATIOS, median, paired_ratio
 from bench.samples import fresh_delivery
@@ -36,16 +37,24 @@ class _Pair:
     Attributes:
         name: Its name in the table.
         peer: The module in `bench.peers`.
-        adapter: The receiver's folder.
+        subject: The receiver, for `bench.called`.
         environ: The settings of both; of the receiver, with those in ``ours`` in addition.
         ours: The receiver's own settings.
+        python: The peer's interpreter.
     """
 
     name: str
     peer: str
-    adapter: str
+    subject: str
     environ: Mapping[str, str]
     ours: Mapping[str, str]
+    python: str = sys.executable
+
+    @property
+    def is_here(self) -> bool:
+        """Whether there is such an adapter; not if a fork removed it."""
+        kind, _, adapter = self.subject.partition(".")
+        return kind != "ours" or (ROOT / adapter).is_dir()
 
 
 def measure(options: Options) -> Section:
@@ -57,7 +66,7 @@ def measure(options: Options) -> Section:
     rows = []
     with _pairs() as pairs:
         for pair in pairs:
-            if not (ROOT / pair.adapter).is_dir():  # removed in a fork
+            if not pair.is_here:
                 continue
             peer, ours = _rounds(pair, options.rounds)
             columns = [*zip(*peer, strict=True)], [*zip(*ours, strict=True)]
@@ -74,7 +83,11 @@ def measure(options: Options) -> Section:
             "A peer verifies with PyJWT and stores by the vendor's SDK with its defaults; it has no log, no limits of "
             "time and no classification of errors."
         ),
-        "Google's peer publishes alone. Service Bus's sender may not be shared, so its peer sends one at a time.",
+        (
+            "Google's peer publishes alone. Service Bus's sender may not be shared, so its peer sends one at a time. "
+            "Powertools' peer also routes the event of a Function URL, and logs. dtintegrations only verifies and "
+            "parses; beside it is the core, which does the same."
+        ),
         RATIOS,
     )
     return Section("peers: beside what one would write instead", _HEADER, rows, notes)
@@ -82,6 +95,7 @@ def measure(options: Options) -> Section:
 
 @contextmanager
 def _pairs() -> Iterator[list[_Pair]]:
+    python = str(environment() / "bin" / "python")
     with tempfile.TemporaryDirectory() as folder, stub() as address, stub("bench.grpc_stub") as grpc:
         aws = {
             "AWS_ENDPOINT_URL": f"http://{address}",
@@ -106,27 +120,45 @@ def _pairs() -> Iterator[list[_Pair]]:
         bus.start()
         try:
             yield [
-                _Pair("AWS, DynamoDB", "aws_dynamodb", "aws_lambda", aws, {"DT_TABLE": "events"}),
-                _Pair("Google, publish", "gcp_pubsub", "gcp_functions", publisher, {**google, "DT_SEEN_KEYS": "none"}),
+                _Pair("AWS, DynamoDB", "aws_dynamodb", "ours.aws_lambda", aws, {"DT_TABLE": "events"}),
+                _Pair(
+                    "AWS, DynamoDB, Powertools",
+                    "aws_powertools",
+                    "ours.aws_lambda",
+                    aws,
+                    {"DT_TABLE": "events"},
+                    python,
+                ),
+                _Pair(
+                    "AWS, SQS and seen keys",
+                    "aws_sqs",
+                    "ours.aws_lambda",
+                    {**aws, "DT_QUEUE_URL": f"http://{address}/queue"},
+                    {"DT_STORE": "sqs", "DT_SEEN_TABLE": "seen"},
+                ),
+                _Pair(
+                    "Google, publish", "gcp_pubsub", "ours.gcp_functions", publisher, {**google, "DT_SEEN_KEYS": "none"}
+                ),
                 _Pair(
                     "Google, three calls",
                     "gcp_pubsub",
-                    "gcp_functions",
+                    "ours.gcp_functions",
                     publisher,
                     {**google, "DT_SEEN_KEYS": "firestore"},
                 ),
                 _Pair(
                     "Azure, Service Bus",
                     "azure_service_bus",
-                    "azure_functions",
+                    "ours.azure_functions",
                     {"DT_SERVICE_BUS": bus.connection_string},
                     {"DT_STORE": "service_bus"},
                 ),
                 *(
-                    _Pair(f"Azure, {store}", f"azure_{store}", "azure_functions", storage, {"DT_STORE": store})
+                    _Pair(f"Azure, {store}", f"azure_{store}", "ours.azure_functions", storage, {"DT_STORE": store})
                     for store in ("table", "storage_queue")
                 ),
-                _Pair("IBM, Cloudant", "ibm_cloudant", "ibm_actions", cloudant, {}),
+                _Pair("IBM, Cloudant", "ibm_cloudant", "ours.ibm_actions", cloudant, {}),
+                _Pair("dtintegrations", "dt_integrations", "verified", {}, {}, python),
             ]
         finally:
             bus.close()
@@ -134,13 +166,16 @@ def _pairs() -> Iterator[list[_Pair]]:
 
 def _rounds(pair: _Pair, rounds: int) -> tuple[list[list[float]], list[list[float]]]:
     """Return the figures of each round, in the order of the table: the peer's, and ours."""
-    subjects = {f"peers.{pair.peer}": pair.environ, f"ours.{pair.adapter}": {**pair.environ, **pair.ours}}
-    found: dict[str, list[list[float]]] = {subject: [] for subject in subjects}
+    programs = {
+        f"peers.{pair.peer}": (pair.python, pair.environ),
+        pair.subject: (sys.executable, {**pair.environ, **pair.ours}),
+    }
+    found: dict[str, list[list[float]]] = {subject: [] for subject in programs}
     for index in range(rounds):
-        for subject in list(subjects) if index % 2 else reversed(subjects):
+        for subject in list(programs) if index % 2 else reversed(programs):
             starts, figures = [], []
             for callers in _CALLERS:
-                start, *measured, memory = _run(subject, callers, subjects[subject])
+                start, *measured, memory = _run(subject, callers, *programs[subject])
                 starts.append(start)
                 figures += measured
             found[subject].append([min(starts), *figures, memory])
@@ -149,12 +184,12 @@ def _rounds(pair: _Pair, rounds: int) -> tuple[list[list[float]], list[list[floa
     return peer, ours
 
 
-def _run(subject: str, callers: int, environ: Mapping[str, str]) -> list[float]:
+def _run(subject: str, callers: int, python: str, environ: Mapping[str, str]) -> list[float]:
     """Return the milliseconds to the first delivery, and what `bench.called` prints."""
     deliveries = [(token, body.decode()) for body, token in (fresh_delivery() for _ in range(_EVENTS + 8 * callers))]
     started = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "bench.called", subject, str(callers)],
+        [python, "-m", "bench.called", subject, str(callers)],
         env={"PATH": os.environ.get("PATH", ""), "DT_SIGNATURE_SECRET": SECRET, **environ},
         cwd=ROOT,
         stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """``python -m bench.called SUBJECT CALLERS``: hands deliveries to a receiver, and measures.
 
-SUBJECT is the name of a peer, such as ``peers.aws_dynamodb``, or ``ours.`` and an adapter's folder. Standard input has
-pairs of token and body, as JSON. Prints a line after the first delivery, and at the end a JSON array: CPU in
+SUBJECT is a module with ``handle``, such as ``peers.aws_dynamodb``, or ``ours.`` and an adapter's folder. Standard
+input has pairs of token and body, as JSON. Prints a line after the first delivery, and at the end a JSON array: CPU in
 microseconds an event, p50 and p99 in microseconds, and the peak of the memory in MiB.
 """
 

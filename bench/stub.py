@@ -3,13 +3,14 @@
 It prints its port. It does as little as possible, so that the client is what is measured.
 """
 
+import hashlib
 import json
 import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench import ROOT
@@ -27,19 +28,28 @@ def _answer(document: object, status: int = 200, kind: str = "application/x-amz-
     return _http(status, json.dumps(document).encode(), f"Content-Type: {kind}")
 
 
+def _sent(body: bytes) -> bytes:
+    """Return SQS's answer, which has the message's hash."""
+    text: str = json.loads(body)["MessageBody"]
+    return _answer(
+        {"MessageId": "1", "MD5OfMessageBody": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}
+    )
+
+
 _TIME = "Sat, 21 Nov 2026 12:00:00 GMT"
 _MESSAGE = (
     "<QueueMessagesList><QueueMessage><MessageId>1</MessageId>"
     f"<InsertionTime>{_TIME}</InsertionTime><ExpirationTime>{_TIME}</ExpirationTime>"
     f"<PopReceipt>1</PopReceipt><TimeNextVisible>{_TIME}</TimeNextVisible></QueueMessage></QueueMessagesList>"
 )
-# By a text in the head of a request: Azure's queue, look-up and table; AWS's secret; Google's publish; IBM's list of
-# databases, and document; Google's look-up.
+# By a text in the head of a request: Azure's queue, look-up and table; AWS's message and secret; Google's publish;
+# IBM's list of databases, and document; Google's look-up.
 # Everything else is stored.
-_ANSWERS = (
+_ANSWERS: tuple[tuple[bytes, bytes | Callable[[bytes], bytes]], ...] = (
     (b"/account/events/messages", _http(201, _MESSAGE.encode(), "Content-Type: application/xml")),
     (b"GET /account/", _http(404, b"", "x-ms-error-code: ResourceNotFound")),
     (b"/account/", _http(204, b"", "ETag: 1")),
+    (b"AmazonSQS.SendMessage", _sent),
     (b"GetSecretValue", _answer({"SecretString": SECRET})),
     (b":publish", _answer({"messageIds": ["1"]})),
     (b"GET /_all_dbs", _answer([], kind="application/json")),
@@ -57,7 +67,8 @@ def _serve(connection: socket.socket) -> None:
         head, separator, body = received.partition(b"\r\n\r\n")
         length = _LENGTH(head)
         if separator and len(body) >= (int(length[1]) if length else 0):
-            connection.sendall(next(answer for part, answer in _ANSWERS if part in head))
+            answer = next(answer for part, answer in _ANSWERS if part in head)
+            connection.sendall(answer if isinstance(answer, bytes) else answer(body))
             received = b""
 
 

@@ -1,26 +1,32 @@
-"""How many events a second Heroku's receiver stores in PostgreSQL, compared with pgbench and the same INSERT."""
+"""How many events a second Heroku's receiver stores in PostgreSQL, beside pgbench with the same INSERT, and Flask."""
 
 import os
 import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import CannotMeasure, Options, database
+from bench import ROOT, CannotMeasure, Options, database
 from bench.load import Load, TooFewRequests, pgbench, wrk
+from bench.peers.environment import environment
 from bench.report import Section, number
 from bench.requests import RequestFile
 from bench.rounds import RATIOS, median, paired_ratio
 from tests.support.deliveries import SECRET
+from tests.support.ports import free_port, wait_for
 from tests.support.postgres import find_binaries
-from tests.support.processes import running
+from tests.support.processes import running, spawn
 
 _OTHER_CONNECTIONS = (1, 128)
 # Requests for each second of a measurement; doubled if they run out.
 _REQUESTS = 20_000
+# A process, and its port.
+_Served = tuple[int, int]
 _HEADER = (
     "What, connections",
     "x pgbench",
@@ -45,6 +51,7 @@ class _Place:
         folder: For temporary files.
         requests: The requests for wrk.
         seconds: The duration of one measurement.
+        gunicorn: The command.
     """
 
     url: str
@@ -53,6 +60,7 @@ class _Place:
     folder: Path
     requests: RequestFile
     seconds: int
+    gunicorn: Path
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class _Figures:
         load: The load generator's result.
         rows: The rows in the table, which was empty before.
         commits: The transactions that wrote them.
-        cpu: Seconds of CPU time of the receiver; None for pgbench, and without /proc.
+        cpu: Seconds of CPU time of the receiver's processes; None for pgbench, and without /proc.
     """
 
     load: Load
@@ -80,7 +88,8 @@ def measure(options: Options) -> Section:
     """
     command, binaries = _tools()
     counts = tuple(dict.fromkeys((options.connections, *_OTHER_CONNECTIONS)))
-    kinds = [(subject, connections) for connections in counts for subject in (_receiver, _pgbench)]
+    gunicorn = environment() / "bin" / "gunicorn"
+    kinds = [(subject, connections) for connections in counts for subject in _NAMES]
     figures: dict[_Kind, list[_Figures]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -88,7 +97,7 @@ def measure(options: Options) -> Section:
         requests = RequestFile(folder / "requests")
         requests.grow(_REQUESTS * options.seconds)
         with database.running(binaries, folder) as url:
-            place = _Place(url, command, binaries / "pgbench", folder, requests, options.seconds)
+            place = _Place(url, command, binaries / "pgbench", folder, requests, options.seconds, gunicorn)
             for index in range(options.rounds):
                 for kind in random.sample(kinds, len(kinds)):
                     subject, connections = kind
@@ -109,17 +118,54 @@ def _tools() -> tuple[str, Path]:
 
 def _receiver(place: _Place, connections: int) -> _Figures:
     """Put load on the receiver, in a new process."""
+    environ = {"DATABASE_URL": place.url, "DT_SIGNATURE_SECRET": SECRET}
+
+    @contextmanager
+    def started() -> Iterator[_Served]:
+        with running("heroku", environ, place.folder) as program:
+            yield program.process.pid, program.port
+
+    return _loaded(place, connections, started)
+
+
+def _flask(place: _Place, connections: int) -> _Figures:
+    """Put load on the peer: two processes, as on a small dyno.
+
+    https://devcenter.heroku.com/articles/python-concurrency
+    """
+
+    @contextmanager
+    def started() -> Iterator[_Served]:
+        port = free_port()
+        options = ("--workers=2", "--worker-class=gthread", "--threads=8", "--log-level=error")
+        process = spawn(
+            [str(place.gunicorn), *options, f"--bind=127.0.0.1:{port}", "bench.peers.heroku_flask:app"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "DATABASE_URL": place.url, "DT_SIGNATURE_SECRET": SECRET},
+        )
+        try:
+            wait_for(port, process)
+            # The workers have opened their pools.
+            time.sleep(1)
+            yield process.pid, port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    return _loaded(place, connections, started)
+
+
+def _loaded(place: _Place, connections: int, started: Callable[[], AbstractContextManager[_Served]]) -> _Figures:
     while True:
         database.empty(place.url)
-        environ = {"DATABASE_URL": place.url, "DT_SIGNATURE_SECRET": SECRET}
-        with running("heroku", environ, place.folder) as program:
-            commits, cpu = database.count_commits(place.url), _cpu_seconds(program.process.pid)
+        with started() as (pid, port):
+            commits, cpu = database.count_commits(place.url), _cpu_seconds(pid)
             try:
-                load = wrk(place.wrk, place.requests, program.port, connections, place.seconds)
+                load = wrk(place.wrk, place.requests, port, connections, place.seconds)
             except TooFewRequests:
                 place.requests.grow(place.requests.count * 2)
                 continue
-            after = _cpu_seconds(program.process.pid)
+            after = _cpu_seconds(pid)
             return _Figures(
                 load,
                 database.count_rows(place.url),
@@ -141,16 +187,22 @@ def _pgbench(place: _Place, connections: int) -> _Figures:
 
 _Subject = Callable[[_Place, int], _Figures]
 _Kind = tuple[_Subject, int]
-_NAMES: dict[_Subject, str] = {_receiver: "Heroku's receiver", _pgbench: "pgbench"}
+_NAMES: dict[_Subject, str] = {
+    _receiver: "Heroku's receiver",
+    _flask: "Flask, psycopg, gunicorn",
+    _pgbench: "pgbench",
+}
 
 
 def _cpu_seconds(pid: int) -> float | None:
+    """Return what the process and its children have taken."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in (pid, *children)]
     except OSError:
         return None
     # utime and stime, fields 14 and 15 of https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _section(figures: Mapping[_Kind, Sequence[_Figures]], database_note: str) -> Section:
@@ -177,6 +229,7 @@ def _section(figures: Mapping[_Kind, Sequence[_Figures]], database_note: str) ->
         "pgbench runs the receiver's own INSERT, prepared, with random keys and a body as long: one row per commit.",
         "It is the better of -j 1 and -j 2 in each round. Everything is on this machine, over TCP, without TLS.",
         database_note,
+        "The peer verifies with PyJWT, and makes one INSERT for each event: 2 processes of gunicorn, 8 threads each.",
         "wrk adds to its percentiles what a request would have waited behind a slow one; pgbench does not.",
         RATIOS,
     )
