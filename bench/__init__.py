@@ -19,12 +19,14 @@ class Options:
         rounds: The number of measurements of everything.
         connections: The number of connections to Heroku's receiver, and to PostgreSQL.
         before: The commit that ``before`` compares with.
+        rows: The most events that ``growth`` stores.
     """
 
     seconds: int
     rounds: int
     connections: int
     before: str
+    rows: int = 1_000_000
 
 
 class CannotMeasure(Exception):

@@ -5,6 +5,7 @@ import importlib
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench import CannotMeasure, Options, machine
@@ -24,12 +25,14 @@ PARTS = {
     "before": "bench.before",
     "flood": "bench.flood",
     "peers": "bench.beside",
+    "growth": "bench.growth",
 }
 
 _NUMBERS = (
     ("--seconds", 6, "of one round of core, of one measurement of heroku"),
     ("--rounds", 9, "of which medians are taken; import and the functions take at least 15"),
     ("--connections", 32, "to heroku, beside 1 and 128"),
+    ("--rows", 1_000_000, "that growth stores at most"),
 )
 _EXAMPLES = """\
 parts:
@@ -45,12 +48,14 @@ parts:
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
   flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
   peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 15 minutes
+  growth    what an event costs with more connections, larger bodies, more samples, more rows; 10 minutes (needs wrk)
 
 examples:
   python -m bench                                   all of it; about an hour
   python -m bench core
   python -m bench before --before HEAD~20
   python -m bench heroku --rounds 3 --connections 64
+  python -m bench growth --rows 10000000            up to 10 million rows; another hour, and 20 GB of disk
   python -m bench all --seconds 2 --rounds 2        a quick look; too short to quote
 
 The table is printed, and written to bench/results/. Leave the machine alone meanwhile.
@@ -71,16 +76,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--before", metavar="COMMIT", default="HEAD", help="the earlier commit of before (HEAD)")
     chosen = parser.parse_args(arguments)
     names = tuple(PARTS) if chosen.part == "all" else (chosen.part,)
-    options = Options(chosen.seconds, chosen.rounds, chosen.connections, chosen.before)
+    options = Options(chosen.seconds, chosen.rounds, chosen.connections, chosen.before, chosen.rows)
 
     # Like Ctrl-C: started processes end, and no partial result is written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started, described = datetime.now(UTC), machine.describe()
-    sections, failures = [], []
+    sections: list[Section] = []
+    failures = []
     try:
         for name in names:
             try:
-                sections.append(_measure(name, options))
+                sections += _measure(name, options)
             except CannotMeasure as failure:
                 print(f"{name}: {failure}", file=sys.stderr)
                 failures.append(f"Not measured: {name}. {failure}")
@@ -99,13 +105,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _measure(name: str, options: Options) -> Section:
+def _measure(name: str, options: Options) -> Sequence[Section]:
     try:
         part = importlib.import_module(PARTS[name])
     except ModuleNotFoundError as error:
         raise CannotMeasure(f"{error.name} is not installed. `make test` installs all that is needed.") from None
-    section: Section = part.measure(options)
-    return section
+    found: Section | Sequence[Section] = part.measure(options)
+    return [found] if isinstance(found, Section) else found
 
 
 def _positive(text: str) -> int:

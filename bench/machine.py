@@ -20,6 +20,17 @@ def describe() -> list[str]:
     ]
 
 
+def cpu_seconds(pid: int) -> float | None:
+    """Return what the process and its children have taken."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in (pid, *children)]
+    except OSError:
+        return None
+    # utime and stime, fields 14 and 15 of https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
 def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -102,7 +102,7 @@ DATABASES: tuple[Callable[[Path], Any], ...] = (Sqlite,)
 
 _DEVICES = [Device(f"emucdd6ef2eu277bo8f{number:04}", "ccol8iuk9smqiha4e8l0", samples=3) for number in range(1000)]
 _HOUR_AGO = rfc3339(_NOW - timedelta(hours=1))
-_QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
+QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "`latest`": ("SELECT * FROM latest", ()),
     "`latest` of one device": ("SELECT * FROM latest WHERE device_id = ?", (_DEVICES[0].device_id,)),
     "the newest 20 events": ("SELECT * FROM events ORDER BY coalesce(timestamp, received_at) DESC, key LIMIT 20", ()),
@@ -132,7 +132,7 @@ def measure(options: Options) -> Section:
         with tempfile.TemporaryDirectory() as folder:
             rows += _measure(database, Path(folder), options.rounds)
     notes = (
-        f"{len(_DEVICES):,} sensors over {_PERIOD.days} days; {_events.__doc__}",
+        f"{len(_DEVICES):,} sensors over {_PERIOD.days} days; {events.__doc__}",
         "A query is fetched whole, on a connection of its own, in milliseconds; `dtconn` without its start of 0.2 s.",
         f"A put: CPU time of the process for one of {_PUTS:,} new events, {_AT_ONCE} at a time, in microseconds.",
         RATIOS,
@@ -145,12 +145,12 @@ def _measure(database: Callable[[Path], Any], folder: Path, rounds: int) -> list
     for count in (_FEW, _MANY):
         (folder / str(count)).mkdir()
         filled.append(database(folder / str(count)))
-        filled[-1].fill(_events(count))
+        filled[-1].fill(events(count))
         print(f"reading: {filled[-1].name}, {count:,} events stored", file=sys.stderr)
     figures: dict[str, list[tuple[float, float]]] = {}
     for _ in range(rounds):
-        for name, (query, arguments) in _QUERIES.items():
-            few, many = (_milliseconds(one, query, arguments) for one in filled)
+        for name, (query, arguments) in QUERIES.items():
+            few, many = (milliseconds(one, query, arguments) for one in filled)
             figures.setdefault(f"{name}, ms", []).append((few, many))
         for name, read in _READS.items():
             few, many = (_milliseconds_to_read(one, read) for one in filled)
@@ -172,7 +172,8 @@ def _cells(name: str, values: Sequence[tuple[float, float]]) -> list[str]:
     return [name, number(median(few), 2), number(median(many), 2), number(paired_ratio(many, few), 2)]
 
 
-def _milliseconds(database: Stored, query: str, arguments: tuple[str, ...]) -> float:
+def milliseconds(database: Stored, query: str, arguments: tuple[str, ...]) -> float:
+    """Return the time of one query."""
     started = time.perf_counter()
     database.ask(query, *arguments)
     return (time.perf_counter() - started) * 1e3
@@ -195,7 +196,7 @@ def _export(database: Stored, path: Path) -> tuple[float, float]:
 
 
 def _microseconds_of_cpu(database: Stored) -> float:
-    events = [_event(datetime.now(UTC)) for _ in range(_PUTS)]
+    events = [event(datetime.now(UTC)) for _ in range(_PUTS)]
 
     async def run() -> float:
         store = database.store()
@@ -215,11 +216,12 @@ def _microseconds_of_cpu(database: Stored) -> float:
     return asyncio.run(run())
 
 
-def _events(count: int) -> Iterator[Event]:
+def events(count: int) -> Iterator[Event]:
     """Yield five types of events; a temperature has three samples."""
-    return (_event(_NOW - _PERIOD * (1 - index / count)) for index in range(count))
+    return (event(_NOW - _PERIOD * (1 - index / count)) for index in range(count))
 
 
-def _event(time: datetime) -> Event:
+def event(time: datetime) -> Event:
+    """Return a new event of that time."""
     event_type = random.choices(list(_TYPES), list(_TYPES.values()))[0]
     return parse_stored(random.choice(_DEVICES).body(event_type, time), time + timedelta(seconds=1.5), "hs256:0")

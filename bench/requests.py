@@ -1,6 +1,7 @@
 """Signed requests in a file, for wrk to send: signing takes longer than receiving, so it is done beforehand."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.samples import fresh_delivery
@@ -18,20 +19,22 @@ class RequestFile:
 
     Args:
         path: The file.
+        fresh: Makes a body, and its token.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fresh: Callable[[], tuple[bytes, str]] = fresh_delivery) -> None:
         self.path = path
+        self._fresh = fresh
         self.count = 0
 
     def grow(self, count: int) -> None:
         """Add requests until there are ``count``."""
         if count <= self.count:
             return
-        print(f"heroku: signing {count - self.count:,} events", file=sys.stderr)
+        print(f"signing {count - self.count:,} events", file=sys.stderr)
         with self.path.open("ab") as file:
             for _ in range(count - self.count):
-                body, token = fresh_delivery()
+                body, token = self._fresh()
                 request = _REQUEST.format(len(body), token).encode() + body
                 file.write(b"%08d" % len(request) + request)
         self.count = count

@@ -26,7 +26,11 @@ def fresh_body() -> bytes:
 
 def fresh_delivery() -> tuple[bytes, str]:
     """Return the body of a new event and its token for X-Dt-Signature."""
-    body = fresh_body()
+    return signed(fresh_body())
+
+
+def signed(body: bytes) -> tuple[bytes, str]:
+    """Return ``body`` and its token for X-Dt-Signature."""
     return body, hs256(body, exp=int(time.time()) + _LIFE)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import ROOT, CannotMeasure, Options, database
 from bench.load import Load, TooFewRequests, pgbench, wrk
+from bench.machine import cpu_seconds
 from bench.peers.environment import environment
 from bench.report import Section, number
 from bench.requests import RequestFile
@@ -159,13 +160,13 @@ def _loaded(place: _Place, connections: int, started: Callable[[], AbstractConte
     while True:
         database.empty(place.url)
         with started() as (pid, port):
-            commits, cpu = database.count_commits(place.url), _cpu_seconds(pid)
+            commits, cpu = database.count_commits(place.url), cpu_seconds(pid)
             try:
                 load = wrk(place.wrk, place.requests, port, connections, place.seconds)
             except TooFewRequests:
                 place.requests.grow(place.requests.count * 2)
                 continue
-            after = _cpu_seconds(pid)
+            after = cpu_seconds(pid)
             return _Figures(
                 load,
                 database.count_rows(place.url),
@@ -192,17 +193,6 @@ _NAMES: dict[_Subject, str] = {
     _flask: "Flask, psycopg, gunicorn",
     _pgbench: "pgbench",
 }
-
-
-def _cpu_seconds(pid: int) -> float | None:
-    """Return what the process and its children have taken."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in (pid, *children)]
-    except OSError:
-        return None
-    # utime and stime, fields 14 and 15 of https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def _section(figures: Mapping[_Kind, Sequence[_Figures]], database_note: str) -> Section:
