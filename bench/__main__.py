@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bench import CannotMeasure, Options, machine
+from bench import CannotMeasure, Options, machine, plots
 from bench.report import RESULTS, Section, render
 
 # Imported one by one, so that a missing requirement of one part does not affect the others.
@@ -48,6 +48,7 @@ parts:
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
   flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
   peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 15 minutes
+  plots     docs/plots/ from the newest results of growth and peers; measures nothing
   growth    what an event costs with more connections, larger bodies, more samples, more rows; 10 minutes (needs wrk)
 
 examples:
@@ -70,11 +71,15 @@ def main(arguments: list[str]) -> int:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all", help="what to measure (all)")
+    parser.add_argument(
+        "part", nargs="?", choices=(*PARTS, "all", "plots"), default="all", help="what to measure (all)"
+    )
     for name, default, meaning in _NUMBERS:
         parser.add_argument(name, type=_positive, metavar="N", default=default, help=f"{meaning} ({default})")
     parser.add_argument("--before", metavar="COMMIT", default="HEAD", help="the earlier commit of before (HEAD)")
     chosen = parser.parse_args(arguments)
+    if chosen.part == "plots":
+        return plots.main()
     names = tuple(PARTS) if chosen.part == "all" else (chosen.part,)
     options = Options(chosen.seconds, chosen.rounds, chosen.connections, chosen.before, chosen.rows)
 

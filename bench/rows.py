@@ -35,29 +35,27 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self.source = url
+        self._runner = asyncio.Runner()
+        self._connection = self._runner.run(asyncpg.connect(url))
 
     def fill(self, events: Iterator[Event]) -> None:
         """Store ``events``; see `bench.reading.Stored`."""
-
-        async def run() -> None:
-            connection = await asyncpg.connect(self.source)
-            await connection.executemany(_INSERT, [_row(event) for event in events])
-            await connection.close()
-
-        asyncio.run(run())
+        self._runner.run(self._connection.executemany(_INSERT, [_row(event) for event in events]))
 
     def ask(self, query: str, *arguments: str) -> int:
-        """Count a query's rows, on a separate connection; see `bench.reading.Stored`."""
+        """Count a query's rows; see `bench.reading.Stored`."""
         for argument in arguments:  # text and times alike
             query = query.replace("?", f"'{argument}'", 1)
-        return len(execute(self.source, query))
+        return len(self._runner.run(self._connection.fetch(query)))
 
     def store(self) -> PostgresStore:
         """Return the receiver's store for it."""
         return PostgresStore(self.source)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Disconnect."""
+        self._runner.run(self._connection.close())
+        self._runner.close()
 
 
 def measure(url: str, folder: Path, rounds: int, most: int) -> Section:
@@ -76,6 +74,8 @@ def measure(url: str, folder: Path, rounds: int, most: int) -> Section:
         print(f"growth: {stored:,} events stored", file=sys.stderr)
         table.append([f"{count:,}", *(cell for one in databases for cell in _cells(one, count, rounds))])
         count *= 10
+    for one in databases:
+        one.close()
     header = [
         "rows",
         *(f"{one.name}: {what}" for one in databases for what in ("a put, us", *(f"{name}, ms" for name in _ASKED))),
@@ -83,7 +83,7 @@ def measure(url: str, folder: Path, rounds: int, most: int) -> Section:
     notes = (
         "Five types of events, of which a temperature has three samples, by a thousand sensors over five days.",
         f"A put: the time for one of up to {_MOST_PUTS:,} new events, {_AT_ONCE} at a time, by the store alone.",
-        "A query is fetched whole, on a connection of its own.",
+        "A query is fetched whole.",
         "Figures are medians over the rounds.",
     )
     return Section("growth: rows", header, table, notes)
