@@ -26,6 +26,7 @@ PARTS = {
     "flood": "bench.flood",
     "peers": "bench.beside",
     "growth": "bench.growth",
+    "packages": "bench.packages",
 }
 
 _NUMBERS = (
@@ -48,6 +49,7 @@ parts:
   before    the local receiver's CPU per event and start, beside those of an earlier commit (needs wrk)
   flood     how long deliveries take beside floods without a signature, and the local receiver's memory; a minute
   peers     each cloud's receiver beside what one would write with PyJWT and the vendor's SDK; 15 minutes
+  packages  the size of each function with its libraries, beside what one would write; 2 minutes
   plots     docs/plots/ from the newest results of growth and peers; measures nothing
   growth    what an event costs with more connections, larger bodies, more samples, more rows; 10 minutes (needs wrk)
 
