@@ -90,7 +90,10 @@ def measure(url: str, folder: Path, rounds: int, most: int) -> Section:
 
 
 def _cells(one: Stored, count: int, rounds: int) -> list[str]:
-    asked = [number(median(milliseconds(one, *QUERIES[name]) for _ in range(rounds)), 2) for name in _ASKED]
+    asked = []
+    for name in _ASKED:
+        one.ask(QUERIES[name][0], *QUERIES[name][1])  # once untimed: the first one reads from the disk
+        asked.append(number(median(milliseconds(one, *QUERIES[name]) for _ in range(5 * rounds)), 2))
     puts = min(_MOST_PUTS, count // 10)
     return [number(median(_microseconds_of_put(one, puts) for _ in range(rounds)), 0), *asked]
 
