@@ -307,7 +307,7 @@ REFUSED = [
     (READY, "--rebuild", "--rebuild is not known here: see --help.", ""),
     (READY, "--build-source /nowhere", "make package-ibm", ""),
     ([], "", "ibmcloud plugin install code-engine\nNot logged in", "ce"),
-    (READY, "--change-secret", "Set DT_SIGNATURE_SECRET, or type it", "ce application"),
+    (READY, "--change-secret", "Set DT_SIGNATURE_SECRET, or type it", "ce application create"),
     ([*READY, "secret"], "--cloudant several", "Give the id of one", "iam trusted-profile-create"),
 ]
 

@@ -4,7 +4,7 @@ The server counts reads and global queries by the rules on IBM's page of usage a
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from readers.rows import FOREIGN
 from tests.ibm_actions.cloudant_calls import listed, page, said
 from tests.ibm_actions.conftest import Put
 from tests.ibm_actions.iam import fault, token
-from tests.support.couchdb import CouchDb, Events, couchdb
+from tests.support.couchdb import CouchDb, Events
+from tests.support.couchdb import couchdb as running_couchdb
 from tests.support.deliveries import body
 from tests.support.loopback import DROPPED, Call, Reply, in_turn, loopback, success
 from tests.support.vendors import vendor
@@ -42,6 +43,13 @@ def event(event_id: str, at: datetime | None, device: str = DEVICE, event_type: 
     time = {"timestamp": rfc3339(at)} if at else {"timestamp": "yesterday"}
     content = body(eventId=event_id, eventType=event_type, data={event_type: {}}, **time)
     return parse_stored(content.replace(DEVICE.encode(), device.encode()), datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def couchdb() -> Iterator[CouchDb]:
+    """A server of this module alone, because its counts are those of all clients."""
+    with running_couchdb() as server:
+        yield server
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def test_device_that_is_no_partition(put: Put, read: Cost) -> None:
 
 
 def test_fallback_database_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    with couchdb("user:password", limit=1) as server:
+    with running_couchdb("user:password", limit=1) as server:
         prefix = Events(server).prefix
         address = f"http://user:password@127.0.0.1:{server.port}"
         store = build_store(Environment({"DT_CLOUDANT": address, "DT_DATABASE_PREFIX": prefix}))
@@ -259,7 +267,7 @@ def read_by(monkeypatch: pytest.MonkeyPatch, url: str, **environ: str) -> str:
 def test_api_key_is_exchanged_for_a_token(names: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     token = jwt.encode({"iat": time.time(), "exp": time.time() + 3600}, "k" * 32)
     given = {"access_token": token, "expires_in": 3600, "expiration": int(time.time()) + 3600}
-    with loopback(lambda call: success(**given)) as iam, couchdb("user:password", token=token) as server:
+    with loopback(lambda call: success(**given)) as iam, running_couchdb("user:password", token=token) as server:
         environ = {names[0]: HIDDEN, names[1]: iam.url}
         error = read_by(monkeypatch, f"cloudant:{server.url}/events", **environ)
         assert error.startswith("There are no databases events-...")
@@ -280,7 +288,7 @@ def test_iam_without_a_token_is_one_sentence_at_once(reply: Reply | None, monkey
     ("password", "start"), [("password", "There are no databases "), (HIDDEN, "Cloudant refuses ")]
 )
 def test_user_and_password(password: str, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with couchdb("user:password") as server:
+    with running_couchdb("user:password") as server:
         environ = {"CLOUDANT_USERNAME": "user", "CLOUDANT_PASSWORD": password}
         assert read_by(monkeypatch, f"cloudant:{server.url}/events", **environ).startswith(start)
         address = server.url.replace("//", f"//user:{password}@")
@@ -294,7 +302,7 @@ def test_login_of_the_ibm_cloud_cli_is_used_for_ibms_addresses(
     printed = [f"IAM token:  Bearer {token}\n", f'{{"iam_token": "Bearer {token}"}}\n', "Not logged in."]
     with vendor("ibmcloud", lambda _: printed.pop(0), tmp_path, request) as standing:
         for _ in range(2):
-            with couchdb("user:password", token=token) as server:
+            with running_couchdb("user:password", token=token) as server:
                 assert read_by(monkeypatch, f"cloudant:{server.url}/events").startswith("There are no databases ")
         assert "Log in with ibmcloud login" in read_by(monkeypatch, "cloudant:http://127.0.0.1:9/events")
         assert standing.commands == [["iam", "oauth-tokens"]] * 3
