@@ -8,6 +8,8 @@
 # deleted, knows no redundancy, registers no providers, and would replace a secret.
 set -eu
 cd "$(dirname "$0")"
+# Otherwise an az that pip installed takes http.py here for Python's own, and ends with a traceback.
+export PYTHONSAFEPATH=1
 
 faults=''
 fault() {

@@ -22,55 +22,49 @@ from tests.support.repository import copy_repository
 
 # Of the machine: a test may put stand-ins before it.
 PATH = os.environ["PATH"]
-# Prints a name, or what a page looks for. Where MISSING is set, what one asks for is not there.
+# Prints a name, or what a page looks for; what matches a word of MISSING is not there.
 STAND_IN = """#!/bin/sh
-printf '%s\\0' "$PWD" "${0##*/}" "$@" >"$(mktemp "$CALLS/XXXXXX")"
-case "$MISSING $*" in
-yes*describe* | yes*get* | yes*list* | yes*show* | yes*info* | yes*"service-key dt-"*) exit 1 ;;
+printf '%s\\0' "$PWD" "${PYTHONSAFEPATH:-}" "${0##*/}" "$@" >"$(mktemp "$CALLS/XXXXXX")"
+for word in $MISSING; do
+    case "$*" in
+    *$word*) case "$*" in *list*) exit 0 ;; *) exit 1 ;; esac ;;
+    esac
+done
+case "$*" in
 *StackStatus*) echo ROLLBACK_COMPLETE ;;
+ps:type*) echo eco ;;
 *"state list") printf '%s\\n' 'aws_dynamodb_table.events[0]' google_pubsub_topic.events ;;
+*versions?list*) echo 1 ;;
 *) echo dt-receiver ;;
 esac
 """
 HERE = (".venv/bin/python", ".venv/bin/dtconn", "tests/support/node/node_modules/.bin/azurite")
-UTILITIES = (
-    "awk",
-    "basename",
-    "cat",
-    "cp",
-    "cut",
-    "date",
-    "dirname",
-    "grep",
-    "id",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "rm",
-    "sed",
-    "sh",
-    "sort",
-    "tee",
-    "tr",
-    "wc",
-    "xargs",
-)
+UTILITIES = "awk basename cat cp cut date dirname grep head id mkdir mktemp mv rm sed sh sort tail tee tr wc xargs"
 PACKAGED = (
     "azure_functions.zip",
+    "gcp_functions/main.py",
     "heroku/Procfile",
-    *(f"ibm_actions/{it}" for it in ("Dockerfile", "app-requirements.txt")),
+    "ibm_actions/Dockerfile",
+    "ibm_actions/app-requirements.txt",
 )
 # What a reader of the page has, or puts in.
 GIVEN = {"APIHOST": "127.0.0.1:9", "AUTH": "user:password", "DT_CLOUDANT": "http://127.0.0.1:9"}
 GIVEN |= {"PARAMETERS": "KeepDays=30 AlarmEmail=me@example.com", "TAGS": "team=x", "DT_SIGNATURE_SECRET": "a secret"}
+# What is not there: nothing; what a first deployment makes; whatever a command shows.
+MISSING = (
+    "",
+    "get-value?url get-value?AZURE_RES get-value?DT_ describe app?list credential?list provider?list versions?list",
+    "get show info service-key?dt-",
+)
 
 
 class Call(NamedTuple):
-    """A program's name and arguments, and the folder in which it was called."""
+    """A program's name and arguments, the folder that calls it, and whether Python takes modules from there."""
 
     folder: str
     program: str
     arguments: tuple[str, ...]
+    safe_path: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -80,8 +74,12 @@ class Call(NamedTuple):
 
     @property
     def shape(self) -> object:
-        """Return the command and the names of its options."""
-        return (*self.words, frozenset(it.partition("=")[0] for it in self.arguments if it.startswith("-")))
+        """Return the folder, the command and the names of its options."""
+        return (
+            self.folder,
+            *self.words,
+            frozenset(it.partition("=")[0] for it in self.arguments if it.startswith("-")),
+        )
 
 
 class Checkout:
@@ -99,27 +97,28 @@ class Checkout:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(STAND_IN)
             path.chmod(0o755)
-        for name in UTILITIES:
+        for name in UTILITIES.split():
             (self._bin / name).symlink_to(shutil.which(name) or name)
+        (self._bin / "sleep").symlink_to(shutil.which("true") or "true")
         for name in PACKAGED:
             (self.folder / "dist" / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / "dist" / name).touch()
 
     def calls(self, text: str) -> list[Call]:
-        """Return the calls of programs in a shell script: with everything there that it asks for, and with nothing.
+        """Return the calls of programs in a shell script: where all is there that it asks for, and where some is not.
 
-        Of those with nothing, only the shapes that are new, without empty values.
+        Of the latter, only the shapes that are new, without empty values.
         """
         found: dict[Call, None] = {}
-        for missing in ("", "yes"):
+        script = self._bin.parent / "script"
+        # BUCKET is a placeholder, and gcloud knows which letters a bucket's name has.
+        script.write_text(text.replace("BUCKET", "bucket"))
+        for missing in MISSING:
             made = Path(tempfile.mkdtemp(dir=self._bin.parent))
             environ = GIVEN | {"PATH": str(self._bin), "HOME": str(made), "CALLS": str(made), "MISSING": missing}
-            # BUCKET is a placeholder, and gcloud knows which letters a bucket's name has.
-            text = text.replace("BUCKET", "bucket")
-            command = ["sh"]
             done = subprocess.run(
-                command,
-                input=text,
+                ["sh", str(script)],
+                input="westeurope\n",
                 env=environ,
                 cwd=self.folder,
                 capture_output=True,
@@ -129,8 +128,8 @@ class Checkout:
             )
             assert "not found" not in done.stderr, done.stderr
             for path in sorted(made.iterdir(), key=lambda it: it.stat().st_mtime_ns):
-                folder, program, *arguments = path.read_text().split("\0")[:-1]
-                call = Call(folder, program, tuple(arguments))
+                folder, safe_path, program, *arguments = path.read_text().split("\0")[:-1]
+                call = Call(folder, program, tuple(arguments), safe_path)
                 if not missing or ("" not in arguments and call.shape not in {it.shape for it in found}):
                     found[call] = None
         return list(found)
@@ -158,7 +157,7 @@ class Vendor:
 
     def says(self, call: Call, home: Path) -> str:
         """Return what the program prints when it is called so, and its exit status."""
-        environ = {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8"} | self.environ
+        environ = {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONSAFEPATH": call.safe_path} | self.environ
         done = subprocess.run(
             [self.path(call.program) or "", *self.before, *call.arguments],
             env=environ,
@@ -185,8 +184,7 @@ VENDORS = {
     ),
     "curl": Vendor(r"exit [67]$"),
     "gcloud": Vendor(
-        "have an active account selected|default credentials|take you through|Go to the following link|Updated property"
-        "|^my-project$",
+        "active account selected|default credentials|^Welcome!|Go to the following link|Updated property|^my-project$",
         GOOGLE,
     ),
     "gh": Vendor(
@@ -195,8 +193,7 @@ VENDORS = {
     "openssl": Vendor("exit 0$"),
     "sam": Vendor("Could not connect to the endpoint URL|Are you sure", AWS, ".venv-aws/bin"),
     "terraform": Vendor(
-        "initialization required|No (configuration|matching|outputs|state file)|empty directory|default credentials"
-        "|exit 0$"
+        "No (configuration|matching|outputs|state file)|[Bb]ackend|empty directory|default credentials|exit 0$"
     ),
 }
 # What takes a minute or more to install.
