@@ -7,11 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import pytest
 
-from core.event import Event
+from core.environment import SettingsError
+from core.event import Event, parse_stored
 from core.http import Request, Response, problem
 from core.log import Log
 from core.receiver import (
@@ -30,6 +32,7 @@ from tests.support.es256 import JWKS, es256
 from tests.support.memory import AsyncMemory, Memory
 
 HS256 = {"DT_SIGNATURE_SECRET": SECRET}
+KEY = parse_stored(body(), datetime.now(UTC)).key
 
 
 class Bench:
@@ -95,15 +98,15 @@ def test_store_gets_the_deadline(make: Make) -> None:
     assert DEADLINE - 1 < bench.memory.deadlines[0] <= DEADLINE < 10
 
 
-@pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300")])
+@pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300", "mark failed")])
 def test_unconfirmed_store_is_503(make: Make, error: StoreUnavailableError) -> None:
     bench = make(Memory(error))
     response = bench.handle(delivery())
     assert response.status == 503
     assert ("retry-after", "8") in response.headers
     [line] = bench.lines
-    assert (line["severity"], line["reason"]) == ("ERROR", error.reason)
-    assert line["key"]
+    assert (line["severity"], line["outcome"], line["reason"]) == ("ERROR", "failed", error.reason)
+    assert (line["key"], line["bytes"], line.get("note")) == (KEY, len(body()), error.note)
 
 
 def test_unexpected_exception_is_500_without_its_text(make: Make) -> None:
@@ -111,7 +114,8 @@ def test_unexpected_exception_is_500_without_its_text(make: Make) -> None:
     response = bench.handle(delivery())
     assert response.status == 500
     [line] = bench.lines
-    assert (line["severity"], line["reason"]) == ("ERROR", "bug")
+    assert (line["severity"], line["outcome"], line["reason"]) == ("ERROR", "failed", "bug")
+    assert line["key"] == KEY
     assert line["traceback"][0] == "ZeroDivisionError"
     assert any("put" in place for place in line["traceback"])
     assert "emucdd6ef2eu277bo8f52vg" not in "".join(line["traceback"])
@@ -197,6 +201,17 @@ def answer(receiver: Built, request: Request, started: float | None = None) -> R
     return found if isinstance(found, Response) else asyncio.run(found)
 
 
+@pytest.mark.parametrize("kind", [UnconfiguredReceiver, AsyncUnconfiguredReceiver])
+def test_receiver_without_valid_settings_says_so_for_each_request(kind: type[UnconfiguredReceiver]) -> None:
+    stream = io.StringIO()
+    receiver = kind(SettingsError(["Set DT_SIGNATURE_SECRET."]), Log(stream))
+    assert answer(receiver, delivery(), time.monotonic() - 2).status == 503
+    line = json.loads(stream.getvalue())
+    assert (line["severity"], line["outcome"]) == ("ERROR", "failed")
+    assert "Set DT_SIGNATURE_SECRET." in line["reason"]
+    assert line["totalMs"] >= 2000
+
+
 def test_store_that_refuses_before_it_waits_is_503() -> None:
     class Full(AsyncMemory):
         def put(self, event: Event, deadline: float) -> NoReturn:
@@ -260,7 +275,8 @@ def test_keys_are_fetched_on_demand(kind: str, has_any: bool) -> None:
     # An event loop is never blocked by a fetch.
     assert (keys.threads[0] == threading.get_ident()) is (kind == "sync")
     if not has_any:
-        assert "DT_JWKS" in bench.lines[0]["reason"]
+        [line] = bench.lines
+        assert (line["severity"], line["outcome"], line["reason"]) == ("ERROR", "failed", "set DT_JWKS")
 
 
 class NeverSettled(Keys):
@@ -299,7 +315,7 @@ def test_too_large_request_is_413(make: Make) -> None:
 def test_request_whose_body_times_out_is_503(make: Make) -> None:
     bench = make()
     assert bench.receiver.give_up(delivery(), "body_timeout", time.monotonic()).status == 503
-    assert bench.lines[0]["reason"] == "body_timeout"
+    assert (bench.lines[0]["outcome"], bench.lines[0]["reason"]) == ("failed", "body_timeout")
 
 
 def test_adapter_refuses_a_request_with_advice(make: Make) -> None:
