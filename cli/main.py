@@ -1,6 +1,7 @@
 """The commands of dtconn, their options, and the rules between options."""
 
 import json
+import os
 import secrets
 import shlex
 import sys
@@ -88,7 +89,10 @@ def main(
 @app.command()
 def send(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="The address of the receiver.", metavar="URL")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str | None,
+        typer.Argument(help="The address of the receiver.", metavar="URL", show_default="`make run`, on PORT or 8000"),
+    ] = None,
     types: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,6 +177,8 @@ def send(
     from dt_cloud.loop import run
     from dt_cloud.signing import Es256Key, Signer
 
+    # As `make run` does.
+    url = url or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
     _check_url(url)
     event_types = _event_types(types)
     faults = {"--tamper": tamper, "--expired": expired, "--unsigned": unsigned, "--wrong-secret": wrong_secret}

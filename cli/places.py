@@ -1,5 +1,6 @@
 """Finds this clone's adapters, and the files of the local receiver, from whatever folder dtconn is called."""
 
+import os
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,8 @@ def adapters() -> dict[str, str]:
 
 def find(path: Path) -> Path:
     """Return a path relative to the working directory; to the clone that dtconn is part of, if only that has it."""
-    if not path.is_absolute() and not path.exists() and (_CLONE / "Makefile").is_file() and (_CLONE / path).exists():
-        return _CLONE / path
+    in_clone = _CLONE / path
+    # os.path.exists, because Path.exists raises where a folder may not be searched.
+    if not os.path.exists(path) and os.path.exists(_CLONE / "Makefile") and os.path.exists(in_clone):
+        return in_clone
     return path

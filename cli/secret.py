@@ -32,6 +32,11 @@ def find_secret(text: str | None, path: Path) -> bytes:
     if not text or not text.strip():
         try:
             text = path.read_text().strip()
+        except PermissionError:
+            raise CommandError(
+                f"You may not read {path}. Run this as the receiver's user, or set DT_SIGNATURE_SECRET to its secret.",
+                2,
+            ) from None
         except (OSError, ValueError):
             text = ""
         if not text:

@@ -25,7 +25,7 @@ def build_store(environment: Environment) -> SqliteStore:
         # Not quoted: it may contain a password.
         environment.faults.append(
             "DT_DATABASE is a URL, but the local receiver stores in a file: set it to a path. For Postgres, run "
-            "`python -m heroku` with DATABASE_URL."
+            "`.venv/bin/python -m heroku` with DATABASE_URL."
         )
     environment.check()
     return SqliteStore(Path(database))

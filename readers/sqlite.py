@@ -27,11 +27,15 @@ class SqliteReader(Reader):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if not path.exists():
+        try:
+            path.stat()
+        except PermissionError:
+            raise ReaderError(f"You may not look into {path.parent}. Run this as the receiver's user.") from None
+        except OSError:
             raise ReaderError(
                 f"There is no database at {path} yet. Start the receiver with `make run`, and send it an event with "
                 "`make send`."
-            )
+            ) from None
         self._open()
 
     def _open(self) -> None:
@@ -125,6 +129,11 @@ class SqliteReader(Reader):
             raise self._error(str(error)) from None
 
     def _error(self, reason: str) -> ReaderError:
+        if "readonly" in reason:
+            return ReaderError(
+                f"Cannot read events from {self._path}: SQLite writes an index beside a database, and you may not. Run "
+                "this as the receiver's user, or read a copy, which that user makes by `dtconn backup FILE`."
+            )
         return ReaderError(
             f"Cannot read events from {self._path}: {reason}. Is it the file that the receiver's DT_DATABASE names?"
         )

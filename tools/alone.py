@@ -12,7 +12,10 @@ import sys
 
 def main() -> None:
     """Wait for the lock, and become the command."""
-    lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        sys.exit(f"{os.path.abspath(sys.argv[1])} cannot be written: {error.strerror}. Use a copy that belongs to you.")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

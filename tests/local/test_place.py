@@ -1,12 +1,16 @@
 """`make run` where it may not write, or where there is no room: one sentence for each cause, all of them at once.
 
+And the others of the README's first commands, for whoever may not read what `make run` wrote.
+
 Root may write everywhere, so for root the program runs without the capabilities that allow it.
 """
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,10 +28,10 @@ MOUNTS = ["unshare", "--map-root-user", "--mount"]
 ELSEWHERE = "Start the receiver in a folder of yours, or set DT_DATABASE and DT_SIGNATURE_SECRET."
 
 
-def said(folder: Path, *command: str, **environ: str) -> list[str]:
-    """Run a receiver that does not start; return the lines that it says."""
+def said(folder: Path, *command: str, program: str = "-m local", **environ: str) -> list[str]:
+    """Run a program that does not start, a receiver; return the lines that it says."""
     basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": str(free_port())}
-    run = [*(command or BOUND), sys.executable, "-m", "local"]
+    run = [*(command or BOUND), sys.executable, *program.split()]
     done = subprocess.run(
         run, env=basics | environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
@@ -101,3 +105,27 @@ def test_all_causes_are_named_at_once(tmp_path: Path) -> None:
         "PORT must be a number from 1 to 65535, such as 8000.",
     ]
     assert (tmp_path / "var").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("mode", "program", "sentence"),
+    [
+        (0o000, "-m cli events", "You may not look into var. Run this as the receiver's user."),
+        (
+            0o000,
+            "-m cli send",
+            "You may not read var/signature-secret. Run this as the receiver's user, or set",
+        ),
+        (0o500, "-m cli events", "Cannot read events from var/events.db: SQLite writes an index beside a database"),
+        (0o500, f"{ROOT}/tools/alone.py var/lock true", "cannot be written: Permission denied. Use a copy that"),
+    ],
+)
+def test_reading_of_what_belongs_to_somebody_else_is_one_sentence(
+    mode: int, program: str, sentence: str, var: Path
+) -> None:
+    with closing(sqlite3.connect(var / "events.db")) as database:
+        database.executescript("PRAGMA journal_mode = wal; CREATE TABLE events (key TEXT)")
+    var.chmod(mode)
+    (line,) = said(var.parent, program=program)
+    assert sentence in line
+    var.chmod(0o700)
