@@ -4,7 +4,8 @@
 #
 #   sh heroku/deploy.sh [APP] [OPTION OF heroku create]...
 #
-# Without APP it is the app of the last deployment from here, or else one whose name has a hash of your account.
+# Without APP it is the app of the last deployment from here, which var/heroku-app names, or else one whose name has a hash
+# of your account.
 set -eu
 
 stop() {
@@ -53,13 +54,21 @@ name=$(git -C "$root" config user.name || id -un)
 email=$(git -C "$root" config user.email || echo receiver@localhost)
 version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)
 
-if [ -z "$app" ]; then
+# In var/, because `make clean` removes dist/: without the name, a second app would be made.
+remembered=$root/var/heroku-app
+if [ -z "$app" ] && [ -e "$remembered" ]; then
+    app=$(cat "$remembered")
+    [ -n "$app" ] || stop "var/heroku-app is empty: say which app, make deploy-heroku ARGS=APP"
+elif [ -z "$app" ]; then
+    # Deployed before there was that file.
     pushed=$(own remote get-url heroku 2>/dev/null) || pushed=''
     app=$(basename "$pushed" .git)
 fi
 [ -n "$app" ] || app=dt-receiver-$(printf %s "$account" | git hash-object --stdin | cut -c 1-12)
 
 heroku apps:info --app "$app" >/dev/null 2>&1 || heroku create "$app" --no-remote "$@"
+mkdir -p "$root/var"
+echo "$app" >"$remembered"
 
 [ -e "$package/.git" ] || git init --quiet "$package"
 own symbolic-ref HEAD refs/heads/main
@@ -73,7 +82,9 @@ if [ "$pushed" ]; then
     own update-ref refs/heads/main FETCH_HEAD
 fi
 
-if [ -z "$(heroku config:get DATABASE_URL --app "$app")" ]; then
+# Assigned first: in a condition, a look-up that fails would count as nothing found, and add a second database.
+database=$(heroku config:get DATABASE_URL --app "$app")
+if [ -z "$database" ]; then
     heroku addons:create heroku-postgresql:essential-0 --wait --app "$app"
 fi
 secret=$(heroku config:get DT_SIGNATURE_SECRET --app "$app")
@@ -87,7 +98,9 @@ own diff --cached --quiet HEAD 2>/dev/null || own commit --quiet --message "Rece
 own push heroku main
 
 # An Eco dyno sleeps, and its start may take longer than DT waits.
-if heroku ps:type --app "$app" | grep -qiw eco; then
+dynos=$(heroku ps:type --app "$app")
+if echo "$dynos" | grep -qiw eco; then
     heroku ps:type basic --app "$app"
 fi
-echo "Endpoint URL: $(heroku apps:info --shell --app "$app" | sed -n 's/^web_url=//p')"
+info=$(heroku apps:info --shell --app "$app")
+echo "Endpoint URL: $(echo "$info" | sed -n 's/^web_url=//p')"

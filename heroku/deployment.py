@@ -17,17 +17,37 @@ from deployed.vendor import Tool
 API = "https://api.heroku.com"
 _TIMEOUT = 30.0
 _SECRET = "DT_SIGNATURE_SECRET"  # noqa: S105 - its name
-# Where the package is pushed from: its git remote names the app.
-_PUSHED = Path(__file__).resolve().parent.parent / "dist" / "heroku"
+_ROOT = Path(__file__).resolve().parent.parent
+# deploy.sh writes the app's name there.
+_REMEMBERED = _ROOT / "var" / "heroku-app"
+# Where the package is pushed from: its git remote names an app that was deployed before there was that file.
+_PUSHED = _ROOT / "dist" / "heroku"
 _HEROKU = Tool("heroku", "https://devcenter.heroku.com/articles/heroku-cli", "heroku login")
 
 
 def find(place: Place) -> Deployment:
-    """Return the app of that name; without one, the app that dist/heroku is pushed to."""
-    app = ["--app", place.name] if place.name else []
+    """Return the app of that name; without one, the app of the last deployment from here.
+
+    Raises:
+        DeploymentError: The CLI fails, or the name that deploy.sh kept cannot be read.
+    """
+    name = place.name or _remembered()
+    app = ["--app", name] if name else []
     folder = _PUSHED if not app and _PUSHED.is_dir() else None
     found = _HEROKU.json("apps:info", *app, "--json", folder=folder)["app"]
     return _App(str(found["name"]), str(found["web_url"]))
+
+
+def _remembered() -> str:
+    if not _REMEMBERED.exists():
+        return ""
+    try:
+        name = _REMEMBERED.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise DeploymentError(f"var/heroku-app cannot be read: {type(error).__name__}. Name the app.") from None
+    if not name:
+        raise DeploymentError("var/heroku-app is empty: name the app.")
+    return name
 
 
 class _App(Deployment):

@@ -19,6 +19,7 @@ if sys.platform == "win32" or not all(map(shutil.which, ("git", "make", "openssl
 # $STATE is the account: a file for each setting, and the repository. --app APP comes last; --shell before it.
 FAKE_HEROKU = """#!/bin/sh
 printf '%s\\n' "$*" >>"$STATE/calls"
+case "$*" in "${FAILING:-nothing}"*) exit 1 ;; esac
 case $1 in
 auth:whoami) [ ! -e "$STATE/logged-out" ] && echo somebody@example.com ;;
 apps:info)
@@ -138,6 +139,49 @@ def test_app_without_a_name_is_that_of_the_last_deployment_or_of_the_account(acc
     account.must_deploy(account.folder / "mine", "shop-dt")
     account.must_deploy(account.folder / "mine", "")
     assert account.state("calls").splitlines()[-1] == "apps:info --shell --app shop-dt"
+
+
+def test_name_of_the_app_survives_make_clean(account: Account) -> None:
+    checkout = account.checkout("mine")
+    account.must_deploy(checkout, "shop-dt")
+    subprocess.run(["make", "clean"], cwd=checkout, env=account.environ, check=True, capture_output=True)
+    assert not (checkout / "dist").exists()
+    account.must_deploy(checkout, "")
+    calls = account.state("calls").splitlines()
+    assert calls[-1] == "apps:info --shell --app shop-dt"
+    assert len([call for call in calls if call.startswith(("create ", "addons:create "))]) == 2
+    (checkout / "var" / "heroku-app").write_text("")
+    done = account.deploy(checkout, "")
+    assert done.returncode != 0
+    assert "var/heroku-app is empty" in done.stderr
+
+
+def test_app_deployed_before_its_name_was_kept_is_the_one_pushed_to(account: Account) -> None:
+    checkout = account.checkout("mine")
+    account.must_deploy(checkout, "shop-dt")
+    (checkout / "var" / "heroku-app").unlink()
+    account.must_deploy(checkout, "")
+    assert account.state("calls").splitlines()[-1] == "apps:info --shell --app shop-dt"
+    assert (checkout / "var" / "heroku-app").read_text() == "shop-dt\n"
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        *("config:get DATABASE_URL", "config:get DT_SIGNATURE_SECRET", "config:get DT_SIGNATURE_POLICY"),
+        *("git:remote", "ps:type", "apps:info --shell"),
+    ],
+)
+def test_look_up_that_fails_ends_the_deployment(account: Account, failing: str) -> None:
+    checkout = account.checkout("mine")
+    account.must_deploy(checkout)
+    (account.folder / "calls").unlink()
+    done = account.deploy(checkout, FAILING=failing)
+    assert done.returncode != 0
+    assert "Endpoint URL" not in done.stdout
+    calls = account.state("calls").splitlines()
+    assert calls[-1].startswith(failing)
+    assert not [call for call in calls if call.startswith(("addons:create", "config:set", "ps:type basic"))]
 
 
 def test_everything_that_is_missing_is_named_at_once(account: Account) -> None:

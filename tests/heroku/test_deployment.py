@@ -1,4 +1,4 @@
-"""An app without a name is the one that dist/heroku is pushed to; a refusal of Heroku's API is a sentence."""
+"""An app without a name is that of the last deployment from here; a refusal of Heroku's API is a sentence."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.vendors import Command, vendor
 
 def answer(command: Command) -> Any:
     match command.argv:
-        case ["apps:info", "--json"]:
+        case ["apps:info", "--json"] | ["apps:info", "--app", "pushed-to", "--json"]:
             return {"app": {"name": "pushed-to", "web_url": "https://pushed-to.herokuapp.com/"}}
         case ["config", "--app", "pushed-to", "--json"]:
             return {"DT_SIGNATURE_SECRET": SECRET}
@@ -40,6 +40,21 @@ def test_the_json_of_the_first_event_has_no_password_of_the_database(
     assert PASSWORD not in result.output
 
 
+def test_app_without_a_name_is_the_one_that_was_kept(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "heroku-app"
+    monkeypatch.setattr(heroku.deployment, "_REMEMBERED", kept)
+    with vendor("heroku", answer, tmp_path, request) as standing:
+        kept.write_text("pushed-to\n")
+        find_deployment("heroku", Place())
+        assert standing.commands[0] == ["apps:info", "--app", "pushed-to", "--json"]
+        for text in (b"\n", b"\xff"):
+            kept.write_bytes(text)
+            with pytest.raises(DeploymentError, match=r"var/heroku-app .*ame the app"):
+                find_deployment("heroku", Place())
+
+
 @pytest.mark.parametrize(
     ("reply", "said"),
     [(Reply(403), "answers 403 .*: may you change the app pushed-to"), (None, "cannot be reached: RemoteDisconnected")],
@@ -49,6 +64,7 @@ def test_refusal_of_the_api_is_a_sentence(
 ) -> None:
     with vendor("heroku", answer, tmp_path, request), loopback(lambda _: reply) as api:
         monkeypatch.setattr(heroku.deployment, "API", api.url)
+        monkeypatch.setattr(heroku.deployment, "_REMEMBERED", tmp_path / "nothing")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         found = find_deployment("heroku", Place())
         assert found.url == "https://pushed-to.herokuapp.com/"
