@@ -46,8 +46,10 @@ value() {
 
 azd env get-values >/dev/null 2>&1 || azd env new dt-receiver --subscription "$subscription"
 [ -n "$(value AZURE_SUBSCRIPTION_ID)" ] || azd env set AZURE_SUBSCRIPTION_ID "$subscription"
-[ "$(value AZURE_SUBSCRIPTION_ID)" = "$subscription" ] ||
-    stop "The receiver is in another subscription than az: az account set --subscription $(value AZURE_SUBSCRIPTION_ID)"
+known=$(value AZURE_SUBSCRIPTION_ID)
+[ -n "$known" ] || stop "azd's values cannot be read: azd env get-values --cwd azure_functions says why."
+[ "$known" = "$subscription" ] ||
+    stop "The receiver is in another subscription than az: az account set --subscription $known"
 
 # Before the first deployment. Whoever owns a resource group alone may register nothing, and need not where others did.
 if [ -z "$(value url)" ]; then
@@ -58,10 +60,13 @@ if [ -z "$(value url)" ]; then
     done
 fi
 
-group=$(value AZURE_RESOURCE_GROUP)
-if [ -z "$group" ]; then
-    group=${AZURE_RESOURCE_GROUP:-dt-receiver}
-    if [ "$(az group exists --name "$group")" != true ]; then
+# Look-ups are assigned before they are used: within another command, one that fails would count as an empty answer.
+known=$(value AZURE_RESOURCE_GROUP)
+group=${known:-${AZURE_RESOURCE_GROUP:-dt-receiver}}
+if [ -z "$known" ]; then
+    exists=$(az group exists --name "$group")
+    # To create one again clears its tags.
+    if [ "$exists" = false ]; then
         region=${AZURE_LOCATION:-}
         if [ -z "$region" ]; then
             az functionapp list-flexconsumption-locations --query '[].name' --output tsv | sort | tr '\n' ' '
@@ -70,14 +75,33 @@ if [ -z "$group" ]; then
         fi
         az group create --name "$group" --location "$region" --output none
     fi
-    azd env set AZURE_LOCATION "$(az group show --name "$group" --query location --output tsv)"
-    azd env set AZURE_RESOURCE_GROUP "$group"
 fi
 
+# azd's environment is in this copy of the repository alone, and what it does not know gets its default.
+app=$(az functionapp list --resource-group "$group" --query "[?tags.\"azd-service-name\"=='receiver'].name" \
+    --output tsv)
+if [ -n "$app" ]; then
+    [ -n "$known" ] ||
+        stop "$group has a receiver, whose settings are not here: copy azure_functions/.azure from where it was \
+deployed, or set each that is not the default by azd env set NAME VALUE --cwd azure_functions, and \
+AZURE_RESOURCE_GROUP $group last."
+    store=$(az functionapp config appsettings list --resource-group "$group" --name "$app" \
+        --query "[?name=='DT_STORE'].value" --output tsv)
+    [ -n "$(value DT_STORE)" ] || [ "${store:-service_bus}" = service_bus ] ||
+        stop "The receiver in $group stores in $store: azd env set DT_STORE $store --cwd azure_functions"
+fi
+
+if [ -z "$(value AZURE_LOCATION)" ]; then
+    region=$(az group show --name "$group" --query location --output tsv)
+    azd env set AZURE_LOCATION "$region"
+fi
+[ -n "$known" ] || azd env set AZURE_RESOURCE_GROUP "$group"
+
 # Azure refuses to change the redundancy of an account, and the default of earlier versions was another.
-storage=$(value storage)
-if [ -n "$storage" ] && [ -z "$(value DT_REDUNDANCY)" ]; then
-    azd env set DT_REDUNDANCY "$(az storage account show --name "$storage" --query sku.name --output tsv)"
+if [ -z "$(value DT_REDUNDANCY)" ]; then
+    redundancy=$(az storage account list --resource-group "$group" --query "[?starts_with(name, 'dt')].sku.name" \
+        --output tsv)
+    [ -z "$redundancy" ] || azd env set DT_REDUNDANCY "$redundancy"
 fi
 
 [ -z "$(value DT_SIGNATURE_SECRET)" ] ||

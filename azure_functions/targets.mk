@@ -2,7 +2,7 @@
 package-azure: PACKAGE_ARGS = $(if $(DT_ORGANIZATION_ID),--es256,$(filter --es256,$(ARGS)))
 
 .PHONY: deploy-azure azure-tools azure-host azure-cli
-deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for everything the first time
+deploy-azure: package-azure ## Deploy dist/azure_functions/ by the Azure Developer CLI; asks for a region the first time
 	@exec sh azure_functions/deploy.sh $(ARGS)
 
 TOOLS += azure-tools

@@ -25,12 +25,14 @@ case "$1 $2" in
 "env get-value") cat "environment/$3" 2>/dev/null || { echo "ERROR: key not found"; exit 1; } ;;
 "env set") echo "$4" >"environment/$3" ;;
 "provision --no-state")
-    echo dtabc | tee environment/storage >environment/url
+    echo dtabc | tee group/app >environment/url
+    [ ! -e environment/DT_STORE ] || cp environment/DT_STORE group/store
     [ -z "${DT_SIGNATURE_SECRET-}" ] || echo "$DT_SIGNATURE_SECRET" >group/secret ;;
 esac
 """
 AZ = """#!/bin/sh
 echo "az $*" >>calls
+case "$*" in "${FAILING:-nothing}"*) exit 1 ;; esac
 case "$1 $2" in
 "account show") echo "${SUBSCRIPTION:-SUBSCRIPTION}" ;;
 "provider list") printf 'Microsoft.KeyVault\\nmicrosoft.insights\\n' ;;
@@ -40,7 +42,9 @@ case "$1 $2" in
 "functionapp list-flexconsumption-locations") printf 'westeurope\\neastus\\n' ;;
 "keyvault list") [ ! -e group/secret ] || echo /subscriptions/0/vaults/dt-abc ;;
 "rest --method") [ ! -e denied ] && echo /subscriptions/0/vaults/dt-abc/secrets/signature-secret ;;
-"storage account") echo Standard_ZRS ;;
+"functionapp list") [ ! -e group/app ] || echo app ;;
+"functionapp config") if [ -e group/store ]; then cat group/store; else echo service_bus; fi ;;
+"storage account") [ ! -e group/app ] || echo Standard_ZRS ;;
 "ad app")
     case "$3 $4" in
     "create "*) echo CLIENT | tee client ;;
@@ -109,14 +113,60 @@ def test_deployment_is_never_skipped_and_keeps_secret_and_redundancy(folder: Pat
     assert "signature secret in dt-abc stays" in done.stderr
     assert "make rotate-secret-azure" in done.stderr
     assert changes(folder) == ["azd env set DT_REDUNDANCY Standard_ZRS", *DEPLOYED], "as an earlier version made it"
-
-    # In another copy of the repository, azd knows nothing.
-    shutil.rmtree(folder / "environment")
-    assert deploy(folder).returncode == 0
-    assert changes(folder)[-2:] == DEPLOYED
-    assert not any("group create" in it for it in changes(folder))
-    assert deploy(folder).returncode == 0
     assert (folder / "group" / "secret").read_text() == secret
+
+
+def test_another_copy_deploys_only_with_the_settings_of_the_first(folder: Path) -> None:
+    deploy(folder, AZURE_LOCATION="westeurope")
+    shutil.rmtree(folder / "environment")
+    for _ in range(2):
+        done = deploy(folder)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "copy azure_functions/.azure from where it was deployed" in done.stderr
+        assert not any("AZURE_RESOURCE_GROUP" in it or "group create" in it for it in changes(folder))
+        assert not set(DEPLOYED) & set(changes(folder))
+    (folder / "environment" / "AZURE_RESOURCE_GROUP").write_text("dt-receiver")
+    assert deploy(folder).returncode == 0
+    assert [it for it in changes(folder) if "register" not in it] == [
+        *("azd env set AZURE_LOCATION westeurope", "azd env set DT_REDUNDANCY Standard_ZRS"),
+        *DEPLOYED,
+    ]
+
+
+def test_store_is_never_changed_to_the_default_silently(folder: Path) -> None:
+    (folder / "environment").mkdir()
+    (folder / "environment" / "DT_STORE").write_text("table")
+    assert deploy(folder, AZURE_LOCATION="westeurope").returncode == 0
+    (folder / "environment" / "DT_STORE").unlink()
+    done = deploy(folder)
+    assert done.returncode == 1
+    assert done.stderr.endswith("stores in table: azd env set DT_STORE table --cwd azure_functions\n")
+    assert not set(DEPLOYED) & set(changes(folder))
+    (folder / "environment" / "DT_STORE").write_text("service_bus")
+    assert deploy(folder).returncode == 0, "somebody asks for it"
+
+
+@pytest.mark.parametrize(
+    "failing", ["group exists", "group show", "functionapp list --", "functionapp config", "storage account"]
+)
+def test_look_up_that_fails_ends_the_deployment(folder: Path, failing: str) -> None:
+    deploy(folder, AZURE_LOCATION="westeurope")
+    (folder / "environment" / "AZURE_LOCATION").unlink()
+    if failing == "group exists":
+        (folder / "environment" / "AZURE_RESOURCE_GROUP").unlink()
+    assert deploy(folder, FAILING=failing).returncode != 0
+    assert (folder / "calls").read_text().splitlines()[-1].startswith(f"az {failing}")
+    assert not any("group create" in it for it in changes(folder))
+    assert not set(DEPLOYED) & set(changes(folder))
+
+
+def test_values_of_azd_that_cannot_be_read_are_a_sentence(folder: Path) -> None:
+    deploy(folder, AZURE_LOCATION="westeurope")
+    (folder / "azd").write_text(AZD.replace('cat "environment/$3"', "false"))
+    done = deploy(folder)
+    assert (done.returncode, done.stderr) == (
+        *(1, "azd's values cannot be read: azd env get-values --cwd azure_functions says why.\n"),
+    )
 
 
 def test_given_secret_is_that_of_the_first_deployment(folder: Path) -> None:
