@@ -13,6 +13,14 @@ command -v sam >/dev/null || {
     echo "No SAM CLI: see aws_lambda/README.md." >&2
     exit 1
 }
+# A quote or a line end would break the line of samconfig.toml, and awk reads a backslash as an escape.
+case ${TAGS-} in
+*[\'\\]* | *"
+"*)
+    echo "TAGS has a character that AWS takes in no tag: use letters, digits, spaces and + - = . _ : / @" >&2
+    exit 1
+    ;;
+esac
 [ -e samconfig.toml ] || cp samconfig.defaults.toml samconfig.toml
 
 # Put a line in the place of those that set a name, or remove these. `sam deploy --save-params` writes tags that SAM

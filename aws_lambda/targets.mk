@@ -4,8 +4,9 @@ package-aws: PACKAGER = .venv/bin/python
 package-aws: PACKAGE_ARGS = $(ARGS)
 
 .PHONY: deploy-aws aws-tools
+# make passes the variables of its command line on; written here, a quote in them would end the shell's.
 deploy-aws: package-aws ## Deploy dist/aws_lambda.zip by SAM (PARAMETERS="KeepDays=30 ..." TAGS="team=x ...")
-	@PARAMETERS='$(PARAMETERS)' TAGS='$(TAGS)' exec sh aws_lambda/deploy.sh
+	@exec sh aws_lambda/deploy.sh
 
 TOOLS += aws-tools
 aws-tools: .venv-aws/.aws-tools ## Install what checks aws_lambda/template.yaml, for its tests
