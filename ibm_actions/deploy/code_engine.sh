@@ -32,7 +32,8 @@ usage: code_engine.sh [option ...]
   --project NAME           the Code Engine project (default: NAME)
   --resource-group GROUP   where a project and a Cloudant instance are made (default: the one that is targeted, or else
                            the account's default one)
-  --cloudant NAME          the Cloudant instance (default: NAME); it should be for the receiver alone
+  --cloudant NAME          the Cloudant instance (default: the one that what is deployed writes to, or else NAME); it
+                           should be for the receiver alone
   --cloudant-plan PLAN     if it has to be made: standard (default), or lite, which is free, and small
   --tags TAGS              tags to attach to the project and the Cloudant instance, such as team:facilities,cost:1
   --build-source FOLDER    what to deploy (default: dist/ibm_actions, which `make package-ibm` writes)
@@ -54,8 +55,9 @@ If Code Engine does not have the signature secret, it gets the one in DT_SIGNATU
 line of standard input. It is never an argument of a command.
 
 Settings of the receiver that are in the environment go with it: DT_ORGANIZATION_ID, DT_SIGNATURE_POLICY,
-DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX, DT_DATABASE_PERIOD. What is left out of a
-later run, settings and options, stays as it is.
+DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX, DT_DATABASE_PERIOD. A later run keeps those
+that it is not given, and the Cloudant instance, --cpu, --memory, --min-scale, --max-scale and --concurrency. It does not
+remember --form, --name, --project, --region and --resource-group, which say what it deploys to: give them each time.
 
 examples:
   sh ibm_actions/deploy/code_engine.sh
@@ -91,6 +93,24 @@ json_strings() {
 
 json_string() {
     json_strings "$1" | sed -n 1p
+}
+
+# Print the value of that environment variable, from the JSON of an application or function on standard input.
+json_variable() {
+    tr -d '\n' | tr '{}' '[\n*]' | grep "\"name\"[[:space:]]*:[[:space:]]*\"$1\"" |
+        sed -n 's/.*"value"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' | sed -n 1p
+}
+
+# After a failed lookup of $1: return if the list that the other arguments ask for lacks it too. If not, stop, because a
+# lookup also fails without a network or a permission, and what is there must not be made again.
+absent() {
+    wanted=$1
+    shift
+    listed=$(ic "$@" --output json) ||
+        die "Whether $wanted is there is not known, for what ibmcloud says above. Mend that and run the same again."
+    case $listed in
+    *"\"$wanted\""*) die "$wanted is there, but ibmcloud could not read it. Look: ibmcloud $*" ;;
+    esac
 }
 
 # Print the name of a project of Code Engine that the whole cloud knows it by, from the JSON on standard input.
@@ -157,7 +177,7 @@ if [ "$form" = function ] && [ -n "$min_scale$max_scale$concurrency" ]; then
 fi
 policy=${DT_SIGNATURE_POLICY-}
 [ "$policy" != unsigned ] || die "DT_SIGNATURE_POLICY=unsigned lets in everybody, and the address is public: unset it."
-project=${project:-$name} cloudant=${cloudant:-$name}
+project=${project:-$name}
 profile=$name signature=$name-signature
 
 if [ "$mode" != secret ]; then
@@ -185,13 +205,15 @@ ic account show >/dev/null 2>&1 ||
 
 # Print the name of what is targeted, such as a region; nothing if none is.
 targeted() {
-    ic target --output json | tr -d '\n' |
+    printf '%s\n' "$target" | tr -d '\n' |
         sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*{[^}]*\"name\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p"
 }
+target=$(ic target --output json) || die "What is targeted could not be read: ibmcloud target"
 region=${region:-$(targeted region)}
 [ -n "$region" ] || die "Say where, such as --region eu-de. \`ibmcloud regions\` lists them."
 if [ -z "$group" ] && [ -z "$(targeted resource_group)" ]; then
     group=$(ic resource groups --default --output json | json_string name)
+    [ -n "$group" ] || die "The default resource group could not be read. Name one: --resource-group GROUP"
 fi
 
 temporary=''
@@ -237,25 +259,81 @@ else
     ic target -r "$region" >/dev/null
 fi
 
+# ---- what is there ---------------------------------------------------------------------------------------------------
+
+# All lookups come before anything is made.
+step "What is there"
+has_project='' has_secret='' deploy=create deployed='' writes_to='' prefix=''
+if ic ce project get --name "$project" >/dev/null 2>&1; then
+    has_project=yes
+    ic ce project select --name "$project" >/dev/null
+    if [ "$mode" != build ]; then
+        if ic ce secret get --name "$signature" >/dev/null 2>&1; then
+            has_secret=yes
+        else
+            absent "$signature" ce secret list
+        fi
+    fi
+    if [ "$mode" != secret ]; then
+        if deployed=$(ic ce "$ce" get --name "$name" --output json 2>/dev/null); then
+            deploy=update
+            writes_to=$(printf '%s\n' "$deployed" | json_variable DT_CLOUDANT)
+            writes_to=${writes_to%/}
+            prefix=$(printf '%s\n' "$deployed" | json_variable DT_DATABASE_PREFIX)
+        else
+            absent "$name" ce "$ce" list
+        fi
+    fi
+else
+    absent "$project" resource service-instances --service-name codeengine --location "$region"
+fi
+
+cloudant_json() {
+    ic resource service-instance "$1" --output json 2>/dev/null
+}
+
+id='' instance=''
+if [ "$mode" = all ]; then
+    if [ "$deploy" = update ] && [ -z "$cloudant" ]; then
+        [ -n "$writes_to" ] || die "Where $name writes to could not be read. Name the Cloudant instance: --cloudant NAME"
+        instances=$(ic resource service-instances --service-name cloudantnosqldb --output json) ||
+            die "The Cloudant instances could not be listed. Mend what ibmcloud says above and run the same again."
+        for guid in $(printf '%s\n' "$instances" | json_strings guid); do
+            instance=$(cloudant_json "$guid") || die "Cloudant instance $guid could not be read. Run the same again."
+            public=$(printf '%s\n' "$instance" | json_string public)
+            [ "https://${public#https://}" != "$writes_to" ] || cloudant=$guid
+            [ -z "$cloudant" ] || break
+        done
+        [ -n "$cloudant" ] || die "$name writes to $writes_to, which is no Cloudant instance in the resource group that is" \
+            "targeted. Give its group, --resource-group GROUP, or another instance, --cloudant NAME."
+    else
+        cloudant=${cloudant:-$name}
+        if ! instance=$(cloudant_json "$cloudant") || [ -z "$(printf '%s\n' "$instance" | json_string guid)" ]; then
+            instance=''
+            absent "$cloudant" resource service-instances --service-name cloudantnosqldb
+        fi
+    fi
+    if found=$(ic iam trusted-profile "$profile" --output JSON 2>/dev/null); then
+        id=$(printf '%s\n' "$found" | json_string id)
+    fi
+    [ -n "$id" ] || absent "$profile" iam trusted-profiles
+fi
+
 # ---- the project -----------------------------------------------------------------------------------------------------
 
-if ic ce project get --name "$project" >/dev/null 2>&1; then
+if [ -n "$has_project" ]; then
     step "Code Engine project $project: is there"
 else
     step "Code Engine project $project: making it"
     ic ce project create --name "$project"
+    ic ce project select --name "$project" >/dev/null
 fi
-ic ce project select --name "$project" >/dev/null
 
 # ---- the package -----------------------------------------------------------------------------------------------------
 
 if [ "$mode" != secret ]; then
     # What runs there keeps its settings, so the package has to have what they need: a function without it answers 503.
-    deploy=create
-    if found=$(ic ce "$ce" get --name "$name" --output json 2>/dev/null); then
-        deploy=update
-        case $found in *'"DT_ORGANIZATION_ID"'*) es256=yes ;; esac
-    fi
+    case $deployed in *'"DT_ORGANIZATION_ID"'*) es256=yes ;; esac
     if [ -n "$es256" ] && ! grep -q '^cryptography==' "$source/$requirements"; then
         [ "$source" = "$root/dist/ibm_actions" ] ||
             die "$source lacks what DT_ORGANIZATION_ID needs: make it by make package-ibm ARGS=--es256"
@@ -267,11 +345,7 @@ fi
 
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
-has_secret=''
 if [ "$mode" != build ]; then
-    if ic ce secret get --name "$signature" >/dev/null 2>&1; then
-        has_secret=yes
-    fi
     if [ -n "$has_secret" ] && [ -z "$change_secret" ]; then
         step "Secret $signature: is there, and stays as it is (--change-secret changes it)"
     elif [ "$policy" = es256 ] && [ -z "$change_secret" ]; then
@@ -309,7 +383,11 @@ if [ "$mode" = build ]; then
     else
         # A code bundle is built with a function, and not without one. This one is private, and nobody calls it.
         built=$name-build
-        if ic ce function get --name "$built" >/dev/null 2>&1; then do=update; else do=create; fi
+        do=update
+        if ! ic ce function get --name "$built" >/dev/null 2>&1; then
+            absent "$built" ce function list
+            do=create
+        fi
         step "Function $built, which holds the build: $do"
         ic ce function "$do" --name "$built" --build-source "$source" --runtime "$RUNTIME" \
             --cpu "${cpu:-0.25}" --memory "${memory:-1G}" --visibility project --wait
@@ -331,11 +409,7 @@ fi
 
 # ---- Cloudant --------------------------------------------------------------------------------------------------------
 
-cloudant_json() {
-    ic resource service-instance "$cloudant" --output json 2>/dev/null
-}
-
-if found=$(cloudant_json) && [ -n "$(printf '%s\n' "$found" | json_string guid)" ]; then
+if [ -n "$instance" ]; then
     step "Cloudant instance $cloudant: is there"
 else
     step "Cloudant instance $cloudant: making it, plan $plan"
@@ -343,46 +417,45 @@ else
     ic resource service-instance-create "$cloudant" cloudantnosqldb "$plan" "$region" \
         -p '{"legacyCredentials": false}'
     left=60
-    until found=$(cloudant_json) && [ "$(printf '%s\n' "$found" | json_string state)" = active ]; do
+    until instance=$(cloudant_json "$cloudant") &&
+        [ "$(printf '%s\n' "$instance" | json_string state)" = active ]; do
         left=$((left - 1))
         [ $left -gt 0 ] || die "Cloudant takes its time. Wait until it is active, then run this again:" \
             "ibmcloud resource service-instance $cloudant"
         sleep 5
     done
 fi
-case $found in
+case $instance in
 *:cloudantnosqldb:*) ;;
 *) die "$cloudant is there, but it is no Cloudant. Name another: --cloudant NAME" ;;
 esac
-[ "$(printf '%s\n' "$found" | json_strings guid | wc -l)" -eq 1 ] ||
+[ "$(printf '%s\n' "$instance" | json_strings guid | wc -l)" -eq 1 ] ||
     die "There are several instances called $cloudant. Give the id of one: --cloudant GUID"
-cloudant_id=$(printf '%s\n' "$found" | json_string guid)
-cloudant_crn=$(printf '%s\n' "$found" | grep -o 'crn:[^"]*:cloudantnosqldb:[^"]*' | sed -n 1p)
-cloudant_host=$(printf '%s\n' "$found" | json_string public)
+cloudant_id=$(printf '%s\n' "$instance" | json_string guid)
+cloudant_crn=$(printf '%s\n' "$instance" | grep -o 'crn:[^"]*:cloudantnosqldb:[^"]*' | sed -n 1p)
+cloudant_host=$(printf '%s\n' "$instance" | json_string public)
 [ -n "$cloudant_host" ] || die "$cloudant has no public address. Give it one: its Service endpoint in the console."
 cloudant_url=https://${cloudant_host#https://}
 echo "$cloudant_url"
+[ -z "$writes_to" ] || [ "$writes_to" = "$cloudant_url" ] ||
+    echo "New events will go to $cloudant_url; those so far stay in $writes_to." >&2
 
 # ---- who it is -------------------------------------------------------------------------------------------------------
 
-profile_id() {
-    ic iam trusted-profile "$profile" --output JSON 2>/dev/null | json_string id
-}
-
-id=$(profile_id) || id=''
 if [ -n "$id" ]; then
     step "Trusted profile $profile: is there"
 else
     step "Trusted profile $profile: making it"
     ic iam trusted-profile-create "$profile"
-    id=$(profile_id)
+    id=$(ic iam trusted-profile "$profile" --output JSON | json_string id)
 fi
 case $id in
 Profile-*) ;;
 *) die "The id of the trusted profile could not be read. Look: ibmcloud iam trusted-profile $profile" ;;
 esac
 
-if ic iam trusted-profile-policies "$profile" --output JSON | grep -qF "$cloudant_id"; then
+policies=$(ic iam trusted-profile-policies "$profile" --output JSON)
+if printf '%s\n' "$policies" | grep -qF "$cloudant_id"; then
     step "Its role in Cloudant: is there"
 else
     step "Its role in Cloudant: $ROLE, of this one instance, because no smaller role makes a database"
@@ -461,7 +534,8 @@ https://*) ;;
 esac
 
 step "The source, for dtconn --from:"
-echo "cloudant:$cloudant_url/${DT_DATABASE_PREFIX:-events}"
+prefix=${DT_DATABASE_PREFIX:-$prefix}
+echo "cloudant:$cloudant_url/${prefix:-events}"
 
 step "Done. The endpoint URL, for DT Studio > API Integrations > Data Connectors:"
 echo "$url"

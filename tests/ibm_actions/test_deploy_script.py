@@ -34,6 +34,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
 
 
 COMMON = {"DT_CLOUDANT": f"https://{HOST}", "DT_TRUSTED_PROFILE": "Profile-1234"}
+MY_CLOUDANT = "https://my-bluemix.cloudantnosqldb.appdomain.cloud"
 URL = "https://dt-receiver.xyz.eu-de.codeengine.appdomain.cloud"
 # Created resources and their options. Names never change: a new name is a new resource, with another URL.
 # The role is in the one instance, and of the one component.
@@ -104,7 +105,7 @@ def test_existing_resources_and_given_sizes_are_used(desk: Desk) -> None:
     sizes = "--min-scale 1 --max-scale 3 --concurrency 8 --cpu 0.5 --memory 1G"
     names = ("--name", "dt-two", "--project", "shared", "--cloudant", "events", "--resource-group", "my group")
     done = desk.run(*names, *sizes.split(), secret=SECRET)
-    assert done.one("target") == ["target", "-r", "eu-de", "-g", "my group"]
+    assert done.one("target -r") == ["target", "-r", "eu-de", "-g", "my group"]
     assert options(done.one("ce project select"), "--name") == ["shared"]
     assert done.called("resource service-instance-create") == []
     app = done.one("ce application create")
@@ -201,7 +202,7 @@ def test_secret_is_written_only_when_needed_or_asked(
         assert given_secret(done) == SECRET
         assert options(done.one(command), "--name") == ["dt-receiver-signature"]
     if "--secret-only" in arguments and command:
-        assert done.called("resource") == done.called("iam") == done.called("ce application") == []
+        assert done.called("resource service-instance ") == done.called("iam") == done.called("ce application") == []
     elif "--secret-only" not in arguments:
         assert ("--env-from-secret" in done.one("ce application create")) is not bool(environ)
 
@@ -257,7 +258,7 @@ def test_build_only_prints_the_variables_of_terraform(desk: Desk, form: str, bun
         "registry_secret": "ce-auto-icr-private-eu-de",
     }
     assert "\nes256 = false\n" in done.output
-    assert done.called("ce secret") == done.called("iam") == done.called("resource") == []
+    assert done.called("ce secret") == done.called("iam") == done.called("resource service-instance ") == []
     if form == "function":
         create = done.one("ce function create")
         assert options(create, "--visibility") == ["project"], "nobody is to call it"
@@ -272,11 +273,11 @@ def test_package_has_what_the_organization_needs(desk: Desk, form: str, name: st
     package = written("ibm", repository)
     desk.script = repository / SCRIPT.relative_to(ROOT)
     arguments = ["--form", form, "--build-source", str(package)]
-    desk.account([*READY, "project", "secret", f"{form} dt-receiver"])
+    desk.account([*READY, "project", "secret", "cloudant", f"{form} dt-receiver"])
     assert desk.run(*arguments).returncode == 0
     assert "cryptography" not in (package / name).read_text()
     if way == "deployed":
-        desk.account([*READY, "project", "secret", f"{form} dt-receiver", "organization"])
+        desk.account([*READY, "project", "secret", "cloudant", f"{form} dt-receiver", "organization"])
     done = desk.run(
         *arguments,
         *(["--es256"] if way == "option" else []),
@@ -292,7 +293,7 @@ def test_package_has_what_the_organization_needs(desk: Desk, form: str, name: st
 
 @pytest.mark.parametrize("form", OF_FORM)
 def test_package_without_what_the_organization_needs_replaces_nothing(desk: Desk, form: str) -> None:
-    desk.account([*READY, "project", "secret", f"{form} dt-receiver", "organization"])
+    desk.account([*READY, "project", "secret", "cloudant", f"{form} dt-receiver", "organization"])
     for path in desk.package.iterdir():
         path.write_text("pyjwt==2.15.1\n")
     done = desk.run("--form", form)
@@ -347,6 +348,67 @@ def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: st
     desk.account([it for it in account if not it.startswith("fails")])
     again = desk.run(secret=SECRET)
     assert (again.returncode, again.output.splitlines()[-1]) == (0, URL), again.errors
+
+
+@pytest.mark.parametrize("form", OF_FORM)
+def test_second_run_keeps_the_cloudant_instance_and_the_prefix(desk: Desk, form: str) -> None:
+    desk.account([*READY, "cloudant", "my-cloudant"])
+    first = desk.run("--form", form, "--cloudant", "my-cloudant", secret=SECRET, DT_DATABASE_PREFIX="dt")
+    assert (first.returncode, first.errors) == (0, "")
+    done = desk.run("--form", form)
+    assert (done.returncode, done.errors) == (0, "")
+    assert done.called("resource service-instance-create") == []
+    assert environment(done.one(f"ce {form} update"))["DT_CLOUDANT"] == MY_CLOUDANT
+    assert f"cloudant:{MY_CLOUDANT}/dt" in done.output.splitlines()
+
+
+def test_another_cloudant_instance_is_used_and_named(desk: Desk) -> None:
+    desk.account([*READY, "cloudant", "my-cloudant"])
+    assert desk.run(secret=SECRET).returncode == 0
+    done = desk.run("--cloudant", "my-cloudant")
+    assert (done.returncode, done.errors) == (
+        0,
+        f"New events will go to {MY_CLOUDANT}; those so far stay in https://{HOST}.\n",
+    )
+    assert environment(done.one("ce application update"))["DT_CLOUDANT"] == MY_CLOUDANT
+
+
+DEPLOYED = [*READY, "project", "secret", "cloudant", "profile", "policy", "link", "application dt-receiver"]
+
+
+@pytest.mark.parametrize(
+    "lookups",
+    [
+        ["ce project get", "resource service-instances --service-name codeengine"],
+        ["ce secret get", "ce secret list"],
+        ["ce application get", "ce application list"],
+        ["ce application get"],
+        ["resource service-instances --service-name cloudantnosqldb"],
+        ["resource service-instance CLOUDANT-GUID"],
+        ["iam trusted-profile ", "iam trusted-profiles"],
+        ["iam trusted-profile-policies"],
+    ],
+    ids=lambda it: " and ".join(it),
+)
+def test_failed_lookup_makes_and_changes_nothing(desk: Desk, lookups: list[str]) -> None:
+    desk.account([*DEPLOYED, *(f"fails {it}" for it in lookups)])
+    done = desk.run(secret=SECRET)
+    assert (done.returncode, bool(done.errors)) == (1, True)
+    assert [it["argv"] for it in done.calls if re.search("create|update|attach", " ".join(it["argv"][:3]))] == []
+
+
+def test_failed_lookup_of_a_named_cloudant_instance_makes_nothing(desk: Desk) -> None:
+    desk.account([*READY, "project", "fails resource service-instance"])
+    done = desk.run("--cloudant", "my-cloudant", secret=SECRET)
+    assert (done.returncode, "Whether my-cloudant is there is not known" in done.errors) == (1, True)
+    assert done.called("ce secret create") == done.called("resource service-instance-create") == []
+
+
+def test_deployed_store_that_is_not_found_is_not_replaced(desk: Desk) -> None:
+    desk.account([it for it in DEPLOYED if it != "cloudant"])
+    done = desk.run(secret=SECRET)
+    assert (done.returncode, f"writes to https://{HOST}" in done.errors) == (1, True)
+    assert done.called("resource service-instance-create") == done.called("ce application update") == []
 
 
 @TOOLS.needed
