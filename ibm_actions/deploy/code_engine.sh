@@ -56,8 +56,8 @@ line of standard input. It is never an argument of a command.
 
 Settings of the receiver that are in the environment go with it: DT_ORGANIZATION_ID, DT_SIGNATURE_POLICY,
 DT_ACCEPT_EXPIRED_FOR, DT_EVENT_TYPES, DT_PROJECT_ID, DT_DATABASE_PREFIX, DT_DATABASE_PERIOD. A later run keeps those
-that it is not given, and the Cloudant instance, --cpu, --memory, --min-scale, --max-scale and --concurrency. It does not
-remember --form, --name, --project, --region and --resource-group, which say what it deploys to: give them each time.
+that it is not given, and --cloudant, --cpu, --memory, --min-scale, --max-scale and --concurrency. It does not remember
+--form, --name, --project, --region and --resource-group, which say what it deploys to: give them each time.
 
 examples:
   sh ibm_actions/deploy/code_engine.sh
@@ -295,7 +295,7 @@ cloudant_json() {
 id='' instance=''
 if [ "$mode" = all ]; then
     if [ "$deploy" = update ] && [ -z "$cloudant" ]; then
-        [ -n "$writes_to" ] || die "Where $name writes to could not be read. Name the Cloudant instance: --cloudant NAME"
+        [ -n "$writes_to" ] || die "Where $name writes to could not be read. Name the instance: --cloudant NAME"
         instances=$(ic resource service-instances --service-name cloudantnosqldb --output json) ||
             die "The Cloudant instances could not be listed. Mend what ibmcloud says above and run the same again."
         for guid in $(printf '%s\n' "$instances" | json_strings guid); do
@@ -304,8 +304,8 @@ if [ "$mode" = all ]; then
             [ "https://${public#https://}" != "$writes_to" ] || cloudant=$guid
             [ -z "$cloudant" ] || break
         done
-        [ -n "$cloudant" ] || die "$name writes to $writes_to, which is no Cloudant instance in the resource group that is" \
-            "targeted. Give its group, --resource-group GROUP, or another instance, --cloudant NAME."
+        [ -n "$cloudant" ] || die "$name writes to $writes_to, which is no instance in the resource group that is targeted." \
+            "Give its group, --resource-group GROUP, or another instance, --cloudant NAME."
     else
         cloudant=${cloudant:-$name}
         if ! instance=$(cloudant_json "$cloudant") || [ -z "$(printf '%s\n' "$instance" | json_string guid)" ]; then
