@@ -14,6 +14,9 @@ from deployed.vendor import Tool
 _SECRET = "DT_SIGNATURE_SECRET"  # noqa: S105 - its name
 _TERRAFORM = Path(__file__).resolve().parent / "terraform"
 _GCLOUD = Tool("gcloud", "https://cloud.google.com/sdk/docs/install", "gcloud auth login")
+_OUTPUTS = Tool(
+    "terraform", "https://developer.hashicorp.com/terraform/install", "gcloud auth application-default login"
+)
 
 
 def find(place: Place) -> Deployment:
@@ -59,10 +62,29 @@ class _Function(Deployment):
         self._version = str(added["name"]).rpartition("/")[2]
         reference = f"--update-secrets={_SECRET}={self._secret}:{self._version}"
         _GCLOUD.run("run", "services", "update", self._name, reference, self._region, *self._project, "--quiet")
-        if (_TERRAFORM / ".terraform").is_dir():
-            # Otherwise the next deployment would go back to the version before.
-            (_TERRAFORM / "secret.auto.tfvars").write_text(f'secret_version = "{self._version}"\n')
-        return f"Version {self._version} of {self._secret} is deployed, in a new revision of {self._name}."
+        done = f"Version {self._version} of {self._secret} is deployed, in a new revision of {self._name}."
+        return f"{done}{self._tell_terraform()}"
+
+    def _tell_terraform(self) -> str:
+        """Set Terraform's variable if this secret is Terraform's: else its next deployment would use an older version.
+
+        Returns:
+            A sentence if it was not set, after a space.
+        """
+        if not (_TERRAFORM / ".terraform").is_dir():
+            return ""
+        line = f'secret_version = "{self._version}"'
+        file = _TERRAFORM / "secret.auto.tfvars"
+        try:
+            outputs = _OUTPUTS.json("output", "-json", folder=_TERRAFORM)
+            known = [str(outputs[name]["value"]) for name in ("project", "secret")]
+            project = self._project[0].partition("=")[2] if self._project else _GCLOUD.run("config", "get", "project")
+        except (DeploymentError, LookupError, TypeError):
+            return f" Whether Terraform deployed it is not known: if so, write the line {line} to {file}."
+        if known != [project.strip(), self._secret]:
+            return f" {file} is unchanged: Terraform has the secret {known[1]} of the project {known[0]}."
+        file.write_text(f"{line}\n")
+        return ""
 
     def _access(self) -> tuple[str, ...]:
         return ("secrets", "versions", "access", self._version, f"--secret={self._secret}", *self._project)

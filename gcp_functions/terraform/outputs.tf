@@ -3,6 +3,16 @@ output "url" {
   value       = google_cloudfunctions2_function.receiver.service_config[0].uri
 }
 
+output "project" {
+  description = "The project that all of it is in."
+  value       = var.project
+}
+
+output "region" {
+  description = "The region that all of it is in."
+  value       = var.region
+}
+
 output "secret" {
   description = "Where the signature secret is. To read it: gcloud secrets versions access \"$(terraform output -raw secret_version)\" --secret=\"$(terraform output -raw secret)\""
   value       = google_secret_manager_secret.signature.secret_id
