@@ -23,7 +23,7 @@ else
     gcloud auth application-default print-access-token >/dev/null 2>&1 ||
         fault "Terraform is not logged in: gcloud auth application-default login"
     if [ -z "$project" ] && [ ! -e terraform.tfvars ]; then
-        project=$(gcloud config get project 2>/dev/null)
+        project=$(gcloud config get project 2>/dev/null) || project=''
         [ -n "$project" ] || fault "gcloud has no project. \`gcloud projects list\` lists yours: gcloud config set project ID"
     fi
 fi
@@ -32,7 +32,7 @@ fi
 # Terraform looks at the project by this API, which a new project does not have, before it can enable any.
 if [ ! -e .terraform ]; then
     [ -n "$project" ] || project=$(sed -n 's/^ *project *= *"\(.*\)".*/\1/p' terraform.tfvars)
-    gcloud services enable cloudresourcemanager.googleapis.com ${project:+"--project=$project"}
+    [ -z "$project" ] || gcloud services enable cloudresourcemanager.googleapis.com --project="$project"
 fi
 [ -e terraform.tfvars ] || [ -n "${TF_VAR_project:-}" ] || echo "project = \"$project\"" >terraform.tfvars
 

@@ -4,8 +4,12 @@
 #
 #   sh gcp_functions/github.sh repo:me/my-fork:environment:gcp
 set -eu
-subject=$1
-project=$(gcloud config get project 2>/dev/null)
+subject=${1:?the subject, such as repo:me/my-fork:environment:gcp}
+project=$(gcloud config get project 2>/dev/null) || project=''
+[ -n "$project" ] || {
+    echo "gcloud has no project, or is not there. Install it, or: gcloud config set project ID" >&2
+    exit 1
+}
 account=dt-receiver-deploy@$project.iam.gserviceaccount.com
 in_pool="--location=global --workload-identity-pool=github"
 

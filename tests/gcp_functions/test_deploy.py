@@ -18,12 +18,18 @@ GCLOUD = """#!/bin/sh
 echo "gcloud $*" >>"$CALLS/calls"
 named() { echo "$*" | sed 's/ describe / create /; s/ create-oidc / create /; s/@[^ ]*//; s/ --.*//'; }
 case "$*" in
+*"$(cat "$CALLS/failing")"*) exit 1 ;;
 "auth print-access-token") [ -e "$CALLS/logged-in" ] ;;
 "auth application-default"*) [ -e "$CALLS/logged-in" ] ;;
 "config get project") [ -e "$CALLS/logged-in" ] && echo a-project || echo "(unset)" >&2 ;;
+"secrets describe"*location*) cat "$CALLS/secret-region" ;;
 *" describe "*) grep -qx "$(named "$*")" "$CALLS/made" ;;
-"secrets versions list"*) [ ! -e "$CALLS/version" ] || echo 1 ;;
-"secrets versions add"*) cat >"$CALLS/version" ;;
+"secrets versions list"*"state=ENABLED"*) cat "$CALLS/enabled" ;;
+"secrets versions list"*"state=DISABLED"*) cat "$CALLS/disabled" ;;
+"secrets versions add"*) cat >"$CALLS/version" && echo 1 | tee "$CALLS/enabled" ;;
+"functions list"*) cat "$CALLS/regions" ;;
+"functions deploy"*) echo "$*" | sed 's/.*--region=\\([^ ]*\\).*/\\1/' >"$CALLS/regions" ;;
+"run services list"*) cat "$CALLS/ingress" ;;
 *" create "* | *" create-oidc "*) named "$*" >>"$CALLS/made" ;;
 esac
 """
@@ -45,8 +51,9 @@ def folder(tmp_path: Path) -> Path:
         shutil.copy(ROOT / "gcp_functions" / script, tmp_path / "gcp_functions")
     (tmp_path / "dist" / "gcp_functions").mkdir(parents=True)
     (tmp_path / "dist" / "gcp_functions" / "main.py").touch()
-    for name in ("made", "logged-in"):
+    for name in ("made", "logged-in", "enabled", "disabled", "regions", "ingress", "secret-region"):
         (tmp_path / name).touch()
+    (tmp_path / "failing").write_text("nothing")
     return tmp_path
 
 
@@ -60,6 +67,7 @@ def run(folder: Path, script: str, *arguments: str, **environ: str) -> "subproce
 def changes(folder: Path) -> list[str]:
     """Return the calls that change anything."""
     asking = ("gcloud auth", "gcloud config get", "gcloud secrets versions list")
+    asking += ("gcloud functions list", "gcloud run services list")
     calls = (folder / "calls").read_text().splitlines()
     return [it for it in calls if not it.startswith(asking) and " describe " not in it]
 
@@ -107,6 +115,77 @@ def test_gcloud_makes_what_is_missing_once(folder: Path) -> None:
     assert run(folder, "gcloud.sh").returncode == 0
     assert ((folder / "made").read_text(), (folder / "version").read_text()) == (made, secret)
     assert not any(" create " in it or " add " in it for it in changes(folder))
+
+
+def deploys(folder: Path) -> str:
+    (deployed,) = (it for it in changes(folder) if it.startswith("gcloud functions deploy"))
+    return deployed
+
+
+def test_gcloud_asks_for_the_region_and_keeps_the_settings_of_what_is_there(folder: Path) -> None:
+    assert run(folder, "gcloud.sh", REGION="us-east1").returncode == 0
+    assert all(it in deploys(folder) for it in ("=us-east1 ", "--memory=512Mi", "--ingress-settings=all", "THREADS=20"))
+    for state, ingress in (("all", "all"), ("internal", "internal-only"), ("", None)):
+        (folder / "ingress").write_text(state)
+        assert run(folder, "gcloud.sh").returncode == 0
+        assert "--region=us-east1 " in deploys(folder)
+        assert (f"--ingress-settings={ingress} " if ingress else "--trigger-http --service") in deploys(folder)
+        assert not any(it in deploys(folder) for it in ("--memory", "--concurrency", "--timeout", "THREADS"))
+
+    done = run(folder, "gcloud.sh", REGION="europe-west1")
+    assert (done.returncode, done.stderr.partition(". ")[0]) == (
+        1,
+        "dt-receiver is in us-east1, and REGION is europe-west1",
+    )
+    (folder / "regions").write_text("us-east1\neurope-west1\n")
+    assert "Name one, such as REGION=us-east1\n" in run(folder, "gcloud.sh").stderr
+    assert run(folder, "gcloud.sh", REGION="europe-west1").returncode == 0
+    # A run that ended before it made the function.
+    (folder / "regions").write_text("")
+    (folder / "secret-region").write_text("us-west1\n")
+    assert run(folder, "gcloud.sh").returncode == 0
+    assert "--region=us-west1 " in deploys(folder)
+
+
+@pytest.mark.parametrize(
+    "failing", ["functions list", "secrets versions list", "state=DISABLED", "secrets versions add", "config get"]
+)
+def test_look_up_that_fails_deploys_nothing(folder: Path, failing: str) -> None:
+    (folder / "failing").write_text(failing)
+    assert run(folder, "gcloud.sh").returncode == 1
+    assert "functions deploy" not in (folder / "calls").read_text()
+    assert not (folder / "version").exists()
+
+
+def test_look_up_of_ingress_that_fails_deploys_nothing(folder: Path) -> None:
+    (folder / "regions").write_text("europe-west1\n")
+    (folder / "failing").write_text("run services list")
+    assert run(folder, "gcloud.sh").returncode == 1
+    assert "functions deploy" not in (folder / "calls").read_text()
+    (folder / "failing").write_text("nothing")
+    (folder / "ingress").write_text("something-new")
+    assert "--ingress-settings" in run(folder, "gcloud.sh").stderr
+    assert "functions deploy" not in (folder / "calls").read_text()
+
+
+def test_no_secret_is_made_where_one_is_disabled_or_openssl_fails(folder: Path) -> None:
+    (folder / "disabled").write_text("3\n")
+    done = run(folder, "gcloud.sh")
+    assert (done.returncode, (folder / "version").exists()) == (1, False)
+    assert done.stderr.endswith("gcloud secrets versions enable 3 --secret=dt-receiver-signature\n")
+    (folder / "disabled").write_text("")
+    for text in ("exit 1", ""):
+        (folder / "openssl").write_text(f"#!/bin/sh\n{text}\n")
+        (folder / "openssl").chmod(0o755)
+        assert (run(folder, "gcloud.sh").returncode, (folder / "version").exists()) == (1, False)
+    assert not any("functions deploy" in it for it in changes(folder))
+
+
+def test_workflow_without_a_project_makes_nothing(folder: Path) -> None:
+    (folder / "logged-in").unlink()
+    done = run(folder, "github.sh", "repo:me/mine:environment:gcp")
+    assert (done.returncode, changes(folder)) == (1, [])
+    assert done.stderr.startswith("gcloud has no project")
 
 
 def test_workflow_of_one_repository_is_let_in(folder: Path) -> None:

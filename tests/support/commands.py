@@ -35,6 +35,7 @@ case "$*" in
 ps:type*) echo eco ;;
 "group exists"*) echo false ;;
 *"state list") printf '%s\\n' 'aws_dynamodb_table.events[0]' google_pubsub_topic.events ;;
+*run.googleapis.com/ingress*) echo internal ;;
 *versions?list*) echo 1 ;;
 *) echo dt-receiver ;;
 esac
@@ -54,7 +55,7 @@ GIVEN |= {"PARAMETERS": "KeepDays=30 AlarmEmail=me@example.com", "TAGS": "team=x
 # What is not there: nothing; what a first deployment makes; whatever a command shows.
 MISSING = (
     "",
-    "get-value?url get-value?AZURE_RES get-value?DT_ describe app?list credential?list provider?list versions?list",
+    "get-value?url get-value?AZURE_RES get-value?DT_ describe app?list credential?list provider?list ions?list",
     "get show info service-key?dt-",
 )
 
