@@ -61,7 +61,7 @@ for role in artifactregistry.writer logging.logWriter storage.objectViewer; do
         --condition=None --format=none
 done
 
-# ---- the region --------------------------------------------------------------------------------------------------------
+# ---- the region ------------------------------------------------------------------------------------------------------
 
 # That of the function; if a run ended before it made one, that of the secret.
 deployed=$(gcloud functions list --filter="name~/functions/$name\$" --format='value(name.segment(3))')

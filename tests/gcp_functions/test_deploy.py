@@ -67,9 +67,9 @@ def run(folder: Path, script: str, *arguments: str, **environ: str) -> "subproce
 def changes(folder: Path) -> list[str]:
     """Return the calls that change anything."""
     asking = ("gcloud auth", "gcloud config get", "gcloud secrets versions list")
-    asking += ("gcloud functions list", "gcloud run services list")
+    listing = ("gcloud functions list", "gcloud run services list")
     calls = (folder / "calls").read_text().splitlines()
-    return [it for it in calls if not it.startswith(asking) and " describe " not in it]
+    return [it for it in calls if not it.startswith(asking + listing) and " describe " not in it]
 
 
 def test_first_deployment_takes_the_project_of_gcloud_and_later_ones_keep_the_variables(folder: Path) -> None:
