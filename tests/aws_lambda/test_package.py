@@ -114,6 +114,7 @@ def test_bytecode_in_the_package_is_used_whatever_the_source_times(package: Path
     assert set(flags) == {b"\x01\0\0\0"}  # PEP 552: hash-based, not checked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["dynamodb", "sqs"])
 def test_package_alone_stores_events_cold_and_warm(
     package: Path, runtime: Path, moto: MotoServer, tmp_path: Path, store: str

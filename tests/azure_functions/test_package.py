@@ -137,6 +137,7 @@ def _stored(store: str, folder: Path, azurite: Azurite) -> Iterator[tuple[dict[s
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", STORES)
 def test_package_alone_stores_events(
     store: str, package: Path, python_with_es256: Path, library: Path, azurite: Azurite, tmp_path: Path
@@ -191,6 +192,7 @@ def _load(package: Path, python: Path, **environ: str) -> tuple[str, int, str]:
     return name, status, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", STORES)
 def test_package_alone_can_log_in(store: str, package: Path, python: Path) -> None:
     names = {"DT_SERVICE_BUS": "tests.servicebus.windows.net", "DT_STORAGE": "tests"}

@@ -40,6 +40,7 @@ def test_package_contents(package: Path) -> None:
     assert "functions-framework==" in (package / "requirements.txt").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["pubsub", "firestore"])
 def test_package_alone_stores_events(
     package: Path, python: Path, tmp_path: Path, store: str, pubsub: Emulator, firestore: Emulator

@@ -117,6 +117,7 @@ print("modules", json.dumps({name: getattr(module, "__file__", None) for name, m
 """
 
 
+@pytest.mark.long
 def test_packaged_function_alone_stores_events(
     es256_package: Path, es256_pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def test_packaged_function_can_be_imported_from_outside(
     assert [document["body"] for document in events.documents()] == [content]
 
 
+@pytest.mark.long
 def test_packaged_application_alone_stores_events(
     es256_package: Path, es256_pythons: dict[str, Path], environ: dict[str, str], events: Events, tmp_path: Path
 ) -> None:
@@ -213,6 +215,7 @@ WAYS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "reason"), WAYS.values(), ids=WAYS)
 def test_package_alone_can_log_in(way: dict[str, str], reason: str, package: Path, pythons: dict[str, Path]) -> None:
     """The login fails because IAM is unreachable, not because a module is missing."""

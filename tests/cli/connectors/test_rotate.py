@@ -213,6 +213,7 @@ def test_a_value_that_cannot_be_used_is_replaced_in_the_connector_too(
 REQUIRE, CONFIRM, MARK = 1, 2, 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("held", "options"),
     [
