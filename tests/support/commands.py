@@ -36,7 +36,7 @@ ps:type*) echo eco ;;
 "group exists"*) echo false ;;
 *"state list") printf '%s\\n' 'aws_dynamodb_table.events[0]' google_pubsub_topic.events ;;
 *run.googleapis.com/ingress*) echo internal ;;
-*versions?list*) echo 1 ;;
+*versions?list* | *versions?add*) echo 1 ;;
 *) echo dt-receiver ;;
 esac
 """
