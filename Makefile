@@ -36,7 +36,7 @@ NODE := $(if $(shell command -v npm 2>/dev/null),tests/support/node/node_modules
 # process runs a part, with its long tests. None measures coverage, which costs a tenth of the time: `make test-core`
 # does, and fails below 100 %.
 test: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run the tests, but for the long ones (ARGS="tests/local -x" for some)
-	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" --numprocesses 6 --dist worksteal)
+	@.venv/bin/python -m pytest $(if $(ARGS),$(ARGS),-m "not long" --numprocesses 5 --dist worksteal)
 
 test-all: $(addprefix ready/,.venv/.dev $(POSTGRES) $(AMQP) $(NODE)) ## Run all tests: those that repeat faults under load, too
 	@.venv/bin/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
