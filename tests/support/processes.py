@@ -1,9 +1,9 @@
 """The real programs, started as a user starts them, and called over real sockets."""
 
-import ctypes
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,25 +18,20 @@ from typing import Any
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-# https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+_SETPRIV = shutil.which("setpriv")
 
 
 def spawn(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Start a server that ends with the thread that starts it, so that a killed test run leaves no servers.
 
-    Only Linux supports this; elsewhere the server ends when the test closes it.
+    Only Linux has this, and setpriv(1); elsewhere the server ends when the test closes it.
 
     Args:
         command: The command to run.
         options: Options of `subprocess.Popen`.
     """
-    return subprocess.Popen(command, preexec_fn=_end_with_parent if sys.platform == "linux" else None, **options)
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Not by preexec_fn: with it Python forks, which copies the page tables of a large process at each start.
+    return subprocess.Popen([_SETPRIV, "--pdeathsig=KILL", *command] if _SETPRIV else command, **options)
 
 
 @dataclass
