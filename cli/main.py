@@ -1,7 +1,6 @@
 """The commands of dtconn, their options, and the rules between options."""
 
 import json
-import os
 import secrets
 import shlex
 import sys
@@ -20,6 +19,7 @@ from cli.secret import SECRET_FILE, Secret, SecretFile, find_secret
 from dt_cloud import CloudError
 from dt_cloud.bodies import EVENT_TYPES, MAX_SAMPLES, Device
 from dt_cloud.ids import xid
+from local import address
 
 
 class _App(typer.Typer):
@@ -177,8 +177,7 @@ def send(
     from dt_cloud.loop import run
     from dt_cloud.signing import Es256Key, Signer
 
-    # As `make run` does.
-    url = url or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
+    url = url or address.url()
     _check_url(url)
     event_types = _event_types(types)
     faults = {"--tamper": tamper, "--expired": expired, "--unsigned": unsigned, "--wrong-secret": wrong_secret}

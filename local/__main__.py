@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from core.receiver import AsyncUnconfiguredReceiver
+from local import address
 from local.page import Page
 from local.place import explain, fault_of
 from local.wiring import DATABASE, SECRET_FILE, build_receiver, is_any_url
@@ -25,7 +26,6 @@ Try, in another terminal:
 
 {commands}
 """
-_PORT = 8000
 _ELSEWHERE = "Start the receiver in a folder of yours, or set DT_DATABASE and DT_SIGNATURE_SECRET."
 _OTHER_FILE = "Set DT_DATABASE to a file in a folder of yours."
 
@@ -90,7 +90,7 @@ def main() -> None:
     if isinstance(receiver, AsyncUnconfiguredReceiver):
         faults += receiver.error.faults
     page = Page(Path(database))
-    with listening(environ.get("PORT") or str(_PORT), faults) as sockets:
+    with listening(address.port(), faults) as sockets:
         if faults:
             # One cause may be in the way of both files.
             sys.exit("\n".join(dict.fromkeys(faults)))
@@ -107,7 +107,7 @@ def welcome(port: int, database: str, source: str) -> str:
     if "DT_SIGNATURE_SECRET" in source:
         shown = "sends one signed event, if DT_SIGNATURE_SECRET is set there too"
     lines = (
-        ("make send" + (f" ARGS=http://127.0.0.1:{port}" if port != _PORT else ""), shown),
+        ("make send" + (f" ARGS=http://127.0.0.1:{port}" if port != address.PORT else ""), shown),
         (
             (f"DT_DATABASE={shlex.quote(database)} " if database != DATABASE else "") + "make events",
             "lists stored events",

@@ -6,6 +6,7 @@ from pathlib import Path
 from deployed import DeploymentError
 from deployed.contract import Deployment, Place
 from deployed.vendor import private_file
+from local import address
 from local.wiring import DATABASE, SECRET_FILE
 
 _CLONE = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ class _Local(Deployment):
 
     def __init__(self) -> None:
         # By the same variables as `make run`, which have to be set here too.
-        self.url = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
+        self.url = address.url()
         # As `make run` was started: here, or else in this clone.
         folder = Path() if SECRET_FILE.exists() else _CLONE
         self.source = os.environ.get("DT_DATABASE") or str(folder / DATABASE)

@@ -72,6 +72,7 @@ def _whose(path: Path) -> str:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         owner = path.owner()
-    except (OSError, KeyError, NotImplementedError):  # hidden too, of a user without a name, on Windows
+    # The mode cannot be read, the user has no name, or this is Windows: the sentence is true without it.
+    except (OSError, KeyError, NotImplementedError):
         return ""
     return f", which belongs to {owner} and has the mode {mode:04o}"

@@ -1,8 +1,11 @@
 """Fixtures of this adapter's tests."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +16,16 @@ from core.stores.contract import Outcome
 from ibm_actions.wiring import build_store
 from tests.support.couchdb import CouchDb, Events
 from tests.support.deliveries import SECRET
+from tests.support.ibmcloud import Desk
 from tests.support.proxy import Mode, Proxy
 
+COMMANDS = ("sh", "dash", "bash --posix", "busybox sh", "zsh --emulate sh")
+SHELLS = {it.split()[0]: it.split() for it in COMMANDS}
+# Each once: sh is one of the others.
+FOUND = list({os.path.realpath(path): name for name in SHELLS if (path := shutil.which(name))}.values())
+
+# One is enough while one works on something else.
+FIRST, *OTHERS = FOUND
 Put = Callable[..., None]
 
 
@@ -56,3 +67,9 @@ def put(environ: dict[str, str]) -> Put:
             assert set(found) == {Outcome.STORED}
 
     return put
+
+
+@pytest.fixture(params=[FIRST, *(pytest.param(it, marks=pytest.mark.long) for it in OTHERS)])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    """Each installed shell, before a stand-in for the IBM Cloud CLI."""
+    return Desk(tmp_path, SHELLS[request.param])

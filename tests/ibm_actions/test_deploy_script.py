@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,22 +18,7 @@ from tests.support.tools import Tools
 
 TOOLS = Tools("ibm", "hadolint", "shellcheck")
 SECRET = "a signature secret, of 32 and more characters"
-COMMANDS = ("sh", "dash", "bash --posix", "busybox sh", "zsh --emulate sh")
-SHELLS = {it.split()[0]: it.split() for it in COMMANDS}
-# Each once: sh is one of the others.
-FOUND = list({os.path.realpath(path): name for name in SHELLS if (path := shutil.which(name))}.values())
-
-# One is enough while one works on something else.
-FIRST, *OTHERS = FOUND
-
-
-@pytest.fixture(params=[FIRST, *(pytest.param(it, marks=pytest.mark.long) for it in OTHERS)])
-def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
-    return Desk(tmp_path, SHELLS[request.param])
-
-
 COMMON = {"DT_CLOUDANT": f"https://{HOST}", "DT_TRUSTED_PROFILE": "Profile-1234"}
-MY_CLOUDANT = "https://my-bluemix.cloudantnosqldb.appdomain.cloud"
 URL = "https://dt-receiver.xyz.eu-de.codeengine.appdomain.cloud"
 # Created resources and their options. Names never change: a new name is a new resource, with another URL.
 # The role is in the one instance, and of the one component.
@@ -348,67 +332,6 @@ def test_failed_step_is_named_and_the_next_run_continues(desk: Desk, command: st
     desk.account([it for it in account if not it.startswith("fails")])
     again = desk.run(secret=SECRET)
     assert (again.returncode, again.output.splitlines()[-1]) == (0, URL), again.errors
-
-
-@pytest.mark.parametrize("form", OF_FORM)
-def test_second_run_keeps_the_cloudant_instance_and_the_prefix(desk: Desk, form: str) -> None:
-    desk.account([*READY, "cloudant", "my-cloudant"])
-    first = desk.run("--form", form, "--cloudant", "my-cloudant", secret=SECRET, DT_DATABASE_PREFIX="dt")
-    assert (first.returncode, first.errors) == (0, "")
-    done = desk.run("--form", form)
-    assert (done.returncode, done.errors) == (0, "")
-    assert done.called("resource service-instance-create") == []
-    assert environment(done.one(f"ce {form} update"))["DT_CLOUDANT"] == MY_CLOUDANT
-    assert f"cloudant:{MY_CLOUDANT}/dt" in done.output.splitlines()
-
-
-def test_another_cloudant_instance_is_used_and_named(desk: Desk) -> None:
-    desk.account([*READY, "cloudant", "my-cloudant"])
-    assert desk.run(secret=SECRET).returncode == 0
-    done = desk.run("--cloudant", "my-cloudant")
-    assert (done.returncode, done.errors) == (
-        0,
-        f"New events will go to {MY_CLOUDANT}; those so far stay in https://{HOST}.\n",
-    )
-    assert environment(done.one("ce application update"))["DT_CLOUDANT"] == MY_CLOUDANT
-
-
-DEPLOYED = [*READY, "project", "secret", "cloudant", "profile", "policy", "link", "application dt-receiver"]
-
-
-@pytest.mark.parametrize(
-    "lookups",
-    [
-        ["ce project get", "resource service-instances --service-name codeengine"],
-        ["ce secret get", "ce secret list"],
-        ["ce application get", "ce application list"],
-        ["ce application get"],
-        ["resource service-instances --service-name cloudantnosqldb"],
-        ["resource service-instance CLOUDANT-GUID"],
-        ["iam trusted-profile ", "iam trusted-profiles"],
-        ["iam trusted-profile-policies"],
-    ],
-    ids=lambda it: " and ".join(it),
-)
-def test_failed_lookup_makes_and_changes_nothing(desk: Desk, lookups: list[str]) -> None:
-    desk.account([*DEPLOYED, *(f"fails {it}" for it in lookups)])
-    done = desk.run(secret=SECRET)
-    assert (done.returncode, bool(done.errors)) == (1, True)
-    assert [it["argv"] for it in done.calls if re.search("create|update|attach", " ".join(it["argv"][:3]))] == []
-
-
-def test_failed_lookup_of_a_named_cloudant_instance_makes_nothing(desk: Desk) -> None:
-    desk.account([*READY, "project", "fails resource service-instance"])
-    done = desk.run("--cloudant", "my-cloudant", secret=SECRET)
-    assert (done.returncode, "Whether my-cloudant is there is not known" in done.errors) == (1, True)
-    assert done.called("ce secret create") == done.called("resource service-instance-create") == []
-
-
-def test_deployed_store_that_is_not_found_is_not_replaced(desk: Desk) -> None:
-    desk.account([it for it in DEPLOYED if it != "cloudant"])
-    done = desk.run(secret=SECRET)
-    assert (done.returncode, f"writes to https://{HOST}" in done.errors) == (1, True)
-    assert done.called("resource service-instance-create") == done.called("ce application update") == []
 
 
 @TOOLS.needed
