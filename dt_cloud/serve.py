@@ -111,6 +111,7 @@ async def _serve(cloud: Cloud, listening: socket.socket, parts: Parts, started: 
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
+        workers=1,
         ws="none",
     )
     server = _Server(config, cloud, desk, started)

@@ -1,4 +1,6 @@
-"""The web dyno: one uvicorn process. It saturates one core before Postgres is the limit."""
+"""The web dyno: one uvicorn process, whatever WEB_CONCURRENCY says. A second one is not worth its memory and database
+connection: docs/performance.md.
+"""
 
 from heroku.wiring import build_receiver
 from server.serve import serve

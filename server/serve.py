@@ -17,6 +17,9 @@ UVICORN: dict[str, Any] = {
     # It has no access log, no WebSockets and no headers of uvicorn's; nor does it read those of a router.
     "http": Protocol,
     "ws": "none",
+    # Otherwise uvicorn reads WEB_CONCURRENCY, which Heroku's buildpack sets, and does not start if it is above 1:
+    # https://devcenter.heroku.com/articles/python-concurrency
+    "workers": 1,
     "proxy_headers": False,
     # With "auto", uvicorn would ignore a failed start, such as a database that may lose events.
     "lifespan": "on",

@@ -14,6 +14,19 @@ from tests.support.environments import environment_of
 from tests.support.postgres import Postgres, execute
 from tests.support.processes import ROOT, running
 
+# What a Basic dyno has beside the app's settings, set by Heroku's buildpack:
+# https://github.com/heroku/heroku-buildpack-python/blob/main/spec/hatchet/profile_d_scripts_spec.rb
+DYNO = {
+    "DYNO": "web.1",
+    "DYNO_RAM": "512",
+    "FORWARDED_ALLOW_IPS": "*",
+    "GUNICORN_CMD_ARGS": "--access-logfile -",
+    "LANG": "C.UTF-8",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PYTHONUNBUFFERED": "true",
+    "WEB_CONCURRENCY": "2",
+}
+
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,7 +59,7 @@ def test_procfile_commands_run(package: Path, python: Path, postgres: Postgres) 
     for name, command in processes.items():
         program, flag, modules[name] = shlex.split(command)
         assert (program, flag) == ("python", "-m")
-    settings = {"DT_SIGNATURE_SECRET": SECRET, "DATABASE_URL": url}
+    settings = {**DYNO, "DT_SIGNATURE_SECRET": SECRET, "DATABASE_URL": url}
     environ = {"PATH": os.environ["PATH"], **settings}
     released = subprocess.run([python, "-m", modules["release"]], cwd=package, env=environ, check=False)
     assert released.returncode == 0

@@ -78,6 +78,7 @@ class DtCloud(Printing, Requesting):
                 "PYTHONWARNINGS": "error",
                 "DT_CLOUD_PORT": str(self.port),
                 "DT_CLOUD_DATABASE": str(self.database),
+                "WEB_CONCURRENCY": "for another program",
             },
             stdout=self._log,
             stderr=subprocess.STDOUT,

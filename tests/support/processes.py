@@ -166,8 +166,15 @@ class Program(Printing, Requesting):
     ) -> None:
         super().__init__()
         self.port = port or free_port()
-        # Warnings are errors in the program too.
-        basics = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONWARNINGS": "error", "HOST": "127.0.0.1"}
+        basics = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(root),
+            # Warnings are errors in the program too.
+            "PYTHONWARNINGS": "error",
+            "HOST": "127.0.0.1",
+            # As Heroku sets it; uvicorn reads it.
+            "WEB_CONCURRENCY": "2",
+        }
         self.process = spawn(
             [python, "-m", module],
             cwd=folder,
