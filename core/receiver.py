@@ -1,10 +1,10 @@
 """Decides on each request: verify, parse, put, answer. The only code that chooses a status."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from core.drops import Drops
 from core.environment import SettingsError
@@ -15,6 +15,9 @@ from core.settings import Settings
 from core.stores.contract import AsyncStore, Outcome, Store, StoreUnavailableError
 from core.verify.keys import MAX_REFRESH, KeysNeeded, KeysUnavailableError
 from core.verify.signature import SignatureError
+
+if TYPE_CHECKING:
+    import asyncio
 
 # DT's time-out is 10 s; 2 of them are reserved for the network.
 DEADLINE = 8.0
@@ -280,12 +283,12 @@ class AsyncReceiver(_Deciding[AsyncStore]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._handling: set[object] = set()
+        self._tasks: set[object] = set()
 
     def begin(self, request: Request, started: float, answer: Callable[[Response], object]) -> None:
         """Call ``answer`` with what `handle` returns, now or later, in the running event loop.
 
-        Without a task, which would cost more than the verification, unless keys must be fetched.
+        Without a task, which would cost more than the verification, unless keys must be fetched or the store needs one.
         """
         try:
             admitted = self._admit(request)
@@ -298,32 +301,33 @@ class AsyncReceiver(_Deciding[AsyncStore]):
             else:
                 answer(self._acknowledge(request, admitted, None, started))
         elif isinstance(admitted, KeysNeeded):
-            import asyncio
-
-            handling = asyncio.ensure_future(self.handle(request, started))
-            self._handling.add(handling)  # the loop keeps no reference
-            handling.add_done_callback(self._handling.discard)
-            handling.add_done_callback(lambda handling: answer(handling.result()))
+            self._run(self.handle(request, started), lambda handling: answer(handling.result()))
         else:
             answer(self._answer(request, admitted, started))
 
     def _put(self, request: Request, event: Event, started: float, answer: Callable[[Response], object]) -> None:
-        import asyncio
-
-        def finish(put: "asyncio.Future[Outcome]") -> None:
-            try:
-                outcome = put.result()
-            except Exception as error:
-                answer(self._fail(request, event, error, started))
+        def finish(result: Outcome | Exception) -> None:
+            if isinstance(result, Outcome):
+                answer(self._acknowledge(request, event, result, started))
             else:
-                answer(self._acknowledge(request, event, outcome, started))
+                answer(self._fail(request, event, result, started))
 
         try:
-            put = asyncio.ensure_future(self._store.put(event, started + DEADLINE))
+            if begin := getattr(self._store, "begin", None):
+                begin(event, started + DEADLINE, finish)
+            else:
+                put = self._store.put(event, started + DEADLINE)
+                self._run(put, lambda put: finish(cast("Exception | None", put.exception()) or put.result()))
         except Exception as error:
-            answer(self._fail(request, event, error, started))
-        else:
-            put.add_done_callback(finish)
+            finish(error)
+
+    def _run(self, awaitable: "Awaitable[Any]", done: "Callable[[asyncio.Future[Any]], object]") -> None:
+        import asyncio
+
+        running = asyncio.ensure_future(awaitable)
+        self._tasks.add(running)  # the loop keeps no reference
+        running.add_done_callback(self._tasks.discard)
+        running.add_done_callback(done)
 
     async def handle(self, request: Request, started: float | None = None) -> Response:
         """Answer one request, as `Receiver.handle` does."""

@@ -1,6 +1,4 @@
-"""The web dyno: one uvicorn process, whatever WEB_CONCURRENCY says. A second one is not worth its memory and database
-connection: docs/performance.md.
-"""
+"""The web dyno: one uvicorn process, whatever WEB_CONCURRENCY says: docs/performance.md says why."""
 
 from heroku.wiring import build_receiver
 from server.serve import serve

@@ -64,7 +64,11 @@ class Store(Protocol):
 
 
 class AsyncStore(Protocol):
-    """The same contract as `Store`, for one event loop. Opened before the first event and closed after the last."""
+    """The same contract as `Store`, for one event loop. Opened before the first event and closed after the last.
+
+    It may also have the method ``begin(event, deadline, done)``, which calls ``done`` with what `put` returns or
+    raises, as `core.stores.grouped.GroupedStore` has it: the server then needs no task for an event.
+    """
 
     async def open(self) -> None:
         """Connect. An unavailable service is not an error: `put` reconnects.

@@ -4,7 +4,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from core.event import Event
 from core.stores.contract import Outcome, StoreUnavailableError
@@ -29,6 +30,26 @@ class RowsRefusedError(Exception):
         self.reason = reason
 
 
+class _Waiting:
+    """An event that is not committed yet, and whom to tell."""
+
+    __slots__ = ("_done", "deadline", "event")
+
+    def __init__(self, event: Event, deadline: float, done: Callable[[Outcome | Exception], object]) -> None:
+        self.event = event
+        self.deadline = deadline
+        self._done: Callable[[Outcome | Exception], object] | None = done
+
+    def end(self, result: Outcome | Exception) -> None:
+        """Tell the result, once."""
+        done, self._done = self._done, None
+        if done:
+            try:
+                done(result)
+            except Exception as bug:  # the others of its group are to be told theirs
+                asyncio.get_running_loop().call_exception_handler({"message": "after a commit", "exception": bug})
+
+
 class GroupedStore(ABC):
     """Groups without a timer: events that arrive during one commit are written together in the next.
 
@@ -38,7 +59,7 @@ class GroupedStore(ABC):
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Event, float, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
 
     @abstractmethod
@@ -59,18 +80,27 @@ class GroupedStore(ABC):
 
     def put(self, event: Event, deadline: float) -> "asyncio.Future[Outcome]":
         """Return a future that is done once ``event`` is durable; see `core.stores.contract.AsyncStore`."""
+        stored: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.begin(event, deadline, partial(_finish, stored))
+        return stored
+
+    def begin(self, event: Event, deadline: float, done: Callable[[Outcome | Exception], object]) -> None:
+        """Call ``done`` with what `put` returns or raises.
+
+        Right after the commit: a future's callback waits for the next turn of the event loop, and costs a tenth of a
+        delivery.
+        """
         if len(self._waiting) >= MAX_WAITING:
             raise StoreUnavailableError("too_many_waiting")
+        waiting = _Waiting(event, deadline, done)
+        self._waiting.append(waiting)
         loop = asyncio.get_running_loop()
-        stored: asyncio.Future[Outcome] = loop.create_future()
-        self._waiting.append((event, deadline, stored))
         if self._writer is None:
             self._writer = loop.create_task(self._run())
         seconds = deadline - time.monotonic()
         if seconds < _AMPLE:
             # An event whose body arrived late may wait behind a group with a later deadline.
-            loop.call_later(seconds, _fail, stored, StoreUnavailableError("deadline"))
-        return stored
+            loop.call_later(seconds, waiting.end, StoreUnavailableError("deadline"))
 
     async def drain(self) -> None:
         """Return when all waiting events are written or have failed."""
@@ -85,35 +115,33 @@ class GroupedStore(ABC):
         finally:
             self._writer = None
 
-    async def _write_group(self, group: list[tuple[Event, float, asyncio.Future[Outcome]]]) -> None:
+    async def _write_group(self, group: list[_Waiting]) -> None:
         try:
-            outcomes = await self.write([event for event, _, _ in group], min(deadline for _, deadline, _ in group))
+            outcomes = await self.write([each.event for each in group], min(each.deadline for each in group))
         except RowsRefusedError as refused:
             # Nothing was written. Written one by one, a refused row does not affect the others.
             if len(group) == 1:
-                _fail_all(group, StoreUnavailableError(f"row_refused:{refused.reason}"))
+                group[0].end(StoreUnavailableError(f"row_refused:{refused.reason}"))
             else:
                 for one in group:
                     await self._write_group([one])
         except StoreUnavailableError as unavailable:
             group += self._waiting
             self._waiting.clear()
-            _fail_all(group, unavailable)
+            for each in group:
+                each.end(unavailable)
         except Exception as bug:
-            _fail_all(group, bug)
+            for each in group:
+                each.end(bug)
         else:
-            for (_, _, stored), outcome in zip(group, outcomes, strict=True):
-                if outcome is None:
-                    _fail(stored, StoreUnavailableError("not_stored"))
-                elif not stored.done():
-                    stored.set_result(outcome)
+            for each, outcome in zip(group, outcomes, strict=True):
+                each.end(outcome or StoreUnavailableError("not_stored"))
 
 
-def _fail_all(group: list[tuple[Event, float, asyncio.Future[Outcome]]], error: Exception) -> None:
-    for _, _, stored in group:
-        _fail(stored, error)
-
-
-def _fail(stored: asyncio.Future[Outcome], error: Exception) -> None:
-    if not stored.done():
-        stored.set_exception(error)
+def _finish(stored: "asyncio.Future[Outcome]", result: Outcome | Exception) -> None:
+    if stored.done():  # its caller waits no longer
+        return
+    if isinstance(result, Exception):
+        stored.set_exception(result)
+    else:
+        stored.set_result(result)

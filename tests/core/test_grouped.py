@@ -180,6 +180,25 @@ def test_cancelled_caller_does_not_affect_the_others(error: Exception | None) ->
     asyncio.run(run())
 
 
+def test_exception_after_a_commit_does_not_keep_the_outcome_from_the_others() -> None:
+    async def run() -> None:
+        disk = Disk()
+        seen: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+        bug, told = ZeroDivisionError(), list[object]()
+
+        def fail(_: object) -> None:
+            raise bug
+
+        disk.begin(event("a"), soon(), fail)
+        disk.begin(event("b"), soon(), told.append)
+        await disk.drain()
+        assert told == [Outcome.STORED]
+        assert [context["exception"] for context in seen] == [bug]
+
+    asyncio.run(run())
+
+
 def test_drain_waits_for_all_accepted_events() -> None:
     async def run() -> None:
         disk = Disk()

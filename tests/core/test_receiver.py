@@ -29,7 +29,7 @@ from core.stores.contract import StoreUnavailableError
 from core.verify.keys import KeysNeeded, KeysUnavailableError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery
 from tests.support.es256 import JWKS, es256
-from tests.support.memory import AsyncMemory, Memory
+from tests.support.memory import AsyncMemory, GroupedMemory, Memory
 
 HS256 = {"DT_SIGNATURE_SECRET": SECRET}
 KEY = parse_stored(body(), datetime.now(UTC)).key
@@ -47,7 +47,8 @@ class Bench:
             self.receiver: Receiver | AsyncReceiver = Receiver(settings, memory, log)
             self.handle = self.receiver.handle
         else:
-            receiver = self.receiver = AsyncReceiver(settings, AsyncMemory(memory), log)
+            store = GroupedMemory(memory) if kind == "grouped" else AsyncMemory(memory)
+            receiver = self.receiver = AsyncReceiver(settings, store, log)
             handle = receiver.handle if kind == "async" else begun(receiver)
             self.handle = lambda request: asyncio.run(handle(request))
 
@@ -67,7 +68,7 @@ def begun(receiver: AsyncReceiver) -> Callable[[Request], Coroutine[None, None, 
     return handle
 
 
-@pytest.fixture(params=["sync", "async", "begun"])
+@pytest.fixture(params=["sync", "async", "begun", "grouped"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     def make(memory: Memory | None = None, **environ: str) -> Bench:
         return Bench(request.param, Settings.load(environ or HS256), memory or Memory())

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from core.event import Event
 from core.stores.contract import Outcome
+from core.stores.grouped import GroupedStore
 
 
 class Memory:
@@ -42,3 +44,15 @@ class AsyncMemory:
     async def put(self, event: Event, deadline: float) -> Outcome:
         await asyncio.sleep(0)
         return self._memory.put(event, deadline)
+
+
+class GroupedMemory(GroupedStore):
+    """The same, which groups."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self._memory = memory
+
+    async def write(self, events: Sequence[Event], deadline: float) -> list[Outcome | None]:
+        await asyncio.sleep(0)
+        return [self._memory.put(event, deadline) for event in events]
