@@ -96,6 +96,7 @@ def frozen(moto: MotoServer) -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.long
 def test_timeout_of_seen_keys_still_sends_the_event_in_time(
     moto: MotoServer, frozen: str, aws: Any, queue: str
 ) -> None:

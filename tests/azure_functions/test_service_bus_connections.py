@@ -53,6 +53,7 @@ def test_concurrent_rejections_are_those_of_their_events(bus: ServiceBus, connec
     assert connect.count == 1
 
 
+@pytest.mark.long
 def test_silent_broker_gets_few_connections(bus: ServiceBus, connect: Connect) -> None:
     """A connection without an answer gets no further event; it is closed when nobody waits for it any more."""
 

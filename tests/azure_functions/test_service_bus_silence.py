@@ -69,6 +69,7 @@ async def deafness(connection_string: str) -> str:
         return await cause_of(ServiceBusStore(namespace(address, "events", None).open))
 
 
+@pytest.mark.long
 def test_every_timeout_ends_before_the_deadline_without_blocking_the_loop(tmp_path: Path) -> None:
     """All run in one event loop, each with its own broker. There is time for two attempts at most."""
 

@@ -27,9 +27,12 @@ FETCHES: list[Callable[[str, pytest.MonkeyPatch], dict[str, Callable[[], object]
 
 
 def meeting(*faults: str, grouped: bool = False) -> pytest.MarkDecorator:
-    """Run a test for each store (or each that groups events), and each of these faults that it supports."""
+    """Run a test for each store (or each that groups events), and each of these faults that it supports.
+
+    With ``slow`` it is a long test: it takes as long as with ``silent``, and ends by the same time limits.
+    """
     pairs = [
-        (name, fault)
+        pytest.param(name, fault, marks=pytest.mark.long if fault == "slow" else ())
         for name, store in STORES.items()
         for fault in faults
         if fault in store.faults and store.is_grouped >= grouped

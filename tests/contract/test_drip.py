@@ -49,6 +49,7 @@ async def build(harness: Harness) -> AsyncStore:
     return store
 
 
+@pytest.mark.long
 def test_dripping_service_times_out_every_store(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     async def run() -> None:
         for store in stores:
@@ -78,6 +79,7 @@ def test_dripping_service_times_out_every_store(tmp_path: Path, request: pytest.
         runner.run(run())
 
 
+@pytest.mark.long
 def test_dripping_service_times_out_every_key_secret_and_token_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(fetch: Callable[[], object]) -> float:
         started = time.monotonic()

@@ -41,6 +41,7 @@ def hanging(call: Call) -> Reply | None:
     return SILENT if call.path == "/hangs" else ok(call)
 
 
+@pytest.mark.long
 def test_a_receiver_that_hangs_slows_down_neither_the_clock_nor_the_others(
     tmp_path: Path, receiver: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_receiver_that_begins_to_hang_is_noticed_before_the_first_deadline(
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_a_slow_receiver_slows_the_clock_down(
     tmp_path: Path, receiver: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_invalid_answer_is_not_a_seen_key(answer: Reply) -> None:
             keys.contains("a.b.c", soon())
 
 
+@pytest.mark.long
 def test_timeout_of_seen_keys_still_sends_the_event_in_time(pubsub: Emulator, topic: PubSub) -> None:
     with emulator("firestore") as server:
         database = Firestore(server.host)

@@ -269,6 +269,7 @@ def test_row_that_cannot_be_processed_becomes_a_dead_letter(postgres: Postgres) 
     assert (bad["event_id"], bad["attempts"]) == ("bad", MAX_ATTEMPTS)
 
 
+@pytest.mark.long
 def test_short_outage_of_what_processing_needs_makes_no_dead_letter(postgres: Postgres, tmp_path: Path) -> None:
     """Two full batches, so that the worker never idles."""
     url = postgres.create_database()

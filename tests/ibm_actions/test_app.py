@@ -197,6 +197,7 @@ def test_200_concurrent_deliveries_over_60_connections_are_each_stored_once(prog
     assert len(events.databases()) == 1
 
 
+@pytest.mark.long
 def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, events: Events) -> None:
     """All threads wait for a silent Cloudant; DT waits for 10 s at most."""
     count = 3 * THREADS
@@ -225,6 +226,7 @@ def test_exhausted_thread_pool_is_503_in_time(program: Program, proxy: Proxy, ev
     assert sorted(document["body"] for document in events.documents()) == sorted([first, *contents[:3]])
 
 
+@pytest.mark.long
 def test_unverified_request_is_refused_with_an_exhausted_thread_pool(program: Program, proxy: Proxy) -> None:
     """A forged delivery and a health check need no store, and so no thread."""
     proxy.set(Mode.SILENT)

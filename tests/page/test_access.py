@@ -46,7 +46,7 @@ def opened(browser: Browser, cloud: Desk) -> Iterator[Any]:
         context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("size", SIZES)
 def test_axe_finds_nothing_serious(opened: Any, scheme: str, size: str) -> None:
     if not AXE.exists():

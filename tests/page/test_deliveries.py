@@ -157,6 +157,7 @@ def test_expired_deliveries_are_shown(page: Page, cloud: Desk, dead_url: str) ->
     cloud.call("DELETE", f"/desk/connectors/{connector}", {})
 
 
+@pytest.mark.long
 def test_rows_are_capped_and_the_rest_is_counted(page: Page, cloud: Desk, device: str) -> None:
     # A frame has at most 50 rows; further ones would be counted and not listed.
     for _ in range(7):

@@ -54,6 +54,7 @@ def complete(tmp_path: Path, shell: str, words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_commands_and_options_and_tells_no_value(tmp_path: Path, shell: str) -> None:
     assert "disconnect" in complete(tmp_path, shell, "dtconn dis")
