@@ -101,16 +101,13 @@ class PostgresReader(Reader):
 
     def _values(self, statement: str, arguments: list[Any]) -> Iterator[asyncpg.Record]:
         rows = self._rows(statement, arguments)
-
-        async def next_rows() -> list[asyncpg.Record]:
-            return await anext(rows, [])
-
+        fetch = None
         try:
             with _reading():
-                while batch := self._runner.run(next_rows()):
+                while batch := self._runner.run(fetch := _next(rows)):
                     yield from batch
         finally:
-            self._runner.run(rows.aclose())
+            self._runner.run(_close(rows, fetch))
 
     async def _rows(self, statement: str, arguments: list[Any]) -> AsyncGenerator[list[asyncpg.Record]]:
         async with self._connection.transaction(readonly=True):
@@ -118,6 +115,19 @@ class PostgresReader(Reader):
             await self._connection.execute(f"DECLARE listed NO SCROLL CURSOR FOR {statement}", *arguments)
             while rows := await self._connection.fetch(f"FETCH {BATCH} FROM listed"):
                 yield rows
+
+
+async def _next(rows: AsyncGenerator[list[asyncpg.Record]]) -> list[asyncpg.Record]:
+    return await anext(rows, [])
+
+
+async def _close(rows: AsyncGenerator[list[asyncpg.Record]], fetch: object) -> None:
+    # An interrupt may end Runner.run before it runs its task, which is then still there.
+    left = [task for task in asyncio.all_tasks() if task.get_coro() is fetch]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await rows.aclose()
 
 
 async def _connected(url: str) -> asyncpg.Connection:
