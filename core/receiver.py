@@ -51,6 +51,8 @@ GIVEN_UP = problem(
 )
 BUG = problem(500, "internal-error", "The event is not stored. Send it again.")
 HEALTHY = _receipt("none")
+# Not None, which a store may return by mistake.
+_DROPPED = Outcome("dropped")
 _RECEIPTS = {name: _receipt(name) for name in ("stored", "duplicate", "dropped")}
 
 
@@ -219,14 +221,11 @@ class _Deciding(_Answering, Generic[S]):
             settings.event_types is None or event.event_type is None or event.event_type in settings.event_types
         ) and (settings.projects is None or event.project_id is None or event.project_id in settings.projects)
 
-    def _acknowledge(self, request: Request, event: Event, outcome: Outcome | None, started: float) -> Response:
-        if outcome is None:
+    def _acknowledge(self, request: Request, event: Event, outcome: Outcome, started: float) -> Response:
+        response, note = _RECEIPTS[outcome.name], outcome.note
+        if outcome is _DROPPED:
             self._drops.add(event)
-            name, note = "dropped", None
-        else:
-            name, note = outcome.name, outcome.note
-        response = _RECEIPTS[name]
-        self._write("WARNING" if note else "INFO", name, request, response, started, event=event, note=note)
+        self._write("WARNING" if note else "INFO", outcome.name, request, response, started, event=event, note=note)
         return response
 
     def _fail(self, request: Request, event: Event | None, error: Exception, started: float) -> Response:
@@ -272,10 +271,10 @@ class Receiver(_Deciding[Store]):
             if not isinstance(admitted, Event):
                 return self._answer(request, admitted, started)
             event = admitted
-            outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
+            outcome = self._store.put(event, started + DEADLINE) if self._is_wanted(event) else _DROPPED
+            return self._acknowledge(request, event, outcome, started)
         except Exception as error:
             return self._fail(request, event, error, started)
-        return self._acknowledge(request, event, outcome, started)
 
 
 class AsyncReceiver(_Deciding[AsyncStore]):
@@ -299,7 +298,7 @@ class AsyncReceiver(_Deciding[AsyncStore]):
             if self._is_wanted(admitted):
                 self._put(request, admitted, started, answer)
             else:
-                answer(self._acknowledge(request, admitted, None, started))
+                answer(self._acknowledge(request, admitted, _DROPPED, started))
         elif isinstance(admitted, KeysNeeded):
             self._run(self.handle(request, started), lambda handling: answer(handling.result()))
         else:
@@ -345,10 +344,10 @@ class AsyncReceiver(_Deciding[AsyncStore]):
             if not isinstance(admitted, Event):
                 return self._answer(request, admitted, started)
             event = admitted
-            outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else None
+            outcome = await self._store.put(event, started + DEADLINE) if self._is_wanted(event) else _DROPPED
+            return self._acknowledge(request, event, outcome, started)
         except Exception as error:
             return self._fail(request, event, error, started)
-        return self._acknowledge(request, event, outcome, started)
 
     async def open(self) -> None:
         """Open the store before the first request.

@@ -66,8 +66,8 @@ class Store(Protocol):
 class AsyncStore(Protocol):
     """The same contract as `Store`, for one event loop. Opened before the first event and closed after the last.
 
-    It may also have the method ``begin(event, deadline, done)``, which calls ``done`` with what `put` returns or
-    raises, as `core.stores.grouped.GroupedStore` has it: the server then needs no task for an event.
+    If it also has a method ``begin(event, deadline, done)``, as `core.stores.grouped.GroupedStore` has, the server
+    calls that instead of `put`, which saves a task for each event. ``done`` gets what `put` returns or raises.
     """
 
     async def open(self) -> None:

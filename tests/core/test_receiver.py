@@ -99,6 +99,16 @@ def test_store_gets_the_deadline(make: Make) -> None:
     assert DEADLINE - 1 < bench.memory.deadlines[0] <= DEADLINE < 10
 
 
+def test_store_that_returns_nothing_is_not_acknowledged(make: Make) -> None:
+    class Forgetful(Memory):
+        def put(self, event: Event, deadline: float) -> Any:
+            """Forget to say what happened, as a store without types may."""
+
+    bench = make(Forgetful())
+    assert bench.handle(delivery()).status in (500, 503)
+    assert [line["outcome"] for line in bench.lines] == ["failed"]
+
+
 @pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300", "mark failed")])
 def test_unconfirmed_store_is_503(make: Make, error: StoreUnavailableError) -> None:
     bench = make(Memory(error))
