@@ -277,6 +277,13 @@ class Receiver(_Deciding[Store]):
             return self._fail(request, event, error, started)
 
 
+def _result(put: "asyncio.Future[Outcome]") -> Outcome | Exception:
+    if put.cancelled():
+        return StoreUnavailableError("cancelled")
+    error = put.exception()
+    return put.result() if error is None else cast("Exception", error)
+
+
 class AsyncReceiver(_Deciding[AsyncStore]):
     """The same for an event loop, which it never blocks: keys are fetched on another thread."""
 
@@ -306,17 +313,20 @@ class AsyncReceiver(_Deciding[AsyncStore]):
 
     def _put(self, request: Request, event: Event, started: float, answer: Callable[[Response], object]) -> None:
         def finish(result: Outcome | Exception) -> None:
-            if isinstance(result, Outcome):
-                answer(self._acknowledge(request, event, result, started))
-            else:
-                answer(self._fail(request, event, result, started))
+            try:
+                if isinstance(result, Exception):
+                    response = self._fail(request, event, result, started)
+                else:
+                    response = self._acknowledge(request, event, result, started)
+            except Exception as error:
+                response = self._fail(request, event, error, started)
+            answer(response)
 
         try:
             if begin := getattr(self._store, "begin", None):
                 begin(event, started + DEADLINE, finish)
             else:
-                put = self._store.put(event, started + DEADLINE)
-                self._run(put, lambda put: finish(cast("Exception | None", put.exception()) or put.result()))
+                self._run(self._store.put(event, started + DEADLINE), lambda put: finish(_result(put)))
         except Exception as error:
             finish(error)
 

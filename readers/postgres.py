@@ -38,6 +38,7 @@ class PostgresReader(Reader):
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
+        self._is_closed = False
         try:
             with _reading():
                 self._connection = self._runner.run(_connected(url))
@@ -51,10 +52,11 @@ class PostgresReader(Reader):
             raise
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect, in the middle of a listing too."""
+        self._is_closed = True
         connection = getattr(self, "_connection", None)
         if connection and not connection.is_closed():
-            self._runner.run(connection.close(timeout=_CONNECT_TIMEOUT))
+            self._runner.run(_disconnect(connection))
         self._runner.close()
 
     def place(self) -> str:
@@ -107,7 +109,8 @@ class PostgresReader(Reader):
                 while batch := self._runner.run(fetch := _next(rows)):
                     yield from batch
         finally:
-            self._runner.run(_close(rows, fetch))
+            if not self._is_closed:
+                self._runner.run(_close(rows, fetch))
 
     async def _rows(self, statement: str, arguments: list[Any]) -> AsyncGenerator[list[asyncpg.Record]]:
         async with self._connection.transaction(readonly=True):
@@ -141,6 +144,12 @@ async def _connected(url: str) -> asyncpg.Connection:
     # As text, because a time out of Python's range must not end a listing.
     await connection.set_type_codec("timestamptz", schema="pg_catalog", encoder=str, decoder=_time, format="text")
     return connection
+
+
+async def _disconnect(connection: asyncpg.Connection) -> None:
+    # The generators of listings that nobody read to their end.
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await connection.close(timeout=_CONNECT_TIMEOUT)
 
 
 async def _columns(connection: asyncpg.Connection) -> list[asyncpg.Record]:

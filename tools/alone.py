@@ -7,11 +7,14 @@ LOCK is a file. The kernel releases it when the command and what it started have
 
 import fcntl
 import os
+import signal
 import sys
 
 
 def main() -> None:
     """Wait for the lock, and become the command."""
+    # A shell starts what is in the background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

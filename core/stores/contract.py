@@ -67,7 +67,7 @@ class AsyncStore(Protocol):
     """The same contract as `Store`, for one event loop. Opened before the first event and closed after the last.
 
     If it also has a method ``begin(event, deadline, done)``, as `core.stores.grouped.GroupedStore` has, the server
-    calls that instead of `put`, which saves a task for each event. ``done`` gets what `put` returns or raises.
+    calls that instead of `put`, which saves a task for each event. ``done`` gets the outcome or the exception, later.
     """
 
     async def open(self) -> None:

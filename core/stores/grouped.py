@@ -31,22 +31,31 @@ class RowsRefusedError(Exception):
 
 
 class _Waiting:
-    """An event that is not committed yet, and whom to tell."""
+    """An event that is not committed yet, and whom to tell.
 
-    __slots__ = ("_done", "deadline", "event")
+    Attributes:
+        event: The event.
+        deadline: As in `core.stores.contract.Store.put`.
+        timer: Ends it at its deadline, if there is little time.
+    """
+
+    __slots__ = ("_done", "deadline", "event", "timer")
 
     def __init__(self, event: Event, deadline: float, done: Callable[[Outcome | Exception], object]) -> None:
         self.event = event
         self.deadline = deadline
+        self.timer: asyncio.TimerHandle | None = None
         self._done: Callable[[Outcome | Exception], object] | None = done
 
     def end(self, result: Outcome | Exception) -> None:
         """Tell the result, once."""
+        if self.timer:
+            self.timer.cancel()
         done, self._done = self._done, None
         if done:
             try:
                 done(result)
-            except Exception as bug:  # the others of its group are to be told theirs
+            except (Exception, asyncio.CancelledError) as bug:  # the others of its group are to be told theirs
                 asyncio.get_running_loop().call_exception_handler({"message": "after a commit", "exception": bug})
 
 
@@ -85,7 +94,7 @@ class GroupedStore(ABC):
         return stored
 
     def begin(self, event: Event, deadline: float, done: Callable[[Outcome | Exception], object]) -> None:
-        """Call ``done`` with what `put` returns or raises.
+        """Call ``done`` with the outcome, or with what prevents it. If too many are waiting, raise, as `put` does.
 
         Right after the commit: a future's callback waits for the next turn of the event loop, and costs a tenth of a
         delivery.
@@ -100,7 +109,7 @@ class GroupedStore(ABC):
         seconds = deadline - time.monotonic()
         if seconds < _AMPLE:
             # An event whose body arrived late may wait behind a group with a later deadline.
-            loop.call_later(seconds, waiting.end, StoreUnavailableError("deadline"))
+            waiting.timer = loop.call_later(seconds, waiting.end, StoreUnavailableError("deadline"))
 
     async def drain(self) -> None:
         """Return when all waiting events are written or have failed."""
@@ -118,6 +127,7 @@ class GroupedStore(ABC):
     async def _write_group(self, group: list[_Waiting]) -> None:
         try:
             outcomes = await self.write([each.event for each in group], min(each.deadline for each in group))
+            pairs = [*zip(group, outcomes, strict=True)]
         except RowsRefusedError as refused:
             # Nothing was written. Written one by one, a refused row does not affect the others.
             if len(group) == 1:
@@ -134,7 +144,7 @@ class GroupedStore(ABC):
             for each in group:
                 each.end(bug)
         else:
-            for each, outcome in zip(group, outcomes, strict=True):
+            for each, outcome in pairs:
                 each.end(outcome or StoreUnavailableError("not_stored"))
 
 

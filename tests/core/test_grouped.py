@@ -1,9 +1,11 @@
 """Grouping: batches, their deadlines, and the outcome of each event."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -180,12 +182,13 @@ def test_cancelled_caller_does_not_affect_the_others(error: Exception | None) ->
     asyncio.run(run())
 
 
-def test_exception_after_a_commit_does_not_keep_the_outcome_from_the_others() -> None:
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), asyncio.CancelledError()])
+def test_exception_after_a_commit_does_not_keep_the_outcome_from_the_others(bug: BaseException) -> None:
     async def run() -> None:
         disk = Disk()
         seen: list[dict[str, object]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
-        bug, told = ZeroDivisionError(), list[object]()
+        told = list[object]()
 
         def fail(_: object) -> None:
             raise bug
@@ -195,6 +198,35 @@ def test_exception_after_a_commit_does_not_keep_the_outcome_from_the_others() ->
         await disk.drain()
         assert told == [Outcome.STORED]
         assert [context["exception"] for context in seen] == [bug]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("outcomes", [None, [], [Outcome.STORED] * 3])
+def test_outcomes_of_other_events_fail_their_group_only(outcomes: Any) -> None:
+    class Careless(Disk):
+        async def write(self, events: Sequence[Event], deadline: float) -> Any:
+            stored = await super().write(events, deadline)
+            return stored if len(self.groups) > 1 else outcomes
+
+    async def run() -> None:
+        disk = Careless()
+        failed = await asyncio.gather(*(disk.put(event(name), soon()) for name in "ab"), return_exceptions=True)
+        assert {type(error) for error in failed} <= {TypeError, ValueError}
+        assert await disk.put(event("c"), soon()) == Outcome.STORED
+
+    asyncio.run(run())
+
+
+def test_answered_event_is_not_kept_until_its_deadline() -> None:
+    async def run() -> None:
+        disk = Disk()
+        assert await disk.put(event("late"), time.monotonic() + 5) == Outcome.STORED
+
+        def kept() -> list[object]:
+            return [each for each in gc.get_objects() if isinstance(each, Event) and each.event_id == "late"]
+
+        assert kept() == []
 
     asyncio.run(run())
 

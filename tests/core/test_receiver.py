@@ -25,7 +25,7 @@ from core.receiver import (
     UnconfiguredReceiver,
 )
 from core.settings import Settings
-from core.stores.contract import StoreUnavailableError
+from core.stores.contract import Outcome, StoreUnavailableError
 from core.verify.keys import KeysNeeded, KeysUnavailableError
 from tests.support.deliveries import ORGANIZATION, SECRET, body, delivery
 from tests.support.es256 import JWKS, es256
@@ -99,14 +99,22 @@ def test_store_gets_the_deadline(make: Make) -> None:
     assert DEADLINE - 1 < bench.memory.deadlines[0] <= DEADLINE < 10
 
 
-def test_store_that_returns_nothing_is_not_acknowledged(make: Make) -> None:
-    class Forgetful(Memory):
-        def put(self, event: Event, deadline: float) -> Any:
-            """Forget to say what happened, as a store without types may."""
+@pytest.mark.parametrize("outcome", [None, Outcome("created")])
+def test_store_without_a_known_outcome_is_not_acknowledged(make: Make, outcome: Any) -> None:
+    """As one of your own may be, where nobody checks types."""
 
-    bench = make(Forgetful())
+    class Careless(Memory):
+        def put(self, event: Event, deadline: float) -> Any:
+            return outcome
+
+    bench = make(Careless())
     assert bench.handle(delivery()).status in (500, 503)
     assert [line["outcome"] for line in bench.lines] == ["failed"]
+
+
+def test_cancelled_put_is_503() -> None:
+    receiver = AsyncReceiver(Settings.load(HS256), AsyncMemory(Memory(asyncio.CancelledError())), Log(io.StringIO()))
+    assert asyncio.run(begun(receiver)(delivery())).status == 503
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("timeout"), StoreUnavailableError("53300", "mark failed")])

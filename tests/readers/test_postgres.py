@@ -1,4 +1,4 @@
-"""Reading Postgres, interrupted."""
+"""Reading Postgres, not to its end."""
 
 import signal
 from datetime import timedelta
@@ -28,3 +28,12 @@ def test_interrupt_before_the_loop_runs_leaves_nothing_behind(
         with pytest.raises(KeyboardInterrupt):
             list(reader.matching(Query()))
         assert len(list(reader.matching(Query()))) == 3
+
+
+def test_listing_that_is_left_in_the_middle_ends_with_the_reader(postgres: Postgres) -> None:
+    url = filled(postgres, (event(ONE.body("touch", NOW - timedelta(seconds=n)), NOW) for n in range(3)))
+    with PostgresReader(url) as reader:
+        listing = iter(reader.matching(Query()))
+        next(listing)
+    # What is wrong now is an exception that Python ignores, which fails a test.
+    del listing
