@@ -12,6 +12,7 @@ import typer
 from cli import CommandError
 from cli.fail import fail
 from cli.places import find
+from core.text import printable
 
 _TIMEOUT = 10.0
 # Pages of 4 KB between two looks at the progress.
@@ -75,7 +76,7 @@ def _copy(source: Path, copy: Path) -> int:
     except UnicodeDecodeError:  # SQLite quotes what is damaged
         raise CommandError(f"{source} is damaged. See docs/local.md.") from None
     except (OSError, sqlite3.Error) as error:
-        raise CommandError(f"{source} cannot be copied to {copy}: {error}.") from None
+        raise CommandError(f"{source} cannot be copied to {copy}: {printable(str(error))}.") from None
     finally:
         part.unlink(missing_ok=True)
     return events

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from cli import CommandError
 from core.event import Event, rfc3339
+from core.text import printable
 from readers.rows import stored
 
 # One row at most in `position`. The index finds what a day has, and takes an event once that the store gives again.
@@ -107,4 +108,4 @@ class Spool:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 raise CommandError(f"Another export is writing to {self._path.parent}.") from None
-            raise CommandError(f"{self._path} cannot be written: {error}.") from None
+            raise CommandError(f"{self._path} cannot be written: {printable(str(error))}.") from None

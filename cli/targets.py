@@ -20,6 +20,7 @@ from core.environment import Environment, SettingsError
 from core.event import Event
 from core.stores.contract import AsyncStore, StoreUnavailableError
 from core.stores.threaded import Threaded
+from core.text import printable
 from heroku.postgres import DRIVER_ERRORS, PostgresStore, name_of
 from heroku.release import connected, migrate
 from local.sqlite import SqliteStore
@@ -162,7 +163,7 @@ class SqliteTarget(Target):
             with closing(sqlite3.connect(self._path, timeout=_DEADLINE, isolation_level=None)) as connection:
                 return connection.execute(statement, arguments).fetchall()
         except sqlite3.Error as error:
-            raise CommandError(f"{self._path} cannot be written: {error}.") from None
+            raise CommandError(f"{self._path} cannot be written: {printable(str(error))}.") from None
 
 
 class PostgresTarget(Target):

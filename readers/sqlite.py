@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.event import Event, rfc3339
+from core.text import printable
 from readers import ReaderError
 from readers.contract import BATCH, Batch, Reader
 from readers.query import Query
@@ -126,7 +127,7 @@ class SqliteReader(Reader):
         except UnicodeDecodeError:  # SQLite quotes what is damaged
             raise self._error("database disk image is malformed") from None
         except sqlite3.Error as error:
-            raise self._error(str(error)) from None
+            raise self._error(printable(str(error))) from None
 
     def _error(self, reason: str) -> ReaderError:
         if "readonly" in reason:

@@ -8,6 +8,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from local.sqlite import SqliteStore
 from tests.cli.stored import NOW, ONE, SOME_EVENTS, dtconn, event, fill, objects
 
@@ -68,6 +70,21 @@ def test_failed_backup_leaves_no_file(tmp_path: Path) -> None:
         assert found.exit_code == 1
         assert len(found.stderr.splitlines()) == 1
     assert not list(tmp_path.glob("copy*"))
+
+
+@pytest.mark.parametrize("command", [("backup", "copy.db"), ("events",)])
+def test_damage_that_sqlite_quotes_is_one_printable_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "events.db"
+    fill(path, SOME_EVENTS)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        damaged = "CREATE VIEW readings AS SELECT 'two\nlines \x1b[2J"
+        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'readings'", [damaged])
+    name, *arguments = command
+    found = dtconn(name, *(tmp_path / each for each in arguments), "--from", path)
+    assert found.exit_code == 1
+    assert found.stderr.count("\n") == 1
+    assert found.stderr.strip().isprintable()
 
 
 def test_retention_of_the_documentation(tmp_path: Path) -> None:
