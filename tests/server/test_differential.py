@@ -126,8 +126,13 @@ def h11_(sent: bytes) -> Verdict:
                 connection.start_next_cycle()
             else:
                 return Verdict(bodies, event is not h11.NEED_DATA)
-    except h11.RemoteProtocolError:
-        return Verdict(bodies, True)
+    except h11.RemoteProtocolError as error:
+        if str(error) != "no request line received":
+            return Verdict(bodies, True)
+        # An empty line before a request, which is to be ignored: https://www.rfc-editor.org/rfc/rfc9112.html#section-2.2
+        left = connection.trailing_data[0]
+        rest = h11_(left) if left else Verdict([], False)
+        return Verdict([*bodies, *rest.bodies], rest.has_ended)
 
 
 # fmt: off
