@@ -70,9 +70,10 @@ def explain(error: OSError, path: Path, use: str = "write") -> str:
 
 def _whose(path: Path) -> str:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        owner = path.owner()
-    # The mode cannot be read, the user has no name, or this is Windows: the sentence is true without it.
-    except (OSError, KeyError, NotImplementedError):
+        import pwd  # Windows has none
+
+        status = path.stat()
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except (ImportError, OSError, KeyError):  # without the mode, or a name of the user, the sentence is true too
         return ""
-    return f", which belongs to {owner} and has the mode {mode:04o}"
+    return f", which belongs to {owner} and has the mode {stat.S_IMODE(status.st_mode):04o}"

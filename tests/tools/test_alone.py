@@ -1,7 +1,8 @@
-"""Two `make` at once in a fresh copy: one installs, the other waits, and then finds that all is there."""
+"""What `make` installs: by one at a time, also in the background."""
 
 import fcntl
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,13 @@ def test_two_make_run_at_once_install_once(tmp_path: Path) -> None:
     assert (said.count("Creating .venv"), said.count("Installing "), said.count("started")) == (1, 1, 2)
 
     assert make().communicate(timeout=MINUTES) == ("started\n", "")
+
+
+def test_command_in_the_background_ends_at_ctrl_c(tmp_path: Path) -> None:
+    """A shell starts it with the signal ignored."""
+    alone = f"trap '' INT; exec {sys.executable} {ROOT / 'tools' / 'alone.py'} lock sh -c 'echo started; exec sleep 60'"
+    with subprocess.Popen(["sh", "-c", alone], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
